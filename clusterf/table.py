@@ -13,6 +13,8 @@ from typing import Self
 import msgspec
 
 __all__ = [
+    "SCHEDULERS",
+    "SCHEDULER_FLAGS",
     "Family",
     "IPAddress",
     "Method",
@@ -69,6 +71,20 @@ class ServiceFlag(IntFlag):
     SCHED_1 = 0x8
     SCHED_2 = 0x10
     SCHED_3 = 0x20
+
+
+SCHEDULERS = frozenset(["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf"])
+
+# The names that `ipvsadm -b` takes; which of them a scheduler heeds is its own affair.
+SCHEDULER_FLAGS = {
+    "flag-1": ServiceFlag.SCHED_1,
+    "flag-2": ServiceFlag.SCHED_2,
+    "flag-3": ServiceFlag.SCHED_3,
+    "sh-fallback": ServiceFlag.SCHED_1,
+    "sh-port": ServiceFlag.SCHED_2,
+    "mh-fallback": ServiceFlag.SCHED_1,
+    "mh-port": ServiceFlag.SCHED_2,
+}
 
 
 class VirtualServer(msgspec.Struct, frozen=True, gc=False):
