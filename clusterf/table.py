@@ -100,6 +100,13 @@ class VirtualServer(msgspec.Struct, frozen=True, gc=False):
     port: int = 0
     fwmark: int = 0
 
+    def __str__(self) -> str:
+        """Return a form for people, such as `10.1.1.1:80/tcp`."""
+        if self.protocol is None:
+            return f"fwmark {self.fwmark}/{self.family.name.lower()}"
+        host = f"[{self.address}]" if self.family is Family.IPV6 else str(self.address)
+        return f"{host}:{self.port}/{self.protocol.name.lower()}"
+
 
 class VirtualServerSettings(msgspec.Struct, frozen=True, gc=False):
     """How a virtual server balances.
@@ -122,6 +129,10 @@ class RealServer(msgspec.Struct, frozen=True, gc=False):
 
     address: IPAddress
     port: int
+
+    def __str__(self) -> str:
+        """Return a form for people, such as `10.1.1.1:80`."""
+        return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
 
 
 class RealServerSettings(msgspec.Struct, frozen=True, gc=False):

@@ -1,0 +1,25 @@
+"""Delays between tries: exponential, with jitter, by tenacity's own reckoning."""
+
+from tenacity import RetryCallState, Retrying, wait_exponential_jitter
+
+__all__ = ["Backoff"]
+
+
+class Backoff:
+    """The delays of a series of tries, for those who cannot sit in tenacity's loop."""
+
+    def __init__(self, initial: float, longest: float) -> None:
+        """Begin with about `initial` seconds, double each time, up to about `longest` seconds."""
+        self._wait = wait_exponential_jitter(initial=initial, max=longest, jitter=initial)
+        self.tries = 0
+
+    def next(self) -> float:
+        """Count one more try that failed; return the seconds to wait before the next."""
+        self.tries += 1
+        state = RetryCallState(Retrying(), None, (), {})
+        state.attempt_number = self.tries
+        return self._wait(state)
+
+    def reset(self) -> None:
+        """Begin anew, after a success."""
+        self.tries = 0

@@ -1,0 +1,48 @@
+"""Logging: one event a line on standard error, as text or JSON.
+
+Text lines carry no time and, below a warning, no level: the service manager
+stamps them, and an operation can be cut out and replayed. JSON lines carry
+both.
+"""
+
+import datetime as dt
+import logging
+import sys
+from typing import Literal
+
+import msgspec
+
+__all__ = ["LEVELS", "set_up"]
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+class _TextFormatter(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        if record.levelno < logging.WARNING:
+            return record.message
+        return f"{record.levelname.lower()}: {record.message}"
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        time = dt.datetime.fromtimestamp(record.created, dt.UTC)
+        line = {
+            "time": time.isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "pid": record.process,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()
+
+
+def set_up(form: Literal["text", "json"], level: str) -> None:
+    """Send what is logged from `level` on to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # its news of every actor that starts and stops is not ours
+    logging.getLogger("pykka").setLevel(logging.WARNING)

@@ -1,0 +1,222 @@
+"""Requests to one generic netlink family, many in one send, and their answers.
+
+A round trip through the kernel costs far more than a request, and the kernel
+answers a request that it refuses whether or not an acknowledgement was asked
+for. So a batch asks for one acknowledgement only, after its last request: what
+was not refused until then is done (`netlink_rcv_skb` in
+`net/netlink/af_netlink.c`). Formats: `include/uapi/linux/netlink.h` and
+`genetlink.h`.
+"""
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from struct import Struct
+from typing import NamedTuple, TypeVar
+
+__all__ = ["Answer", "Channel", "answers"]
+
+T = TypeVar("T")
+
+_NETLINK_GENERIC = 16
+_SOL_NETLINK = 270
+_NETLINK_CAP_ACK = 10  # a refusal does not repeat the request
+_SO_RCVBUFFORCE = 33
+
+_NOOP, _ERROR, _DONE = 1, 2, 3
+_REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
+_DUMP_INTERRUPTED = 0x10
+
+_HEADER = Struct("=IHHII")  # size, type, flags, sequence, port
+_MESSAGE = Struct("=IHHIIBBH")  # and the generic header: command, version, reserved
+_GENERIC_SIZE = _MESSAGE.size - _HEADER.size
+_STATUS = Struct("=i")
+_VERSION = 1
+
+# About 32 KiB. A refusal of each still fits into the queue that a host grants without privilege.
+_SEND_REQUESTS = 256
+_BUFFER_BYTES = 256 << 10
+_QUEUE_BYTES = 4 << 20
+_SEQUENCES = 1 << 31
+_DUMP_ATTEMPTS = 5
+
+
+class Answer(NamedTuple):
+    """One message from the kernel; `body` is valid until the next is received."""
+
+    kind: int
+    flags: int
+    sequence: int
+    body: memoryview
+
+
+class Channel:
+    """A socket for the requests of one family, by its number.
+
+    Every method may raise OSError: ETIMEDOUT when the kernel's answers are
+    not complete `deadline` seconds after a send, EBADMSG when they make no
+    sense, ENOBUFS when some were lost. Then it is unknown what was done, and
+    the channel goes on with a fresh socket, where late answers cannot arrive.
+    """
+
+    def __init__(self, family: int, deadline: float) -> None:
+        self._family = family
+        self._deadline = deadline
+        self._sequence = 0
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._socket = _connect()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def ask(self, command: int, payload: bytes, decode: Callable[[bytes], T]) -> list[T]:
+        """Return the decoded answers to one request.
+
+        Raises OSError with the kernel's errno if it refuses. A ValueError of
+        `decode` becomes EBADMSG.
+        """
+        found, _ = self._query(command, payload, decode, _REQUEST | _ACK)
+        return found
+
+    def dump(self, command: int, payload: bytes, decode: Callable[[bytes], T]) -> list[T]:
+        """Return the decoded answers to a dump request, as `ask` does.
+
+        A dump that the kernel marks as inconsistent is repeated; EAGAIN if it
+        stays so.
+        """
+        for _ in range(_DUMP_ATTEMPTS):
+            found, interrupted = self._query(command, payload, decode, _REQUEST | _DUMP)
+            if not interrupted:
+                return found
+        raise OSError(errno.EAGAIN, "the table changed during each dump of it")
+
+    def batch(self, requests: Iterable[tuple[int, bytes]]) -> list[int]:
+        """Send (command, payload) requests in order; return an errno for each, 0 where it is done."""
+        return [error for send in _sends(requests) for error in self._batch(send)]
+
+    def _batch(self, requests: list[tuple[int, bytes]]) -> list[int]:
+        first = self._reserve(len(requests) + 1)
+        last = first + len(requests)
+        messages = [
+            _message(self._family, command, payload, sequence, _REQUEST)
+            for sequence, (command, payload) in enumerate(requests, first)
+        ]
+        messages.append(_HEADER.pack(_HEADER.size, _NOOP, _REQUEST | _ACK, last, 0))
+        errors = [0] * (len(requests) + 1)
+
+        def take(answer: Answer) -> None:
+            if answer.kind == _ERROR:
+                errors[answer.sequence - first] = _status(answer)
+
+        self._exchange(b"".join(messages), first, last, take)
+        return errors[:-1]
+
+    def _query(self, command: int, payload: bytes, decode: Callable[[bytes], T], flags: int) -> tuple[list[T], bool]:
+        sequence = self._reserve(1)
+        found: list[T] = []
+        error, interrupted = 0, False
+
+        def take(answer: Answer) -> None:
+            nonlocal error, interrupted
+            interrupted |= bool(answer.flags & _DUMP_INTERRUPTED)
+            if answer.kind in (_ERROR, _DONE):
+                error = _status(answer)
+            else:
+                found.append(decode(bytes(answer.body[_GENERIC_SIZE:])))
+
+        self._exchange(_message(self._family, command, payload, sequence, flags), sequence, sequence, take)
+        if error:
+            raise OSError(error, os.strerror(error))
+        return found, interrupted
+
+    def _reserve(self, count: int) -> int:
+        """Return the first of `count` unused sequence numbers."""
+        first = self._sequence % _SEQUENCES + 1
+        self._sequence = first + count - 1
+        return first
+
+    def _exchange(self, data: bytes, first: int, last: int, take: Callable[[Answer], None]) -> None:
+        """Send `data` and `take` each answer to `first`..`last`, until `last` is answered for good."""
+        until = time.monotonic() + self._deadline
+        try:
+            self._socket.send(data)
+            while not self._take(first, last, until, take):
+                pass
+        except ValueError as error:
+            self._reopen()
+            raise OSError(errno.EBADMSG, str(error)) from error
+        except OSError:
+            self._reopen()
+            raise
+
+    def _take(self, first: int, last: int, until: float, take: Callable[[Answer], None]) -> bool:
+        """Take the answers of one receive; return whether the last one was among them."""
+        for answer in answers(self._receive(until)):
+            if first <= answer.sequence <= last:
+                take(answer)
+                if answer.sequence == last and answer.kind in (_ERROR, _DONE):
+                    return True
+        return False
+
+    def _receive(self, until: float) -> memoryview:
+        try:
+            self._socket.settimeout(max(until - time.monotonic(), 0.001))
+            return self._buffer[: self._socket.recv_into(self._buffer)]
+        except TimeoutError:
+            raise TimeoutError(errno.ETIMEDOUT, "the kernel did not answer in time") from None
+
+    def _reopen(self) -> None:
+        self._socket.close()
+        self._socket = _connect()
+
+
+def answers(data: memoryview) -> Iterator[Answer]:
+    """Yield the messages in what was received at once; raises ValueError where it is malformed."""
+    while data:
+        if len(data) < _HEADER.size:
+            raise ValueError(f"netlink message of {len(data)} bytes")
+        size, kind, flags, sequence, _ = _HEADER.unpack_from(data)
+        if not _HEADER.size <= size <= len(data):
+            raise ValueError(f"netlink message of {size} bytes in {len(data)}")
+        yield Answer(kind, flags, sequence, data[_HEADER.size : size])
+        data = data[(size + 3) & ~3 :]
+
+
+def _sends(requests: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    """Split requests into what goes into one send each."""
+    remaining = iter(requests)
+    while send := list(islice(remaining, _SEND_REQUESTS)):
+        yield send
+
+
+def _message(family: int, command: int, payload: bytes, sequence: int, flags: int) -> bytes:
+    return _MESSAGE.pack(_MESSAGE.size + len(payload), family, flags, sequence, 0, command, _VERSION, 0) + payload
+
+
+def _status(answer: Answer) -> int:
+    """Return the errno that an ERROR or DONE message carries, 0 for success."""
+    if len(answer.body) >= _STATUS.size:
+        return -int(_STATUS.unpack_from(answer.body)[0])
+    if answer.kind == _DONE:
+        return 0
+    raise ValueError("netlink error message without an error")
+
+
+def _connect() -> socket.socket:
+    """Return a socket to which only the kernel can write, with a long queue."""
+    channel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_GENERIC)
+    try:
+        channel.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+        try:
+            channel.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _QUEUE_BYTES)
+        except PermissionError:
+            channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _QUEUE_BYTES)
+        channel.connect((0, 0))
+    except OSError:
+        channel.close()
+        raise
+    return channel

@@ -1,0 +1,309 @@
+"""What to write next: the pure heart of the IPVS writer.
+
+Holds the table that is desired and the one that is known to be there, and
+which places in them may differ. `next_steps` turns some of those places into
+steps, computed at that moment from the newest state, and `done` takes the
+kernel's answers. A step that fails stays to do. Nothing here does I/O: time
+and the count of connections are arguments.
+
+Only our own virtual servers are ever changed: those that are desired, and
+those that we are recorded to have made.
+
+A real server that leaves while it has connections is drained: it gets weight
+0, and goes when it has none or its time is up.
+"""
+
+import errno
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from clusterf.diff import diff, real_step, virtual_step
+from clusterf.kernel import VirtualServerState
+from clusterf.resolve import Claim
+from clusterf.table import (
+    Op,
+    Protocol,
+    RealServer,
+    RealServerSettings,
+    ServiceFlag,
+    Step,
+    Table,
+    VirtualServer,
+)
+
+__all__ = ["Connections", "Failure", "Place", "Reconciler"]
+
+Connections = Callable[[VirtualServer], Mapping[RealServer, int]]
+"""Tells the active connections of the real servers of a virtual server."""
+
+DRAIN_TIMEOUT = 30.0
+"""Seconds; for a virtual server of ours whose configuration is no longer known."""
+
+_OUT_OF_DATE = {errno.EEXIST, errno.ENOENT, errno.ESRCH}
+_REREADS = 2  # of one virtual server in a row, before waiting
+
+
+class Place(NamedTuple):
+    """A place in a table: a virtual server, or one of its real servers."""
+
+    virtual: VirtualServer
+    real: RealServer | None = None
+
+
+class Failure(NamedTuple):
+    """A step that the kernel refused, and the errno of it."""
+
+    step: Step
+    error: int
+
+
+class Reconciler:
+    """Bring the actual table to the desired one, some steps at a time."""
+
+    def __init__(self, owned: Iterable[VirtualServer] = ()) -> None:
+        self.desired = Table()
+        self.actual = Table()
+        self.owned = set(owned)
+        # virtual servers that have to be read again before they are written
+        self.stale: dict[VirtualServer, None] = {}
+        # what the kernel refused, still to do
+        self.failed: dict[Place, int] = {}
+        # until when (on the clock of `now`) a real server may finish its connections
+        self.draining: dict[Place, float] = {}
+        # places that may differ, in the order in which they were marked
+        self._additions: OrderedDict[Place, None] = OrderedDict()
+        self._removals: OrderedDict[Place, None] = OrderedDict()
+        # virtual servers whose real servers were passed over as they were not there yet
+        self._awaited: set[VirtualServer] = set()
+        self._drain_timeouts: dict[VirtualServer, float] = {}
+        self._rereads: Counter[VirtualServer] = Counter()
+        self._ownership: dict[VirtualServer, bool] = {}
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to write or to read at present; what failed or drains has to wait anyway."""
+        return not (self._additions or self._removals or self.stale)
+
+    def want_virtual(self, virtual: VirtualServer, claim: Claim | None) -> None:
+        """Want the virtual server so; with None want neither it nor its real servers."""
+        new = virtual not in self.desired.virtuals
+        self.desired.put_virtual(virtual, claim.settings if claim else None)
+        if claim is not None:
+            self._drain_timeouts[virtual] = claim.drain_timeout
+        self._mark(Place(virtual))
+        if new:
+            for real in self.actual.reals.get(virtual, ()):
+                self._mark(Place(virtual, real))
+
+    def want_real(self, virtual: VirtualServer, real: RealServer, settings: RealServerSettings | None) -> None:
+        """Want the real server so, or with None not at all. Raises KeyError if its virtual server is not wanted."""
+        self.desired.put_real(virtual, real, settings)
+        if settings is not None:
+            self.draining.pop(Place(virtual, real), None)
+        self._mark(Place(virtual, real))
+
+    def observe(self, table: Table) -> list[Step]:
+        """Take `table` for what is there; return the steps by which others have changed what is ours."""
+        drift = [step for step in diff(self.actual, table) if self._ours(step.virtual)]
+        self.actual = table
+        self.stale, self.failed = {}, {}
+        for queue in (self._additions, self._removals, self._rereads):
+            queue.clear()
+        for virtual in table.virtuals:
+            if virtual in self.desired.virtuals:
+                self._own(virtual)
+        for step in diff(self.desired, table):
+            if self._ours(step.virtual):
+                self._mark(Place(step.virtual, step.real))
+        return drift
+
+    def observe_virtual(self, virtual: VirtualServer, state: VirtualServerState | None) -> None:
+        """Take `state` for what is there of one virtual server, None: it is not there."""
+        self.stale.pop(virtual, None)
+        self._rereads[virtual] += 1
+        self.actual.put_virtual(virtual, None)
+        if state is not None:
+            settings, reals = state
+            self.actual.put_virtual(virtual, settings)
+            self.actual.reals[virtual] = dict(reals)
+        self._mark_all(virtual)
+
+    def next_steps(self, limit: int, now: float, connections: Connections) -> list[Step]:
+        """Return up to `limit` steps to do now, additions first; none if there is nothing left to do at present."""
+        steps: list[Step] = []
+        adding: set[VirtualServer] = set()
+        while self._additions and len(steps) < limit:
+            place, _ = self._additions.popitem(last=False)
+            step = self._addition(place, adding)
+            if step is not None:
+                steps.append(step)
+        if steps:
+            return steps
+        counts: dict[VirtualServer, Mapping[RealServer, int]] = {}
+        while self._removals and len(steps) < limit:
+            place, _ = self._removals.popitem(last=False)
+            if place.virtual not in counts:
+                counts[place.virtual] = connections(place.virtual) if self._drains(place.virtual) else {}
+            steps.extend(self._removal(place, now, counts[place.virtual]))
+        return steps
+
+    def done(self, steps: Sequence[Step], errors: Sequence[int]) -> list[Failure]:
+        """Take the kernel's answers to `steps`, an errno each; return the failures that are worth a word."""
+        failures = []
+        for step, error in zip(steps, errors, strict=True):
+            if not error:
+                self._succeeded(step)
+            elif step.virtual not in self.stale and Place(step.virtual) not in self.failed:
+                # (else its real servers fail with it, and will be looked at when it is)
+                failures.append(Failure(step, error))
+                self._fail(step, error)
+        return failures
+
+    def retry(self) -> None:
+        """Put what failed back among what is to do."""
+        failed, self.failed = self.failed, {}
+        for place in failed:
+            if place.real is None:
+                self._mark_all(place.virtual)
+            else:
+                self._mark(place)
+
+    def check_drains(self) -> None:
+        """Look at all that drains when steps are asked for next."""
+        for place in self.draining:
+            self._mark(place if place.virtual in self.desired.virtuals else Place(place.virtual))
+
+    def take_ownership(self) -> dict[VirtualServer, bool]:
+        """Return which virtual servers have become ours (True) or ceased to be since the last call.
+
+        What has become ours has to be on record before its step is done.
+        """
+        changes, self._ownership = self._ownership, {}
+        return changes
+
+    def _addition(self, place: Place, adding: set[VirtualServer]) -> Step | None:
+        virtual, real = place
+        if virtual in self.stale or virtual not in self.desired.virtuals:
+            return None
+        if real is None:
+            step = virtual_step(virtual, self.desired.virtuals[virtual], self.actual.virtuals.get(virtual))
+            if step is not None and step.op is Op.ADD_VIRTUAL:
+                adding.add(virtual)
+                self._own(virtual)
+            return step
+        if virtual not in self.actual.virtuals and virtual not in adding:
+            self._awaited.add(virtual)
+            return None
+        wanted = self.desired.reals[virtual].get(real)
+        if wanted is None:
+            self._removals[place] = None
+            return None
+        return real_step(virtual, real, wanted, self.actual.reals.get(virtual, {}).get(real))
+
+    def _removal(self, place: Place, now: float, active: Mapping[RealServer, int]) -> list[Step]:
+        virtual, real = place
+        if virtual in self.stale:
+            return []
+        if virtual not in self.desired.virtuals:
+            return self._remove_virtual(virtual, now, active)
+        if real is None or real in self.desired.reals[virtual]:
+            return []
+        if real not in self.actual.reals.get(virtual, ()):
+            self.draining.pop(place, None)
+            return []
+        if self._irreplaceable(virtual):
+            self.failed[place] = 0
+            return []
+        if self._busy(place, now, active):
+            return self._drain(place)
+        return [Step(Op.REMOVE_REAL, virtual, real)]
+
+    def _irreplaceable(self, virtual: VirtualServer) -> bool:
+        """Tell whether real servers that are wanted could not be added, and none that is wanted takes connections."""
+        if not any(failed.virtual == virtual for failed in self.failed):
+            return False
+        actual = self.actual.reals[virtual]
+        return not any(real in actual and actual[real].weight for real in self.desired.reals[virtual])
+
+    def _remove_virtual(self, virtual: VirtualServer, now: float, active: Mapping[RealServer, int]) -> list[Step]:
+        if virtual not in self.actual.virtuals:
+            self._forget_drains(virtual)
+            return []
+        if virtual not in self.owned:
+            return []
+        places = [Place(virtual, real) for real in self.actual.reals[virtual]]
+        busy = [place for place in places if self._busy(place, now, active)]
+        if busy:
+            return [step for place in places for step in self._drain(place)]
+        return [Step(Op.REMOVE_VIRTUAL, virtual)]
+
+    def _busy(self, place: Place, now: float, active: Mapping[RealServer, int]) -> bool:
+        """Tell whether the real server has connections, and time left for them."""
+        assert place.real is not None
+        timeout = self._drain_timeouts.get(place.virtual, DRAIN_TIMEOUT)
+        if not active.get(place.real) or not timeout:
+            return False
+        return now < self.draining.setdefault(place, now + timeout)
+
+    def _drain(self, place: Place) -> list[Step]:
+        assert place.real is not None
+        settings = self.actual.reals[place.virtual][place.real]
+        if settings.weight == 0:
+            return []
+        quiescent = RealServerSettings(settings.method, 0, settings.upper, settings.lower)
+        return [Step(Op.EDIT_REAL, place.virtual, place.real, quiescent)]
+
+    def _drains(self, virtual: VirtualServer) -> bool:
+        """Tell whether the virtual server has connections that can end."""
+        settings = self.actual.virtuals.get(virtual)
+        if settings is None or settings.flags & ServiceFlag.ONE_PACKET:
+            return False
+        return virtual.protocol is not Protocol.UDP
+
+    def _succeeded(self, step: Step) -> None:
+        if step.virtual not in self.actual.virtuals and step.op is not Op.ADD_VIRTUAL:
+            return  # read again meanwhile
+        self.actual.apply(step)
+        self._rereads.pop(step.virtual, None)
+        if step.virtual in self._awaited:
+            self._awaited.remove(step.virtual)
+            self._mark_all(step.virtual)
+        if step.op is Op.REMOVE_VIRTUAL:
+            self._disown(step.virtual)
+            self._forget_drains(step.virtual)
+        elif step.op is Op.REMOVE_REAL:
+            self.draining.pop(Place(step.virtual, step.real), None)
+
+    def _fail(self, step: Step, error: int) -> None:
+        if error in _OUT_OF_DATE and self._rereads[step.virtual] < _REREADS:
+            self.stale[step.virtual] = None
+        else:
+            self.failed[Place(step.virtual, step.real)] = error
+
+    def _mark(self, place: Place) -> None:
+        reals = self.desired.reals.get(place.virtual)
+        wanted = reals is not None and (place.real is None or place.real in reals)
+        (self._additions if wanted else self._removals)[place] = None
+
+    def _mark_all(self, virtual: VirtualServer) -> None:
+        self._mark(Place(virtual))
+        for real in self.desired.reals.get(virtual, {}).keys() | self.actual.reals.get(virtual, {}).keys():
+            self._mark(Place(virtual, real))
+
+    def _ours(self, virtual: VirtualServer) -> bool:
+        return virtual in self.desired.virtuals or virtual in self.owned
+
+    def _own(self, virtual: VirtualServer) -> None:
+        if virtual not in self.owned:
+            self.owned.add(virtual)
+            self._ownership[virtual] = True
+
+    def _disown(self, virtual: VirtualServer) -> None:
+        self.owned.discard(virtual)
+        self._ownership[virtual] = False
+
+    def _forget_drains(self, virtual: VirtualServer) -> None:
+        self._drain_timeouts.pop(virtual, None)
+        for place in [place for place in self.draining if place.virtual == virtual]:
+            del self.draining[place]

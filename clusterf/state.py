@@ -1,0 +1,149 @@
+"""What a node remembers across restarts: small dictionaries on disk.
+
+SQLite in write-ahead mode: a change is a transaction, costs what changes, and
+survives a kill at any moment. Every row carries a checksum; a file that is
+damaged or not ours is set aside, reported, and a new one is begun, as nothing
+here is ever needed to go on.
+"""
+
+import logging
+import sqlite3
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["KeyedStore", "checksum"]
+
+log = logging.getLogger(__name__)
+
+_APPLICATION_ID = 0x436C5366  # "ClSf", as `file` shows it
+_VERSION = 1
+_SCHEMA = """
+    CREATE TABLE IF NOT EXISTS entries (
+        section TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, checksum INTEGER NOT NULL,
+        PRIMARY KEY (section, key)
+    ) WITHOUT ROWID
+"""
+
+
+class KeyedStore:
+    """A dictionary of bytes on disk, in named sections.
+
+    Trouble with the disk is logged, and what could not be written is tried
+    again with the next change. `path` None: nothing is kept.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._unwritten: dict[tuple[str, bytes], bytes | None] = {}
+        self._db = self._open() if path is not None else None
+
+    def get(self, section: str, key: bytes) -> bytes | None:
+        """Return the value of `key`, None where there is none or it is damaged."""
+        rows = self._select("SELECT key, value, checksum FROM entries WHERE section = ? AND key = ?", section, key)
+        return next((value for _, value in self._intact(rows)), None)
+
+    def items(self, section: str) -> Iterator[tuple[bytes, bytes]]:
+        """Yield every key and value of a section; damaged ones are reported and left out."""
+        yield from self._intact(self._select("SELECT key, value, checksum FROM entries WHERE section = ?", section))
+
+    def checksums(self, section: str) -> dict[bytes, int]:
+        """Return the checksum of every value, to be compared with `checksum(key, value)`."""
+        return dict(self._select("SELECT key, checksum FROM entries WHERE section = ?", section))
+
+    def update(self, section: str, changes: Mapping[bytes, bytes | None]) -> None:
+        """Set each key to its value, or remove it with None, all in one transaction."""
+        if self._db is None or not (changes or self._unwritten):
+            return
+        self._unwritten.update(((section, key), value) for key, value in changes.items())
+        try:
+            with self._db:
+                self._db.executemany(
+                    "DELETE FROM entries WHERE section = ? AND key = ?",
+                    (place for place, value in self._unwritten.items() if value is None),
+                )
+                self._db.executemany(
+                    "REPLACE INTO entries VALUES (?, ?, ?, ?)",
+                    ((*place, v, checksum(place[1], v)) for place, v in self._unwritten.items() if v is not None),
+                )
+        except sqlite3.Error as error:
+            log.error("state: %s: cannot be written, will be tried again: %s", self._path, error)
+        else:
+            self._unwritten.clear()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._db is not None:
+            self._db.close()
+
+    def _open(self) -> sqlite3.Connection | None:
+        assert self._path is not None
+        for attempt in (1, 2):
+            try:
+                return _connect(self._path)
+            except sqlite3.DatabaseError as error:
+                log.error("state: %s: not usable: %s", self._path, error)
+                if attempt == 1 and not isinstance(error, sqlite3.OperationalError) and self._set_aside():
+                    continue
+        log.error("state: %s: going on without it; nothing will be remembered across restarts", self._path)
+        return None
+
+    def _set_aside(self) -> bool:
+        assert self._path is not None
+        aside = self._path.with_name(self._path.name + ".damaged")
+        try:
+            self._path.replace(aside)
+            for suffix in ("-wal", "-shm"):
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        except OSError as error:
+            log.error("state: %s: cannot be set aside: %s", self._path, error)
+            return False
+        log.error("state: %s: set aside as %s, beginning a new one", self._path, aside)
+        return True
+
+    def _select(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
+        if self._db is None:
+            return []
+        try:
+            return self._db.execute(query, arguments).fetchall()
+        except sqlite3.Error as error:
+            log.error("state: %s: cannot be read: %s", self._path, error)
+            return []
+
+    def _intact(self, rows: list[tuple[Any, ...]]) -> Iterator[tuple[bytes, bytes]]:
+        for key, value, recorded in rows:
+            if checksum(key, value) == recorded:
+                yield key, value
+            else:
+                log.error("state: %s: the entry %r is damaged and left out", self._path, key)
+
+
+def checksum(key: bytes, value: bytes) -> int:
+    """Return the checksum that is kept with an entry (CRC-32)."""
+    return zlib.crc32(value, zlib.crc32(key))
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open or begin the file. Raises sqlite3.DatabaseError where it is damaged or not ours."""
+    # autocommit, and `with` begins no transaction before it is needed; one process may hold it next to another
+    db = sqlite3.connect(path, timeout=10, isolation_level="IMMEDIATE", check_same_thread=False)
+    try:
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and (application, version) != (_APPLICATION_ID, _VERSION):
+            raise sqlite3.DatabaseError("it is not a state file of this version of clusterf")
+        db.execute("PRAGMA journal_mode = WAL")
+        # enough for a crash of ours; after a loss of power the last moments may be missing
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(_SCHEMA)
+        db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {_VERSION}")
+        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+    except BaseException:
+        db.close()
+        raise
+    return db

@@ -1,0 +1,317 @@
+"""A small network with a clusterf-node as its director, to see what real clients get.
+
+    client ── director ─┬─ b1
+           (VIP, IPVS)  └─ b2
+
+Each is a network namespace. The backends answer through the director, as
+forwarding by masquerading needs it. Servers and client are threads of the
+tests: a socket belongs to the namespace in which its thread was when it was
+made, so only that moment is spent there, and a server is ready once it is made.
+"""
+
+import contextlib
+import ctypes
+import http.client
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import StreamRequestHandler, TCPServer, ThreadingMixIn
+from typing import Any, Self
+
+from tests.waiting import wait_until
+
+__all__ = ["BACKENDS", "VIPS", "Client", "Conversation", "DataPlane", "Director", "Tree", "inside", "namespace"]
+
+NODE = Path(sys.executable).with_name("clusterf-node")
+CLONE_NEWNET = 0x40000000
+PATIENCE = 20.0  # for the daemon, whose start alone takes seconds in the lab's kernel
+
+VIPS = {"ipv4": "10.107.107.107", "ipv6": "fd00:107::107"}
+BACKENDS = {
+    "b1": {"ipv4": "10.3.1.2", "ipv6": "fd00:3:1::2"},
+    "b2": {"ipv4": "10.3.2.2", "ipv6": "fd00:3:2::2"},
+}
+WEB, ECHO = 80, 7000  # the frontends' ports
+WEB_BACKEND, ECHO_BACKEND = 8080, 7000
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextlib.contextmanager
+def inside(name: str) -> Iterator[None]:
+    """Let this thread make its sockets, and start its programs, in a network namespace."""
+
+    def enter(descriptor: int) -> None:
+        if libc.setns(descriptor, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), f"cannot enter {name}: {os.strerror(ctypes.get_errno())}")
+
+    with Path("/proc/thread-self/ns/net").open() as home, Path("/run/netns", name).open() as there:
+        enter(there.fileno())
+        try:
+            yield
+        finally:
+            enter(home.fileno())
+
+
+def ip(commands: str, name: str | None = None) -> None:
+    """Run lines of `ip` commands, in a namespace if one is named."""
+    where = ["-netns", name] if name else []
+    subprocess.run(["ip", *where, "-batch", "-"], input=commands, text=True, check=True)
+
+
+def set_switches(name: str, switches: Mapping[str, int]) -> None:
+    with inside(name):
+        for switch, value in switches.items():
+            Path("/proc/sys/net", switch).write_text(str(value))
+
+
+@contextlib.contextmanager
+def namespace(role: str) -> Iterator[str]:
+    """Make a network namespace with lo up, and take it away again.
+
+    Its addresses are used at once, without the 2 s for which IPv6 looks for duplicates.
+    """
+    name = f"clusterf-{os.getpid()}-{role}"
+    ip(f"netns add {name}")
+    try:
+        ip("link set lo up", name)
+        set_switches(name, {"ipv6/conf/all/accept_dad": 0, "ipv6/conf/default/accept_dad": 0})
+        yield name
+    finally:
+        ip(f"netns del {name}")
+
+
+def cable(director: str, end: str, interface: str, network: int) -> None:
+    """Join a namespace to the director, which becomes its default route.
+
+    Both families have the addresses x.1 (the director) and x.2 in one network.
+    """
+    ipv4, ipv6 = ("10.9.0", "fd00:9:") if network == 0 else (f"10.3.{network}", f"fd00:3:{network}:")
+    ip(f"link add {interface} netns {director} type veth peer name up0 netns {end}")
+    setup = "link set {0} up\naddr add {1}.{3}/24 dev {0}\naddr add {2}:{3}/64 dev {0} nodad\n"
+    ip(setup.format(interface, ipv4, ipv6, 1), director)
+    ip(setup.format("up0", ipv4, ipv6, 2), end)
+    ip(f"route add default via {ipv4}.1\nroute add default via {ipv6}:1\n", end)
+
+
+def make_router(director: str) -> None:
+    ip(f"addr add {VIPS['ipv4']}/32 dev lo\naddr add {VIPS['ipv6']}/128 dev lo nodad\n", director)
+    set_switches(director, {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1})
+
+
+class Page(BaseHTTPRequestHandler):
+    """Answers each request with the backend's name."""
+
+    server: "Server"
+
+    def do_GET(self) -> None:
+        body = self.server.backend.encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Echo(StreamRequestHandler):
+    """Answers each line with the backend's name and that line."""
+
+    server: "Server"
+
+    def handle(self) -> None:
+        for line in self.rfile:
+            self.wfile.write(f"{self.server.backend} ".encode() + line)
+
+
+class Server(ThreadingMixIn, TCPServer):
+    """Serves both families on one port; listens once it is made, and until the `with` ends."""
+
+    address_family = socket.AF_INET6
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, backend: str, port: int, handler: type[StreamRequestHandler]) -> None:
+        self.backend = backend
+        super().__init__(("::", port), handler)
+        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    def server_bind(self) -> None:
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+
+class Conversation:
+    """An established connection to the echo service."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._answers = connection.makefile("r")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._answers.close()
+        self._connection.close()
+
+    def say(self, word: str) -> str:
+        """Send a line and return the name of the backend that has answered it."""
+        self._connection.sendall(f"{word}\n".encode())
+        backend, echoed = self._answers.readline().split()
+        assert echoed == word
+        return backend
+
+
+@dataclass(frozen=True)
+class Client:
+    """What makes requests from a namespace."""
+
+    namespace: str
+    timeout: float = 5.0
+
+    def get(self, address: str) -> str:
+        """Make one HTTP request on a connection of its own; return the name of the backend that has answered."""
+        with contextlib.closing(http.client.HTTPConnection(address, WEB, timeout=self.timeout)) as connection:
+            with inside(self.namespace):
+                connection.connect()
+            connection.request("GET", "/")
+            return connection.getresponse().read().decode()
+
+    def backends(self, address: str, requests: int = 8) -> set[str]:
+        """Return the names of the backends that answer that many requests."""
+        return {self.get(address) for _ in range(requests)}
+
+    def talk(self, address: str) -> Conversation:
+        """Open a connection to the echo service."""
+        with inside(self.namespace):
+            return Conversation(socket.create_connection((address, ECHO), timeout=self.timeout))
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A configuration as files."""
+
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"file://{self.folder}"
+
+    def put(self, key: str, value: Mapping[str, Any]) -> None:
+        """Write a key's file at once, so that no reader sees half of it."""
+        path = self.folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.folder.with_suffix(".draft")
+        draft.write_text(json.dumps(value))
+        draft.replace(path)
+
+
+class Director:
+    """A clusterf-node with the role ipvs, which runs in a namespace until the `with` ends."""
+
+    def __init__(self, name: str, tree: Tree, folder: Path) -> None:
+        self._namespace = name
+        self._log = folder / "director.log"
+        self._command = [str(NODE), "--role", "ipvs", "--config-source", tree.url]
+        self._command += ["--state-dir", str(folder / "state"), "--runtime-dir", str(folder / "run")]
+        self._process: subprocess.Popen[bytes]
+
+    def __enter__(self) -> Self:
+        with self._log.open("wb") as log:
+            command = ["ip", "netns", "exec", self._namespace, *self._command]
+            self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise
+
+    def table(self) -> list[str]:
+        """Return the kernel's table, as `ipvsadm -Sn` writes it."""
+        assert self._process.poll() is None, f"clusterf-node has ended: {self._log.read_text()}"
+        with inside(self._namespace):
+            saved = subprocess.run(["ipvsadm", "-Sn"], capture_output=True, text=True, check=True)
+        return saved.stdout.splitlines()
+
+    def weights(self, backend: str) -> list[int]:
+        """Return the backend's weight in each virtual server that it is in."""
+        addresses = BACKENDS[backend].values()
+        found = (re.search(r" -r \[?(\S+?)\]?:\d+ -m -w (\d+)", line) for line in self.table())
+        return [int(match[2]) for match in found if match and match[1] in addresses]
+
+    def wait_for_weight(self, backend: str, weight: int) -> None:
+        """Wait until the backend has that weight in both services and both families."""
+        try:
+            wait_until(lambda: self.weights(backend) == [weight] * 4, PATIENCE)
+        except AssertionError as error:
+            error.add_note(f"{backend} has {self.weights(backend)}; the node said:\n{self._log.read_text()}")
+            raise
+
+
+@dataclass(frozen=True)
+class DataPlane:
+    """The whole network, in which everything runs."""
+
+    client: Client
+    director: Director
+    tree: Tree
+
+    @classmethod
+    @contextlib.contextmanager
+    def build(cls, folder: Path) -> Iterator[Self]:
+        """Make the network, and start the servers and the node."""
+        with contextlib.ExitStack() as stack:
+            client, director, *ends = (
+                stack.enter_context(namespace(role)) for role in ("client", "director", *BACKENDS)
+            )
+            cable(director, client, "client", 0)
+            make_router(director)
+            for network, (backend, end) in enumerate(zip(BACKENDS, ends, strict=True), start=1):
+                cable(director, end, backend, network)
+                with inside(end):
+                    stack.enter_context(Server(backend, WEB_BACKEND, Page))
+                    stack.enter_context(Server(backend, ECHO_BACKEND, Echo))
+            tree = Tree(folder / "tree")
+            tree.put("services/web/frontend", {**VIPS, "tcp": WEB, "scheduler": "rr"})
+            tree.put("services/echo/frontend", {**VIPS, "tcp": ECHO, "scheduler": "rr"})
+            plane = cls(Client(client), Director(director, tree, folder), tree)
+            plane.write_weights(dict.fromkeys(BACKENDS, 10))
+            stack.enter_context(plane.director)
+            yield plane
+
+    def write_weights(self, weights: Mapping[str, int]) -> None:
+        """Write the backends' files."""
+        for backend, weight in weights.items():
+            for service, port in (("web", WEB_BACKEND), ("echo", ECHO_BACKEND)):
+                value = {**BACKENDS[backend], "tcp": port, "weight": weight}
+                self.tree.put(f"services/{service}/backends/{backend}", value)
+
+    def set_weights(self, **weights: int) -> None:
+        """Write the backends' files, and wait until the kernel has them so."""
+        self.write_weights(weights)
+        for backend, weight in weights.items():
+            self.director.wait_for_weight(backend, weight)
