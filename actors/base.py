@@ -1,6 +1,8 @@
 """What every actor of ours has: it answers pings, and its failure is the process's."""
 
 import logging
+import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +24,16 @@ class Actor(pykka.ThreadingActor):
             message.answer()
         else:
             self.receive(message)
+
+    def tell_later(self, seconds: float, message: Any) -> None:
+        """Tell `message` to this actor itself in so many seconds, if it still lives then."""
+        timer = threading.Timer(seconds, self._tell_alive, (message,))
+        timer.daemon = True
+        timer.start()
+
+    def _tell_alive(self, message: Any) -> None:
+        with suppress(pykka.ActorDeadError):
+            self.actor_ref.tell(message)
 
     def receive(self, message: Any) -> None:
         """Handle one message."""

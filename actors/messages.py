@@ -36,10 +36,8 @@ __all__ = [
     "ProblemsAre",
     "ProblemsKey",
     "Received",
-    "Reconcile",
     "Reload",
     "ResolvedUpdate",
-    "Resync",
     "RouteIs",
     "SourceSaid",
     "StateMessage",
@@ -186,14 +184,6 @@ class MergedUpdate(NamedTuple):
     items: tuple[Merged, ...]
     synced: bool
     taken: Callable[[], None]
-
-
-class Reconcile(NamedTuple):
-    """To oneself: do the next part of what there is to do."""
-
-
-class Resync(NamedTuple):
-    """Read all again, whatever is known."""
 
 
 class Reload(NamedTuple):

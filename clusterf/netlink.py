@@ -68,7 +68,10 @@ class NetlinkKernel:
             raise
 
     def read(self) -> Table:
-        """Return all virtual servers with all of their real servers."""
+        """Return all virtual servers with all of their real servers.
+
+        Not a snapshot: of what somebody else changes meanwhile it may have a part.
+        """
         table = Table()
         for virtual, settings in self.read_virtuals().items():
             reals = self._reals(virtual)

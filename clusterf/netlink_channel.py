@@ -8,6 +8,7 @@ was not refused until then is done (`netlink_rcv_skb` in
 `genetlink.h`.
 """
 
+import contextlib
 import errno
 import os
 import socket
@@ -163,11 +164,12 @@ class Channel:
         return False
 
     def _receive(self, until: float) -> memoryview:
-        try:
-            self._socket.settimeout(max(until - time.monotonic(), 0.001))
-            return self._buffer[: self._socket.recv_into(self._buffer)]
-        except TimeoutError:
-            raise TimeoutError(errno.ETIMEDOUT, "the kernel did not answer in time") from None
+        remaining = until - time.monotonic()
+        if remaining > 0:
+            self._socket.settimeout(remaining)
+            with contextlib.suppress(TimeoutError):
+                return self._buffer[: self._socket.recv_into(self._buffer)]
+        raise TimeoutError(errno.ETIMEDOUT, "the kernel did not answer in time")
 
     def _reopen(self) -> None:
         self._socket.close()

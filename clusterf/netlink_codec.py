@@ -213,9 +213,10 @@ def attributes(data: bytes) -> dict[int, bytes]:
     Raises ValueError unless attributes fill `data` exactly.
     """
     found: dict[int, bytes] = {}
+    unpack = _HEADER.unpack_from
     offset, end = 0, len(data)
     while end - offset >= 4:
-        size, kind = _HEADER.unpack_from(data, offset)
+        size, kind = unpack(data, offset)
         if not 4 <= size <= end - offset:
             raise ValueError(f"netlink attribute {kind & _KIND} of {size} bytes in {end - offset}")
         found[kind & _KIND] = data[offset + 4 : offset + size]

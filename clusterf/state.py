@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 __all__ = ["KeyedStore", "checksum"]
 
@@ -31,11 +32,13 @@ class KeyedStore:
     """A dictionary of bytes on disk, in named sections.
 
     Trouble with the disk is logged, and what could not be written is tried
-    again with the next change. `path` None: nothing is kept.
+    again with the next change. `path` None: nothing is kept. `read_only`:
+    changes go nowhere, and another process may be the one that writes.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
         self._path = path
+        self._read_only = read_only
         self._unwritten: dict[tuple[str, bytes], bytes | None] = {}
         self._db = self._open() if path is not None else None
 
@@ -54,7 +57,7 @@ class KeyedStore:
 
     def update(self, section: str, changes: Mapping[bytes, bytes | None]) -> None:
         """Set each key to its value, or remove it with None, all in one transaction."""
-        if self._db is None or not (changes or self._unwritten):
+        if self._db is None or self._read_only or not (changes or self._unwritten):
             return
         self._unwritten.update(((section, key), value) for key, value in changes.items())
         try:
@@ -72,6 +75,19 @@ class KeyedStore:
         else:
             self._unwritten.clear()
 
+    def drop(self, prefix: str, *, but: str) -> None:
+        """Forget the sections whose names begin with `prefix`, save those that begin with `but`."""
+        if self._db is None or self._read_only:
+            return
+        try:
+            with self._db:
+                self._db.execute(
+                    "DELETE FROM entries WHERE substr(section, 1, ?) = ? AND substr(section, 1, ?) != ?",
+                    (len(prefix), prefix, len(but), but),
+                )
+        except sqlite3.Error as error:
+            log.error("state: %s: cannot be written: %s", self._path, error)
+
     def close(self) -> None:
         """Close the file."""
         if self._db is not None:
@@ -79,13 +95,15 @@ class KeyedStore:
 
     def _open(self) -> sqlite3.Connection | None:
         assert self._path is not None
-        for attempt in (1, 2):
-            try:
-                return _connect(self._path)
-            except sqlite3.DatabaseError as error:
-                log.error("state: %s: not usable: %s", self._path, error)
-                if attempt == 1 and not isinstance(error, sqlite3.OperationalError) and self._set_aside():
-                    continue
+        if self._read_only and not self._path.exists():
+            return None
+        try:
+            return _connect(self._path, read_only=self._read_only)
+        except sqlite3.Error as error:
+            log.error("state: %s: not usable: %s", self._path, error)
+            damaged = not isinstance(error, sqlite3.OperationalError)
+        if damaged and not self._read_only and self._set_aside():
+            return self._open()
         log.error("state: %s: going on without it; nothing will be remembered across restarts", self._path)
         return None
 
@@ -124,26 +142,35 @@ def checksum(key: bytes, value: bytes) -> int:
     return zlib.crc32(value, zlib.crc32(key))
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     """Open or begin the file. Raises sqlite3.DatabaseError where it is damaged or not ours."""
-    # autocommit, and `with` begins no transaction before it is needed; one process may hold it next to another
-    db = sqlite3.connect(path, timeout=10, isolation_level="IMMEDIATE", check_same_thread=False)
+    url = f"file:{quote(str(path))}?mode={'ro' if read_only else 'rwc'}"
+    db = sqlite3.connect(url, uri=True, timeout=10, isolation_level="IMMEDIATE", check_same_thread=False)
     try:
-        (application,) = db.execute("PRAGMA application_id").fetchone()
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if tables and (application, version) != (_APPLICATION_ID, _VERSION):
-            raise sqlite3.DatabaseError("it is not a state file of this version of clusterf")
-        db.execute("PRAGMA journal_mode = WAL")
-        # enough for a crash of ours; after a loss of power the last moments may be missing
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.execute(_SCHEMA)
-        db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        db.execute(f"PRAGMA user_version = {_VERSION}")
-        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
+        _check(db)
+        if not read_only:
+            _set_up(db)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _check(db: sqlite3.Connection) -> None:
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if tables and (application, version) != (_APPLICATION_ID, _VERSION):
+        raise sqlite3.DatabaseError("it is not a state file of this version of clusterf")
+    (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(verdict)
+
+
+def _set_up(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA journal_mode = WAL")
+    # enough for a crash of ours; after a loss of power the last moments may be missing
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute(_SCHEMA)
+    db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version = {_VERSION}")

@@ -36,6 +36,7 @@ SCHEDULERS = ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed"
 EARLY_MODULES = ("overlay",)
 MODULES = ("ip_vs", *(f"ip_vs_{scheduler}" for scheduler in SCHEDULERS))
 EXIT_LAB = 125  # the lab itself failed, as `docker run` and timeout(1) say it
+EXCHANGE = "clusterf-lab-"  # then the number of the process that has made it
 BOOT_TIMEOUT = 60.0
 GRACE = 15.0  # beyond the command's time limit, which the guest keeps itself
 PR_SET_PDEATHSIG = 1
@@ -135,6 +136,22 @@ def bytes_of(size: str) -> int:
     return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2]]
 
 
+def sweep() -> None:
+    """Remove what a run that was killed could not: its folder, and the two helpers of its stock kernel.
+
+    The kernel itself dies with its run; the helpers have the folder in their command line.
+    """
+    for folder in Path("/tmp").glob(f"{EXCHANGE}*-*"):
+        if Path("/proc", folder.name.removeprefix(EXCHANGE).split("-")[0]).exists():
+            continue
+        mark = f"\0uml_dir={folder}/".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if mark in (process / "cmdline").read_bytes():
+                    os.kill(int(process.name), signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @dataclass(frozen=True)
 class Command:
     """What to run in the guest; it sees the environment and the folder it was called from."""
@@ -158,7 +175,8 @@ class Guest:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             # a path without spaces, whatever TMPDIR says: it goes on the kernel's command line
-            self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clusterf-lab-", dir="/tmp")))
+            prefix = f"{EXCHANGE}{os.getpid()}-"
+            self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix, dir="/tmp")))
             self._write_config()
             self._process = self._start(stack.enter_context(one_cpu()))
             stack.callback(self._end)
@@ -287,6 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
     try:
+        sweep()
         kernel = find_kernel(options.kernel or os.environ.get("CLUSTERF_LAB_KERNEL", "auto"))
         with Guest(kernel, Command(options.command, options.timeout, options.memory, options.rw)) as guest:
             return guest.wait()

@@ -1,0 +1,286 @@
+"""IpvsWriter: the one writer of the kernel's IPVS table.
+
+Level-triggered: whatever it is told only changes the table that is wanted; it
+then brings the kernel's table there, a part at a time, so that news and pings
+get through in between. What to write next is `clusterf.reconcile`'s to say.
+
+Nothing is written before all that is wanted is known. The kernel is read at
+start, after an exchange that failed, and at an interval.
+"""
+
+import logging
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from itertools import islice
+from typing import Any, NamedTuple
+
+from actors.base import Actor
+from actors.messages import MergedUpdate, Reload
+from clusterf import ipvsadm
+from clusterf.backoff import Backoff
+from clusterf.kernel import Kernel
+from clusterf.merge import RealServerWanted, VirtualServerWanted
+from clusterf.ownership import Ownership
+from clusterf.reconcile import Reconciler
+from clusterf.resolve import ProblemsOf
+from clusterf.table import Op, Step, Table, VirtualServer
+
+__all__ = ["IpvsWriter", "Options"]
+
+log = logging.getLogger(__name__)
+
+PART = 2000  # steps at a time
+READ_PART = 64  # virtual servers read again at a time
+DRAIN_CHECK = 1.0  # seconds between looks at real servers that drain
+DRIFT_LINES = 10  # of a log, for what others have changed
+
+
+class Options(NamedTuple):
+    """What the writer is to do besides. Times are in seconds."""
+
+    noop: bool = False
+    once: bool = False
+    once_timeout: float = 60.0
+    print_table: bool = False
+    flush: bool = False
+    resync_interval: float = 60.0
+
+
+class Host(NamedTuple):
+    """What the writer asks of the process that it lives in."""
+
+    # end the node, with this exit status
+    finish: Callable[[int], None]
+    # take it that the table was flushed, so that a successor does not do it again
+    flushed: Callable[[], None]
+
+
+class _Self(Enum):
+    """What the writer tells itself."""
+
+    RECONCILE = auto()
+    RESYNC = auto()
+    RETRY = auto()
+    CHECK_DRAINS = auto()
+    GIVE_UP = auto()
+
+
+class IpvsWriter(Actor):
+    """Keep the kernel's table equal to the one that is wanted."""
+
+    def __init__(
+        self,
+        open_kernel: Callable[[], Kernel],
+        open_ownership: Callable[[], Ownership],
+        excluded: Callable[[VirtualServer], bool],
+        options: Options,
+        host: Host,
+    ) -> None:
+        super().__init__()
+        self._open_kernel = open_kernel
+        self._open_ownership = open_ownership
+        self._excluded = excluded
+        self._options = options
+        self._host = host
+        self._prefix = "ipvs noop" if options.noop else "ipvs"
+        # how many fatal problems each subject has
+        self._problems: dict[object, int] = {}
+        self._backoff = Backoff(initial=0.5, longest=30)
+        # whether all that is wanted has been told once
+        self._synced = False
+        # why the whole table has to be read before anything is written, "" if it need not be
+        self._unread = "start"
+        self._flush = options.flush
+        # whether the table has been written, or read for the first time, since it was last settled
+        self._news = True
+        # what has been told to oneself and has not arrived yet
+        self._due: set[_Self] = set()
+
+    def on_start(self) -> None:
+        """Open the kernel and the record of what is ours."""
+        self._kernel = self._open_kernel()
+        self._ownership = self._open_ownership()
+        owned = self._ownership.load()
+        self._reconciler = Reconciler(v for v in owned if not self._excluded(v))
+        if self._options.once:
+            self._tell_self(_Self.GIVE_UP, self._options.once_timeout)
+        self._resync_later()
+
+    def on_stop(self) -> None:
+        """Let go of the kernel. Its table stays as it is."""
+        self._kernel.close()
+
+    def receive(self, message: Any) -> None:
+        """Take in what is wanted, or do the next part of the work."""
+        match message:
+            case MergedUpdate():
+                self._want(message)
+            case Reload():
+                self._read_again("reload")
+            case _Self():
+                self._due.discard(message)
+                self._receive_own(message)
+            case _:
+                raise TypeError(f"IpvsWriter does not handle {message!r}")
+
+    def _receive_own(self, message: _Self) -> None:
+        match message:
+            case _Self.RECONCILE:
+                self._reconcile()
+            case _Self.RESYNC:
+                self._read_again("resync")
+                self._resync_later()
+            case _Self.RETRY:
+                self._reconciler.retry()
+                self._tell_self(_Self.RECONCILE)
+            case _Self.CHECK_DRAINS:
+                self._reconciler.check_drains()
+                self._tell_self(_Self.RECONCILE)
+            case _Self.GIVE_UP:
+                log.error("--once: not applied within %g seconds, giving up", self._options.once_timeout)
+                self._host.finish(1)
+
+    def _want(self, update: MergedUpdate) -> None:
+        for item in update.items:
+            match item:
+                case RealServerWanted(virtual, real, settings):
+                    self._reconciler.want_real(virtual, real, settings)
+                case VirtualServerWanted(virtual, claim):
+                    self._reconciler.want_virtual(virtual, claim)
+                case ProblemsOf(subject, problems):
+                    self._problems[subject] = sum(problem.fatal for problem in problems)
+        update.taken()
+        self._synced = self._synced or update.synced
+        if self._synced:
+            self._tell_self(_Self.RECONCILE)
+
+    def _reconcile(self) -> None:
+        if not self._synced:
+            return
+        try:
+            self._work()
+        except OSError as error:
+            delay = self._backoff.next()
+            log.error("ipvs: %s; reading the table again in %.1f seconds", error.strerror or error, delay)
+            self._unread = self._unread or "error"
+            self._tell_self(_Self.RECONCILE, delay)
+            return
+        if self._reconciler.idle:
+            self._settled()
+        else:
+            self._tell_self(_Self.RECONCILE)
+
+    def _work(self) -> None:
+        """Do one part: read what has to be read, then write what is to be written first. Raises OSError."""
+        if self._unread:
+            self._read()
+        for virtual in list(islice(self._reconciler.stale, READ_PART)):
+            self._reconciler.observe_virtual(virtual, self._kernel.read_virtual(virtual))
+        steps = self._reconciler.next_steps(PART, time.monotonic(), self._kernel.connections)
+        self._record_ownership()
+        if steps:
+            self._news = True
+            self._write(steps)
+            self._record_ownership()
+
+    def _read(self) -> None:
+        """Read the whole table, emptying it first if that was asked for."""
+        table = self._kernel.read()
+        if self._flush:
+            table = self._empty(table)
+        drift = self._reconciler.observe(table)
+        if self._unread == "resync" and drift:
+            log.warning("ipvs: the table was changed by others in %d places, mending them", len(drift))
+            for step in drift[:DRIFT_LINES]:
+                log.warning("ipvs: what they undid: %s", ipvsadm.command(step))
+        self._unread = ""
+
+    def _empty(self, table: Table) -> Table:
+        """Remove all virtual servers but those that are excluded."""
+        if not any(map(self._excluded, table.virtuals)):
+            self._kernel.flush()
+            log.info("%s: %s", self._prefix, ipvsadm.FLUSH)
+        else:
+            steps = [Step(Op.REMOVE_VIRTUAL, v) for v in table.virtuals if not self._excluded(v)]
+            self._log_done(steps, self._kernel.apply(steps))
+        self._flush = False
+        self._host.flushed()
+        return self._kernel.read()
+
+    def _write(self, steps: Sequence[Step]) -> None:
+        errors = self._kernel.apply(steps)
+        self._log_done(steps, errors)
+        for step, error in self._reconciler.done(steps, errors):
+            log.error("%s: failed: %s: %s", self._prefix, ipvsadm.command(step), os.strerror(error))
+
+    def _log_done(self, steps: Sequence[Step], errors: Sequence[int]) -> None:
+        if not log.isEnabledFor(logging.INFO):
+            return
+        for step, error in zip(steps, errors, strict=True):
+            if not error:
+                log.info("%s: %s", self._prefix, ipvsadm.command(step))
+
+    def _settled(self) -> None:
+        """There is nothing more to do at present: wait for what failed or drains, show the table."""
+        if self._reconciler.failed:
+            if _Self.RETRY not in self._due:
+                self._tell_self(_Self.RETRY, self._backoff.next())
+        else:
+            self._backoff.reset()
+        if self._reconciler.draining:
+            self._tell_self(_Self.CHECK_DRAINS, DRAIN_CHECK)
+        if self._news:
+            self._news = False
+            self._print()
+        if self._options.once and not self._reconciler.draining:
+            self._finish_once()
+
+    def _finish_once(self) -> None:
+        bad = any(self._problems.values())
+        if self._reconciler.failed:
+            log.error("--once: %d operations failed", len(self._reconciler.failed))
+        self._host.finish(1 if self._reconciler.failed else 3 if bad else 0)
+
+    def _print(self) -> None:
+        if not self._options.print_table:
+            return
+        try:
+            # what is really there, and not what we take to be there
+            table = self._kernel.read()
+        except OSError as error:
+            log.error("ipvs: the table cannot be read to be printed: %s", error.strerror or error)
+            return
+        text = "".join(f"{line}\n" for line in ipvsadm.lines(table))
+        try:
+            sys.stdout.write(text if self._options.once else text + "\n")
+            sys.stdout.flush()
+        except OSError as error:
+            log.error("standard output: %s; printing no more", error.strerror or error)
+            self._options = self._options._replace(print_table=False)
+
+    def _record_ownership(self) -> None:
+        changes = self._reconciler.take_ownership()
+        if changes and not self._options.noop:
+            self._ownership.record(changes)
+
+    def _read_again(self, why: str) -> None:
+        self._unread = self._unread or why
+        self._tell_self(_Self.RECONCILE)
+
+    def _resync_later(self) -> None:
+        interval = self._options.resync_interval
+        self._tell_self(_Self.RESYNC, interval * random.uniform(0.8, 1.2))  # noqa: S311
+
+    def _tell_self(self, message: _Self, delay: float = 0.0) -> None:
+        """Tell oneself, once, behind what is queued already."""
+        if message in self._due:
+            return
+        self._due.add(message)
+        if delay:
+            self.tell_later(delay, message)
+        else:
+            self.actor_ref.tell(message)

@@ -1,0 +1,59 @@
+"""Which virtual servers in the kernel are ours, on record across restarts.
+
+The kernel does not say who made a virtual server. So what we make is written
+down before it is made, and what is neither in the configuration nor on record
+is left alone. A record counts for one boot and one network namespace, as the
+tables of others are others'.
+"""
+
+import os
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+
+import msgspec
+
+from clusterf.state import KeyedStore
+from clusterf.table import Family, Protocol, VirtualServer
+
+__all__ = ["Ownership"]
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Ownership:
+    """The record in `store` for this boot and network namespace."""
+
+    def __init__(self, store: KeyedStore) -> None:
+        """Open the record, and drop those of earlier boots."""
+        boot = _BOOT_ID.read_text().strip()
+        self._store = store
+        self._section = f"owned {boot} {os.stat('/proc/self/ns/net').st_ino}"  # noqa: PTH116
+        store.drop("owned ", but=f"owned {boot} ")
+
+    def load(self) -> set[VirtualServer]:
+        """Return the virtual servers on record."""
+        return {_decode(key) for key, _ in self._store.items(self._section)}
+
+    def record(self, changes: Mapping[VirtualServer, bool]) -> None:
+        """Write down what has become ours (True) and what has ceased to be."""
+        self._store.update(self._section, {_encode(v): b"" if ours else None for v, ours in changes.items()})
+
+
+def _encode(virtual: VirtualServer) -> bytes:
+    protocol = virtual.protocol.name if virtual.protocol is not None else None
+    address = str(virtual.address) if virtual.address is not None else None
+    return msgspec.json.encode([virtual.family.name, protocol, address, virtual.port, virtual.fwmark])
+
+
+def _decode(key: bytes) -> VirtualServer:
+    family, protocol, address, port, fwmark = msgspec.json.decode(
+        key, type=tuple[str, str | None, str | None, int, int]
+    )
+    return VirtualServer(
+        Family[family],
+        Protocol[protocol] if protocol is not None else None,
+        ip_address(address) if address is not None else None,
+        port,
+        fwmark,
+    )
