@@ -197,6 +197,8 @@ class Subscription:
                 try:
                     self._receive(connection)
                 except (OSError, EOFError, msgspec.DecodeError) as error:
+                    if self._stopping.is_set():
+                        return
                     log.info("link %s: broken (%s), connecting again; what is known stays", self._path.name, error)
                 except pykka.ActorDeadError:
                     return
