@@ -9,15 +9,33 @@ as absent; an empty address, prefix, gateway, method or scheduler does, too.
 (A name that is repeated to the letter counts at its first place.)
 """
 
-import re
 from collections.abc import Callable, Mapping
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
-from socket import AF_INET, AF_INET6, inet_pton
-from types import NoneType
-from typing import Annotated, Any, Final, NamedTuple, get_args
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from clusterf.fields import (
+    ALL_ONES,
+    HTTP_NAME,
+    Read,
+    address,
+    check_end,
+    check_vip,
+    fields_of,
+    matching,
+    or_default,
+    parse_ip,
+    parse_ipv4,
+    parse_ipv6,
+    read_headers,
+    read_netmask,
+    read_object,
+    read_prefix,
+    read_scheduler,
+    read_scheduler_flags,
+    read_status,
+)
 from clusterf.model import (
     Backend,
     BackendKey,
@@ -25,7 +43,6 @@ from clusterf.model import (
     FrontendKey,
     HealthCheck,
     HealthKey,
-    IPNetwork,
     Key,
     Persistence,
     Route,
@@ -34,19 +51,12 @@ from clusterf.model import (
     Value,
 )
 from clusterf.names import escape
-from clusterf.table import SCHEDULER_FLAGS, SCHEDULERS, IPAddress
 
 __all__ = ["MAX_SIZE", "Decoded", "Problem", "decode"]
 
 MAX_SIZE: Final = 3 << 19  # etcd's own limit of a request, 1.5 MiB
 _SHOWN = 200  # characters of a hostile value that a line of a log takes
 _JSON: Final = msgspec.json.Decoder(dict[str, Any])
-_Read = Callable[[Any], Any]
-_ALL_ONES = 0xFFFFFFFF
-_BROADCAST = IPv4Address(_ALL_ONES)
-_PREFIX = re.compile(r"([^/]+)(/[0-9]{1,3})?")
-_STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
-_HTTP_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token of RFC 9110
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -119,7 +129,7 @@ def _printable(text: str) -> str:
 class _Shape(NamedTuple):
     """How an object is read: its fields by lower-case name, and what is made of those present."""
 
-    fields: Mapping[str, "_Read | _Shape"]
+    fields: Mapping[str, "Read | _Shape"]
     finish: Callable[[dict[str, Any], "_Reading"], Any]
 
 
@@ -149,158 +159,12 @@ class _Reading:
                 continue
             try:
                 if isinstance(read, _Shape):
-                    values[field] = self.object(read, _object(raw), f"{field}.")
+                    values[field] = self.object(read, read_object(raw), f"{field}.")
                 else:
                     values[field] = read(raw)
             except ValueError as error:
                 self.fault(str(error), at + field)
         return shape.finish(values, self)
-
-
-def _typed(kind: Any) -> _Read:
-    """Return a reader of what msgspec takes for `kind`."""
-    one = msgspec.defstruct("One", [("value", kind)], array_like=True)
-
-    def read(raw: object) -> object:
-        try:
-            return msgspec.convert((raw,), one).value  # type: ignore[attr-defined]
-        except msgspec.ValidationError as error:
-            raise ValueError(str(error).rpartition(" - at `")[0]) from None
-
-    return read
-
-
-def _fields(model: type[msgspec.Struct]) -> dict[str, Any]:
-    """Return a reader for each field of `model`, by its annotation."""
-    kinds = {field.name: field.type for field in msgspec.structs.fields(model)}
-    return {
-        name: _typed(get_args(kind)[0] if NoneType in get_args(kind) else kind)  # null does not come so far
-        for name, kind in kinds.items()
-    }
-
-
-_object = _typed(dict[str, Any])
-_text = _typed(str)
-_texts = _typed(tuple[str, ...])
-_texts_by_name = _typed(dict[str, str])
-_prefix_length = _typed(Annotated[int, msgspec.Meta(ge=1, le=128)])
-
-
-def _matching(pattern: str, what: str) -> _Read:
-    """Return a reader of strings that match `pattern`."""
-    whole = re.compile(pattern)
-
-    def read(raw: object) -> object:
-        if not whole.fullmatch(text := _text(raw)):
-            raise ValueError(f"not {what}: {text}")
-        return text
-
-    return read
-
-
-def _or_default(read: _Read, default: str | None) -> _Read:
-    """Return a reader that takes an empty string for `default`, and else is `read`."""
-    return lambda raw: default if raw == "" else read(raw)
-
-
-def _address(parse: Callable[[str], IPAddress], check: Callable[[IPAddress], None]) -> _Read:
-    """Return a reader of addresses that `check` lets through."""
-
-    def read(raw: object) -> IPAddress | None:
-        if not (text := _text(raw)):
-            return None
-        check(address := parse(text))
-        return address
-
-    return read
-
-
-def _ipv4(text: str) -> IPv4Address:
-    # the C library parses far faster than ipaddress, and takes no zones
-    try:
-        return IPv4Address(inet_pton(AF_INET, text))
-    except (OSError, ValueError):
-        raise ValueError(f"not an IPv4 address: {text}") from None
-
-
-def _ipv6(text: str) -> IPv6Address:
-    try:
-        return IPv6Address(inet_pton(AF_INET6, text))
-    except (OSError, ValueError):
-        raise ValueError(f"not an IPv6 address (a zone is not part of one): {text}") from None
-
-
-def _ip(text: str) -> IPAddress:
-    return _ipv6(text) if ":" in text else _ipv4(text)
-
-
-def _check_vip(address: IPAddress) -> None:
-    """Raise ValueError if no client can connect to `address`."""
-    if address.is_unspecified or address.is_multicast or address == _BROADCAST:
-        raise ValueError(f"unspecified, multicast or broadcast address: {address}")
-
-
-def _check_end(address: IPAddress) -> None:
-    """Raise ValueError if the kernel takes no real server with `address`."""
-    _check_vip(address)
-    if isinstance(address, IPv6Address) and (address.is_link_local or address.ipv4_mapped):
-        raise ValueError(f"link-local or IPv4-mapped address: {address}")
-
-
-def _prefix(raw: object) -> IPNetwork | None:
-    if not (text := _text(raw)):
-        return None
-    if not (match := _PREFIX.fullmatch(text)):
-        raise ValueError(f"not an address prefix: {text}")
-    _ip(match[1])  # more exact than ip_network in what it takes and in what it says
-    return ip_network(text, strict=False)
-
-
-def _netmask(raw: object) -> IPv4Address | int | None:
-    """Return an IPv4 mask or a prefix length."""
-    if not isinstance(raw, str):
-        length: int = _prefix_length(raw)
-        return length
-    if not raw:
-        return None
-    mask = _ipv4(raw)
-    hosts = int(mask) ^ _ALL_ONES
-    if hosts == _ALL_ONES or hosts & (hosts + 1):
-        raise ValueError(f"not a netmask, or one with holes: {raw}")
-    return mask
-
-
-def _scheduler(raw: object) -> str | None:
-    if (text := _text(raw)) and text not in SCHEDULERS:
-        raise ValueError(f"unknown scheduler: {text}")
-    return text or None
-
-
-def _scheduler_flags(raw: object) -> tuple[str, ...]:
-    flags: tuple[str, ...] = _texts(raw)
-    for flag in flags:
-        if flag not in SCHEDULER_FLAGS:
-            raise ValueError(f"unknown scheduler flag: {flag}")
-    return flags
-
-
-def _status(raw: object) -> tuple[tuple[int, int], ...]:
-    ranges = []
-    for part in _text(raw).split(","):
-        match = _STATUS.fullmatch(part.strip())
-        if not match or (low := int(match[1])) > (high := int(match[2] or low)):
-            raise ValueError(f"not a list of HTTP status codes such as 200-399,404: {part}")
-        ranges.append((low, high))
-    return tuple(ranges)
-
-
-def _headers(raw: object) -> tuple[tuple[str, str], ...]:
-    for name, text in (headers := _texts_by_name(raw)).items():
-        if not re.fullmatch(_HTTP_NAME, name):
-            raise ValueError(f"not a header name: {name}")
-        if re.search(r"[\r\n\0]", text):
-            raise ValueError(f"CR, LF or NUL in the header {name}")
-    return tuple(headers.items())
 
 
 def _frontend(fields: dict[str, Any], reading: _Reading) -> Frontend:
@@ -323,7 +187,7 @@ def _persistence(fields: dict[str, Any], reading: _Reading, *, six: bool) -> Per
     elif netmask and six:
         fields["netmask6"] = netmask
     elif netmask and netmask <= 32:
-        fields["netmask4"] = _ALL_ONES << (32 - netmask) & _ALL_ONES
+        fields["netmask4"] = ALL_ONES << (32 - netmask) & ALL_ONES
     elif netmask:
         reading.fault(f"a prefix length of IPv4 is at most 32, not {netmask}", "persistence.netmask", "ipv6")
     return Persistence(**fields)
@@ -337,6 +201,8 @@ def _backend(fields: dict[str, Any], reading: _Reading) -> Backend:
 
 
 def _health_check(fields: dict[str, Any], reading: _Reading) -> HealthCheck:
+    # what is absent must not be at odds with what is there
+    fields.setdefault("timeout", min(HealthCheck().timeout, fields.get("interval", HealthCheck().interval)))
     check = HealthCheck(**fields)
     if check.timeout > check.interval:
         reading.fault(f"{check.timeout:g} s is longer than the interval, {check.interval:g} s", "timeout", "interval")
@@ -354,7 +220,7 @@ def _route(fields: dict[str, Any], _: _Reading) -> Route:
     )
 
 
-def _fields_of(fields: dict[str, Any], _: _Reading) -> dict[str, Any]:
+def _as_fields(fields: dict[str, Any], _: _Reading) -> dict[str, Any]:
     return fields
 
 
@@ -362,33 +228,33 @@ def _tls(fields: dict[str, Any], _: _Reading) -> Tls:
     return Tls(**fields)
 
 
-_unspaced = _matching(r"[^\s\x00-\x1f\x7f-\x9f]*", "a name without spaces and control characters")
+_unspaced = matching(r"[^\s\x00-\x1f\x7f-\x9f]*", "a name without spaces and control characters")
 _SHAPES: Final[Mapping[type, _Shape]] = {
     FrontendKey: _Shape(
-        _fields(Frontend)
+        fields_of(Frontend)
         | {
-            "ipv4": _address(_ipv4, _check_vip),
-            "ipv6": _address(_ipv6, _check_vip),
-            "scheduler": _scheduler,
-            "scheduler_flags": _scheduler_flags,
-            "persistence": _Shape({"timeout": _fields(Persistence)["timeout"], "netmask": _netmask}, _fields_of),
+            "ipv4": address(parse_ipv4, check_vip),
+            "ipv6": address(parse_ipv6, check_vip),
+            "scheduler": read_scheduler,
+            "scheduler_flags": read_scheduler_flags,
+            "persistence": _Shape({"timeout": fields_of(Persistence)["timeout"], "netmask": read_netmask}, _as_fields),
         },
         _frontend,
     ),
     BackendKey: _Shape(
-        _fields(Backend) | {"ipv4": _address(_ipv4, _check_end), "ipv6": _address(_ipv6, _check_end)},
+        fields_of(Backend) | {"ipv4": address(parse_ipv4, check_end), "ipv6": address(parse_ipv6, check_end)},
         _backend,
     ),
     HealthKey: _Shape(
-        _fields(HealthCheck)
+        fields_of(HealthCheck)
         | {
-            "path": _matching(r"/[^\s\x00-\x1f\x7f-\x9f]*", "a path that starts with / and holds no spaces"),
-            "method": _or_default(_matching(_HTTP_NAME, "an HTTP method"), HealthCheck().method),
+            "path": matching(r"/[^\s\x00-\x1f\x7f-\x9f]*", "a path that starts with / and holds no spaces"),
+            "method": or_default(matching(HTTP_NAME, "an HTTP method"), HealthCheck().method),
             "host": _unspaced,
-            "status": _status,
-            "headers": _headers,
+            "status": read_status,
+            "headers": read_headers,
             "tls": _Shape(
-                _fields(Tls) | {"server_name": _unspaced, "ca": _matching(r"[^\x00-\x1f\x7f-\x9f]*", "a file name")},
+                fields_of(Tls) | {"server_name": _unspaced, "ca": matching(r"[^\x00-\x1f\x7f-\x9f]*", "a file name")},
                 _tls,
             ),
         },
@@ -396,9 +262,9 @@ _SHAPES: Final[Mapping[type, _Shape]] = {
     ),
     RouteKey: _Shape(
         {
-            "prefix": _prefix,
-            "gateway": _address(_ip, _check_end),
-            "ipvsmethod": _or_default(_fields(Route)["method"], None),
+            "prefix": read_prefix,
+            "gateway": address(parse_ip, check_end),
+            "ipvsmethod": or_default(fields_of(Route)["method"], None),
         },
         _route,
     ),

@@ -100,7 +100,7 @@ class FileTree:
         except OSError as error:
             yield Entry(path, trouble=error.strerror or str(error))
             return
-        for name in names:
+        for name in sorted(names):
             if not name.startswith(b"."):
                 yield from self._walk(os.path.join(path, name), depth + 1, reread, found)  # noqa: PTH118
 

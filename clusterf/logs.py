@@ -44,5 +44,6 @@ def set_up(form: Literal["text", "json"], level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # its news of every actor that starts and stops is not ours
-    logging.getLogger("pykka").setLevel(logging.WARNING)
+    # their news of every actor and every change of a file is not ours
+    for library in ("pykka", "watchfiles"):
+        logging.getLogger(library).setLevel(logging.WARNING)

@@ -137,9 +137,11 @@ def describe(said: Said) -> Iterator[str]:
     for problem in said.problems[:_LINES]:
         if not problem.fatal:
             yield f"{problem} (ignored)"
-        elif said.value is not None or said.keep:
-            yield f"{problem} (the last good value, if any, stays in force)"
+        elif said.value is not None:
+            yield f"{problem} (the last good value stays in force)"
+        elif said.key is None:
+            yield f"{problem} (what is known stays in force)"
         else:
-            yield f"{problem} (left out)"
+            yield f"{problem} (left out: no good value is on record)"
     if len(said.problems) > _LINES:
         yield f"{said.problems[0].source}: {escape(said.path)}: {len(said.problems) - _LINES} more problems"

@@ -12,27 +12,23 @@ made, so only that moment is spent there, and a server is ready once it is made.
 import contextlib
 import ctypes
 import http.client
-import json
 import os
 import re
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import StreamRequestHandler, TCPServer, ThreadingMixIn
-from typing import Any, Self
+from typing import Self
 
-from tests.waiting import wait_until
+from tests.system.node import Node, Tree, saved
 
-__all__ = ["BACKENDS", "VIPS", "Client", "Conversation", "DataPlane", "Director", "Tree", "inside", "namespace"]
+__all__ = ["BACKENDS", "VIPS", "Client", "Conversation", "DataPlane", "Director", "inside", "namespace"]
 
-NODE = Path(sys.executable).with_name("clusterf-node")
 CLONE_NEWNET = 0x40000000
-PATIENCE = 20.0  # for the daemon, whose start alone takes seconds in the lab's kernel
 
 VIPS = {"ipv4": "10.107.107.107", "ipv6": "fd00:107::107"}
 BACKENDS = {
@@ -206,56 +202,21 @@ class Client:
             return Conversation(socket.create_connection((address, ECHO), timeout=self.timeout))
 
 
-@dataclass(frozen=True)
-class Tree:
-    """A configuration as files."""
-
-    folder: Path
-
-    @property
-    def url(self) -> str:
-        return f"file://{self.folder}"
-
-    def put(self, key: str, value: Mapping[str, Any]) -> None:
-        """Write a key's file at once, so that no reader sees half of it."""
-        path = self.folder / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.folder.with_suffix(".draft")
-        draft.write_text(json.dumps(value))
-        draft.replace(path)
-
-
-class Director:
-    """A clusterf-node with the role ipvs, which runs in a namespace until the `with` ends."""
+class Director(Node):
+    """A clusterf-node with the role ipvs, in a namespace that has a name."""
 
     def __init__(self, name: str, tree: Tree, folder: Path) -> None:
+        super().__init__(folder, tree)
         self._namespace = name
-        self._log = folder / "director.log"
-        self._command = [str(NODE), "--role", "ipvs", "--config-source", tree.url]
-        self._command += ["--state-dir", str(folder / "state"), "--runtime-dir", str(folder / "run")]
-        self._process: subprocess.Popen[bytes]
 
-    def __enter__(self) -> Self:
-        with self._log.open("wb") as log:
-            command = ["ip", "netns", "exec", self._namespace, *self._command]
-            self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            raise
+    def start(self, *flags: str) -> None:
+        with inside(self._namespace):
+            super().start(*flags)
 
     def table(self) -> list[str]:
-        """Return the kernel's table, as `ipvsadm -Sn` writes it."""
-        assert self._process.poll() is None, f"clusterf-node has ended: {self._log.read_text()}"
+        """Return the kernel's table, sorted bytewise."""
         with inside(self._namespace):
-            saved = subprocess.run(["ipvsadm", "-Sn"], capture_output=True, text=True, check=True)
-        return saved.stdout.splitlines()
+            return saved()
 
     def weights(self, backend: str) -> list[int]:
         """Return the backend's weight in each virtual server that it is in."""
@@ -265,11 +226,7 @@ class Director:
 
     def wait_for_weight(self, backend: str, weight: int) -> None:
         """Wait until the backend has that weight in both services and both families."""
-        try:
-            wait_until(lambda: self.weights(backend) == [weight] * 4, PATIENCE)
-        except AssertionError as error:
-            error.add_note(f"{backend} has {self.weights(backend)}; the node said:\n{self._log.read_text()}")
-            raise
+        self.wait_for(lambda: self.weights(backend) == [weight] * 4)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,200 @@
+"""How single fields of the configuration are read from what JSON has in their place.
+
+A reader takes any JSON value but null and returns the field's value, or raises
+ValueError with the reason why it is not one.
+"""
+
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from socket import AF_INET, AF_INET6, inet_pton
+from types import NoneType
+from typing import Annotated, Any, get_args
+
+import msgspec
+
+from clusterf.model import IPNetwork
+from clusterf.table import SCHEDULER_FLAGS, SCHEDULERS, IPAddress
+
+__all__ = [
+    "ALL_ONES",
+    "HTTP_NAME",
+    "Read",
+    "address",
+    "check_end",
+    "check_vip",
+    "fields_of",
+    "matching",
+    "or_default",
+    "parse_ip",
+    "parse_ipv4",
+    "parse_ipv6",
+    "read_headers",
+    "read_netmask",
+    "read_object",
+    "read_prefix",
+    "read_scheduler",
+    "read_scheduler_flags",
+    "read_status",
+]
+
+Read = Callable[[Any], Any]
+ALL_ONES = 0xFFFFFFFF
+HTTP_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token of RFC 9110
+_BROADCAST = IPv4Address(ALL_ONES)
+_PREFIX = re.compile(r"([^/]+)(/[0-9]{1,3})?")
+_STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
+
+
+def _typed(kind: Any) -> Read:
+    """Return a reader of what msgspec takes for `kind`."""
+    one = msgspec.defstruct("One", [("value", kind)], array_like=True)
+
+    def read(raw: object) -> object:
+        try:
+            return msgspec.convert((raw,), one).value  # type: ignore[attr-defined]
+        except msgspec.ValidationError as error:
+            raise ValueError(str(error).rpartition(" - at `")[0]) from None
+
+    return read
+
+
+def fields_of(model: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return a reader for each field of `model`, by its annotation."""
+    kinds = {field.name: field.type for field in msgspec.structs.fields(model)}
+    return {
+        name: _typed(get_args(kind)[0] if NoneType in get_args(kind) else kind)  # null does not come so far
+        for name, kind in kinds.items()
+    }
+
+
+read_object = _typed(dict[str, Any])
+_text = _typed(str)
+_texts = _typed(tuple[str, ...])
+_texts_by_name = _typed(dict[str, str])
+_prefix_length = _typed(Annotated[int, msgspec.Meta(ge=1, le=128)])
+
+
+def matching(pattern: str, what: str) -> Read:
+    """Return a reader of strings that match `pattern`."""
+    whole = re.compile(pattern)
+
+    def read(raw: object) -> object:
+        if not whole.fullmatch(text := _text(raw)):
+            raise ValueError(f"not {what}: {text}")
+        return text
+
+    return read
+
+
+def or_default(read: Read, default: str | None) -> Read:
+    """Return a reader that takes an empty string for `default`, and else is `read`."""
+    return lambda raw: default if raw == "" else read(raw)
+
+
+def address(parse: Callable[[str], IPAddress], check: Callable[[IPAddress], None]) -> Read:
+    """Return a reader of addresses that `check` lets through."""
+
+    def read(raw: object) -> IPAddress | None:
+        if not (text := _text(raw)):
+            return None
+        check(address := parse(text))
+        return address
+
+    return read
+
+
+def parse_ipv4(text: str) -> IPv4Address:
+    """Return the address that `text` is. Raises ValueError."""
+    # the C library parses far faster than ipaddress, and takes no zones
+    try:
+        return IPv4Address(inet_pton(AF_INET, text))
+    except (OSError, ValueError):
+        raise ValueError(f"not an IPv4 address: {text}") from None
+
+
+def parse_ipv6(text: str) -> IPv6Address:
+    """Return the address that `text` is. Raises ValueError."""
+    try:
+        return IPv6Address(inet_pton(AF_INET6, text))
+    except (OSError, ValueError):
+        raise ValueError(f"not an IPv6 address (a zone is not part of one): {text}") from None
+
+
+def parse_ip(text: str) -> IPAddress:
+    """Return the address of either family that `text` is. Raises ValueError."""
+    return parse_ipv6(text) if ":" in text else parse_ipv4(text)
+
+
+def check_vip(address: IPAddress) -> None:
+    """Raise ValueError if no client can connect to `address`."""
+    if address.is_unspecified or address.is_multicast or address == _BROADCAST:
+        raise ValueError(f"unspecified, multicast or broadcast address: {address}")
+
+
+def check_end(address: IPAddress) -> None:
+    """Raise ValueError if the kernel takes no real server with `address`."""
+    check_vip(address)
+    if isinstance(address, IPv6Address) and (address.is_link_local or address.ipv4_mapped):
+        raise ValueError(f"link-local or IPv4-mapped address: {address}")
+
+
+def read_prefix(raw: object) -> IPNetwork | None:
+    """Return an address prefix with its host bits masked, None for an empty string."""
+    if not (text := _text(raw)):
+        return None
+    if not (match := _PREFIX.fullmatch(text)):
+        raise ValueError(f"not an address prefix: {text}")
+    parse_ip(match[1])  # more exact than ip_network in what it takes and in what it says
+    return ip_network(text, strict=False)
+
+
+def read_netmask(raw: object) -> IPv4Address | int | None:
+    """Return an IPv4 mask or a prefix length."""
+    if not isinstance(raw, str):
+        length: int = _prefix_length(raw)
+        return length
+    if not raw:
+        return None
+    mask = parse_ipv4(raw)
+    hosts = int(mask) ^ ALL_ONES
+    if hosts == ALL_ONES or hosts & (hosts + 1):
+        raise ValueError(f"not a netmask, or one with holes: {raw}")
+    return mask
+
+
+def read_scheduler(raw: object) -> str | None:
+    """Return the name of a scheduler, None for an empty string."""
+    if (text := _text(raw)) and text not in SCHEDULERS:
+        raise ValueError(f"unknown scheduler: {text}")
+    return text or None
+
+
+def read_scheduler_flags(raw: object) -> tuple[str, ...]:
+    """Return a list of names of scheduler flags."""
+    flags: tuple[str, ...] = _texts(raw)
+    for flag in flags:
+        if flag not in SCHEDULER_FLAGS:
+            raise ValueError(f"unknown scheduler flag: {flag}")
+    return flags
+
+
+def read_status(raw: object) -> tuple[tuple[int, int], ...]:
+    """Return the inclusive ranges of a list such as `200-399,404`."""
+    ranges = []
+    for part in _text(raw).split(","):
+        match = _STATUS.fullmatch(part.strip())
+        if not match or (low := int(match[1])) > (high := int(match[2] or low)):
+            raise ValueError(f"not a list of HTTP status codes such as 200-399,404: {part}")
+        ranges.append((low, high))
+    return tuple(ranges)
+
+
+def read_headers(raw: object) -> tuple[tuple[str, str], ...]:
+    """Return the names and values of HTTP headers, fit to be sent."""
+    for name, text in (headers := _texts_by_name(raw)).items():
+        if not re.fullmatch(HTTP_NAME, name):
+            raise ValueError(f"not a header name: {name}")
+        if re.search(r"[\r\n\0]", text):
+            raise ValueError(f"CR, LF or NUL in the header {name}")
+    return tuple(headers.items())

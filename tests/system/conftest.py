@@ -1,0 +1,50 @@
+"""What the tests of whole nodes share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.netns import network_namespace
+from tests.system.node import Node, Tree
+
+
+@pytest.fixture
+def namespace() -> Iterator[None]:
+    """Move the test, and the nodes that it starts, into a network namespace of its own."""
+    with network_namespace():
+        yield
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    """An empty configuration."""
+    tree = Tree(tmp_path / "tree")
+    tree.clear()
+    return tree
+
+
+@pytest.fixture
+def node(namespace: None, tmp_path: Path, tree: Tree) -> Node:
+    """A node for that configuration, to be started by the test."""
+    return Node(tmp_path, tree)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Tree]]:
+    """A node that runs for all tests of a module which ask for `live`."""
+    folder = tmp_path_factory.mktemp("live")
+    tree = Tree(folder / "tree")
+    tree.clear()
+    with network_namespace(), Node(folder, tree) as node:
+        yield node, tree
+
+
+@pytest.fixture
+def live(running: tuple[Node, Tree]) -> tuple[Node, Tree]:
+    """A running node whose configuration, and so its table, is empty, and that tree."""
+    node, tree = running
+    tree.clear()
+    node.wait_for_table([])
+    node.forget()
+    return node, tree
