@@ -8,7 +8,7 @@ from typing import Any
 
 import pykka
 
-from actors.messages import Ping
+from actors.messages import Ping, Reload
 
 __all__ = ["Actor"]
 
@@ -20,10 +20,17 @@ class Actor(pykka.ThreadingActor):
 
     def on_receive(self, message: Any) -> None:
         """Answer a ping at once, hand on everything else."""
-        if isinstance(message, Ping):
-            message.answer()
-        else:
-            self.receive(message)
+        try:
+            match message:
+                case Ping():
+                    message.answer()
+                case Reload():
+                    self.reload()
+                case _:
+                    self.receive(message)
+        except pykka.ActorDeadError as error:
+            # the process is about to end; `actors.child` has seen it, and why
+            log.debug("%s: has nobody to tell: %s", type(self).__name__, error)
 
     def tell_later(self, seconds: float, message: Any) -> None:
         """Tell `message` to this actor itself in so many seconds, if it still lives then."""
@@ -38,6 +45,9 @@ class Actor(pykka.ThreadingActor):
     def receive(self, message: Any) -> None:
         """Handle one message."""
         raise NotImplementedError
+
+    def reload(self) -> None:
+        """Read again what this actor reads from elsewhere, if there is such a thing."""
 
     def on_failure(
         self,

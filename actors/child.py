@@ -6,6 +6,7 @@ when one of its actors is: then with a status that calls for a new one.
 """
 
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -46,6 +48,9 @@ def main() -> None:
     logs.set_up(begin.settings.log_format, begin.settings.log_level)
     # the supervisor asks for this when we seem stuck; it works even if no Python code can run
     faulthandler.register(signal.SIGUSR1, all_threads=True)
+    threading.excepthook = _crash
+    # a large state grows by objects that stay: to look through all of them again and again finds no garbage
+    gc.set_threshold(100_000, 20, 100)
     status = _run(begin, control_socket)
     logging.shutdown()
     # not sys.exit: that waits for every thread, and a stuck one is why we may be here
@@ -56,7 +61,8 @@ def _run(begin: control.Begin, control_socket: socket.socket) -> int:
     lock = threading.Lock()
 
     def say(message: Any) -> None:
-        with lock:
+        # where the supervisor is gone, the listener sees it too
+        with lock, suppress(OSError):
             control.send(control_socket, message)
 
     host = Host(finish=lambda status: say(control.Finished(status)), flushed=lambda: say(control.Flushed()))
@@ -67,7 +73,7 @@ def _run(begin: control.Begin, control_socket: socket.socket) -> int:
     except Unavailable as error:
         log.error("%s", error)
         say(control.Finished(1))
-        return 1
+        return 0
     for actor in actors:
         threading.Thread(target=_watch, args=(actor, control_socket), daemon=True).start()
     return _Listener(actors, control_socket, say).run()
@@ -140,6 +146,14 @@ def _watch(actor: pykka.ActorRef[Any], control_socket: socket.socket) -> None:
     """Wait for the actor's end, then have the listener see to it: pykka tells nobody of one that dies in `on_start`."""
     actor.actor_stopped.wait()
     _end(control_socket)
+
+
+def _crash(failure: threading.ExceptHookArgs) -> None:
+    """End the process: without this thread it would live on, and no longer do its work."""
+    assert failure.exc_value is not None
+    name = failure.thread.name if failure.thread is not None else "?"
+    log.critical("the thread %s failed: %r", name, failure.exc_value, exc_info=failure.exc_value)
+    os._exit(CRASHED)
 
 
 def _end(control_socket: socket.socket) -> None:

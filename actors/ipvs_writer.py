@@ -19,9 +19,10 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from actors.base import Actor
-from actors.messages import MergedUpdate, Reload
+from actors.messages import MergedUpdate
 from clusterf import ipvsadm
 from clusterf.backoff import Backoff
+from clusterf.codec import Problem
 from clusterf.kernel import Kernel
 from clusterf.merge import RealServerWanted, VirtualServerWanted
 from clusterf.ownership import Ownership
@@ -87,8 +88,8 @@ class IpvsWriter(Actor):
         self._options = options
         self._host = host
         self._prefix = "ipvs noop" if options.noop else "ipvs"
-        # how many fatal problems each subject has
-        self._problems: dict[object, int] = {}
+        # the subjects with fatal problems
+        self._bad: set[object] = set()
         self._backoff = Backoff(initial=0.5, longest=30)
         # whether all that is wanted has been told once
         self._synced = False
@@ -97,6 +98,8 @@ class IpvsWriter(Actor):
         self._flush = options.flush
         # whether the table has been written, or read for the first time, since it was last settled
         self._news = True
+        # whether what `--once` asks for is done
+        self._finished = False
         # what has been told to oneself and has not arrived yet
         self._due: set[_Self] = set()
 
@@ -114,13 +117,15 @@ class IpvsWriter(Actor):
         """Let go of the kernel. Its table stays as it is."""
         self._kernel.close()
 
+    def reload(self) -> None:
+        """Read the kernel's table again."""
+        self._read_again("reload")
+
     def receive(self, message: Any) -> None:
         """Take in what is wanted, or do the next part of the work."""
         match message:
             case MergedUpdate():
                 self._want(message)
-            case Reload():
-                self._read_again("reload")
             case _Self():
                 self._due.discard(message)
                 self._receive_own(message)
@@ -141,8 +146,9 @@ class IpvsWriter(Actor):
                 self._reconciler.check_drains()
                 self._tell_self(_Self.RECONCILE)
             case _Self.GIVE_UP:
-                log.error("--once: not applied within %g seconds, giving up", self._options.once_timeout)
-                self._host.finish(1)
+                if not self._finished:
+                    log.error("--once: not applied within %g seconds, giving up", self._options.once_timeout)
+                    self._host.finish(1)
 
     def _want(self, update: MergedUpdate) -> None:
         for item in update.items:
@@ -152,11 +158,17 @@ class IpvsWriter(Actor):
                 case VirtualServerWanted(virtual, claim):
                     self._reconciler.want_virtual(virtual, claim)
                 case ProblemsOf(subject, problems):
-                    self._problems[subject] = sum(problem.fatal for problem in problems)
+                    self._note_problems(subject, problems)
         update.taken()
         self._synced = self._synced or update.synced
         if self._synced:
             self._tell_self(_Self.RECONCILE)
+
+    def _note_problems(self, subject: object, problems: Sequence[Problem]) -> None:
+        if any(problem.fatal for problem in problems):
+            self._bad.add(subject)
+        else:
+            self._bad.discard(subject)
 
     def _reconcile(self) -> None:
         if not self._synced:
@@ -193,7 +205,7 @@ class IpvsWriter(Actor):
         if self._flush:
             table = self._empty(table)
         drift = self._reconciler.observe(table)
-        if self._unread == "resync" and drift:
+        if self._unread in {"resync", "reload"} and drift:
             log.warning("ipvs: the table was changed by others in %d places, mending them", len(drift))
             for step in drift[:DRIFT_LINES]:
                 log.warning("ipvs: what they undid: %s", ipvsadm.command(step))
@@ -233,17 +245,19 @@ class IpvsWriter(Actor):
             self._backoff.reset()
         if self._reconciler.draining:
             self._tell_self(_Self.CHECK_DRAINS, DRAIN_CHECK)
+        if self._options.once and self._reconciler.draining:
+            return
         if self._news:
             self._news = False
             self._print()
-        if self._options.once and not self._reconciler.draining:
+        if self._options.once:
             self._finish_once()
 
     def _finish_once(self) -> None:
-        bad = any(self._problems.values())
+        self._finished = True
         if self._reconciler.failed:
             log.error("--once: %d operations failed", len(self._reconciler.failed))
-        self._host.finish(1 if self._reconciler.failed else 3 if bad else 0)
+        self._host.finish(1 if self._reconciler.failed else 3 if self._bad else 0)
 
     def _print(self) -> None:
         if not self._options.print_table:

@@ -19,6 +19,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,9 +27,9 @@ from pathlib import Path
 
 import msgspec
 import pykka
-from tenacity import Retrying, retry_if_exception_type, stop_when_event_set, wait_exponential_jitter
 
 from actors.messages import Received, StateMessage, Synced, WireMessage, absence
+from clusterf.backoff import Backoff
 from clusterf.wire import dec_hook, enc_hook
 
 __all__ = ["Publisher", "Subscription"]
@@ -36,8 +37,11 @@ __all__ = ["Publisher", "Subscription"]
 log = logging.getLogger(__name__)
 
 _BATCH = 1000  # messages in a frame, at most
+_FULL = 1 << 24  # bytes, from which on a frame takes no more messages
 _LONGEST = 1 << 28  # bytes of a frame; longer is no frame of ours
 _UNTAKEN = 4  # frames that a receiver may have before it has taken the first
+_STEADY = 10.0  # seconds after which a link that breaks may be connected again without delay
+_REPORTED = 8  # tries to connect in a row, after which it is worth a word
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=enc_hook)
 _decoder = msgspec.msgpack.Decoder(list[WireMessage], dec_hook=dec_hook)
@@ -54,6 +58,7 @@ class Publisher:
         self._changed = threading.Condition()
         self._subscribers: set[_Subscriber] = set()
         self._listener: socket.socket | None = None
+        self._stopping = threading.Event()
 
     def start(self) -> None:
         """Listen, in place of whoever listened there before. Raises OSError."""
@@ -67,11 +72,13 @@ class Publisher:
 
     def stop(self) -> None:
         """Hang up on all."""
+        self._stopping.set()
         if self._listener is not None:
-            self._listener.close()
+            _shut_down(self._listener)  # to close it would not wake who waits in `accept`
         with self._changed:
             for subscriber in self._subscribers:
-                subscriber.hang_up()
+                _shut_down(subscriber.connection)
+            self._changed.notify_all()
 
     def publish(self, messages: Iterable[StateMessage], *, synced: bool) -> None:
         """Take the messages for what is so now; `synced` from the first time on means that the state is whole."""
@@ -101,23 +108,30 @@ class Publisher:
 
     def _accept(self) -> None:
         assert self._listener is not None
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return  # closed by `stop`
-            with self._changed:
-                subscriber = _Subscriber(connection, self._state)
-                self._subscribers.add(subscriber)
-            threading.Thread(
-                target=self._serve, args=(subscriber,), name=f"link {self._path.name}", daemon=True
-            ).start()
+        with self._listener:
+            while not self._stopping.is_set():
+                try:
+                    connection, _ = self._listener.accept()
+                except OSError as error:
+                    if not self._stopping.wait(1):
+                        log.error("link %s: cannot accept: %s", self._path.name, error)
+                    continue
+                self._welcome(connection)
+
+    def _welcome(self, connection: socket.socket) -> None:
+        with self._changed:
+            subscriber = _Subscriber(connection, self._state)
+            self._subscribers.add(subscriber)
+            self._changed.notify_all()  # so that those are noticed that have hung up
+        threading.Thread(target=self._serve, args=(subscriber,), name=f"link {self._path.name}", daemon=True).start()
 
     def _serve(self, subscriber: "_Subscriber") -> None:
         try:
             while True:
                 with self._changed:
-                    self._changed.wait_for(lambda: subscriber.waiting(synced=self._synced))
+                    self._changed.wait_for(lambda: subscriber.waiting(synced=self._synced) or subscriber.hung_up())
+                    if subscriber.hung_up():
+                        return
                     frame = subscriber.frame(self._state, self._revision, synced=self._synced)
                 subscriber.connection.sendall(frame)
         except OSError as error:
@@ -137,19 +151,26 @@ class _Subscriber:
         self._told: set[Hashable] = set()
         self._synced = False
 
-    def hang_up(self) -> None:
-        with suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
-
     def waiting(self, *, synced: bool) -> bool:
         """Tell whether there is something to send."""
         return bool(self.pending) or (synced and not self._synced)
 
+    def hung_up(self) -> bool:
+        """Tell whether there is nobody to send to any more: receivers say nothing, but this."""
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     def frame(self, state: dict[Hashable, bytes], revision: int, *, synced: bool) -> bytes:
         """Return the next frame, taking its keys off what is pending."""
         messages: list[bytes] = []
-        while self.pending and len(messages) < _BATCH:
+        size = 0
+        while self.pending and len(messages) < _BATCH and size < _FULL:
             key, _ = self.pending.popitem(last=False)
+            size += len(state.get(key, b""))
             if key in state:
                 self._told.add(key)
                 messages.append(state[key])
@@ -184,40 +205,39 @@ class Subscription:
         self._stopping.set()
         self._untaken.release()
         if self._connection is not None:
-            with suppress(OSError):
-                self._connection.shutdown(socket.SHUT_RDWR)
+            _shut_down(self._connection)
 
     def _run(self) -> None:
+        backoff = Backoff(initial=0.02, longest=2)
         while not self._stopping.is_set():
-            connection = self._connect()
-            if connection is None:
+            started = time.monotonic()
+            try:
+                self._receive_until_broken()
+            except pykka.ActorDeadError:
                 return
+            except (OSError, EOFError, msgspec.DecodeError) as error:
+                if time.monotonic() - started > _STEADY:
+                    backoff.reset()
+                self._report(error, backoff.tries)
+            self._stopping.wait(backoff.next())
+
+    def _report(self, error: Exception, tries: int) -> None:
+        if self._stopping.is_set():
+            return
+        if self._connection is not None:
+            log.info("link %s: broken (%s), connecting again; what is known stays", self._path.name, error)
+        elif tries == _REPORTED:
+            log.warning("link %s: no connection yet (%s), trying on", self._path.name, error)
+
+    def _receive_until_broken(self) -> None:
+        """Connect and receive. Raises OSError, EOFError or DecodeError in the end."""
+        self._connection = None
+        with self._connect() as connection:
             self._connection = connection
-            with connection:
-                try:
-                    self._receive(connection)
-                except (OSError, EOFError, msgspec.DecodeError) as error:
-                    if self._stopping.is_set():
-                        return
-                    log.info("link %s: broken (%s), connecting again; what is known stays", self._path.name, error)
-                except pykka.ActorDeadError:
-                    return
+            if not self._stopping.is_set():
+                self._receive(connection)
 
-    def _connect(self) -> socket.socket | None:
-        """Return a connection, None if it is time to stop."""
-        tries = Retrying(
-            wait=wait_exponential_jitter(initial=0.02, max=2, jitter=0.02),
-            stop=stop_when_event_set(self._stopping),
-            sleep=self._pause,
-            retry=retry_if_exception_type(OSError),
-            retry_error_callback=lambda _: None,
-        )
-        return tries(self._connect_once)
-
-    def _pause(self, seconds: float) -> None:
-        self._stopping.wait(seconds)
-
-    def _connect_once(self) -> socket.socket:
+    def _connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with _short(self._path) as address:
@@ -257,7 +277,7 @@ class Subscription:
 
 
 def _frames(connection: socket.socket) -> Iterator[list[WireMessage]]:
-    """Yield the messages of each frame. Raises EOFError at the end, ValueError for what is no frame."""
+    """Yield the messages of each frame. Raises EOFError at the end, OSError or DecodeError for what is no frame."""
     with connection.makefile("rb") as stream:
         while True:
             header = stream.read(4)
@@ -270,6 +290,12 @@ def _frames(connection: socket.socket) -> Iterator[list[WireMessage]]:
             if len(body) < length:
                 raise EOFError("the sender is gone")
             yield _decoder.decode(body)
+
+
+def _shut_down(connection: socket.socket) -> None:
+    """End the connection, or the listening, for all who use it."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager

@@ -1,10 +1,8 @@
 """`clusterf-node`, the daemon: its flags, checked, and the supervisor."""
 
-import fcntl
+import math
 import os
-import shutil
 import sys
-import tempfile
 import tomllib
 from contextlib import ExitStack
 from ipaddress import ip_network
@@ -12,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import setproctitle
 
+from actors.directories import runtime_directory, state_directory
 from actors.node import children_of
 from actors.supervisor import Policy, Supervisor
 from clusterf import __version__, logs
@@ -22,6 +22,20 @@ from clusterf.source import Source, check_tree, parse_source
 from clusterf.table import SCHEDULERS
 
 __all__ = ["main"]
+
+
+class _Seconds(click.FloatRange):
+    """A number of seconds, up to a year: one that every clock takes."""
+
+    name = "seconds"
+
+    def __init__(self, min: float) -> None:  # noqa: A002
+        super().__init__(min=min, max=365 * 86400)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse what is not a number, too: it is in no range, and click does not see that."""
+        seconds = super().convert(value, param, ctx)
+        return self.fail(f"{value} is not a number", param, ctx) if math.isnan(seconds) else seconds
 
 
 def _parse_sources(ctx: click.Context, param: click.Parameter, urls: tuple[str, ...]) -> tuple[Source, ...]:
@@ -49,12 +63,29 @@ def _read_toml(ctx: click.Context, param: click.Parameter, path: Path | None) ->
         table = tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise click.BadParameter(f"{path}: {error}", ctx, param) from None
-    names = {option.removeprefix("--"): p.name for p in ctx.command.params for option in p.opts}
-    unknown = [key for key in table if key not in names or key == "config"]
-    if unknown:
-        raise click.BadParameter(f"{path}: no such setting: {', '.join(unknown)}", ctx, param)
-    ctx.default_map = {names[key]: value for key, value in table.items()}
+    options = {name: p for p in ctx.command.params if p.expose_value for name in p.opts if isinstance(p, click.Option)}
+    defaults = {}
+    for key, value in table.items():
+        option = options.get(f"--{key}")
+        if option is None:
+            raise click.BadParameter(f"{path}: no such setting: {key}", ctx, param)
+        what, good = _expected(option, value)
+        if not good:
+            raise click.BadParameter(f"{path}: {key}: not {what}: {value!r}", ctx, param)
+        defaults[option.name] = [value] if option.multiple and isinstance(value, str) else value
+    ctx.default_map = defaults
     return path
+
+
+def _expected(option: click.Option, value: object) -> tuple[str, bool]:
+    """Return what TOML may hold for the option, and whether `value` is that."""
+    if option.is_flag:
+        return "true or false", isinstance(value, bool)
+    if isinstance(option.type, _Seconds):
+        return "a number", isinstance(value, int | float) and not isinstance(value, bool)
+    if option.multiple and isinstance(value, list):
+        return "a list of strings", all(isinstance(item, str) for item in value)
+    return "a string", isinstance(value, str)
 
 
 @click.command(context_settings={"auto_envvar_prefix": "CLUSTERF", "help_option_names": ["-h", "--help"]})
@@ -67,10 +98,19 @@ def _read_toml(ctx: click.Context, param: click.Parameter, path: Path | None) ->
     callback=_read_toml,
     help="TOML file with the same settings; flags and CLUSTERF_... in the environment win over it.",
 )
-@click.option("--role", "roles", type=click.Choice(["ipvs"]), multiple=True, required=True, help="What this node does.")
+@click.option(
+    "--role",
+    "roles",
+    envvar="CLUSTERF_ROLE",
+    type=click.Choice(["ipvs"]),
+    multiple=True,
+    required=True,
+    help="What this node does.",
+)
 @click.option(
     "--config-source",
     "sources",
+    envvar="CLUSTERF_CONFIG_SOURCE",
     metavar="URL",
     multiple=True,
     required=True,
@@ -82,13 +122,19 @@ def _read_toml(ctx: click.Context, param: click.Parameter, path: Path | None) ->
 @click.option("--once", is_flag=True, help="Apply the configuration once, then exit.")
 @click.option(
     "--once-timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=_Seconds(min=0.001),
     default=60.0,
     show_default=True,
     metavar="S",
     help="Seconds that --once may take.",
 )
-@click.option("--print", "print_table", is_flag=True, help="Print the table, as ipvsadm -Sn does, after each apply.")
+@click.option(
+    "--print",
+    "print_table",
+    envvar="CLUSTERF_PRINT",
+    is_flag=True,
+    help="Print the table, as ipvsadm -Sn does, after each apply.",
+)
 @click.option("--flush", is_flag=True, help="Empty the table before the first apply.")
 @click.option(
     "--ipvs-scheduler",
@@ -114,7 +160,7 @@ def _read_toml(ctx: click.Context, param: click.Parameter, path: Path | None) ->
 )
 @click.option(
     "--resync-interval",
-    type=click.FloatRange(min=1),
+    type=_Seconds(min=1),
     default=60.0,
     show_default=True,
     metavar="S",
@@ -122,7 +168,7 @@ def _read_toml(ctx: click.Context, param: click.Parameter, path: Path | None) ->
 )
 @click.option(
     "--stuck-timeout",
-    type=click.FloatRange(min=1),
+    type=_Seconds(min=1),
     default=30.0,
     show_default=True,
     metavar="S",
@@ -146,59 +192,29 @@ def main(state_dir: Path | None, runtime_dir: Path | None, **flags: Any) -> None
     Exit status: 0 done; 1 gave up, or could not apply all; 2 wrong usage or
     settings; 3 applied with --once, but some objects were bad or in conflict.
     """
+    _open_standard_streams()
     setproctitle.setproctitle("clusterf-node: supervisor")
     logs.set_up(flags["log_format"], flags["log_level"])
     with ExitStack() as stack:
-        state = _state_dir(state_dir, noop=flags["noop"], stack=stack)
-        runtime = _runtime_dir(runtime_dir, stack)
+        state, lock = state_directory(state_dir, stack, noop=flags["noop"])
+        runtime = runtime_directory(runtime_dir, stack)
         settings = Settings(
             **{**flags, "roles": tuple(dict.fromkeys(flags["roles"]))}, state_dir=str(state), runtime_dir=str(runtime)
         )
+        try:
+            msgspec.json.encode(settings)  # as the children get them
+        except UnicodeEncodeError:
+            raise click.UsageError("a URL or a directory has bytes that are not UTF-8") from None
         policy = Policy(stuck_timeout=settings.stuck_timeout)
-        status = Supervisor(children_of(settings), settings, policy).run()
+        status = Supervisor(children_of(settings), settings, policy, held={"director": lock}).run()
     sys.exit(status)
 
 
-def _state_dir(path: Path | None, *, noop: bool, stack: ExitStack) -> Path:
-    """Return the state directory, locked unless nothing is to be written to the kernel."""
-    given = path
-    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
-    path = (path or (Path("/var/lib") if os.geteuid() == 0 else home) / "clusterf").absolute()
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not os.access(path, os.W_OK):
-            raise PermissionError(13, "not writable")
-    except OSError as error:
-        if given is None and noop:
-            return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clusterf-")))
-        raise click.BadParameter(f"{path}: {error.strerror}", param_hint="'--state-dir'") from None
-    if not noop:
-        lock = stack.enter_context((path / "lock").open("w"))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise click.ClickException(f"another clusterf-node writes with the state directory {path}") from None
-    return path
-
-
-def _runtime_dir(path: Path | None, stack: ExitStack) -> Path:
-    """Return a directory of this node's own, below the runtime directory; it goes when the node ends."""
-    own = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"clusterf-{os.geteuid()}"
-    path = (path or (Path("/run/clusterf") if os.geteuid() == 0 else own)).absolute()
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _sweep(path)
-        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"node-{os.getpid()}-", dir=path)))
-    except OSError as error:
-        raise click.BadParameter(f"{path}: {error.strerror}", param_hint="'--runtime-dir'") from None
-
-
-def _sweep(path: Path) -> None:
-    """Remove what nodes that were killed have left behind."""
-    for left in path.glob("node-*-*"):
-        pid = left.name.split("-")[1]
-        if pid.isdigit() and not Path("/proc", pid).exists():
-            shutil.rmtree(left, ignore_errors=True)
+def _open_standard_streams() -> None:
+    """Have something at the descriptors that are written to without a look; sockets of ours must not get there."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
 
 
 if __name__ == "__main__":

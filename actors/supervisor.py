@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -32,13 +32,20 @@ __all__ = ["Policy", "Supervisor"]
 log = logging.getLogger(__name__)
 
 
+COMMAND = (sys.executable, "-P", "-m", "actors.child")
+
+
 class Policy(NamedTuple):
-    """How patient the supervisor is. All but `intensity` are seconds."""
+    """How patient the supervisor is. All but `intensity` are seconds.
+
+    `start_timeout` is for the first answer of a child, `stuck_timeout` for the others.
+    """
 
     intensity: int = 10
     period: float = 60.0
     stuck_timeout: float = 30.0
     stop_timeout: float = 15.0
+    start_timeout: float = 30.0
     first_delay: float = 0.1
     longest_delay: float = 5.0
 
@@ -59,7 +66,7 @@ class _Child:
         # when to end it for good, if it has been made to dump its stacks
         self.doomed: float | None = None
 
-    def send(self, message: control.Ping | control.Reload | control.Stop) -> None:
+    def send(self, message: control.Begin | control.Ping | control.Reload | control.Stop) -> None:
         """Send the child a message; if it is gone, that will be noticed elsewhere."""
         if self.control is None:
             return
@@ -70,10 +77,24 @@ class _Child:
 
 
 class Supervisor:
-    """Runs the children called `names`, given in the order of the data flow."""
+    """Runs the children called `names`, given in the order of the data flow.
 
-    def __init__(self, names: Sequence[str], settings: Settings, policy: Policy) -> None:
+    `command` runs a child; the number of its end of the control socket is added to it.
+    `held` are descriptors that a child is to hold for as long as it lives, by its name.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        settings: Settings,
+        policy: Policy,
+        *,
+        command: Sequence[str] = COMMAND,
+        held: Mapping[str, int | None] | None = None,
+    ) -> None:
         self._settings = settings
+        self._command = command
+        self._held = held or {}
         self._policy = policy
         self._children = [_Child(name, policy) for name in names]
         self._ends: deque[float] = deque()
@@ -102,15 +123,17 @@ class Supervisor:
 
     def _step(self) -> None:
         """Wait for the next thing to do, and do it."""
-        now = time.monotonic()
-        for child in self._children:
-            self._tend(child, now)
         deadline = min(self._deadline(child) for child in self._children)
         for key, _ in self._selector.select(max(0.0, deadline - time.monotonic())):
             if key.data is None:
                 self._heed_signals(key.fileobj)
             else:
                 self._heed_child(key.data)
+        # after all that was heard, so that no child is taken for stuck since the supervisor itself was
+        now = time.monotonic()
+        for child in self._children:
+            if self._status is None:
+                self._tend(child, now)
 
     def _tend(self, child: _Child, now: float) -> None:
         """Do what is due for one child."""
@@ -121,6 +144,7 @@ class Supervisor:
         elif child.doomed is not None:
             if now >= child.doomed:
                 child.process.kill()
+                child.doomed = now + 1  # it ends when the kernel lets it
         elif now - child.answered > policy.stuck_timeout:
             log.error(
                 "%s (pid %d): stuck for %.0f seconds, its stacks:", child.name, child.process.pid, now - child.answered
@@ -140,17 +164,24 @@ class Supervisor:
         return min(child.pinged + self._policy.stuck_timeout / 4, child.answered + self._policy.stuck_timeout + 0.001)
 
     def _start(self, child: _Child) -> None:
+        now = child.started = child.pinged = time.monotonic()
+        # the first answer has to wait until the modules are loaded and the actors have started
+        child.answered = now + max(0.0, self._policy.start_timeout - self._policy.stuck_timeout)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            child.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "actors.child", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-            )
+        held = self._held.get(child.name)
+        try:
+            with theirs:
+                fds = [theirs.fileno(), *([] if held is None else [held])]
+                child.process = subprocess.Popen(
+                    [*self._command, str(theirs.fileno())], pass_fds=fds, stdin=subprocess.DEVNULL
+                )
+        except OSError as error:
+            ours.close()
+            self._count_end(child, f"{child.name}: cannot be started: {error}")
+            return
         child.control = ours
-        child.started = child.pinged = child.answered = time.monotonic()
         child.due = child.doomed = None
-        control.send(ours, control.Begin(child.name, self._settings))
+        child.send(control.Begin(child.name, self._settings))
         self._selector.register(ours, selectors.EVENT_READ, child)
         log.debug("%s: started, pid %d", child.name, child.process.pid)
 
@@ -184,7 +215,10 @@ class Supervisor:
 
     def _ended(self, child: _Child) -> None:
         """See to a child that has hung up: it is gone, or about to be."""
-        process = self._reap(child)
+        self._count_end(child, self._describe(child, self._reap(child)))
+
+    def _count_end(self, child: _Child, description: str) -> None:
+        """Have the child started again after a while, or give up."""
         now = time.monotonic()
         if now - child.started > self._policy.period:
             child.backoff.reset()
@@ -192,13 +226,13 @@ class Supervisor:
         while self._ends[0] < now - self._policy.period:
             self._ends.popleft()
         if len(self._ends) > self._policy.intensity:
-            log.error("%s", self._describe(child, process))
+            log.error("%s", description)
             log.error("giving up: children ended %d times within %.0f seconds", len(self._ends), self._policy.period)
             self._status = 1
             return
         delay = child.backoff.next()
         child.due = now + delay
-        log.error("%s, starting it again in %.1f seconds", self._describe(child, process), delay)
+        log.error("%s, starting it again in %.1f seconds", description, delay)
 
     def _describe(self, child: _Child, process: subprocess.Popen[bytes]) -> str:
         status = process.returncode

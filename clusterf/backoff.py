@@ -1,6 +1,8 @@
 """Delays between tries: exponential, with jitter, by tenacity's own reckoning."""
 
-from tenacity import RetryCallState, Retrying, wait_exponential_jitter
+import random
+
+from tenacity import RetryCallState, Retrying, wait_exponential
 
 __all__ = ["Backoff"]
 
@@ -10,7 +12,7 @@ class Backoff:
 
     def __init__(self, initial: float, longest: float) -> None:
         """Begin with about `initial` seconds, double each time, up to about `longest` seconds."""
-        self._wait = wait_exponential_jitter(initial=initial, max=longest, jitter=initial)
+        self._wait = wait_exponential(multiplier=initial, max=longest)
         self.tries = 0
 
     def next(self) -> float:
@@ -18,7 +20,8 @@ class Backoff:
         self.tries += 1
         state = RetryCallState(Retrying(), None, (), {})
         state.attempt_number = self.tries
-        return self._wait(state)
+        # the longest delay has jitter too, so that many who lost the same server do not come back at once
+        return self._wait(state) * random.uniform(0.8, 1.2)  # noqa: S311
 
     def reset(self) -> None:
         """Begin anew, after a success."""

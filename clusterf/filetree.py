@@ -19,6 +19,7 @@ from clusterf.codec import MAX_SIZE
 __all__ = ["Entry", "FileTree", "below"]
 
 _DEPTH = 5  # one more than any key has: what is there is seen and reported, and no link loop leads further
+_USUAL = 4096  # bytes; to ask for the most at once would map memory of its own for every small file
 _RACY = 2.0  # seconds; a file changed so lately may change again within one tick of its time stamps
 
 
@@ -26,8 +27,8 @@ class Entry(NamedTuple):
     """What is at a path, relative to the root.
 
     `raw` None and no `trouble`: nothing. With `trouble` it could not be read,
-    nor anything below it, and nothing is known of it. `modified` is the age of
-    the last change in seconds.
+    nor anything below it, and nothing is known of it. `age` is how
+    many seconds ago the last change was, by the clock of the file system.
     """
 
     path: bytes
@@ -116,20 +117,18 @@ class FileTree:
         if not stat.S_ISREG(status.st_mode):
             yield Entry(path, trouble="not a regular file")
             return
-        age = time.time() - status.st_mtime
-        look = hash((status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)) if age > _RACY else 0
-        if not reread and look and self._seen.get(path) == look:
+        if not reread and self._seen.get(path) == _looks(status) != 0:
             return
         try:
-            raw = _read(absolute)
+            raw, status = _read(absolute)
         except FileNotFoundError:
             found.discard(path)
             return
         except OSError as error:
             yield Entry(path, trouble=error.strerror or str(error))
             return
-        self._seen[path] = look
-        yield Entry(path, raw, age=age)
+        self._seen[path] = _looks(status)
+        yield Entry(path, raw, age=time.time() - status.st_mtime)
 
 
 def below(path: bytes, root: bytes) -> bool:
@@ -137,9 +136,20 @@ def below(path: bytes, root: bytes) -> bool:
     return not root or path == root or path.startswith(root + b"/")
 
 
-def _read(path: bytes) -> bytes:
-    """Return the first bytes of the file, one more than a value may have."""
+def _looks(status: os.stat_result) -> int:
+    """Return what tells whether a file has changed, 0 if it may yet change without a trace."""
+    if time.time() - status.st_mtime <= _RACY:
+        return 0
+    return hash((status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+
+
+def _read(path: bytes) -> tuple[bytes, os.stat_result]:
+    """Return the first bytes of the file, one more than a value may have, and what it looked like afterwards."""
     # a pipe in the file's place must not make us wait
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as file:
-        return file.read(MAX_SIZE + 1)
+        raw = file.read(_USUAL)
+        if len(raw) == _USUAL:
+            raw += file.read(MAX_SIZE + 1 - _USUAL)
+        # afterwards, so that bytes that were read while they were being written never pass for old ones
+        return raw, os.fstat(fd)

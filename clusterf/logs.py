@@ -19,9 +19,8 @@ LEVELS = ("debug", "info", "warning", "error")
 
 class _TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        if record.levelno < logging.WARNING:
-            return record.message
-        return f"{record.levelname.lower()}: {record.message}"
+        message = _utf8(record.message)
+        return message if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {message}"
 
 
 class _JsonFormatter(logging.Formatter):
@@ -32,11 +31,16 @@ class _JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "pid": record.process,
-            "message": record.getMessage(),
+            "message": _utf8(record.getMessage()),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = _utf8(self.formatException(record.exc_info))
         return msgspec.json.encode(line).decode()
+
+
+def _utf8(text: str) -> str:
+    """Return `text` with the bytes of file names that are not UTF-8 escaped."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def set_up(form: Literal["text", "json"], level: str) -> None:

@@ -29,6 +29,8 @@ __all__ = ["MAX_WEIGHT", "Merged", "Merger", "RealServerWanted", "VirtualServerW
 MAX_WEIGHT = 65535
 """The kernel takes more, but ipvsadm does not."""
 
+_MAX_THRESHOLD = 0xFFFFFFFF
+
 
 class VirtualServerWanted(NamedTuple):
     """The virtual server is wanted so; claim None: it is not wanted, nor are its real servers."""
@@ -67,8 +69,8 @@ class Merger:
         self._dirty_virtuals: dict[VirtualServer, None] = {}
         self._dirty_reals: dict[tuple[VirtualServer, RealServer], None] = {}
         self._problems: list[ProblemsOf] = []
-        # the subjects that had problems of ours at the last flush
-        self._troubled: set[object] = set()
+        # our own problems at the last flush, by subject
+        self._conflicts: dict[object, tuple[Problem, ...]] = {}
 
     def update(self, item: Resolved) -> None:
         """Take `item` for what is so now."""
@@ -86,8 +88,7 @@ class Merger:
         for virtual in self._dirty_virtuals:
             yield from self._merge_virtual(virtual)
         for virtual, real in self._dirty_reals:
-            if virtual in self._owners:
-                yield from self._merge_real(virtual, real)
+            yield from self._merge_real(virtual, real)
         self._problems, self._dirty_virtuals, self._dirty_reals = [], {}, {}
 
     def _update_service(self, service: Name, claims: dict[VirtualServer, Claim]) -> None:
@@ -104,6 +105,8 @@ class Merger:
             self._claimed_by[service] = tuple(claims)
 
     def _update_backend(self, service: Name, backend: Name, members: _Members) -> None:
+        if self._members.get((service, backend), ()) == members:
+            return
         for virtual, member in self._members.pop((service, backend), ()):
             self._leave(virtual, service, backend, member.real)
         for virtual, member in members:
@@ -136,7 +139,7 @@ class Merger:
     def _touch(self, virtual: VirtualServer, service: Name, real: RealServer) -> None:
         if self._elide:
             self._dirty_virtuals[virtual] = None
-        if self._owners.get(virtual, service) == service:
+        if self._owners.get(virtual) == service:
             self._dirty_reals[virtual, real] = None
 
     def _merge_virtual(self, virtual: VirtualServer) -> Iterator[Merged]:
@@ -153,22 +156,22 @@ class Merger:
         if owner is not None and self._elide and (virtual, owner) not in self._groups:
             owner = None
         before = self._owners.get(virtual)
-        if owner is None:
-            if before is not None:
-                del self._owners[virtual]
-                yield VirtualServerWanted(virtual, None)
-                for subject in [s for s in self._troubled if isinstance(s, tuple) and s[0] == virtual]:
-                    yield from self._report(subject, ())
-            return
-        self._owners[virtual] = owner
-        yield VirtualServerWanted(virtual, rivals[owner])
+        if owner is not None:
+            self._owners[virtual] = owner
+            yield VirtualServerWanted(virtual, rivals[owner])
+        elif before is not None:
+            del self._owners[virtual]
+            yield VirtualServerWanted(virtual, None)
         if owner != before:
-            for service in filter(None, (before, owner)):
-                for real in self._groups.get((virtual, service), ()):
+            for service in (before, owner):
+                for real in self._groups.get((virtual, service), ()) if service is not None else ():
                     self._dirty_reals[virtual, real] = None
 
     def _merge_real(self, virtual: VirtualServer, real: RealServer) -> Iterator[Merged]:
-        owner = self._owners[virtual]
+        owner = self._owners.get(virtual)
+        if owner is None:
+            yield from self._report((virtual, real), ())
+            return
         group = self._groups.get((virtual, owner), {}).get(real, set())
         names = sorted(group) if isinstance(group, set) else [group]
         members = [self._member(owner, name, virtual) for name in names]
@@ -189,23 +192,29 @@ class Merger:
         return next(member for at, member in self._members[service, backend] if at == virtual)
 
     def _report(self, subject: object, problems: tuple[Problem, ...]) -> Iterator[ProblemsOf]:
-        if problems:
-            self._troubled.add(subject)
-        elif subject in self._troubled:
-            self._troubled.remove(subject)
-        else:
+        if self._conflicts.get(subject, ()) == problems:
             return
+        if problems:
+            self._conflicts[subject] = problems
+        else:
+            del self._conflicts[subject]
         yield ProblemsOf(subject, problems)
 
 
 def merged(members: Sequence[Member]) -> RealServerSettings:
     """Return what a real server is at which `members` meet, the lowest backend name first.
 
-    The weights add up, at most to `MAX_WEIGHT`. So do the thresholds, and if
-    one member has none there is none. The method is the first one's.
+    The weights add up, at most to `MAX_WEIGHT`. So do the thresholds of each
+    kind, and if one member has none there is none. The method is the first one's.
     """
+    first = members[0]
+    if len(members) == 1:
+        return RealServerSettings(first.method, first.weight, first.upper, first.lower)
     weight = min(sum(member.weight for member in members), MAX_WEIGHT)
-    bounded = all(member.upper for member in members)
-    upper = sum(member.upper for member in members) if bounded else 0
-    lower = sum(member.lower for member in members) if bounded else 0
-    return RealServerSettings(members[0].method, weight, upper, lower)
+    upper = _threshold([member.upper for member in members])
+    lower = _threshold([member.lower for member in members])
+    return RealServerSettings(first.method, weight, upper, lower if upper else 0)
+
+
+def _threshold(values: Sequence[int]) -> int:
+    return min(sum(values), _MAX_THRESHOLD) if all(values) else 0

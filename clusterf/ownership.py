@@ -6,8 +6,9 @@ is left alone. A record counts for one boot and one network namespace, as the
 tables of others are others'.
 """
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from clusterf.state import KeyedStore
 from clusterf.table import Family, Protocol, VirtualServer
 
 __all__ = ["Ownership"]
+
+log = logging.getLogger(__name__)
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -33,7 +36,14 @@ class Ownership:
 
     def load(self) -> set[VirtualServer]:
         """Return the virtual servers on record."""
-        return {_decode(key) for key, _ in self._store.items(self._section)}
+        return set(self._load())
+
+    def _load(self) -> Iterator[VirtualServer]:
+        for key, _ in self._store.items(self._section):
+            try:
+                yield _decode(key)
+            except (ValueError, KeyError) as error:
+                log.error("state: a virtual server on record is not understood, and left alone: %r: %s", key, error)
 
     def record(self, changes: Mapping[VirtualServer, bool]) -> None:
         """Write down what has become ours (True) and what has ceased to be."""

@@ -26,7 +26,6 @@ from clusterf.table import (
     Protocol,
     RealServer,
     RealServerSettings,
-    ServiceFlag,
     Step,
     Table,
     VirtualServer,
@@ -58,6 +57,15 @@ class Failure(NamedTuple):
     error: int
 
 
+class _Look(NamedTuple):
+    """What removals in a virtual server have to heed, looked up once for all of a part."""
+
+    # the active connections of its real servers
+    active: Mapping[RealServer, int]
+    # whether real servers that are wanted could not be added, and none that is wanted takes connections
+    irreplaceable: bool
+
+
 class Reconciler:
     """Bring the actual table to the desired one, some steps at a time."""
 
@@ -67,16 +75,18 @@ class Reconciler:
         self.owned = set(owned)
         # virtual servers that have to be read again before they are written
         self.stale: dict[VirtualServer, None] = {}
-        # what the kernel refused, still to do
+        # what the kernel refused, still to do, and with 0 what is held back for it
         self.failed: dict[Place, int] = {}
-        # until when (on the clock of `now`) a real server may finish its connections
-        self.draining: dict[Place, float] = {}
+        # until when (on the clock of `now`) real servers may finish their connections
+        self.draining: dict[VirtualServer, dict[RealServer, float]] = {}
         # places that may differ, in the order in which they were marked
         self._additions: OrderedDict[Place, None] = OrderedDict()
         self._removals: OrderedDict[Place, None] = OrderedDict()
         # virtual servers whose real servers were passed over as they were not there yet
         self._awaited: set[VirtualServer] = set()
         self._drain_timeouts: dict[VirtualServer, float] = {}
+        # the virtual servers of `failed`
+        self._troubled: set[VirtualServer] = set()
         self._rereads: Counter[VirtualServer] = Counter()
         self._ownership: dict[VirtualServer, bool] = {}
 
@@ -100,19 +110,23 @@ class Reconciler:
         """Want the real server so, or with None not at all. Raises KeyError if its virtual server is not wanted."""
         self.desired.put_real(virtual, real, settings)
         if settings is not None:
-            self.draining.pop(Place(virtual, real), None)
+            self._forget_drain(virtual, real)
         self._mark(Place(virtual, real))
 
     def observe(self, table: Table) -> list[Step]:
         """Take `table` for what is there; return the steps by which others have changed what is ours."""
         drift = [step for step in diff(self.actual, table) if self._ours(step.virtual)]
         self.actual = table
-        self.stale, self.failed = {}, {}
-        for queue in (self._additions, self._removals, self._rereads):
-            queue.clear()
+        for outdated in (
+            *(self.stale, self.failed, self._troubled, self._rereads),
+            *(self._additions, self._removals, self._awaited),
+        ):
+            outdated.clear()
         for virtual in table.virtuals:
             if virtual in self.desired.virtuals:
                 self._own(virtual)
+        for virtual in [v for v in self.owned if v not in table.virtuals and v not in self.desired.virtuals]:
+            self._forget(virtual)
         for step in diff(self.desired, table):
             if self._ours(step.virtual):
                 self._mark(Place(step.virtual, step.real))
@@ -140,12 +154,15 @@ class Reconciler:
                 steps.append(step)
         if steps:
             return steps
-        counts: dict[VirtualServer, Mapping[RealServer, int]] = {}
+        looks: dict[VirtualServer, _Look] = {}
         while self._removals and len(steps) < limit:
             place, _ = self._removals.popitem(last=False)
-            if place.virtual not in counts:
-                counts[place.virtual] = connections(place.virtual) if self._drains(place.virtual) else {}
-            steps.extend(self._removal(place, now, counts[place.virtual]))
+            if place.virtual not in looks:
+                looks[place.virtual] = self._look(place.virtual, connections)
+            steps.extend(self._removal(place, now, looks[place.virtual]))
+            if len(steps) > limit:
+                del steps[limit:]
+                self._mark(place)
         return steps
 
     def done(self, steps: Sequence[Step], errors: Sequence[int]) -> list[Failure]:
@@ -163,6 +180,8 @@ class Reconciler:
     def retry(self) -> None:
         """Put what failed back among what is to do."""
         failed, self.failed = self.failed, {}
+        self._troubled.clear()
+        self._rereads.clear()
         for place in failed:
             if place.real is None:
                 self._mark_all(place.virtual)
@@ -170,9 +189,11 @@ class Reconciler:
                 self._mark(place)
 
     def check_drains(self) -> None:
-        """Look at all that drains when steps are asked for next."""
-        for place in self.draining:
-            self._mark(place if place.virtual in self.desired.virtuals else Place(place.virtual))
+        """Look at all that drains when steps are asked for next, save what failed: that is for `retry`."""
+        for virtual, reals in self.draining.items():
+            for real in reals:
+                if self.failed.keys().isdisjoint((Place(virtual), Place(virtual, real))):
+                    self._mark(Place(virtual, real))
 
     def take_ownership(self) -> dict[VirtualServer, bool]:
         """Return which virtual servers have become ours (True) or ceased to be since the last call.
@@ -187,10 +208,10 @@ class Reconciler:
         if virtual in self.stale or virtual not in self.desired.virtuals:
             return None
         if real is None:
+            self._own(virtual)
             step = virtual_step(virtual, self.desired.virtuals[virtual], self.actual.virtuals.get(virtual))
             if step is not None and step.op is Op.ADD_VIRTUAL:
                 adding.add(virtual)
-                self._own(virtual)
             return step
         if virtual not in self.actual.virtuals and virtual not in adding:
             self._awaited.add(virtual)
@@ -201,95 +222,95 @@ class Reconciler:
             return None
         return real_step(virtual, real, wanted, self.actual.reals.get(virtual, {}).get(real))
 
-    def _removal(self, place: Place, now: float, active: Mapping[RealServer, int]) -> list[Step]:
+    def _look(self, virtual: VirtualServer, connections: Connections) -> _Look:
+        wanted, actual = self.desired.reals.get(virtual, {}), self.actual.reals.get(virtual, {})
+        drains = actual and virtual not in self.stale and virtual.protocol is not Protocol.UDP
+        irreplaceable = virtual in self._troubled and not any(r in actual and actual[r].weight for r in wanted)
+        return _Look(connections(virtual) if drains else {}, irreplaceable)
+
+    def _removal(self, place: Place, now: float, look: _Look) -> list[Step]:
         virtual, real = place
         if virtual in self.stale:
             return []
         if virtual not in self.desired.virtuals:
-            return self._remove_virtual(virtual, now, active)
+            # (there is a mark of the virtual server for each that went)
+            return self._remove_virtual(virtual, now, look.active) if real is None else []
         if real is None or real in self.desired.reals[virtual]:
             return []
         if real not in self.actual.reals.get(virtual, ()):
-            self.draining.pop(place, None)
+            self._forget_drain(virtual, real)
             return []
-        if self._irreplaceable(virtual):
-            self.failed[place] = 0
+        if look.irreplaceable:
+            self._put_off(place, 0)
             return []
-        if self._busy(place, now, active):
-            return self._drain(place)
-        return [Step(Op.REMOVE_REAL, virtual, real)]
-
-    def _irreplaceable(self, virtual: VirtualServer) -> bool:
-        """Tell whether real servers that are wanted could not be added, and none that is wanted takes connections."""
-        if not any(failed.virtual == virtual for failed in self.failed):
-            return False
-        actual = self.actual.reals[virtual]
-        return not any(real in actual and actual[real].weight for real in self.desired.reals[virtual])
+        return self._remove_real(virtual, real, now, look.active)
 
     def _remove_virtual(self, virtual: VirtualServer, now: float, active: Mapping[RealServer, int]) -> list[Step]:
         if virtual not in self.actual.virtuals:
-            self._forget_drains(virtual)
+            self._forget(virtual)
             return []
         if virtual not in self.owned:
             return []
-        places = [Place(virtual, real) for real in self.actual.reals[virtual]]
-        busy = [place for place in places if self._busy(place, now, active)]
-        if busy:
-            return [step for place in places for step in self._drain(place)]
-        return [Step(Op.REMOVE_VIRTUAL, virtual)]
+        reals = self.actual.reals[virtual]
+        if not any(self._busy(virtual, real, now, active) for real in reals):
+            return [Step(Op.REMOVE_VIRTUAL, virtual)]
+        return [step for real in reals for step in self._remove_real(virtual, real, now, active)]
 
-    def _busy(self, place: Place, now: float, active: Mapping[RealServer, int]) -> bool:
-        """Tell whether the real server has connections, and time left for them."""
-        assert place.real is not None
-        timeout = self._drain_timeouts.get(place.virtual, DRAIN_TIMEOUT)
-        if not active.get(place.real) or not timeout:
-            return False
-        return now < self.draining.setdefault(place, now + timeout)
-
-    def _drain(self, place: Place) -> list[Step]:
-        assert place.real is not None
-        settings = self.actual.reals[place.virtual][place.real]
+    def _remove_real(
+        self, virtual: VirtualServer, real: RealServer, now: float, active: Mapping[RealServer, int]
+    ) -> list[Step]:
+        """Return the step by which a real server goes, or drains; none if it drains already."""
+        if not self._busy(virtual, real, now, active):
+            return [Step(Op.REMOVE_REAL, virtual, real)]
+        settings = self.actual.reals[virtual][real]
         if settings.weight == 0:
             return []
         quiescent = RealServerSettings(settings.method, 0, settings.upper, settings.lower)
-        return [Step(Op.EDIT_REAL, place.virtual, place.real, quiescent)]
+        return [Step(Op.EDIT_REAL, virtual, real, quiescent)]
 
-    def _drains(self, virtual: VirtualServer) -> bool:
-        """Tell whether the virtual server has connections that can end."""
-        settings = self.actual.virtuals.get(virtual)
-        if settings is None or settings.flags & ServiceFlag.ONE_PACKET:
+    def _busy(self, virtual: VirtualServer, real: RealServer, now: float, active: Mapping[RealServer, int]) -> bool:
+        """Tell whether the real server has connections, and time left for them."""
+        timeout = self._drain_timeouts.get(virtual, DRAIN_TIMEOUT)
+        if not active.get(real) or not timeout:
             return False
-        return virtual.protocol is not Protocol.UDP
+        return now < self.draining.setdefault(virtual, {}).setdefault(real, now + timeout)
 
     def _succeeded(self, step: Step) -> None:
         if step.virtual not in self.actual.virtuals and step.op is not Op.ADD_VIRTUAL:
             return  # read again meanwhile
         self.actual.apply(step)
-        self._rereads.pop(step.virtual, None)
         if step.virtual in self._awaited:
             self._awaited.remove(step.virtual)
             self._mark_all(step.virtual)
         if step.op is Op.REMOVE_VIRTUAL:
-            self._disown(step.virtual)
-            self._forget_drains(step.virtual)
-        elif step.op is Op.REMOVE_REAL:
-            self.draining.pop(Place(step.virtual, step.real), None)
+            self._forget(step.virtual)
+        elif step.real is not None and step.op is Op.REMOVE_REAL:
+            self._forget_drain(step.virtual, step.real)
 
     def _fail(self, step: Step, error: int) -> None:
         if error in _OUT_OF_DATE and self._rereads[step.virtual] < _REREADS:
             self.stale[step.virtual] = None
         else:
-            self.failed[Place(step.virtual, step.real)] = error
+            self._put_off(Place(step.virtual, step.real), error)
+
+    def _put_off(self, place: Place, error: int) -> None:
+        self.failed[place] = error
+        self._troubled.add(place.virtual)
 
     def _mark(self, place: Place) -> None:
         reals = self.desired.reals.get(place.virtual)
-        wanted = reals is not None and (place.real is None or place.real in reals)
-        (self._additions if wanted else self._removals)[place] = None
+        if reals is None:
+            self._removals[Place(place.virtual)] = None
+        elif place.real is None or place.real in reals:
+            self._additions[place] = None
+        else:
+            self._removals[place] = None
 
     def _mark_all(self, virtual: VirtualServer) -> None:
         self._mark(Place(virtual))
-        for real in self.desired.reals.get(virtual, {}).keys() | self.actual.reals.get(virtual, {}).keys():
-            self._mark(Place(virtual, real))
+        for reals in (self.desired.reals, self.actual.reals):
+            for real in reals.get(virtual, ()):
+                self._mark(Place(virtual, real))
 
     def _ours(self, virtual: VirtualServer) -> bool:
         return virtual in self.desired.virtuals or virtual in self.owned
@@ -299,11 +320,17 @@ class Reconciler:
             self.owned.add(virtual)
             self._ownership[virtual] = True
 
-    def _disown(self, virtual: VirtualServer) -> None:
-        self.owned.discard(virtual)
-        self._ownership[virtual] = False
-
-    def _forget_drains(self, virtual: VirtualServer) -> None:
+    def _forget(self, virtual: VirtualServer) -> None:
+        """Keep nothing of a virtual server that is neither wanted nor there."""
+        if virtual in self.owned:
+            self.owned.remove(virtual)
+            self._ownership[virtual] = False
         self._drain_timeouts.pop(virtual, None)
-        for place in [place for place in self.draining if place.virtual == virtual]:
-            del self.draining[place]
+        self.draining.pop(virtual, None)
+        self._awaited.discard(virtual)
+
+    def _forget_drain(self, virtual: VirtualServer, real: RealServer) -> None:
+        reals = self.draining.get(virtual, {})
+        reals.pop(real, None)
+        if not reals:
+            self.draining.pop(virtual, None)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
 import msgspec
-from sortedcontainers import SortedDict
+from sortedcontainers import SortedList
 
 from clusterf.codec import Problem
 from clusterf.keys import path_of
@@ -110,23 +110,24 @@ class Resolver:
         self._frontends: dict[Name, Frontend] = {}
         self._backends: dict[Name, dict[Name, Backend]] = {}
         self._routes = RouteTable()
-        # the backends at each address, to find those under a changed route
-        self._at: dict[Family, SortedDict] = {family: SortedDict() for family in Family}
+        # (address, service, backend) of each backend, to find those under a changed route
+        self._at: dict[Family, SortedList] = {family: SortedList() for family in Family}
         self._claims: dict[Name, tuple[tuple[VirtualServer, Claim], ...]] = {}
-        # the keys whose last answer had problems
-        self._troubled: set[Key] = set()
+        # what the last answer had of problems, where it had some
+        self._problems: dict[Key, tuple[Problem, ...]] = {}
         # what has changed since the last flush; dictionaries, as these keep the order
         self._dirty_services: dict[Name, None] = {}
         self._dirty_backends: dict[BackendKey, None] = {}
         self._dirty_routes: dict[RouteKey, None] = {}
+        self._dirty_ranges: dict[AddressRange, None] = {}
 
     def update(self, key: Key, value: Value | None) -> None:
         """Take `value` for what `key` is now, None: it is no more."""
         match key:
             case FrontendKey(service):
                 assert value is None or isinstance(value, Frontend)
-                _put(self._frontends, service, value)
-                self._dirty_services[service] = None
+                if _put(self._frontends, service, value):
+                    self._dirty_services[service] = None
             case BackendKey():
                 assert value is None or isinstance(value, Backend)
                 self._update_backend(key, value)
@@ -142,44 +143,38 @@ class Resolver:
             yield from self._resolve_service(service)
             for backend in self._backends.get(service, ()):
                 self._dirty_backends[BackendKey(service, backend)] = None
+        for key in self._under(self._dirty_ranges):
+            self._dirty_backends[key] = None
         for key in self._dirty_backends:
             yield from self._resolve_backend(key)
         for route in self._dirty_routes:
             yield from self._report(route, self._route_problems(route.route))
-        self._dirty_services, self._dirty_backends, self._dirty_routes = {}, {}, {}
+        self._dirty_services, self._dirty_backends, self._dirty_routes, self._dirty_ranges = {}, {}, {}, {}
 
     def _update_backend(self, key: BackendKey, value: Backend | None) -> None:
         siblings = self._backends.setdefault(key.service, {})
         old = siblings.get(key.backend)
-        for address in _addresses(old):
-            self._unplace(key, address)
-        for address in _addresses(value):
-            self._at[Family.of(address)].setdefault(int(address), set()).add(key)
-        _put(siblings, key.backend, value)
+        changed = _put(siblings, key.backend, value)
         if not siblings:
             del self._backends[key.service]
+        if not changed:
+            return
+        for address in _addresses(old):
+            self._at[Family.of(address)].remove((int(address), key.service, key.backend))
+        for address in _addresses(value):
+            self._at[Family.of(address)].add((int(address), key.service, key.backend))
         self._dirty_backends[key] = None
-
-    def _unplace(self, key: BackendKey, address: IPAddress) -> None:
-        index = self._at[Family.of(address)]
-        keys = index[int(address)]
-        keys.discard(key)
-        if not keys:
-            del index[int(address)]
 
     def _update_route(self, name: Name, value: Route | None) -> None:
         concerned = self._routes.sharing(name)
-        ranges = self._routes.put(name, value)
+        self._dirty_ranges.update(dict.fromkeys(self._routes.put(name, value)))
         concerned |= {name} | self._routes.sharing(name)
         self._dirty_routes.update(dict.fromkeys(map(RouteKey, sorted(concerned))))
-        for key in self._under(ranges):
-            self._dirty_backends[key] = None
 
     def _under(self, ranges: Iterable[AddressRange]) -> Iterator[BackendKey]:
         for family, first, last in ranges:
-            index = self._at[family]
-            for number in index.irange(first, last):
-                yield from index[number]
+            for _, service, backend in self._at[family].irange((first,), (last + 1,)):
+                yield BackendKey(service, backend)
 
     def _resolve_service(self, service: Name) -> Iterator[Resolved]:
         frontend = self._frontends.get(service)
@@ -211,14 +206,16 @@ class Resolver:
     ) -> Member | None:
         address = backend.ipv4 if virtual.family is Family.IPV4 else backend.ipv6
         protocol = virtual.protocol or marked_protocol(frontend)
-        port = backend.port(protocol) if protocol is not None else 0
+        port, listening = (end.port(protocol) if protocol is not None else 0 for end in (backend, frontend))
         if address is None or port is None:
             return None
         route = self._routes.lookup(address)
-        if route is not None and route.method is None:
+        if route is None:
+            method, gateway = self._defaults.method, None
+        elif route.method is None:
             return None
-        method = self._defaults.method if route is None else _METHODS[route.method or ""]
-        gateway = route.gateway if route is not None else None
+        else:
+            method, gateway = _METHODS[route.method], route.gateway
         if gateway is not None:
             if Family.of(gateway) is not virtual.family and method is not Method.TUNNEL:
                 reasons.append(f"left out: its route's gateway {gateway} is of the other family, which needs tunnel")
@@ -227,26 +224,21 @@ class Resolver:
         elif method is Method.MASQ:
             real = RealServer(address, port)
         else:
-            if port not in {virtual.port, 0}:
-                reasons.append(f"port {port} counts as {virtual.port}: {method.name.lower()} cannot change the port")
+            if port != listening:
+                reasons.append(f"port {port} counts as {listening}: {method.name.lower()} cannot change the port")
             real = RealServer(address, virtual.port)
         return Member(real, method, backend.weight, backend.upper_threshold, backend.lower_threshold)
 
     def _route_problems(self, name: Name) -> list[str]:
-        winner = self._routes.rivals(name)
+        winner = self._routes.beaten_by(name)
         if winner is None:
             return []
         return [f"ignored: {path_of(RouteKey(winner))!r} has the same prefix and the lower name"]
 
     def _report(self, key: Key, reasons: list[str]) -> Iterator[ProblemsOf]:
-        if reasons:
-            self._troubled.add(key)
-        elif key in self._troubled:
-            self._troubled.remove(key)
-        else:
-            return
-        path = path_of(key)
-        yield ProblemsOf(key, tuple(conflict(path, reason) for reason in reasons))
+        problems = tuple(conflict(path_of(key), reason) for reason in dict.fromkeys(reasons))
+        if _put(self._problems, key, problems or None):
+            yield ProblemsOf(key, problems)
 
 
 def conflict(path: bytes, reason: str) -> Problem:
@@ -299,8 +291,12 @@ def _within(address: IPAddress | None, networks: tuple[IPNetwork, ...]) -> bool:
     return address is not None and any(address in network for network in networks)
 
 
-def _put(mapping: dict[K, V], key: K, value: V | None) -> None:
+def _put(mapping: dict[K, V], key: K, value: V | None) -> bool:
+    """Set `key`, or remove it with None; tell whether that changed anything."""
+    if mapping.get(key) == value:
+        return False
     if value is None:
-        mapping.pop(key, None)
+        del mapping[key]
     else:
         mapping[key] = value
+    return True

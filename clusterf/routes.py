@@ -46,17 +46,18 @@ class RouteTable:
         self._lengths: dict[Family, dict[int, int]] = {Family.IPV4: {}, Family.IPV6: {}}
 
     def put(self, name: Name, route: Route | None) -> list[AddressRange]:
-        """Set the route `name`, or remove it with None; return the addresses that it may concern."""
-        old = self._routes.pop(name, None)
-        stale = _prefixes(old) if old is not None else []
+        """Set the route `name`, or remove it with None; return the addresses that may take another route now."""
+        stale, fresh = _prefixes(self._routes.get(name)), _prefixes(route)
+        before = {prefix: self._winner(prefix) for prefix in stale + fresh}
         for prefix in stale:
             self._remove(prefix, name)
-        fresh = _prefixes(route) if route is not None else []
         if route is not None:
             self._routes[name] = route
+        else:
+            self._routes.pop(name, None)
         for prefix in fresh:
             self._add(prefix, name)
-        return [prefix.range() for prefix in dict.fromkeys(stale + fresh)]
+        return [prefix.range() for prefix, winner in before.items() if self._winner(prefix) != winner]
 
     def lookup(self, address: IPAddress) -> Route | None:
         """Return the route with the longest prefix that holds `address`, None without one.
@@ -66,14 +67,14 @@ class RouteTable:
         family, number = Family.of(address), int(address)
         bits = _BITS[family]
         for length in self._lengths[family]:
-            names = self._names.get(_Prefix(family, length, number >> (bits - length)))
-            if names:
-                return self._routes[names[0]]
+            route = self._winner(_Prefix(family, length, number >> (bits - length)))
+            if route is not None:
+                return route
         return None
 
-    def rivals(self, name: Name) -> Name | None:
+    def beaten_by(self, name: Name) -> Name | None:
         """Return the route that wins over `name` with an equal prefix, None if there is none."""
-        for prefix in _prefixes(self._routes[name]) if name in self._routes else []:
+        for prefix in _prefixes(self._routes.get(name)):
             winner = self._names[prefix][0]
             if winner != name:
                 return winner
@@ -81,8 +82,11 @@ class RouteTable:
 
     def sharing(self, name: Name) -> set[Name]:
         """Return the names of the routes that share a prefix with the route `name`, itself included."""
-        route = self._routes.get(name)
-        return {n for prefix in _prefixes(route) for n in self._names[prefix]} if route is not None else set()
+        return {n for prefix in _prefixes(self._routes.get(name)) for n in self._names[prefix]}
+
+    def _winner(self, prefix: _Prefix) -> Route | None:
+        names = self._names.get(prefix)
+        return self._routes[names[0]] if names else None
 
     def _add(self, prefix: _Prefix, name: Name) -> None:
         names = self._names.setdefault(prefix, [])
@@ -103,7 +107,9 @@ class RouteTable:
         self._lengths[prefix.family] = {n: lengths[n] for n in sorted(lengths, reverse=True) if lengths[n]}
 
 
-def _prefixes(route: Route) -> list[_Prefix]:
+def _prefixes(route: Route | None) -> list[_Prefix]:
+    if route is None:
+        return []
     network = route.prefix
     if network is None:
         return [_Prefix(family, 0, 0) for family in Family]

@@ -5,6 +5,8 @@ rest, which knows keys and values. A value that cannot be used leaves the last
 good one in force, also across restarts, as good values are kept on disk.
 """
 
+import logging
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -19,8 +21,11 @@ from clusterf.model import Key, Value
 from clusterf.names import escape
 from clusterf.state import KeyedStore, checksum
 
-__all__ = ["Said", "Source", "SourceState", "check_tree", "describe", "parse_source"]
+log = logging.getLogger(__name__)
 
+__all__ = ["Copy", "Said", "Source", "SourceState", "check_tree", "describe", "parse_source"]
+
+_COPY = b""  # no path; what is on disk under it tells what the rest is a copy of
 _LINES = 10  # of a log that one object may take
 
 
@@ -71,6 +76,14 @@ class Said(NamedTuple):
     keep: bool = False
 
 
+class Copy(NamedTuple):
+    """What was good in a source `age` seconds ago, at its `revision`."""
+
+    items: dict[bytes, bytes]
+    revision: int
+    age: float
+
+
 class SourceState:
     """What one source has said, kept in a store under its URL."""
 
@@ -78,9 +91,30 @@ class SourceState:
         self._url = url
         self._store = store
         # the checksums on disk; only until the source has been told as a whole
-        self._recorded: dict[bytes, int] | None = store.checksums(url)
+        recorded = store.checksums(url)
+        self._recorded: dict[bytes, int] | None = recorded
         self._unreadable: set[bytes] = set()
         self._changes: dict[bytes, bytes | None] = {}
+        # whether the copy on disk is, or with the next save will be, of the whole source
+        self._whole = _COPY in recorded
+
+    @property
+    def remembers(self) -> bool:
+        """Whether there is a last-good copy of the whole source."""
+        return self._whole
+
+    def copy(self) -> Copy | None:
+        """Return what was good when the source was last heard of, None if it never was heard of as a whole."""
+        items = dict(self._store.items(self._url))
+        mark = items.pop(_COPY, None)
+        if mark is None:
+            return None
+        try:
+            revision, since = msgspec.json.decode(mark, type=tuple[int, float])
+        except msgspec.DecodeError as error:
+            log.error("%s: the copy is damaged: %s", self._url, error)
+            return None
+        return Copy(items, revision, max(0.0, time.time() - since))
 
     def put(self, path: bytes, raw: bytes | None) -> Said:
         """Take `raw` for what is at `path`, None: nothing."""
@@ -98,37 +132,45 @@ class SourceState:
 
     def unreadable(self, path: bytes, reason: str) -> Iterator[Said]:
         """Take it that `path`, and all below it, cannot be read; yield what was good there when it could be."""
-        if self._recorded is not None:
-            self._unreadable.add(path)
         trouble = Problem(self._url, path, "", f"cannot be read: {reason}", fatal=True)
         yield Said(path, None, None, (trouble,), keep=True)
-        for known, raw in self._store.items(self._url):
+        if self._recorded is None:
+            return  # it has been told, and stays in force
+        self._unreadable.add(path)
+        for known, raw in self._store.items(self._url, below=path):
             key = parse_key(known)
-            if key is not None and below(known, path):
+            if key is not None:
                 value = decode(self._url, known, key, raw).value
-                yield Said(known, key, value, (), keep=value is None)
+                yield Said(known, key, value, (trouble,) if known == path else (), keep=value is None)
 
     def told(self, present: Iterable[bytes]) -> None:
         """Take `present` for all the paths there are, now that the source was read as a whole."""
         if self._recorded is not None:
-            gone = self._recorded.keys() - set(present)
+            gone = self._recorded.keys() - {_COPY, *present}
             self._changes.update((p, None) for p in gone if not any(below(p, root) for root in self._unreadable))
             self._recorded = None
+            if not self._whole:
+                self._whole = True
+                self._changes[_COPY] = None  # `save` will say what it is a copy of
 
-    def save(self) -> None:
-        """Keep what was good on disk."""
+    def save(self, revision: int = 0) -> None:
+        """Keep what was good on disk, as of `revision`."""
         changes, self._changes = self._changes, {}
+        if changes and self._whole:
+            changes[_COPY] = msgspec.json.encode((revision, time.time()))
         self._store.update(self._url, changes)
 
     def _fall_back(self, path: bytes, key: Key, problems: tuple[Problem, ...]) -> Said:
-        last = self._changes.get(path) or self._store.get(self._url, path)
+        last = self._changes[path] if path in self._changes else self._store.get(self._url, path)
         value = decode(self._url, path, key, last).value if last is not None else None
         # without a store the receiver still has what was good
         return Said(path, key, value, problems, keep=value is None)
 
     def _record(self, path: bytes, raw: bytes | None) -> None:
-        if self._recorded is not None and raw is not None and self._recorded.get(path) == checksum(path, raw):
-            return
+        if self._recorded is not None:
+            if raw is not None and self._recorded.get(path) == checksum(path, raw):
+                return
+            self._recorded.pop(path, None)  # what is on disk is out of date from now on
         self._changes[path] = raw
 
 

@@ -6,13 +6,18 @@ damaged or not ours is set aside, reported, and a new one is begun, as nothing
 here is ever needed to go on.
 """
 
+import fcntl
 import logging
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from clusterf.filetree import below as is_below
 
 __all__ = ["KeyedStore", "checksum"]
 
@@ -20,6 +25,8 @@ log = logging.getLogger(__name__)
 
 _APPLICATION_ID = 0x436C5366  # "ClSf", as `file` shows it
 _VERSION = 1
+# what reading and writing may end with; the last where what is damaged should be text
+_TROUBLE = (sqlite3.Error, OSError, UnicodeDecodeError)
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS entries (
         section TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, checksum INTEGER NOT NULL,
@@ -40,20 +47,36 @@ class KeyedStore:
         self._path = path
         self._read_only = read_only
         self._unwritten: dict[tuple[str, bytes], bytes | None] = {}
-        self._db = self._open() if path is not None else None
+        self._db = self._open(path) if path is not None else None
 
     def get(self, section: str, key: bytes) -> bytes | None:
         """Return the value of `key`, None where there is none or it is damaged."""
+        if (section, key) in self._unwritten:
+            return self._unwritten[section, key]
         rows = self._select("SELECT key, value, checksum FROM entries WHERE section = ? AND key = ?", section, key)
         return next((value for _, value in self._intact(rows)), None)
 
-    def items(self, section: str) -> Iterator[tuple[bytes, bytes]]:
-        """Yield every key and value of a section; damaged ones are reported and left out."""
-        yield from self._intact(self._select("SELECT key, value, checksum FROM entries WHERE section = ?", section))
+    def items(self, section: str, *, below: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield every key and value of a section, or only of the path `below` and what is under it.
+
+        Damaged ones are reported and left out.
+        """
+        query = "SELECT key, value, checksum FROM entries WHERE section = ?"
+        arguments: list[object] = [section]
+        if below:
+            query += " AND (key = ? OR key > ? AND key < ?)"
+            arguments += [below, below + b"/", below + b"0"]
+        for key, value in self._intact(self._select(query, *arguments)):
+            if (section, key) not in self._unwritten:
+                yield key, value
+        for (at, key), unwritten in list(self._unwritten.items()):
+            if at == section and unwritten is not None and is_below(key, below):
+                yield key, unwritten
 
     def checksums(self, section: str) -> dict[bytes, int]:
         """Return the checksum of every value, to be compared with `checksum(key, value)`."""
-        return dict(self._select("SELECT key, checksum FROM entries WHERE section = ?", section))
+        query = "SELECT key, checksum FROM entries WHERE section = ? AND typeof(key) = 'blob'"
+        return dict(self._select(query, section))
 
     def update(self, section: str, changes: Mapping[bytes, bytes | None]) -> None:
         """Set each key to its value, or remove it with None, all in one transaction."""
@@ -70,7 +93,7 @@ class KeyedStore:
                     "REPLACE INTO entries VALUES (?, ?, ?, ?)",
                     ((*place, v, checksum(place[1], v)) for place, v in self._unwritten.items() if v is not None),
                 )
-        except sqlite3.Error as error:
+        except _TROUBLE as error:
             log.error("state: %s: cannot be written, will be tried again: %s", self._path, error)
         else:
             self._unwritten.clear()
@@ -85,7 +108,7 @@ class KeyedStore:
                     "DELETE FROM entries WHERE substr(section, 1, ?) = ? AND substr(section, 1, ?) != ?",
                     (len(prefix), prefix, len(but), but),
                 )
-        except sqlite3.Error as error:
+        except _TROUBLE as error:
             log.error("state: %s: cannot be written: %s", self._path, error)
 
     def close(self) -> None:
@@ -93,45 +116,30 @@ class KeyedStore:
         if self._db is not None:
             self._db.close()
 
-    def _open(self) -> sqlite3.Connection | None:
-        assert self._path is not None
-        if self._read_only and not self._path.exists():
+    def _open(self, path: Path) -> sqlite3.Connection | None:
+        try:
+            if self._read_only:
+                return _connect(path, read_only=True) if path.exists() else None
+            with _locked(path.parent):
+                return _begin(path)
+        except _TROUBLE as error:
+            log.error("state: %s: not usable: %s", path, error)
+            log.error("state: %s: going on without it; nothing will be remembered across restarts", path)
             return None
-        try:
-            return _connect(self._path, read_only=self._read_only)
-        except sqlite3.Error as error:
-            log.error("state: %s: not usable: %s", self._path, error)
-            damaged = not isinstance(error, sqlite3.OperationalError)
-        if damaged and not self._read_only and self._set_aside():
-            return self._open()
-        log.error("state: %s: going on without it; nothing will be remembered across restarts", self._path)
-        return None
-
-    def _set_aside(self) -> bool:
-        assert self._path is not None
-        aside = self._path.with_name(self._path.name + ".damaged")
-        try:
-            self._path.replace(aside)
-            for suffix in ("-wal", "-shm"):
-                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-        except OSError as error:
-            log.error("state: %s: cannot be set aside: %s", self._path, error)
-            return False
-        log.error("state: %s: set aside as %s, beginning a new one", self._path, aside)
-        return True
 
     def _select(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
         if self._db is None:
             return []
         try:
             return self._db.execute(query, arguments).fetchall()
-        except sqlite3.Error as error:
+        except _TROUBLE as error:
             log.error("state: %s: cannot be read: %s", self._path, error)
             return []
 
     def _intact(self, rows: list[tuple[Any, ...]]) -> Iterator[tuple[bytes, bytes]]:
         for key, value, recorded in rows:
-            if checksum(key, value) == recorded:
+            whole = isinstance(key, bytes) and isinstance(value, bytes)
+            if whole and checksum(key, value) == recorded:
                 yield key, value
             else:
                 log.error("state: %s: the entry %r is damaged and left out", self._path, key)
@@ -142,14 +150,46 @@ def checksum(key: bytes, value: bytes) -> int:
     return zlib.crc32(value, zlib.crc32(key))
 
 
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Keep others who use this from opening files in `directory` meanwhile. Raises OSError."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _begin(path: Path) -> sqlite3.Connection:
+    """Open the file, or a new one in place of one that is damaged or not ours. Raises sqlite3.Error or OSError."""
+    try:
+        return _connect(path, read_only=False)
+    except sqlite3.OperationalError:
+        raise
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        aside = path.with_name(path.name + ".damaged")
+        log.error("state: %s: not usable: %s; setting it aside as %s", path, error, aside)
+        path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return _connect(path, read_only=False)
+
+
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     """Open or begin the file. Raises sqlite3.DatabaseError where it is damaged or not ours."""
     url = f"file:{quote(str(path))}?mode={'ro' if read_only else 'rwc'}"
     db = sqlite3.connect(url, uri=True, timeout=10, isolation_level="IMMEDIATE", check_same_thread=False)
     try:
-        _check(db)
         if not read_only:
-            _set_up(db)
+            db.execute("PRAGMA journal_mode = WAL")
+            # enough for a crash of ours; after a loss of power the last moments may be missing
+            db.execute("PRAGMA synchronous = NORMAL")
+        with db:
+            db.execute("BEGIN" if read_only else "BEGIN IMMEDIATE")
+            _check(db)
+            if not read_only:
+                _set_up(db)
     except BaseException:
         db.close()
         raise
@@ -164,13 +204,10 @@ def _check(db: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError("it is not a state file of this version of clusterf")
     (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
-        raise sqlite3.DatabaseError(verdict)
+        raise sqlite3.DatabaseError(verdict.splitlines()[-1])
 
 
 def _set_up(db: sqlite3.Connection) -> None:
-    db.execute("PRAGMA journal_mode = WAL")
-    # enough for a crash of ours; after a loss of power the last moments may be missing
-    db.execute("PRAGMA synchronous = NORMAL")
     db.execute(_SCHEMA)
     db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {_VERSION}")

@@ -87,7 +87,7 @@ SCHEDULER_FLAGS = {
 }
 
 
-class VirtualServer(msgspec.Struct, frozen=True, gc=False):
+class VirtualServer(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """Which virtual server: (family, protocol, address, port), or (family, fwmark).
 
     With a `fwmark` other than 0 the protocol and the address are None and the
@@ -124,7 +124,7 @@ class VirtualServerSettings(msgspec.Struct, frozen=True, gc=False):
     persistence_engine: str = ""
 
 
-class RealServer(msgspec.Struct, frozen=True, gc=False):
+class RealServer(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """Which real server of a virtual server: (address, port)."""
 
     address: IPAddress

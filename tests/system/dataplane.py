@@ -26,7 +26,18 @@ from typing import Self
 
 from tests.system.node import Node, Tree, saved
 
-__all__ = ["BACKENDS", "VIPS", "Client", "Conversation", "DataPlane", "Director", "inside", "namespace"]
+__all__ = [
+    "BACKENDS",
+    "ECHO",
+    "ECHO_BACKEND",
+    "VIPS",
+    "Client",
+    "Conversation",
+    "DataPlane",
+    "Director",
+    "inside",
+    "namespace",
+]
 
 CLONE_NEWNET = 0x40000000
 
@@ -207,15 +218,15 @@ class Director(Node):
 
     def __init__(self, name: str, tree: Tree, folder: Path) -> None:
         super().__init__(folder, tree)
-        self._namespace = name
+        self.namespace = name
 
     def start(self, *flags: str) -> None:
-        with inside(self._namespace):
+        with inside(self.namespace):
             super().start(*flags)
 
     def table(self) -> list[str]:
         """Return the kernel's table, sorted bytewise."""
-        with inside(self._namespace):
+        with inside(self.namespace):
             return saved()
 
     def weights(self, backend: str) -> list[int]:

@@ -24,6 +24,7 @@ __all__ = ["PATIENCE", "Node", "Tree", "ipvsadm", "replayed", "saved", "table"]
 
 NODE = Path(sys.executable).with_name("clusterf-node")
 PATIENCE = 30.0  # seconds for a daemon whose start alone takes some in the lab's kernel
+LOG_SHOWN = 5000  # characters of the log's end that a failure shows
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class Node:
         assert "Traceback" not in self.log, self.log
         return status
 
-    def signal(self, number: int) -> None:
+    def send(self, number: int) -> None:
         """Send the supervisor a signal."""
         self._process.send_signal(number)
 
@@ -168,12 +169,17 @@ class Node:
         titles = {int(child): re.fullmatch(r"clusterf-node: (\w+)", _command_line(int(child))) for child in pids}
         return {title[1]: child for child, title in titles.items() if title}
 
-    def kill(self, *names: str) -> None:
+    def kill(self, *names: str, number: int = signal.SIGKILL) -> None:
         """Kill child processes, once all of them are there."""
         wait_until(lambda: self.children().keys() >= set(names), PATIENCE)
         children = self.children()
         for name in names:
-            os.kill(children[name], signal.SIGKILL)
+            os.kill(children[name], number)
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
 
     def forget(self) -> None:
         """Begin the log anew, for the one who looks at it."""
@@ -192,8 +198,13 @@ class Node:
     @property
     def tables(self) -> list[list[str]]:
         """All tables that it has printed since the start; what is being printed is left out."""
-        *whole, _ = f"\n{self._printed.read_text()}".split("\n\n")
-        return [text.strip("\n").splitlines() for text in whole]
+        tables: list[list[str]] = [[]]
+        for line in self._printed.read_text().splitlines():
+            if line:
+                tables[-1].append(line)
+            else:
+                tables.append([])
+        return tables[:-1]
 
     @property
     def only_table(self) -> list[str]:
@@ -207,7 +218,7 @@ class Node:
 
     def wait_for_log(self, pattern: str, count: int = 1) -> None:
         """Wait until that many lines in the log contain the pattern."""
-        self.wait_for(lambda: len(re.findall(pattern, self.log)) >= count)
+        self.wait_for(lambda: len(re.findall(pattern, self.log, re.MULTILINE)) >= count)
 
     def wait_for_table(self, expected: str | Sequence[str]) -> None:
         """Wait until the node prints that table; it must be the kernel's then."""
@@ -228,11 +239,11 @@ class Node:
         try:
             yield
         except AssertionError as error:
-            error.add_note(f"the node printed last: {self.tables[-1:]}\nit logged:\n{self.log}")
+            error.add_note(f"the node printed last: {self.tables[-1:]}\nit logged:\n{self.log[-LOG_SHOWN:]}")
             raise
 
     def _running(self) -> bool:
-        assert self._process.poll() is None, "clusterf-node has ended"
+        assert self.running, "clusterf-node has ended"
         return True
 
 

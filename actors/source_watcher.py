@@ -1,0 +1,85 @@
+"""What the watchers of sources have in common: a follower in a thread of its own."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import pykka
+
+from actors.base import Actor
+from actors.messages import SourceSaid, StateMessage
+from actors.voice import Voice
+from clusterf.source import Said
+
+__all__ = ["Follower", "Say", "SourceWatcher"]
+
+log = logging.getLogger(__name__)
+
+Say = Callable[[list[Said], bool], None]
+
+
+class Follower(Protocol):
+    """Follows a source, and says what that says."""
+
+    again: threading.Event
+    """Set to have everything read again."""
+
+    def run(self) -> None:
+        """Follow until told to stop."""
+
+    def stop(self) -> None:
+        """Have `run` return soon; may be called by any thread."""
+
+
+class SourceWatcher(Actor):
+    """Tell `publisher` what a source says, under the source's number; `follow` makes what follows it."""
+
+    def __init__(
+        self, number: int, url: str, publisher: pykka.ActorRef[Any], follow: Callable[[Say], Follower]
+    ) -> None:
+        super().__init__()
+        self._number = number
+        self._voice = Voice(url)
+        self._publisher = publisher
+        self._follower = follow(self._say)
+        self._thread = threading.Thread(target=self._run, name=f"source {url}")
+
+    def on_start(self) -> None:
+        """Begin to follow the source."""
+        self._thread.start()
+
+    def on_stop(self) -> None:
+        """Leave it."""
+        self._follower.stop()
+        self._thread.join()
+
+    def reload(self) -> None:
+        """Read everything again."""
+        self._follower.again.set()
+
+    def receive(self, message: Any) -> None:
+        """Fail if the thread has."""
+        match message:
+            case _Crashed():
+                raise message.error
+            case _:
+                raise TypeError(f"{type(self).__name__} does not handle {message!r}")
+
+    def _say(self, said: list[Said], synced: bool) -> None:
+        messages: list[StateMessage] = [m for one in said for m in self._voice.messages(one)]
+        self._publisher.tell(SourceSaid(self._number, tuple(messages), synced))
+
+    def _run(self) -> None:
+        try:
+            self._follower.run()
+        except pykka.ActorDeadError:
+            log.debug("the publisher is gone, and so am I")
+        except Exception as error:  # noqa: BLE001
+            # raised again by the actor, where it is noticed
+            self.actor_ref.tell(_Crashed(error))
+
+
+class _Crashed:
+    def __init__(self, error: Exception) -> None:
+        self.error = error

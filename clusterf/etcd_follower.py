@@ -1,0 +1,225 @@
+"""Following etcd: what it says below a prefix, and keeping one's head when it says nothing.
+
+List, then watch from the next revision. On any trouble (the stream ends or
+breaks, the revision was compacted, no sign of life, a token that has expired,
+a member without a leader) the connection is dropped, the next endpoint taken
+and everything listed again. What is handed on is only the difference to what
+was known, so that neither a fresh list nor a repeated event does any harm, and
+deletions that happened in between are not lost. A list at an interval mends
+what a watch has missed.
+
+What was synced is kept on disk. Who starts while etcd is away works from that
+copy; without one nothing is said.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from queue import Empty, Queue
+
+from clusterf.backoff import Backoff
+from clusterf.etcd import Client, EtcdError, Event, Watch
+from clusterf.location import Location
+from clusterf.source import Said, SourceState
+from clusterf.state import KeyedStore
+
+__all__ = ["EtcdFollower"]
+
+log = logging.getLogger(__name__)
+
+SIGN_OF_LIFE = 5.0  # seconds of silence after which etcd is asked for one, and that it may then take
+GATHER = 1000  # messages of etcd that are taken in at once, at most
+
+
+class EtcdFollower:
+    """Follows one etcd, in the thread that calls `run`; what it says goes to `say`, with whether that was all."""
+
+    def __init__(
+        self,
+        url: str,
+        location: Location,
+        state_file: Path | None,
+        list_interval: float,
+        say: Callable[[list[Said], bool], None],
+    ) -> None:
+        # set to have everything listed again
+        self.again = threading.Event()
+        self._stopping = threading.Event()
+        self._url = url
+        self._location = location
+        self._state_file = state_file
+        self._interval = list_interval
+        self._say = say
+        self._backoff = Backoff(initial=0.1, longest=5)
+        self._endpoints = list(location.endpoints)
+        random.shuffle(self._endpoints)  # so that the nodes of a cluster spread over the members
+        # what was last heard of each path: the hash of its value
+        self._known: dict[bytes, int] = {}
+        # what etcd said up to this revision is known
+        self._revision = 0
+        self._synced = False
+
+    def stop(self) -> None:
+        """Have `run` return soon."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Follow etcd until told to stop, one endpoint after the other."""
+        self._store = KeyedStore(self._state_file)
+        self._state = SourceState(self._url, self._store)
+        try:
+            while not self._stopping.is_set():
+                for endpoint in self._endpoints:
+                    if not self._stopping.is_set():
+                        self._try(endpoint)
+                if not self._synced:
+                    self._use_copy()
+                self._stopping.wait(self._backoff.next())
+        finally:
+            self._store.close()
+
+    def _try(self, endpoint: str) -> None:
+        """Follow one endpoint for as long as it goes."""
+        try:
+            with Client(self._location, endpoint) as client:
+                self._follow(client)
+        except EtcdError as error:
+            log.warning("%s: %s; what is known stays in force", self._url, error)
+
+    def _follow(self, client: Client) -> None:
+        """List, then watch. Raises EtcdError when it is over."""
+        self._list(client)
+        log.info("%s: following %s from revision %d", self._url, client.endpoint, self._revision)
+        self._backoff.reset()
+        heard = _Heard(client.watch(self._revision + 1))
+        try:
+            next_list = self._next_list()
+            while not self._stopping.is_set():
+                self._take(heard.events())
+                if time.monotonic() >= next_list or self.again.is_set():
+                    self.again.clear()
+                    self._list(client)
+                    next_list = self._next_list()
+        finally:
+            heard.close()
+
+    def _next_list(self) -> float:
+        return time.monotonic() + self._interval * random.uniform(0.8, 1.2)  # noqa: S311
+
+    def _list(self, client: Client) -> None:
+        """Take in all there is, and that the rest is no more."""
+        listing = client.list()
+        self._revision = listing.revision
+        news: list[Said] = []
+        known = {item.path: hash(item.value) for item in listing.items}
+        for path, value in listing.items:
+            if self._known.get(path) != known[path]:
+                news.append(self._state.put(path, value))
+        news.extend(self._state.put(path, None) for path in self._known.keys() - known.keys())
+        self._known = known
+        first, self._synced = not self._synced, True
+        self._state.told(known)
+        if news or first:
+            self._say(news, first)
+        self._state.save(self._revision)
+
+    def _take(self, events: Iterable[Event]) -> None:
+        """Take in what has happened since the last list."""
+        news: list[Said] = []
+        for path, value, revision in events:
+            if revision <= self._revision:
+                continue  # the list knew
+            if value is None:
+                self._known.pop(path, None)
+            else:
+                self._known[path] = hash(value)
+            news.append(self._state.put(path, value))
+        if news:
+            self._say(news, False)
+            self._state.save()
+
+    def _use_copy(self) -> None:
+        """Work from what was last synced, if it is there."""
+        copy = self._state.copy()
+        if copy is None:
+            if not self._backoff.tries:
+                log.warning("%s: not reachable, and there is no copy: nothing is written until it is", self._url)
+            return
+        log.warning(
+            "%s: not reachable, working from the copy of revision %d, %.0f seconds old",
+            self._url,
+            copy.revision,
+            copy.age,
+        )
+        news: list[Said] = []
+        for path, value in copy.items.items():
+            self._known[path] = hash(value)
+            news.append(self._state.put(path, value))
+        self._synced = True
+        self._say(news, True)
+
+
+class _Heard:
+    """What a watch says, read by a thread of its own, so that silence can be noticed."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._queue: Queue[list[Event] | EtcdError] = Queue(GATHER)
+        self._closing = False
+        self._last = time.monotonic()
+        # when a sign of life was asked for that has not come
+        self._asked: float | None = None
+        # whether this etcd gives such signs at all; before 3.4 it does not
+        self._answers = False
+        self._thread = threading.Thread(target=self._read, name="etcd watch", daemon=True)
+        self._thread.start()
+
+    def events(self) -> Iterator[Event]:
+        """Wait for what comes next, for a moment; yield it. Raises EtcdError when it is over."""
+        try:
+            batch = [self._queue.get(timeout=0.25)]
+        except Empty:
+            self._notice_silence()
+            return
+        while len(batch) < GATHER and not self._queue.empty():
+            batch.append(self._queue.get())
+        self._last = time.monotonic()
+        for message in batch:
+            if isinstance(message, EtcdError):
+                raise message
+            if self._asked is not None and not message:
+                self._answers = True
+            yield from message
+        self._asked = None
+
+    def close(self) -> None:
+        """End the watch."""
+        self._closing = True
+        self._watch.cancel()
+        while self._thread.is_alive():
+            try:
+                self._queue.get(timeout=0.05)  # the reader may wait for room
+            except Empty:
+                continue
+
+    def _notice_silence(self) -> None:
+        now = time.monotonic()
+        if self._asked is None:
+            if now - self._last >= SIGN_OF_LIFE:
+                self._asked = now
+                self._watch.ask_progress()
+        elif now - self._asked >= SIGN_OF_LIFE:
+            if self._answers:
+                raise EtcdError("no sign of life from the watch")
+            self._asked, self._last = None, now
+
+    def _read(self) -> None:
+        try:
+            for events in self._watch:
+                self._queue.put(events)
+        except EtcdError as error:
+            if not self._closing:
+                self._queue.put(error)

@@ -1,0 +1,59 @@
+"""The etcd3 package's messages and stubs, under today's protobuf.
+
+The modules that protoc made for etcd3 0.12 cannot be imported with protobuf 4
+and newer ("Descriptors cannot be created directly"). What they describe is as
+good as ever: each holds its file descriptor in serialized form. Here those are
+given to protobuf's own builder, and the modules that come of it are put where
+`etcd3` looks for them, before it is imported. The native parser then reads
+them, and no environment variable is asked of anybody.
+"""
+
+import ast
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from google.protobuf import descriptor_pool
+from google.protobuf.internal import builder
+
+__all__ = ["etcdrpc"]
+
+_PACKAGE = "etcd3.etcdrpc"
+_MODULES = ("kv_pb2", "auth_pb2", "rpc_pb2")  # what others refer to first
+
+
+def _install() -> None:
+    """Put the modules in place. Raises ImportError if `etcd3` is not there or not as expected."""
+    spec = importlib.util.find_spec("etcd3")
+    if spec is None or spec.origin is None:
+        raise ImportError("the package etcd3 is not installed")
+    folder = Path(spec.origin).parent / "etcdrpc"
+    for name in _MODULES:
+        qualified = f"{_PACKAGE}.{name}"
+        if qualified not in sys.modules:
+            sys.modules[qualified] = _build(qualified, (folder / f"{name}.py").read_text())
+
+
+def _build(qualified: str, source: str) -> ModuleType:
+    module = ModuleType(qualified)
+    descriptor = descriptor_pool.Default().AddSerializedFile(_serialized(qualified, source))
+    builder.BuildMessageAndEnumDescriptors(descriptor, module.__dict__)
+    builder.BuildTopDescriptorsAndMessages(descriptor, qualified, module.__dict__)
+    module.__dict__["DESCRIPTOR"] = descriptor
+    return module
+
+
+def _serialized(qualified: str, source: str) -> bytes:
+    """Return the argument `serialized_pb` in what protoc has written, where it is a string of latin-1."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.keyword) and node.arg == "serialized_pb":
+            for part in ast.walk(node.value):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str | bytes):
+                    return part.value.encode("latin-1") if isinstance(part.value, str) else part.value
+    raise ImportError(f"{qualified}: holds no serialized descriptor")
+
+
+_install()
+
+from etcd3 import etcdrpc  # noqa: E402  (only now can it be imported)

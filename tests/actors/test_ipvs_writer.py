@@ -1,0 +1,385 @@
+import errno
+import sys
+from ipaddress import ip_address
+
+import pytest
+
+from actors import ipvs_writer
+from actors.ipvs_writer import Host, IpvsWriter, Options
+from actors.messages import MergedUpdate, Ping, Reload
+from clusterf.codec import Problem
+from clusterf.merge import RealServerWanted, VirtualServerWanted
+from clusterf.ownership import Ownership
+from clusterf.resolve import Claim, ProblemsOf
+from clusterf.state import KeyedStore
+from clusterf.table import (
+    Family,
+    Method,
+    Protocol,
+    RealServer,
+    RealServerSettings,
+    ServiceFlag,
+    VirtualServer,
+    VirtualServerSettings,
+    table_of,
+)
+from tests.actors.fake_kernel import FakeKernel
+from tests.waiting import wait_until
+
+WLC = VirtualServerSettings("wlc", ServiceFlag(0), 0, 0xFFFFFFFF)
+BAD = ProblemsOf("web", (Problem("s", b"p", "f", "bad", fatal=True),))
+WARNED = ProblemsOf("web", (Problem("s", b"p", "f", "odd", fatal=False),))
+
+
+def virtual(number):
+    return VirtualServer(Family.IPV4, Protocol.TCP, ip_address(f"10.1.1.{number}"), 80)
+
+
+def real(number):
+    return RealServer(ip_address(f"10.2.2.{number}"), 80)
+
+
+def weighing(weight):
+    return RealServerSettings(Method.MASQ, weight)
+
+
+def table(**reals):
+    """Return a table of virtual servers v1, v2…, each with its real servers' weights by number."""
+    rows = [
+        (virtual(int(name[1:])), WLC, {real(number): weighing(weight) for number, weight in weights.items()})
+        for name, weights in reals.items()
+    ]
+    return table_of(rows)
+
+
+def wanted(**reals):
+    """Return the messages that want such a table."""
+    items = []
+    for name, weights in reals.items():
+        items.append(VirtualServerWanted(virtual(int(name[1:])), Claim(WLC, 30.0)))
+        items += [RealServerWanted(virtual(int(name[1:])), real(n), w and weighing(w)) for n, w in weights.items()]
+    return items
+
+
+class Writing:
+    """A writer on a fake kernel, and what became of both."""
+
+    def __init__(self, kernel, path):
+        self.kernel = kernel
+        self.path = path
+        self.finished = []
+        self.flushed = 0
+        self.taken = 0
+        self.ref = None
+
+    def start(self, *, excluded=(), **options):
+        def count_flush():
+            self.flushed += 1
+
+        self.ref = IpvsWriter.start(
+            lambda: self.kernel,
+            lambda: Ownership(KeyedStore(self.path)),
+            lambda v: v in excluded,
+            Options(**options),
+            Host(self.finished.append, count_flush),
+        )
+        self.actor = self.ref._actor_weakref()
+        return self
+
+    def want(self, *items, synced=True, **reals):
+        def count_taken():
+            self.taken += 1
+
+        self.ref.tell(MergedUpdate((*items, *wanted(**reals)), synced, count_taken))
+        return self
+
+    def settled(self):
+        """Wait until everything that was told has been seen to."""
+
+        def is_settled():
+            answered = []
+            self.ref.tell(Ping(lambda: answered.append(self.actor._reconciler.idle and not self.actor._due & BUSY)))
+            return wait_until(lambda: answered)[0]
+
+        wait_until(is_settled)
+        return self
+
+
+BUSY = {ipvs_writer._Self.RECONCILE}
+
+
+@pytest.fixture(autouse=True)
+def _logged(caplog):
+    caplog.set_level("INFO")
+
+
+@pytest.fixture
+def kernel():
+    return FakeKernel()
+
+
+@pytest.fixture
+def writing(kernel, tmp_path):
+    return Writing(kernel, tmp_path / "ipvs.db")
+
+
+def test_nothing_is_done_before_all_is_known(writing, kernel):
+    kernel.table = table(v9={1: 1})
+    Ownership(KeyedStore(writing.path)).record({virtual(9): True})
+    writing.start(flush=True).want(v1={1: 10}, synced=False)
+    writing.ref.tell(Reload())
+    heard = []
+    writing.ref.tell(Ping(lambda: heard.append(True)))
+    wait_until(lambda: heard)
+    assert writing.taken == 1
+    assert (kernel.steps, kernel.flushes, kernel.reads) == ([], 0, 0)
+    writing.want().settled()
+    assert kernel.table == table(v1={1: 10})
+
+
+def test_the_table_becomes_what_is_wanted(writing, kernel):
+    writing.start().want(v1={1: 10, 2: 20}, v2={}).settled()
+    assert kernel.table == table(v1={1: 10, 2: 20}, v2={})
+    writing.want(RealServerWanted(virtual(1), real(1), None), v3={1: 5}).settled()
+    writing.want(VirtualServerWanted(virtual(2), None)).settled()
+    assert kernel.table == table(v1={2: 20}, v3={1: 5})
+
+
+def test_nothing_is_written_when_all_is_there(writing, kernel, caplog):
+    kernel.table = table(v1={1: 10, 2: 20}, v2={})
+    writing.start().want(v1={1: 10, 2: 20}, v2={}).settled()
+    assert kernel.steps == []
+    assert "ipvsadm" not in caplog.text
+
+
+def test_every_operation_is_logged_as_ipvsadm_would_do_it(writing, caplog):
+    writing.start(noop=True).want(v1={1: 10}).settled()
+    writing.want(RealServerWanted(virtual(1), real(1), weighing(0))).settled()
+    writing.want(RealServerWanted(virtual(1), real(1), None)).settled()
+    writing.want(VirtualServerWanted(virtual(1), None)).settled()
+    assert [record.getMessage() for record in caplog.records if record.name == "actors.ipvs_writer"] == [
+        "ipvs noop: ipvsadm -A -t 10.1.1.1:80 -s wlc",
+        "ipvs noop: ipvsadm -a -t 10.1.1.1:80 -r 10.2.2.1:80 -m -w 10",
+        "ipvs noop: ipvsadm -e -t 10.1.1.1:80 -r 10.2.2.1:80 -m -w 0",
+        "ipvs noop: ipvsadm -d -t 10.1.1.1:80 -r 10.2.2.1:80",
+        "ipvs noop: ipvsadm -D -t 10.1.1.1:80",
+    ]
+
+
+def test_the_table_is_printed_after_each_apply_with_an_empty_line(writing, capsys):
+    writing.start(print_table=True).want(v2={10: 1, 9: 1}, v1={}).settled()
+    writing.want(RealServerWanted(virtual(2), real(9), weighing(2))).settled()
+    writing.want().settled()
+    first = "-A -t 10.1.1.1:80 -s wlc\n-A -t 10.1.1.2:80 -s wlc\n-a -t 10.1.1.2:80 -r 10.2.2.10:80 -m -w 1\n"
+    assert capsys.readouterr().out == (
+        f"{first}-a -t 10.1.1.2:80 -r 10.2.2.9:80 -m -w 1\n\n{first}-a -t 10.1.1.2:80 -r 10.2.2.9:80 -m -w 2\n\n"
+    )
+
+
+def test_an_unchanged_table_is_printed_once(writing, kernel, capsys):
+    kernel.table = table(v1={})
+    writing.start(print_table=True).want(v1={}).settled()
+    writing.ref.tell(Reload())
+    writing.settled()
+    assert capsys.readouterr().out == "-A -t 10.1.1.1:80 -s wlc\n\n"
+
+
+def test_with_once_the_table_is_printed_alone(writing, capsys):
+    writing.start(print_table=True, once=True).want(v1={1: 10}).settled()
+    assert capsys.readouterr().out == "-A -t 10.1.1.1:80 -s wlc\n-a -t 10.1.1.1:80 -r 10.2.2.1:80 -m -w 10\n"
+
+
+def test_a_table_that_nobody_reads_stops_only_the_printing(writing, kernel, monkeypatch, caplog):
+    class Closed:
+        def write(self, text):
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+        def flush(self):
+            pass
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    writing.start(print_table=True).want(v1={}).settled()
+    writing.want(v2={}).settled()
+    assert caplog.text.count("Broken pipe") == 1
+    assert kernel.table == table(v1={}, v2={})
+
+
+@pytest.mark.parametrize(("problems", "status"), [((), 0), ((WARNED,), 0), ((BAD,), 3), ((BAD, WARNED), 0)])
+def test_once_ends_with_what_became_of_it(writing, problems, status):
+    writing.start(once=True).want(*problems, v1={1: 10})
+    assert wait_until(lambda: writing.finished) == [status]
+
+
+def test_once_with_a_failed_step_ends_with_1(writing, kernel, caplog):
+    kernel.refused[real(1)] = errno.EINVAL
+    writing.start(once=True).want(BAD, v1={1: 10, 2: 10})
+    assert wait_until(lambda: writing.finished) == [1]
+    assert kernel.table == table(v1={2: 10})
+    assert "1 operations failed" in caplog.text
+
+
+def test_once_without_a_configuration_gives_up_in_time(writing, caplog):
+    writing.start(once=True, once_timeout=0.2).want(v1={1: 10}, synced=False)
+    assert wait_until(lambda: writing.finished) == [1]
+    assert "giving up" in caplog.text
+
+
+def test_a_failed_step_is_reported_and_tried_again_and_the_others_go_on(writing, kernel, caplog):
+    kernel.refused[real(1)] = errno.ENOMEM
+    writing.start().want(v1={1: 10, 2: 10}).settled()
+    assert kernel.table == table(v1={2: 10})
+    assert "failed: ipvsadm -a -t 10.1.1.1:80 -r 10.2.2.1:80 -m -w 10: Cannot allocate memory" in caplog.text
+    wait_until(lambda: len(kernel.steps) > 3)
+    assert len(kernel.steps) < 6
+    kernel.refused.clear()
+    wait_until(lambda: kernel.table == table(v1={1: 10, 2: 10}))
+
+
+def test_real_servers_of_a_virtual_server_that_failed_wait_for_it_without_a_word(writing, kernel, caplog):
+    kernel.refused[virtual(1)] = errno.ENOENT
+    writing.start().want(v1={1: 10, 2: 10}, v2={}).settled()
+    wait_until(lambda: caplog.text.count("failed") >= 1)
+    assert kernel.table == table(v2={})
+    assert "-a -t" not in caplog.text
+    kernel.refused.clear()
+    wait_until(lambda: kernel.table == table(v1={1: 10, 2: 10}, v2={}))
+
+
+def test_after_a_broken_exchange_the_table_is_read_again(writing, kernel, caplog):
+    writing.start().want(v1={1: 10}).settled()
+    reads = kernel.reads
+    kernel.breaks = [OSError(errno.ETIMEDOUT, "Connection timed out")]
+    writing.want(RealServerWanted(virtual(1), real(1), weighing(20)))
+    wait_until(lambda: kernel.table == table(v1={1: 20}))
+    assert kernel.reads == reads + 1
+    assert "Connection timed out; reading the table again" in caplog.text
+
+
+def test_a_kernel_that_stays_broken_is_not_asked_in_a_hot_loop(writing, kernel, caplog):
+    kernel.breaks = [OSError(errno.EIO, "broken") for _ in range(1000)]
+    writing.start().want(v1={1: 10})
+    wait_until(lambda: len(kernel.breaks) < 998)
+    assert len(kernel.breaks) > 990
+    kernel.breaks.clear()
+    wait_until(lambda: kernel.table == table(v1={1: 10}))
+
+
+def test_what_others_change_is_reported_and_mended_at_the_next_resync(writing, kernel, caplog):
+    writing.start(resync_interval=0.3).want(v1={1: 10, 2: 10}, v2={}).settled()
+    changed = table(v1={1: 99, 3: 1})
+    kernel.table = changed
+    wait_until(lambda: kernel.table == table(v1={1: 10, 2: 10}, v2={}))
+    assert "changed by others in 4 places" in caplog.text
+    assert "what they undid: ipvsadm -A -t 10.1.1.2:80 -s wlc" in caplog.text
+
+
+def test_much_that_others_change_takes_few_lines(writing, kernel, caplog):
+    writing.start(resync_interval=0.3).want(v1=dict.fromkeys(range(1, 200), 10)).settled()
+    kernel.table = table()
+    wait_until(lambda: kernel.table == table(v1=dict.fromkeys(range(1, 200), 10)))
+    assert caplog.text.count("what they undid") == ipvs_writer.DRIFT_LINES
+
+
+def test_to_reload_is_to_read_the_table_again(writing, kernel):
+    writing.start().want(v1={1: 10}).settled()
+    kernel.table = table()
+    writing.ref.tell(Reload())
+    wait_until(lambda: kernel.table == table(v1={1: 10}))
+
+
+def test_a_flush_is_done_once_and_told(writing, kernel, caplog):
+    kernel.table = table(v1={1: 10}, v9={1: 1})
+    writing.start(flush=True).want(v1={1: 10}).settled()
+    writing.ref.tell(Reload())
+    writing.settled()
+    assert (kernel.flushes, writing.flushed) == (1, 1)
+    assert kernel.table == table(v1={1: 10})
+    assert caplog.text.count("ipvsadm -C") == 1
+
+
+def test_a_flush_that_fails_is_done_again(writing, kernel):
+    kernel.table = table(v9={1: 1})
+    writing.start(flush=True)
+    kernel.breaks = [OSError(errno.EIO, "broken")]
+    writing.want(v1={})
+    wait_until(lambda: kernel.table == table(v1={}))
+    assert writing.flushed == 1
+
+
+def test_what_is_excluded_is_never_touched(writing, kernel, caplog):
+    Ownership(KeyedStore(writing.path)).record({virtual(8): True, virtual(9): True})
+    kernel.table = table(v7={1: 1}, v8={1: 1}, v9={1: 1})
+    writing.start(flush=True, excluded={virtual(8)}).want(v1={}).settled()
+    assert kernel.flushes == 0
+    assert kernel.table == table(v1={}, v8={1: 1})
+    assert all(step.virtual != virtual(8) for step in kernel.steps)
+
+
+def test_what_is_not_ours_is_left_alone_and_what_is_on_record_goes(writing, kernel):
+    Ownership(KeyedStore(writing.path)).record({virtual(9): True})
+    kernel.table = table(v8={1: 1}, v9={1: 1})
+    writing.start().want(v1={}).settled()
+    assert kernel.table == table(v1={}, v8={1: 1})
+
+
+def test_what_we_make_is_on_record_for_the_next_writer(writing, kernel):
+    writing.start().want(v1={}, v2={}).settled()
+    writing.ref.stop()
+    assert kernel.closed
+    assert Ownership(KeyedStore(writing.path)).load() == {virtual(1), virtual(2)}
+    writing.start().want(v1={}).settled()
+    assert kernel.table == table(v1={})
+    assert Ownership(KeyedStore(writing.path)).load() == {virtual(1)}
+
+
+def test_with_noop_nothing_goes_on_record(writing):
+    writing.start(noop=True).want(v1={}).settled()
+    assert Ownership(KeyedStore(writing.path)).load() == set()
+
+
+def test_a_real_server_that_leaves_drains_first(writing, kernel, monkeypatch):
+    monkeypatch.setattr(ipvs_writer, "DRAIN_CHECK", 0.05)
+    writing.start(once=True).want(v1={1: 10, 2: 10}).settled()
+    writing.finished.clear()
+    kernel.active[virtual(1)] = {real(1): 3}
+    writing.want(RealServerWanted(virtual(1), real(1), None)).settled()
+    assert kernel.table == table(v1={1: 0, 2: 10})
+    assert writing.finished == []
+    kernel.active.clear()
+    wait_until(lambda: kernel.table == table(v1={2: 10}))
+    assert wait_until(lambda: writing.finished)[0] == 0
+
+
+def test_a_drain_ends_when_its_time_is_up(writing, kernel, monkeypatch):
+    monkeypatch.setattr(ipvs_writer, "DRAIN_CHECK", 0.05)
+    writing.start().want(v1={1: 10, 2: 10})
+    writing.want(VirtualServerWanted(virtual(1), Claim(WLC, 0.3))).settled()
+    kernel.active[virtual(1)] = {real(1): 3}
+    writing.want(RealServerWanted(virtual(1), real(1), None)).settled()
+    assert kernel.table == table(v1={1: 0, 2: 10})
+    wait_until(lambda: kernel.table == table(v1={2: 10}))
+
+
+def test_what_was_wrong_and_is_mended_is_forgotten(writing):
+    writing.start()
+    for number in range(100):
+        writing.want(ProblemsOf(number, BAD.problems))
+        writing.want(ProblemsOf(number, ()))
+    writing.settled()
+    assert not writing.actor._bad
+
+
+def test_a_large_table_is_written_in_parts_and_pings_get_through(writing, kernel, monkeypatch):
+    monkeypatch.setattr(ipvs_writer, "PART", 50)
+    writing.start().want(v1=dict.fromkeys(range(1, 200), 10), v2=dict.fromkeys(range(1, 200), 10))
+    written = []
+    writing.ref.tell(Ping(lambda: written.append(len(kernel.steps))))
+    writing.settled()
+    assert written[0] < 400
+    assert kernel.table == table(v1=dict.fromkeys(range(1, 200), 10), v2=dict.fromkeys(range(1, 200), 10))
+
+
+def test_what_the_writer_does_not_know_is_its_failure(writing, caplog):
+    writing.start().ref.tell("nonsense")
+    wait_until(lambda: not writing.ref.is_alive())
+    assert "IpvsWriter" in caplog.text

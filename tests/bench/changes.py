@@ -1,0 +1,97 @@
+"""One changed file, in a small and a large configuration: two nodes with `--noop`, changed in turn."""
+
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from tests.bench.nodes import Memory, Node, command, running
+from tests.bench.trees import WEIGHT, Shape
+
+__all__ = ["Changes", "measure"]
+
+WARM_UP = 5  # changes that are not measured
+IDLE = 3.0  # seconds in which nothing changes, to see what that costs
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What was measured at one node. Times are in seconds."""
+
+    shape: Shape
+    latencies: list[float]
+    cpu: float  # for each change, without what is used when nothing changes
+    idle: float  # CPU time for each second in which nothing changes
+    memory: dict[str, Memory]
+
+
+def measure(shapes: tuple[Shape, Shape], count: int) -> list[Changes]:
+    """Change a node of each shape so many times, in turn, so that what else the machine does concerns both."""
+    with _subject(shapes[0]) as small, _subject(shapes[1]) as large:
+        subjects = (small, large)
+        # the nodes look at their trees a few times before they only wait for events
+        _change_in_turn(subjects, WARM_UP)
+        for subject in subjects:
+            subject.latencies.clear()
+        idle = _cpu_rates(subjects, lambda: time.sleep(IDLE))
+        began = time.perf_counter()
+        busy = _cpu_rates(subjects, lambda: _change_in_turn(subjects, count))
+        took = time.perf_counter() - began
+        return [
+            Changes(subject.shape, subject.latencies, (rate - rest) * took / count, rest, subject.node.memory())
+            for subject, rate, rest in zip(subjects, busy, idle, strict=True)
+        ]
+
+
+class _Subject:
+    """A node on a tree, whose backends are changed."""
+
+    def __init__(self, shape: Shape, tree: Path, node: Node) -> None:
+        self.shape = shape
+        self.node = node
+        self.latencies: list[float] = []
+        self._tree = tree
+        self._random = random.Random(shape.services)
+        self._weight = WEIGHT
+
+    def change(self) -> None:
+        """Give a backend a weight that none has had, and wait until that is logged."""
+        service = self._random.randrange(self.shape.services)
+        backend = self._random.randrange(self.shape.backends)
+        self._weight += 1
+        began = time.perf_counter()
+        operation = self.shape.change(self._tree, service, backend, self._weight)
+        self.node.wait_for(operation)
+        self.latencies.append(time.perf_counter() - began)
+
+
+@contextmanager
+def _subject(shape: Shape) -> Iterator[_Subject]:
+    """Start a node, and wait until it has done all that there is to do at first."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        directory = Path(name)
+        tree = directory / "tree"
+        shape.write(tree)
+        with running(command(tree, directory, "--noop")) as node:
+            for _ in range(shape.operations):
+                node.wait_for("ipvs noop: ipvsadm ")
+            yield _Subject(shape, tree, node)
+
+
+def _change_in_turn(subjects: tuple[_Subject, ...], count: int) -> None:
+    for _ in range(count):
+        for subject in subjects:
+            subject.change()
+
+
+def _cpu_rates(subjects: tuple[_Subject, ...], work: Callable[[], None]) -> list[float]:
+    """Return the CPU time that each node uses for each second of `work`."""
+    before = [subject.node.cpu() for subject in subjects]
+    began = time.perf_counter()
+    work()
+    took = time.perf_counter() - began
+    after = [subject.node.cpu() for subject in subjects]
+    return [(end - start) / took for start, end in zip(before, after, strict=True)]

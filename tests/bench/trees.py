@@ -1,0 +1,77 @@
+"""The configuration that is measured with: services of equal size, as a file tree and as a table."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["Shape"]
+
+WEIGHT = 10
+
+
+class Shape(NamedTuple):
+    """So many services, each with so many backends (at most 65,536 and 254)."""
+
+    services: int
+    backends: int
+
+    def __str__(self) -> str:
+        return f"{self.services:,} x {self.backends:,}"
+
+    @property
+    def reals(self) -> int:
+        """How many real servers that makes."""
+        return self.services * self.backends
+
+    @property
+    def operations(self) -> int:
+        """How many operations make the table out of an empty one."""
+        return self.services + self.reals
+
+    def write(self, root: Path) -> None:
+        """Write the tree to `root`, which does not exist yet."""
+        for service in range(self.services):
+            backends = root / "services" / _service(service) / "backends"
+            backends.mkdir(parents=True)
+            (backends.parent / "frontend").write_text(f'{{"ipv4": "{_vip(service)}", "tcp": 80}}')
+            for backend in range(self.backends):
+                (backends / _backend(backend)).write_text(self.value(service, backend, WEIGHT))
+
+    def value(self, service: int, backend: int, weight: int) -> str:
+        """Return what the file of a backend holds."""
+        return f'{{"ipv4": "{_address(service, backend)}", "tcp": 8080, "weight": {weight}}}'
+
+    def change(self, root: Path, service: int, backend: int, weight: int) -> str:
+        """Give a backend another weight, by a rename over its file; return the operation that follows."""
+        path = root / "services" / _service(service) / "backends" / _backend(backend)
+        fresh = path.with_name(f".{path.name}")
+        fresh.write_text(self.value(service, backend, weight))
+        fresh.rename(path)
+        return f"ipvsadm -e {_real(service, backend, weight)}"
+
+    def table(self) -> Iterator[str]:
+        """Yield the lines of the table, such as `ipvsadm -Sn` prints and `ipvsadm -R` takes."""
+        for service in range(self.services):
+            yield f"-A -t {_vip(service)}:80 -s wlc"
+            for backend in range(self.backends):
+                yield f"-a {_real(service, backend, WEIGHT)}"
+
+
+def _service(number: int) -> str:
+    return f"service-{number:05}"
+
+
+def _backend(number: int) -> str:
+    return f"backend-{number:03}"
+
+
+def _vip(service: int) -> str:
+    return f"10.107.{service >> 8}.{service & 255}"
+
+
+def _address(service: int, backend: int) -> str:
+    return f"11.{service >> 8}.{service & 255}.{backend + 1}"
+
+
+def _real(service: int, backend: int, weight: int) -> str:
+    return f"-t {_vip(service)}:80 -r {_address(service, backend)}:8080 -m -w {weight}"

@@ -1,0 +1,67 @@
+import logging
+
+import msgspec
+import pytest
+
+from clusterf import logs
+
+
+@pytest.fixture(autouse=True)
+def _root_logger_as_it_was():
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    root.handlers = []
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    logging.getLogger("pykka").setLevel(logging.NOTSET)
+
+
+def test_text_lines_have_a_level_from_a_warning_on(capsys):
+    logs.set_up("text", "info")
+    log = logging.getLogger("clusterf.test")
+    log.debug("not shown")
+    log.info("ipvs: ipvsadm -A -t 10.1.1.1:80 -s %s", "wlc")
+    log.warning("careful")
+    log.error("bad")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "ipvs: ipvsadm -A -t 10.1.1.1:80 -s wlc\nwarning: careful\nerror: bad\n"
+
+
+def test_json_lines_hold_all_there_is_to_say(capsys):
+    logs.set_up("json", "debug")
+    try:
+        raise ValueError("no\nluck")
+    except ValueError:
+        logging.getLogger("clusterf.test").exception('a "quoted"\nline')
+    line = msgspec.json.decode(capsys.readouterr().err)
+    assert line["level"] == "error"
+    assert line["logger"] == "clusterf.test"
+    assert line["message"] == 'a "quoted"\nline'
+    assert "ValueError: no\nluck" in line["exception"]
+    assert line["time"].endswith("+00:00")
+    assert line["pid"] > 0
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_name_that_is_not_utf8_can_be_logged(form, capsys):
+    logs.set_up(form, "info")
+    logging.getLogger("clusterf.test").error("no such file: %s", b"\xff".decode(errors="surrogateescape"))
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert "no such file: " in err
+
+
+def test_the_level_holds_and_to_set_up_again_replaces(capsys):
+    logs.set_up("json", "debug")
+    logs.set_up("text", "error")
+    logging.getLogger("clusterf.test").warning("not shown")
+    logging.getLogger("clusterf.test").error("shown")
+    assert capsys.readouterr().err == "error: shown\n"
+
+
+def test_the_actor_library_is_quiet(capsys):
+    logs.set_up("text", "debug")
+    logging.getLogger("pykka").info("Starting something")
+    assert capsys.readouterr().err == ""

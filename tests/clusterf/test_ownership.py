@@ -1,0 +1,73 @@
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+
+from clusterf import ownership
+from clusterf.ownership import Ownership
+from clusterf.state import KeyedStore
+from clusterf.table import Family, Protocol, VirtualServer
+
+VIRTUALS = {
+    VirtualServer(Family.IPV4, Protocol.TCP, IPv4Address("10.1.1.1"), 80),
+    VirtualServer(Family.IPV6, Protocol.SCTP, IPv6Address("2001:db8::1"), 65535),
+    VirtualServer(Family.IPV6, Protocol.UDP, IPv6Address("::ffff:10.1.1.1"), 53),
+    VirtualServer(Family.IPV4, fwmark=0xFFFFFFFF),
+    VirtualServer(Family.IPV6, fwmark=0xFFFFFFFF),
+}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "ipvs.db"
+
+
+def boot(monkeypatch, tmp_path, name):
+    (tmp_path / "boot_id").write_text(f"{name}\n")
+    monkeypatch.setattr(ownership, "_BOOT_ID", tmp_path / "boot_id")
+
+
+def test_what_is_recorded_is_there_after_a_restart(path):
+    assert Ownership(KeyedStore(path)).load() == set()
+    Ownership(KeyedStore(path)).record(dict.fromkeys(VIRTUALS, True))
+    assert Ownership(KeyedStore(path)).load() == VIRTUALS
+
+
+def test_what_ceases_to_be_ours_is_gone_from_the_record(path):
+    record = Ownership(KeyedStore(path))
+    record.record(dict.fromkeys(VIRTUALS, True))
+    gone = next(iter(VIRTUALS))
+    record.record({gone: False})
+    assert Ownership(KeyedStore(path)).load() == VIRTUALS - {gone}
+
+
+def test_another_boot_has_a_record_of_its_own_and_forgets_the_old_one(path, monkeypatch, tmp_path):
+    boot(monkeypatch, tmp_path, "one")
+    Ownership(KeyedStore(path)).record(dict.fromkeys(VIRTUALS, True))
+    boot(monkeypatch, tmp_path, "two")
+    assert Ownership(KeyedStore(path)).load() == set()
+    boot(monkeypatch, tmp_path, "one")
+    assert Ownership(KeyedStore(path)).load() == set()
+
+
+def test_another_network_namespace_has_a_record_of_its_own_and_keeps_ours(path):
+    here = Ownership(KeyedStore(path))
+    here.record(dict.fromkeys(VIRTUALS, True))
+    there = Ownership(KeyedStore(path))
+    there._section = f"{there._section}0"
+    assert there.load() == set()
+    assert Ownership(KeyedStore(path)).load() == VIRTUALS
+
+
+def test_a_record_that_is_not_understood_is_left_out_and_reported(path, caplog):
+    record = Ownership(KeyedStore(path))
+    record.record(dict.fromkeys(VIRTUALS, True))
+    strange = [b"", b"{}", b'["IPV9",null,null,0,0]', b'["IPV4","TCP","no address",1,0]', b"\xff", b"[]", b"[1,2]"]
+    record._store.update(record._section, dict.fromkeys(strange, b""))
+    assert Ownership(KeyedStore(path)).load() == VIRTUALS
+    assert len(caplog.records) == len(strange)
+
+
+def test_without_a_store_nothing_is_ours_and_nothing_fails():
+    record = Ownership(KeyedStore(None))
+    record.record(dict.fromkeys(VIRTUALS, True))
+    assert record.load() == set()

@@ -1,0 +1,557 @@
+import errno
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from clusterf.diff import diff
+from clusterf.kernel import ShadowKernel
+from clusterf.reconcile import Failure, Place, Reconciler
+from clusterf.resolve import Claim
+from clusterf.table import (
+    Family,
+    Method,
+    Op,
+    Protocol,
+    RealServer,
+    RealServerSettings,
+    ServiceFlag,
+    Step,
+    Table,
+    VirtualServer,
+    VirtualServerSettings,
+    table_of,
+)
+
+VIP = IPv4Address("198.51.100.1")
+WEB = VirtualServer(Family.IPV4, Protocol.TCP, VIP, 80)
+DNS = VirtualServer(Family.IPV4, Protocol.UDP, VIP, 53)
+MARK = VirtualServer(Family.IPV4, fwmark=1)
+FOREIGN = VirtualServer(Family.IPV6, Protocol.TCP, IPv6Address("fd00:ff::1"), 80)
+ONE, TWO, THREE, FOUR = (RealServer(IPv4Address("10.0.0.0") + n, 8080) for n in range(1, 5))
+WLC, RR = (VirtualServerSettings(name, ServiceFlag(0), 0, 0xFFFFFFFF) for name in ("wlc", "rr"))
+ONE_PACKET = VirtualServerSettings("wlc", ServiceFlag.ONE_PACKET, 0, 0xFFFFFFFF)
+CLAIM = Claim(WLC, 30.0)
+ZERO, FIVE, TEN = (RealServerSettings(Method.MASQ, weight) for weight in (0, 5, 10))
+
+
+class FaultyKernel(ShadowKernel):
+    """A shadow with connections, that fails the steps of `faults`, in their order, or all of `refused`."""
+
+    def __init__(self, table=None):
+        super().__init__(table)
+        self.faults = []
+        self.refused = {}
+        self.active = {}
+        self.writes = []
+        self.looks = 0
+
+    def connections(self, virtual):
+        self.looks += 1
+        return {r: self.active.get((virtual, r), 0) for r in self.table.reals.get(virtual, ())}
+
+    def _apply(self, step):
+        self.writes.append(step)
+        fault = self.refused.get((step.op, step.virtual, step.real), 0) or (self.faults.pop(0) if self.faults else 0)
+        return fault or super()._apply(step)
+
+
+def work(reconciler, kernel, now=0.0, limit=100, rounds=50):
+    """Do what there is to do at present; return the failures."""
+    failures = []
+    for _ in range(rounds):
+        for virtual in list(reconciler.stale):
+            reconciler.observe_virtual(virtual, kernel.read_virtual(virtual))
+        steps = reconciler.next_steps(limit, now, kernel.connections)
+        assert len(steps) <= limit
+        failures += reconciler.done(steps, kernel.apply(steps))
+        if reconciler.idle:
+            return failures
+    raise AssertionError("there is always more to do")
+
+
+def started(reals=None, kernel_table=None, owned=(), virtual=WEB, claim=CLAIM):
+    """Return a reconciler that wants one virtual server, and has read the kernel."""
+    kernel = FaultyKernel(kernel_table)
+    reconciler = Reconciler(owned)
+    reconciler.want_virtual(virtual, claim)
+    for real, wanted in (reals or {}).items():
+        reconciler.want_real(virtual, real, wanted)
+    reconciler.observe(kernel.read())
+    return reconciler, kernel
+
+
+def settled(reals=None, **more):
+    reconciler, kernel = started(reals, **more)
+    work(reconciler, kernel)
+    reconciler.take_ownership()
+    kernel.writes.clear()
+    return reconciler, kernel
+
+
+def web(reals, settings=WLC):
+    return table_of([(WEB, settings, reals)])
+
+
+def test_an_empty_kernel_gets_what_is_wanted():
+    reconciler, kernel = started({ONE: TEN, TWO: FIVE})
+    assert work(reconciler, kernel) == []
+    assert kernel.table == web({ONE: TEN, TWO: FIVE})
+    assert reconciler.take_ownership() == {WEB: True}
+
+
+def test_a_kernel_that_is_right_is_not_written():
+    reconciler, kernel = started({ONE: TEN}, kernel_table=web({ONE: TEN}))
+    assert reconciler.idle
+    assert work(reconciler, kernel) == []
+    assert kernel.writes == []
+
+
+def test_what_is_wrong_is_edited_and_additions_come_before_removals():
+    reconciler, kernel = started({TWO: TEN, THREE: FIVE}, kernel_table=web({ONE: TEN, THREE: TEN}, RR))
+    work(reconciler, kernel)
+    changes, removal = kernel.writes[:-1], kernel.writes[-1]
+    assert removal == Step(Op.REMOVE_REAL, WEB, ONE)
+    assert sorted(changes, key=str) == [
+        Step(Op.ADD_REAL, WEB, TWO, TEN),
+        Step(Op.EDIT_REAL, WEB, THREE, FIVE),
+        Step(Op.EDIT_VIRTUAL, WEB, None, WLC),
+    ]
+
+
+def test_ownership_is_told_before_the_step_that_makes_it():
+    reconciler, kernel = started()
+    steps = reconciler.next_steps(100, 0.0, kernel.connections)
+    assert steps == [Step(Op.ADD_VIRTUAL, WEB, None, WLC)]
+    assert reconciler.take_ownership() == {WEB: True}
+    assert reconciler.take_ownership() == {}
+
+
+@pytest.mark.parametrize(("owned", "goes"), [((WEB,), True), ((), False)])
+def test_of_what_is_not_wanted_only_our_own_goes(owned, goes):
+    reconciler, kernel = started(virtual=DNS, kernel_table=web({ONE: TEN}), owned=owned)
+    work(reconciler, kernel)
+    assert (WEB not in kernel.table.virtuals) == goes
+    assert reconciler.take_ownership() == {DNS: True} | ({WEB: False} if goes else {})
+
+
+def test_a_virtual_server_that_was_there_is_ours_once_it_is_wanted_and_goes_when_it_is_not():
+    reconciler, kernel = settled(virtual=DNS, kernel_table=web({ONE: TEN}))
+    reconciler.want_virtual(WEB, CLAIM)
+    work(reconciler, kernel)
+    assert reconciler.take_ownership() == {WEB: True}
+    reconciler.want_virtual(WEB, None)
+    work(reconciler, kernel)
+    assert WEB not in kernel.table.virtuals
+
+
+def test_what_others_removed_is_no_longer_ours():
+    reconciler, kernel = started(virtual=DNS, owned=[WEB])
+    assert reconciler.take_ownership() == {WEB: False}
+    kernel.table.put_virtual(WEB, RR)
+    reconciler.observe(kernel.read())
+    work(reconciler, kernel)
+    assert kernel.table.virtuals[WEB] == RR
+
+
+def test_what_others_changed_is_told_and_mended():
+    reconciler, kernel = settled({ONE: TEN, TWO: TEN})
+    kernel.table.put_virtual(FOREIGN, RR)
+    kernel.table.put_real(WEB, ONE, ZERO)
+    kernel.table.put_real(WEB, THREE, TEN)
+    undone = reconciler.observe(kernel.read())
+    assert undone == [Step(Op.EDIT_REAL, WEB, ONE, TEN), Step(Op.REMOVE_REAL, WEB, THREE)]
+    work(reconciler, kernel)
+    assert kernel.table.reals == {WEB: {ONE: TEN, TWO: TEN}, FOREIGN: {}}
+
+
+@pytest.mark.parametrize(
+    ("virtual", "settings", "timeout", "active", "drains"),
+    [
+        (WEB, WLC, 30.0, 1, True),
+        (WEB, WLC, 30.0, 0, False),
+        (WEB, WLC, 0.0, 1, False),
+        (DNS, WLC, 30.0, 1, False),
+        (DNS, ONE_PACKET, 30.0, 1, False),
+        (MARK, WLC, 30.0, 1, True),
+        (MARK, ONE_PACKET, 30.0, 1, True),  # of a mark, one packet is for its UDP only
+    ],
+)
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_real_server_that_leaves_drains_if_it_has_connections(virtual, settings, timeout, active, drains, whole):
+    reconciler, kernel = settled({ONE: TEN, TWO: TEN}, virtual=virtual, claim=Claim(settings, timeout))
+    kernel.active[virtual, ONE] = active
+    if whole:
+        reconciler.want_virtual(virtual, None)
+    else:
+        reconciler.want_real(virtual, ONE, None)
+    work(reconciler, kernel, now=0.0)
+    left = {} if whole else {TWO: TEN}
+    assert kernel.table.reals.get(virtual, {}) == left | ({ONE: ZERO} if drains else {})
+    assert bool(reconciler.draining) == drains
+    reconciler.check_drains()
+    work(reconciler, kernel, now=29.9)
+    assert (ONE in kernel.table.reals.get(virtual, ())) == drains
+    reconciler.check_drains()
+    work(reconciler, kernel, now=30.0)
+    assert kernel.table.reals == ({} if whole else {virtual: {TWO: TEN}})
+    assert not reconciler.draining
+
+
+def test_a_drained_real_server_goes_as_soon_as_it_has_no_connection():
+    reconciler, kernel = settled({ONE: TEN})
+    kernel.active[WEB, ONE] = 1
+    reconciler.want_real(WEB, ONE, None)
+    work(reconciler, kernel)
+    kernel.active.clear()
+    reconciler.check_drains()
+    work(reconciler, kernel, now=1.0)
+    assert kernel.table == web({})
+
+
+def test_a_real_server_that_returns_while_it_drains_gets_its_weight_back_and_its_time_anew():
+    reconciler, kernel = settled({ONE: TEN})
+    kernel.active[WEB, ONE] = 1
+    for now in (0.0, 100.0):
+        reconciler.want_real(WEB, ONE, None)
+        work(reconciler, kernel, now=now)
+        assert kernel.table == web({ONE: ZERO})
+        reconciler.want_real(WEB, ONE, TEN)
+        assert not reconciler.draining
+        work(reconciler, kernel, now=now)
+        assert kernel.table == web({ONE: TEN})
+
+
+@pytest.mark.parametrize("gone", [ONE, None])
+def test_what_drains_and_is_removed_by_others_is_forgotten(gone):
+    reconciler, kernel = settled({ONE: TEN})
+    kernel.active[WEB, ONE] = 1
+    reconciler.want_virtual(WEB, None)
+    work(reconciler, kernel)
+    kernel.apply([Step(Op.REMOVE_REAL if gone else Op.REMOVE_VIRTUAL, WEB, gone)])
+    reconciler.observe(kernel.read())
+    reconciler.check_drains()
+    work(reconciler, kernel)
+    assert not reconciler.draining
+    assert kernel.table == Table()
+
+
+def test_a_virtual_server_goes_in_one_step_whatever_was_marked_of_it():
+    reconciler, kernel = settled({ONE: TEN, TWO: TEN})
+    reconciler.want_real(WEB, ONE, None)
+    reconciler.want_virtual(WEB, None)
+    assert work(reconciler, kernel) == []
+    assert kernel.writes == [Step(Op.REMOVE_VIRTUAL, WEB)]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_no_part_is_longer_than_its_limit(limit):
+    reconciler, kernel = settled({ONE: TEN, TWO: TEN, THREE: TEN, FOUR: TEN})
+    kernel.active = {(WEB, real): 1 for real in (ONE, TWO, THREE)}
+    reconciler.want_virtual(WEB, None)
+    work(reconciler, kernel, limit=limit)
+    assert kernel.table == web({ONE: ZERO, TWO: ZERO, THREE: ZERO})
+
+
+@pytest.mark.parametrize("error", [errno.EEXIST, errno.ENOENT, errno.ESRCH])
+def test_a_step_that_finds_the_table_otherwise_has_it_read_again_at_once(error):
+    reconciler, kernel = started({ONE: TEN, TWO: TEN})
+    kernel.faults = [0, error]
+    assert [failure.error for failure in work(reconciler, kernel)] == [error]
+    assert kernel.table == web({ONE: TEN, TWO: TEN})
+    assert not reconciler.failed
+
+
+@pytest.mark.parametrize("error", [errno.EEXIST, errno.ENOENT, errno.ESRCH, errno.EINVAL, errno.ENOMEM])
+def test_a_step_that_always_fails_stays_to_do_while_the_others_are_done(error):
+    reconciler, kernel = started({ONE: TEN, TWO: TEN})
+    step = Step(Op.ADD_REAL, WEB, ONE, TEN)
+    kernel.refused = {(Op.ADD_REAL, WEB, ONE): error}
+    for _ in range(3):
+        failures = work(reconciler, kernel)
+        assert failures
+        assert set(failures) == {Failure(step, error)}
+        assert reconciler.failed == {Place(WEB, ONE): error}
+        assert kernel.table == web({TWO: TEN})
+        reconciler.retry()
+    kernel.refused = {}
+    work(reconciler, kernel)
+    assert kernel.table == web({ONE: TEN, TWO: TEN})
+    assert not reconciler.failed
+
+
+def test_of_a_virtual_server_that_fails_only_that_is_told_and_its_real_servers_follow_later():
+    reconciler, kernel = started({ONE: TEN, TWO: TEN})
+    kernel.refused = {(Op.ADD_VIRTUAL, WEB, None): errno.ENOMEM}
+    assert work(reconciler, kernel, limit=2) == [Failure(Step(Op.ADD_VIRTUAL, WEB, None, WLC), errno.ENOMEM)]
+    kernel.refused = {}
+    reconciler.retry()
+    assert work(reconciler, kernel, limit=2) == []
+    assert kernel.table == web({ONE: TEN, TWO: TEN})
+
+
+@pytest.mark.parametrize(("kept", "goes"), [({}, False), ({TWO: TEN}, True), ({TWO: ZERO}, False)])
+def test_the_last_real_servers_that_serve_stay_while_their_successors_cannot_be_added(kept, goes):
+    reconciler, kernel = settled({ONE: TEN} | kept)
+    kernel.refused = {(Op.ADD_REAL, WEB, THREE): errno.ENOMEM}
+    reconciler.want_real(WEB, THREE, TEN)
+    reconciler.want_real(WEB, ONE, None)
+    work(reconciler, kernel)
+    assert (ONE not in kernel.table.reals[WEB]) == goes
+    kernel.refused = {}
+    reconciler.retry()
+    work(reconciler, kernel)
+    assert kernel.table == web(kept | {THREE: TEN})
+
+
+def test_real_servers_follow_at_once_when_news_make_their_virtual_server_possible():
+    reconciler, kernel = started({ONE: TEN, TWO: TEN})
+    kernel.refused = {(Op.ADD_VIRTUAL, WEB, None): errno.EINVAL}
+    work(reconciler, kernel, limit=1)
+    kernel.refused = {}
+    reconciler.want_virtual(WEB, Claim(RR, 30.0))
+    work(reconciler, kernel, limit=1)
+    assert kernel.table == web({ONE: TEN, TWO: TEN}, RR)
+
+
+def test_what_a_virtual_server_that_is_read_again_has_too_much_goes():
+    reconciler, kernel = settled({ONE: TEN})
+    kernel.table.put_real(WEB, TWO, TEN)
+    kernel.table.put_real(WEB, THREE, TEN)
+    reconciler.want_real(WEB, TWO, FIVE)
+    assert [failure.error for failure in work(reconciler, kernel)] == [errno.EEXIST]
+    assert kernel.table == web({ONE: TEN, TWO: FIVE})
+
+
+def test_each_retry_may_read_again():
+    reconciler, kernel = started({ONE: TEN})
+    kernel.refused = {(Op.ADD_REAL, WEB, ONE): errno.EEXIST}
+    work(reconciler, kernel)
+    kernel.refused = {}
+    kernel.table.put_real(WEB, ONE, ZERO)
+    reconciler.retry()
+    work(reconciler, kernel)
+    assert kernel.table == web({ONE: TEN})
+
+
+def test_a_failed_removal_waits_for_the_retry_and_not_for_the_drains():
+    reconciler, kernel = settled({ONE: TEN, TWO: TEN})
+    kernel.active[WEB, ONE] = 1
+    reconciler.want_real(WEB, ONE, None)
+    work(reconciler, kernel)
+    kernel.refused = {(Op.REMOVE_REAL, WEB, ONE): errno.ENOMEM}
+    reconciler.check_drains()
+    assert len(work(reconciler, kernel, now=60.0)) == 1
+    reconciler.check_drains()
+    assert work(reconciler, kernel, now=61.0) == []
+    reconciler.retry()
+    kernel.refused = {}
+    work(reconciler, kernel, now=62.0)
+    assert kernel.table == web({TWO: TEN})
+
+
+def test_connections_are_counted_once_for_all_that_leaves_in_a_part():
+    many = [RealServer(IPv4Address("10.1.0.0") + n, 80) for n in range(500)]
+    reconciler, kernel = settled({ONE: TEN})
+    for real in many:
+        reconciler.want_real(WEB, real, TEN)
+    work(reconciler, kernel, limit=1000)
+    for real in many:
+        reconciler.want_real(WEB, real, None)
+    kernel.looks = 0
+    work(reconciler, kernel, limit=1000)
+    assert kernel.looks == 1
+    assert kernel.table == web({ONE: TEN})
+
+
+# --- laws
+
+VIRTUALS = st.sampled_from([WEB, DNS, MARK])
+REALS = st.sampled_from([ONE, TWO, THREE])
+WEIGHTS = st.sampled_from([ZERO, FIVE, TEN])
+TIMEOUTS = {WEB: 10.0, DNS: 30.0, MARK: 0.0}
+ERRORS = st.sampled_from([0, 0, errno.EEXIST, errno.ENOENT, errno.ESRCH, errno.EINVAL, errno.ENOMEM])
+
+
+class Writing(RuleBasedStateMachine):
+    """A reconciler and a kernel that fails, into which others meddle, while what is wanted changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel = FaultyKernel(table_of([(FOREIGN, RR, {ONE: TEN})]))
+        self.now = 0.0
+        self.record = set()
+        self.wanted = Table()
+        # since when a real server that is there is not wanted
+        self.left = {}
+        # whether nobody else has changed anything, so that nothing may be left over
+        self.alone = True
+
+    @initialize(there=st.booleans(), ours=st.booleans())
+    def start(self, there, ours):
+        if there:
+            self.kernel.table.put_virtual(WEB, RR)
+            self.kernel.table.put_real(WEB, ONE, FIVE)
+            self.alone = ours
+        if ours:
+            self.record.add(WEB)
+        self.restart()
+
+    @rule()
+    def restart(self):
+        self.reconciler = Reconciler(self.record)
+        for virtual, how in self.wanted.virtuals.items():
+            self.reconciler.want_virtual(virtual, Claim(how, TIMEOUTS[virtual]))
+            for real, wanted in self.wanted.reals[virtual].items():
+                self.reconciler.want_real(virtual, real, wanted)
+        self.observe()
+
+    @rule(virtual=VIRTUALS, how=st.sampled_from([WLC, RR]))
+    def want_virtual(self, virtual, how):
+        self.wanted.put_virtual(virtual, how)
+        self.reconciler.want_virtual(virtual, Claim(how, TIMEOUTS[virtual]))
+
+    @rule(virtual=VIRTUALS)
+    def want_no_virtual(self, virtual):
+        self.wanted.put_virtual(virtual, None)
+        self.reconciler.want_virtual(virtual, None)
+
+    @precondition(lambda self: self.wanted.virtuals)
+    @rule(data=st.data(), real=REALS, wanted=st.none() | WEIGHTS)
+    def want_real(self, data, real, wanted):
+        virtual = data.draw(st.sampled_from(list(self.wanted.virtuals)))
+        self.wanted.put_real(virtual, real, wanted)
+        self.reconciler.want_real(virtual, real, wanted)
+
+    @rule(virtual=VIRTUALS, real=st.none() | REALS, weight=st.none() | WEIGHTS)
+    def meddle(self, virtual, real, weight):
+        self.alone = False
+        table = self.kernel.table
+        if real is None:
+            table.put_virtual(virtual, None if weight is None else RR)
+        elif virtual in table.virtuals:
+            table.put_real(virtual, real, weight)
+
+    @rule(virtual=VIRTUALS, real=REALS, count=st.sampled_from([0, 3]))
+    def connect(self, virtual, real, count):
+        self.kernel.active[virtual, real] = count
+
+    @rule(faults=st.lists(ERRORS, min_size=1, max_size=6))
+    def fail(self, faults):
+        self.kernel.faults = faults
+
+    @rule(seconds=st.sampled_from([1.0, 9.0, 40.0]))
+    def wait(self, seconds):
+        self.now += seconds
+
+    @rule()
+    def observe(self):
+        self.reconciler.observe(self.kernel.read())
+
+    @rule()
+    def retry(self):
+        self.reconciler.retry()
+
+    @rule()
+    def check_drains(self):
+        self.reconciler.check_drains()
+
+    @rule(limit=st.integers(1, 4))
+    def step(self, limit):
+        for virtual in list(self.reconciler.stale):
+            self.reconciler.observe_virtual(virtual, self.kernel.read_virtual(virtual))
+        steps = self.reconciler.next_steps(limit, self.now, self.kernel.connections)
+        assert len(steps) <= limit
+        self.keep_record()
+        errors = []
+        for done in steps:
+            self.judge(done)
+            errors += self.kernel.apply([done])
+            self.since_when()
+        self.reconciler.done(steps, errors)
+        self.keep_record()
+
+    @rule(limit=st.integers(1, 50))
+    def idle_comes_in_bounded_time(self, limit):
+        for _ in range(120):
+            self.step(limit)
+            if self.reconciler.idle:
+                return
+        raise AssertionError("there is always more to do")
+
+    @rule(limit=st.integers(1, 50))
+    def settle(self, limit):
+        self.kernel.faults = []
+        self.observe()
+        self.idle_comes_in_bounded_time(limit)
+        assert not self.reconciler.failed
+        self.only_what_is_busy_drains()
+        self.now += 100.0
+        self.reconciler.check_drains()
+        self.idle_comes_in_bounded_time(limit)
+        assert not self.reconciler.draining
+        table = self.kernel.read()
+        others = {v for v in table.virtuals if v not in self.wanted.virtuals and v not in self.record}
+        assert others == {FOREIGN} or not self.alone
+        for virtual in others:
+            table.put_virtual(virtual, None)
+        assert table == self.wanted == self.reconciler.desired
+        assert self.record == set(self.wanted.virtuals)
+        self.kernel.writes.clear()
+        self.restart()
+        self.idle_comes_in_bounded_time(limit)
+        assert self.kernel.writes == []
+
+    @invariant()
+    def since_when(self):
+        for virtual, reals in self.kernel.table.reals.items():
+            for real in reals:
+                if real in self.wanted.reals.get(virtual, ()):
+                    self.left.pop((virtual, real), None)
+                else:
+                    self.left.setdefault((virtual, real), self.now)
+
+    def keep_record(self):
+        for virtual, ours in self.reconciler.take_ownership().items():
+            (self.record.add if ours else self.record.discard)(virtual)
+
+    def judge(self, step):
+        virtual, real = step.virtual, step.real
+        assert virtual in self.wanted.virtuals or virtual in self.record
+        wanted = self.wanted.reals.get(virtual, {})
+        if step.op is Op.REMOVE_VIRTUAL:
+            assert virtual not in self.wanted.virtuals
+            for present in self.kernel.table.reals.get(virtual, ()):
+                self.judge_leaving(virtual, present)
+        elif step.op is Op.REMOVE_REAL:
+            assert real not in wanted
+            if real in self.kernel.table.reals.get(virtual, ()):
+                self.judge_leaving(virtual, real)
+        elif real is not None and real in wanted:
+            assert step.settings == wanted[real]
+        elif real is not None:
+            assert (step.op, step.settings.weight) == (Op.EDIT_REAL, 0)
+            if real in self.kernel.table.reals.get(virtual, ()):
+                assert self.kernel.active.get((virtual, real)), "drained without a connection"
+
+    def judge_leaving(self, virtual, real):
+        if virtual.protocol is not Protocol.UDP and self.kernel.active.get((virtual, real)):
+            assert self.now - self.left[virtual, real] >= TIMEOUTS[virtual]
+
+    def only_what_is_busy_drains(self):
+        for step in diff(self.wanted, self.kernel.table):
+            if step.virtual not in self.wanted.virtuals and step.virtual not in self.record:
+                continue
+            assert step.op in {Op.REMOVE_REAL, Op.REMOVE_VIRTUAL}
+            reals = [step.real] if step.real else self.kernel.table.reals[step.virtual]
+            assert reals
+            for real in reals:
+                assert self.kernel.table.reals[step.virtual][real].weight == 0
+                assert self.kernel.active[step.virtual, real]
+                assert step.virtual.protocol is not Protocol.UDP
+
+
+Writing.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestWriting = Writing.TestCase
