@@ -63,5 +63,9 @@ def send(control: socket.socket, message: _Message) -> None:
 
 def receive(control: socket.socket) -> _Message | None:
     """Return the next message, None at the end. Raises OSError."""
-    packet = control.recv(_LONGEST)
+    try:
+        packet = control.recv(_LONGEST)
+    except ConnectionResetError:
+        # the other side has ended without reading all; Linux says so once, before what it has sent
+        packet = control.recv(_LONGEST)
     return _decoder.decode(packet) if packet else None
