@@ -8,7 +8,7 @@ from typing import Any
 
 import pykka
 
-from actors.messages import Ping, Reload
+from actors.messages import Confirm, Ping, Reload
 
 __all__ = ["Actor"]
 
@@ -26,6 +26,8 @@ class Actor(pykka.ThreadingActor):
                     message.answer()
                 case Reload():
                     self.reload()
+                case Confirm():
+                    self.confirm()
                 case _:
                     self.receive(message)
         except pykka.ActorDeadError as error:
@@ -48,6 +50,9 @@ class Actor(pykka.ThreadingActor):
 
     def reload(self) -> None:
         """Read again what this actor reads from elsewhere, if there is such a thing."""
+
+    def confirm(self) -> None:
+        """Do what is held for the operator to confirm, if there is such a thing."""
 
     def on_failure(
         self,

@@ -99,6 +99,8 @@ class _Listener:
                     self._ping(number)
                 case control.Reload():
                     self._tell(messages.Reload())
+                case control.Confirm():
+                    self._tell(messages.Confirm())
                 case _ if all(actor.is_alive() for actor in self._actors):
                     return self._stop()
                 case _:
@@ -109,7 +111,7 @@ class _Listener:
         answers = _Countdown(len(self._actors), partial(self._say, control.Pong(number)))
         self._tell(messages.Ping(answers))
 
-    def _tell(self, message: messages.Ping | messages.Reload) -> None:
+    def _tell(self, message: messages.Ping | messages.Reload | messages.Confirm) -> None:
         for actor in self._actors:
             try:
                 actor.tell(message)

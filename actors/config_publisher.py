@@ -5,7 +5,7 @@ from typing import Any
 
 from actors.base import Actor
 from actors.link import Publisher
-from actors.messages import ProblemsAre, SourceSaid, StateMessage, object_is
+from actors.messages import FrontendIs, ProblemsAre, SourceSaid, StateMessage, object_is
 from clusterf.layers import Layers
 from clusterf.source import Source
 
@@ -37,6 +37,7 @@ class ConfigPublisher(Actor):
                 if synced:
                     self._awaited.discard(source)
                 merged = [m for said in messages if (m := self._merge(source, said)) is not None]
+                merged.sort(key=_is_no_departure)
                 self._publisher.publish(merged, synced=not self._awaited)
             case _:
                 raise TypeError(f"ConfigPublisher does not handle {message!r}")
@@ -47,3 +48,11 @@ class ConfigPublisher(Actor):
         if not self._layers.heeds(source, said.key):
             return None
         return object_is(said.key, self._layers.put(source, said.key, said.value))
+
+
+def _is_no_departure(message: StateMessage) -> bool:
+    """Tell what comes behind frontends that go, for these take their backends along.
+
+    Otherwise a service that goes as a whole would look like one that loses its backends first.
+    """
+    return not (isinstance(message, FrontendIs) and message.value is None)

@@ -10,7 +10,7 @@ import msgspec
 
 from clusterf.settings import Settings
 
-__all__ = ["Begin", "Finished", "Flushed", "Ping", "Pong", "Reload", "Stop", "receive", "send"]
+__all__ = ["Begin", "Confirm", "Finished", "Flushed", "Ping", "Pong", "Reload", "Stop", "receive", "send"]
 
 _LONGEST = 1 << 17  # bytes of a packet
 
@@ -30,6 +30,10 @@ class Ping(msgspec.Struct, frozen=True, tag=True):
 
 class Reload(msgspec.Struct, frozen=True, tag=True):
     """Read again what you read."""
+
+
+class Confirm(msgspec.Struct, frozen=True, tag=True):
+    """Do what is held for the operator to confirm."""
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True):
@@ -52,7 +56,7 @@ class Flushed(msgspec.Struct, frozen=True, tag=True):
     """The table was emptied as `--flush` asks; your next child is not to do it again."""
 
 
-_Message = Begin | Ping | Reload | Stop | Pong | Finished | Flushed
+_Message = Begin | Confirm | Ping | Reload | Stop | Pong | Finished | Flushed
 _decoder = msgspec.json.Decoder(_Message)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 import pykka
 
 from actors.source_watcher import SourceWatcher
-from clusterf.source import Source
 from clusterf.tree_follower import TreeFollower
 
 __all__ = ["FileWatcher"]
@@ -16,6 +15,12 @@ class FileWatcher(SourceWatcher):
     """Tell `publisher` what the tree says, under this source's number; look at all of it every `interval` seconds."""
 
     def __init__(
-        self, number: int, source: Source, state_file: Path | None, interval: float, publisher: pykka.ActorRef[Any]
+        self,
+        number: int,
+        url: str,
+        root: Path,
+        state_file: Path | None,
+        interval: float,
+        publisher: pykka.ActorRef[Any],
     ) -> None:
-        super().__init__(number, source.url, publisher, lambda say: TreeFollower(source, state_file, interval, say))
+        super().__init__(number, url, publisher, lambda say: TreeFollower(url, root, state_file, interval, say))

@@ -23,6 +23,7 @@ from actors.messages import MergedUpdate
 from clusterf import ipvsadm
 from clusterf.backoff import Backoff
 from clusterf.codec import Problem
+from clusterf.guard import CALM, RemovalGuard, Verdict
 from clusterf.kernel import Kernel
 from clusterf.merge import RealServerWanted, VirtualServerWanted
 from clusterf.ownership import Ownership
@@ -49,6 +50,7 @@ class Options(NamedTuple):
     print_table: bool = False
     flush: bool = False
     resync_interval: float = 60.0
+    removal_hold: float = 0.0
 
 
 class Host(NamedTuple):
@@ -67,6 +69,7 @@ class _Self(Enum):
     RESYNC = auto()
     RETRY = auto()
     CHECK_DRAINS = auto()
+    DEPART = auto()
     GIVE_UP = auto()
 
 
@@ -91,6 +94,11 @@ class IpvsWriter(Actor):
         # the subjects with fatal problems
         self._bad: set[object] = set()
         self._backoff = Backoff(initial=0.5, longest=30)
+        self._guard = RemovalGuard(0 if options.once else options.removal_hold)
+        # whether virtual servers may go at present
+        self._departures = False
+        # until when the removals are held that have been reported
+        self._reported: float | None = None
         # whether all that is wanted has been told once
         self._synced = False
         # why the whole table has to be read before anything is written, "" if it need not be
@@ -121,6 +129,11 @@ class IpvsWriter(Actor):
         """Read the kernel's table again."""
         self._read_again("reload")
 
+    def confirm(self) -> None:
+        """Let virtual servers go whose removal is held."""
+        self._guard.confirm()
+        self._tell_self(_Self.RECONCILE)
+
     def receive(self, message: Any) -> None:
         """Take in what is wanted, or do the next part of the work."""
         match message:
@@ -145,6 +158,8 @@ class IpvsWriter(Actor):
             case _Self.CHECK_DRAINS:
                 self._reconciler.check_drains()
                 self._tell_self(_Self.RECONCILE)
+            case _Self.DEPART:
+                self._tell_self(_Self.RECONCILE)
             case _Self.GIVE_UP:
                 if not self._finished:
                     log.error("--once: not applied within %g seconds, giving up", self._options.once_timeout)
@@ -160,6 +175,7 @@ class IpvsWriter(Actor):
                 case ProblemsOf(subject, problems):
                     self._note_problems(subject, problems)
         update.taken()
+        self._guard.news(time.monotonic())
         self._synced = self._synced or update.synced
         if self._synced:
             self._tell_self(_Self.RECONCILE)
@@ -181,7 +197,8 @@ class IpvsWriter(Actor):
             self._unread = self._unread or "error"
             self._tell_self(_Self.RECONCILE, delay)
             return
-        if self._reconciler.idle:
+        held = self._reconciler.idle_but_for_departures and not self._departures
+        if self._reconciler.idle or held:
             self._settled()
         else:
             self._tell_self(_Self.RECONCILE)
@@ -192,12 +209,34 @@ class IpvsWriter(Actor):
             self._read()
         for virtual in list(islice(self._reconciler.stale, READ_PART)):
             self._reconciler.observe_virtual(virtual, self._kernel.read_virtual(virtual))
-        steps = self._reconciler.next_steps(PART, time.monotonic(), self._kernel.connections)
+        now = time.monotonic()
+        self._departures = self._may_depart(now)
+        steps = self._reconciler.next_steps(PART, now, self._kernel.connections, departures=self._departures)
         self._record_ownership()
         if steps:
             self._news = True
             self._write(steps)
             self._record_ownership()
+
+    def _may_depart(self, now: float) -> bool:
+        """Tell whether virtual servers may go now; if not, see to it that this is asked again."""
+        leaving = self._reconciler.leaving
+        in_force = self._reconciler.in_force if leaving else 0  # to count them takes time
+        verdict = self._guard.judge(now, in_force, leaving)
+        until = self._guard.held_until
+        if verdict is Verdict.HELD and until is not None:
+            if self._reported != until:
+                log.error(
+                    "ipvs: %d of %d virtual servers would go at once: held for %.0f seconds, or until SIGUSR2",
+                    *(leaving, in_force, until - now),
+                )
+            self._tell_self(_Self.DEPART, until - now)
+        elif self._reported is not None:
+            log.warning("ipvs: the removal of virtual servers is no longer held")
+        if verdict is Verdict.WAIT:
+            self._tell_self(_Self.DEPART, CALM)
+        self._reported = until
+        return verdict is Verdict.ALLOWED
 
     def _read(self) -> None:
         """Read the whole table, emptying it first if that was asked for."""

@@ -14,9 +14,11 @@ import msgspec
 import setproctitle
 
 from actors.directories import runtime_directory, state_directory
-from actors.node import children_of
+from actors.roles import children_of
 from actors.supervisor import Policy, Supervisor
 from clusterf import __version__, logs
+from clusterf.location import Access
+from clusterf.options import access_of, etcd_options
 from clusterf.settings import Settings
 from clusterf.source import Source, check_tree, parse_source
 from clusterf.table import SCHEDULERS
@@ -38,13 +40,13 @@ class _Seconds(click.FloatRange):
         return self.fail(f"{value} is not a number", param, ctx) if math.isnan(seconds) else seconds
 
 
-def _parse_sources(ctx: click.Context, param: click.Parameter, urls: tuple[str, ...]) -> tuple[Source, ...]:
+def _parse_sources(urls: tuple[str, ...], access: Access) -> tuple[Source, ...]:
     try:
-        sources = tuple(map(parse_source, urls))
+        sources = tuple(parse_source(url, access) for url in urls)
         for source in sources:
             check_tree(source)
     except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from None
+        raise click.BadParameter(str(error), param_hint="'--config-source'") from None
     return sources
 
 
@@ -114,9 +116,9 @@ def _expected(option: click.Option, value: object) -> tuple[str, bool]:
     metavar="URL",
     multiple=True,
     required=True,
-    callback=_parse_sources,
-    help="Where configuration comes from, e.g. file:///etc/clusterf; of several, later ones win by key.",
+    help="Where configuration comes from: file:///PATH, etcd://HOST:PORT,…/PREFIX or etcd+https://…; later ones win.",
 )
+@etcd_options
 @click.option("--filter-routes", metavar="URL-PREFIX", default="", help="Take routes only from sources that begin so.")
 @click.option("--noop", is_flag=True, help="Log every IPVS operation, write none.")
 @click.option("--once", is_flag=True, help="Apply the configuration once, then exit.")
@@ -149,6 +151,14 @@ def _expected(option: click.Option, value: object) -> tuple[str, bool]:
     default="masq",
     show_default=True,
     help="How backends without a route are reached.",
+)
+@click.option(
+    "--removal-hold",
+    type=_Seconds(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds for which the removal of most virtual servers at once is held; 0: it is not.",
 )
 @click.option("--ipvs-elide", is_flag=True, help="Leave out virtual servers without real servers.")
 @click.option(
@@ -195,6 +205,7 @@ def main(state_dir: Path | None, runtime_dir: Path | None, **flags: Any) -> None
     _open_standard_streams()
     setproctitle.setproctitle("clusterf-node: supervisor")
     logs.set_up(flags["log_format"], flags["log_level"])
+    flags["sources"] = _parse_sources(flags["sources"], access_of(flags))
     with ExitStack() as stack:
         state, lock = state_directory(state_dir, stack, noop=flags["noop"])
         runtime = runtime_directory(runtime_dir, stack)
@@ -206,7 +217,7 @@ def main(state_dir: Path | None, runtime_dir: Path | None, **flags: Any) -> None
         except UnicodeEncodeError:
             raise click.UsageError("a URL or a directory has bytes that are not UTF-8") from None
         policy = Policy(stuck_timeout=settings.stuck_timeout)
-        status = Supervisor(children_of(settings), settings, policy, held={"director": lock}).run()
+        status = Supervisor(children_of(settings.roles), settings, policy, held={"director": lock}).run()
     sys.exit(status)
 
 

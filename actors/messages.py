@@ -29,6 +29,7 @@ from clusterf.resolve import Resolved
 
 __all__ = [
     "BackendIs",
+    "Confirm",
     "FrontendIs",
     "HealthIs",
     "MergedUpdate",
@@ -188,6 +189,10 @@ class MergedUpdate(NamedTuple):
 
 class Reload(NamedTuple):
     """Read all again, as the operator asks for it."""
+
+
+class Confirm(NamedTuple):
+    """Do what is held for the operator to confirm."""
 
 
 class Ping(NamedTuple):

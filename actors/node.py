@@ -1,12 +1,12 @@
 """The wiring of a node: which actors live in which process, in the order of the data flow.
 
     config process                      director process (CAP_NET_ADMIN)
-    FileWatcher ► ConfigPublisher ──── config.sock ──► RouteResolver ► BackendMerger ► IpvsWriter
+    FileWatcher ┬► ConfigPublisher ──── config.sock ──► RouteResolver ► BackendMerger ► IpvsWriter
+    EtcdWatcher ┘
 
-The places of what is to come: EtcdWatcher is another watcher of the config
-process; a health process publishes verdicts at `health.sock`, which
-BackendMerger subscribes to as RouteResolver does to the configuration; the
-docker process follows an engine and writes to etcd.
+The places of what is to come: a health process publishes verdicts at
+`health.sock`, which BackendMerger subscribes to as RouteResolver does to the
+configuration; the docker process follows an engine and writes to etcd.
 """
 
 import logging
@@ -28,10 +28,13 @@ from clusterf.netlink import open_kernel
 from clusterf.ownership import Ownership
 from clusterf.privileges import CAP_DAC_READ_SEARCH, CAP_NET_ADMIN
 from clusterf.settings import Settings
+from clusterf.source import Source
 from clusterf.state import KeyedStore
 from clusterf.table import VirtualServer
 
-__all__ = ["CHILDREN", "Child", "children_of"]
+__all__ = ["CHILDREN", "Child"]
+
+ETCD_LIST_INTERVAL = 300.0  # seconds between lists of a whole etcd, for what its watch may have missed
 
 log = logging.getLogger(__name__)
 
@@ -48,22 +51,24 @@ class Child(NamedTuple):
     start: Callable[[Settings, Host], Sequence[Ref]]
 
 
-def children_of(settings: Settings) -> list[str]:
-    """Return the names of the processes that the roles call for, in the order of the data flow."""
-    return ["config", "director"] if "ipvs" in settings.roles else ["config"]
-
-
 def _config(settings: Settings, host: Host) -> list[Ref]:
     del host
     publisher = ConfigPublisher.start(
         settings.sources, settings.filter_routes, Path(settings.runtime_dir, "config.sock")
     )
-    state_file = _state_file(settings, "config.db")
-    watchers = [
-        FileWatcher.start(number, source, state_file, settings.resync_interval, publisher)
-        for number, source in enumerate(settings.sources)
-    ]
+    watchers = [_watcher(number, source, settings, publisher) for number, source in enumerate(settings.sources)]
     return [*watchers, publisher]
+
+
+def _watcher(number: int, source: Source, settings: Settings, publisher: Ref) -> Ref:
+    state_file = _state_file(settings, "config.db")
+    if source.etcd is not None:
+        # what it is built on is large, and of no use to the others
+        from actors.etcd_watcher import EtcdWatcher  # noqa: PLC0415
+
+        return EtcdWatcher.start(number, source.url, source.etcd, state_file, ETCD_LIST_INTERVAL, publisher)
+    assert source.tree is not None
+    return FileWatcher.start(number, source.url, Path(source.tree), state_file, settings.resync_interval, publisher)
 
 
 def _director(settings: Settings, host: Host) -> list[Ref]:
@@ -80,6 +85,7 @@ def _director(settings: Settings, host: Host) -> list[Ref]:
             print_table=settings.print_table,
             flush=settings.flush,
             resync_interval=settings.resync_interval,
+            removal_hold=settings.removal_hold,
         ),
         host,
     )

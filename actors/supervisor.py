@@ -66,7 +66,7 @@ class _Child:
         # when to end it for good, if it has been made to dump its stacks
         self.doomed: float | None = None
 
-    def send(self, message: control.Begin | control.Ping | control.Reload | control.Stop) -> None:
+    def send(self, message: control.Begin | control.Confirm | control.Ping | control.Reload | control.Stop) -> None:
         """Send the child a message; if it is gone, that will be noticed elsewhere."""
         if self.control is None:
             return
@@ -109,7 +109,7 @@ class Supervisor:
             end.setblocking(False)
         self._selector.register(reader, selectors.EVENT_READ, None)
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
             signal.signal(number, lambda *_: None)  # the wake-up tells which
         try:
             while self._status is None:
@@ -190,11 +190,16 @@ class Supervisor:
         for number in reader.recv(64):
             if number == signal.SIGHUP:
                 log.info("reading all again")
-                for child in self._children:
-                    child.send(control.Reload())
+                self._send_all(control.Reload())
+            elif number == signal.SIGUSR2:
+                self._send_all(control.Confirm())
             elif number in {signal.SIGTERM, signal.SIGINT}:
                 log.info("stopping; the table stays as it is")
                 self._status = 0
+
+    def _send_all(self, message: control.Confirm | control.Reload) -> None:
+        for child in self._children:
+            child.send(message)
 
     def _heed_child(self, child: _Child) -> None:
         assert child.control is not None

@@ -74,7 +74,7 @@ def _read(url: str) -> Iterator[tuple[Entry, Said]]:
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="URL") from None
     state = SourceState(source.url, KeyedStore(None))
-    for entry in FileTree(Path(source.path)).look(b"", reread=True):
+    for entry in FileTree(Path(source.tree or "")).look(b"", reread=True):
         if entry.trouble:
             yield from ((entry, said) for said in state.unreadable(entry.path, entry.trouble))
         else:

@@ -93,7 +93,7 @@ class Client:
         self._kv = etcdrpc.KVStub(self._channel)
         self._lease = etcdrpc.LeaseStub(self._channel)
         try:
-            if location.user is not None:
+            if location.access.user is not None:
                 self._authenticate(location)
         except BaseException:
             self._channel.close()
@@ -183,12 +183,12 @@ class Client:
 
     def _authenticate(self, location: Location) -> None:
         password = os.environ.get("CLUSTERF_ETCD_PASSWORD", "")
-        if location.password_file is not None:
+        if location.access.password_file is not None:
             try:
-                password = Path(location.password_file).read_text().rstrip("\n")
+                password = Path(location.access.password_file).read_text().rstrip("\n")
             except (OSError, ValueError) as error:
-                raise EtcdError(f"{location.password_file}: {error}") from None
-        request = etcdrpc.AuthenticateRequest(name=location.user, password=password)
+                raise EtcdError(f"{location.access.password_file}: {error}") from None
+        request = etcdrpc.AuthenticateRequest(name=location.access.user, password=password)
         try:
             reply = self._call(etcdrpc.AuthStub(self._channel).Authenticate, request)
         except EtcdError as error:
@@ -262,16 +262,16 @@ def _channel(location: Location, endpoint: str) -> Any:
 
 def _credentials(location: Location) -> Any:
     """Return what the files hold, if it is any use: grpc ends the process over what is not."""
-    if (location.cert is None) != (location.key is None):
+    if (location.access.cert is None) != (location.access.key is None):
         raise EtcdError("a client's certificate and its key go together, and there is only one of them")
-    ca = location.ca or ssl.get_default_verify_paths().cafile
+    ca = location.access.ca or ssl.get_default_verify_paths().cafile
     try:
-        parts = [Path(name).read_bytes() if name else None for name in (ca, location.key, location.cert)]
+        parts = [Path(name).read_bytes() if name else None for name in (ca, location.access.key, location.access.cert)]
         context = ssl.create_default_context(cafile=ca)
-        if location.cert is not None:
-            context.load_cert_chain(location.cert, location.key, password="")  # else it would ask for one
+        if location.access.cert is not None:
+            context.load_cert_chain(location.access.cert, location.access.key, password="")  # else it would ask for one
     except ssl.SSLError as error:
-        names = ", ".join(name for name in (ca, location.cert, location.key) if name)
+        names = ", ".join(name for name in (ca, location.access.cert, location.access.key) if name)
         raise EtcdError(f"{names}: no use as certificates in PEM, and the key of one: {error}") from None
     except OSError as error:
         raise EtcdError(f"{error.filename}: {error.strerror}") from None

@@ -13,6 +13,7 @@ __all__ = ["RemovalGuard", "Verdict"]
 
 ENOUGH = 10  # virtual servers in force, below which nothing is held
 CALM = 0.1  # seconds without news after which a step is taken as told in full
+LONGEST = 2.0  # seconds after which it is, too, if there is always news
 
 
 class Verdict(Enum):
@@ -28,38 +29,41 @@ class RemovalGuard:
 
     def __init__(self, hold: float) -> None:
         self._hold = hold
-        self._calm_at = 0.0
+        # when the configuration last changed, and when the change began that has not come to rest since
+        self._news: float | None = None
+        self._first_news = 0.0
         self._confirmed = False
         # until when the present step is held
         self.held_until: float | None = None
 
     def news(self, now: float) -> None:
         """Take it that the configuration has changed, and may be about to change more."""
-        self._calm_at = now + CALM
+        if self._news is None or now - self._news >= CALM:
+            self._first_news = now
+        self._news = now
 
     def confirm(self) -> None:
         """Let what is held go."""
-        self._confirmed = True
+        self._confirmed = self.held_until is not None
 
     def judge(self, now: float, in_force: int, leaving: int) -> Verdict:
         """Tell whether `leaving` of `in_force` virtual servers may go.
 
-        WAIT: ask again within `CALM` seconds. HELD: at `held_until`.
+        WAIT: ask again in `CALM` seconds. HELD: at `held_until`.
         """
-        if not self._hold or in_force < ENOUGH or 2 * leaving <= in_force:
-            self._release()
+        if not self._hold or not leaving:
+            self.held_until = None
+            return Verdict.ALLOWED
+        if in_force < ENOUGH or 2 * leaving <= in_force:
             # a step may come in parts: what looks small may be the beginning of a great one
-            return Verdict.WAIT if self._hold and leaving and now < self._calm_at else Verdict.ALLOWED
+            self.held_until = None
+            return Verdict.WAIT if self._coming(now) else Verdict.ALLOWED
         if self.held_until is None:
             self.held_until = now + self._hold
-        if self._confirmed or now >= self.held_until:
-            return Verdict.ALLOWED
-        return Verdict.HELD
+        if not self._confirmed and now < self.held_until:
+            return Verdict.HELD
+        self.held_until, self._confirmed = None, False
+        return Verdict.ALLOWED
 
-    def settled(self) -> None:
-        """Take it that what was allowed has been done."""
-        self._release()
-
-    def _release(self) -> None:
-        self.held_until = None
-        self._confirmed = False
+    def _coming(self, now: float) -> bool:
+        return self._news is not None and now - self._news < CALM and now - self._first_news < LONGEST

@@ -1,36 +1,57 @@
 """Where an etcd is: what an `etcd://` URL names."""
 
 import re
+from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-__all__ = ["Location", "parse_location"]
+__all__ = ["Access", "Location", "parse_location"]
 
 PORT = "2379"  # of an endpoint that names none
 # a name or an IPv4 address, or an IPv6 address in brackets
 _ENDPOINT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
 
 
-class Location(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an etcd is, how to get in, and where in it the configuration is.
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """How to get into an etcd: PEM files, and a user with the file that holds the password."""
 
-    `prefix` begins and ends with a slash. `ca`, `cert`, `key` and
-    `password_file` are paths; the password is read when it is needed.
-    """
-
-    endpoints: tuple[str, ...]
-    prefix: bytes
-    tls: bool = False
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
     user: str | None = None
     password_file: str | None = None
 
+    def check(self) -> None:
+        """Raise ValueError with the reason why this cannot be used."""
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("a client certificate and its key go together")
+        if self.password_file is not None and self.user is None:
+            raise ValueError("a password needs a user")
+        for path in filter(None, (self.ca, self.cert, self.key, self.password_file)):
+            try:
+                Path(path).read_bytes()
+            except OSError as error:
+                raise ValueError(f"{path}: {error.strerror}") from None
 
-def parse_location(url: str) -> Location:
-    """Return what an `etcd://` or `etcd+https://` URL names. Raises ValueError with the reason why it names nothing."""
+
+class Location(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an etcd is, how to get in, and where in it the configuration is.
+
+    `prefix` begins and ends with a slash.
+    """
+
+    endpoints: tuple[str, ...]
+    prefix: bytes
+    tls: bool = False
+    access: Access = Access()
+
+
+def parse_location(url: str, access: Access) -> Location:
+    """Return what an `etcd://` or `etcd+https://` URL names, to be entered by `access`.
+
+    Raises ValueError with the reason why it names nothing.
+    """
     # not by urlsplit, which knows hosts in brackets one at a time only
     scheme, _, rest = url.partition("://")
     if scheme not in {"etcd", "etcd+https"}:
@@ -45,6 +66,7 @@ def parse_location(url: str) -> Location:
         endpoints=tuple(_endpoint(url, text) for text in hosts.split(",")),
         prefix=b"/" + prefix + b"/",
         tls=scheme == "etcd+https",
+        access=access,
     )
 
 

@@ -82,6 +82,8 @@ class Reconciler:
         # places that may differ, in the order in which they were marked
         self._additions: OrderedDict[Place, None] = OrderedDict()
         self._removals: OrderedDict[Place, None] = OrderedDict()
+        # virtual servers that may have to go: whether they may is for others to say
+        self._departures: OrderedDict[VirtualServer, None] = OrderedDict()
         # virtual servers whose real servers were passed over as they were not there yet
         self._awaited: set[VirtualServer] = set()
         self._drain_timeouts: dict[VirtualServer, float] = {}
@@ -92,8 +94,23 @@ class Reconciler:
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to write or to read at present; what failed or drains has to wait anyway."""
+        """Whether there is nothing to write or to read at present, but for what failed or drains."""
+        return not self._departures and self.idle_but_for_departures
+
+    @property
+    def idle_but_for_departures(self) -> bool:
+        """Whether all that is left at present is virtual servers that may have to go."""
         return not (self._additions or self._removals or self.stale)
+
+    @property
+    def in_force(self) -> int:
+        """How many virtual servers of ours are there."""
+        return sum(virtual in self.owned for virtual in self.actual.virtuals)
+
+    @property
+    def leaving(self) -> int:
+        """How many of them are to go and have not begun to."""
+        return sum(v in self.owned and v in self.actual.virtuals for v in self._departures)
 
     def want_virtual(self, virtual: VirtualServer, claim: Claim | None) -> None:
         """Want the virtual server so; with None want neither it nor its real servers."""
@@ -119,7 +136,7 @@ class Reconciler:
         self.actual = table
         for outdated in (
             *(self.stale, self.failed, self._troubled, self._rereads),
-            *(self._additions, self._removals, self._awaited),
+            *(self._additions, self._removals, self._departures, self._awaited),
         ):
             outdated.clear()
         for virtual in table.virtuals:
@@ -143,8 +160,11 @@ class Reconciler:
             self.actual.reals[virtual] = dict(reals)
         self._mark_all(virtual)
 
-    def next_steps(self, limit: int, now: float, connections: Connections) -> list[Step]:
-        """Return up to `limit` steps to do now, additions first; none if there is nothing left to do at present."""
+    def next_steps(self, limit: int, now: float, connections: Connections, *, departures: bool = True) -> list[Step]:
+        """Return up to `limit` steps to do now, additions first; none if there is nothing left to do at present.
+
+        Without `departures` no virtual server begins to go.
+        """
         steps: list[Step] = []
         adding: set[VirtualServer] = set()
         while self._additions and len(steps) < limit:
@@ -154,6 +174,9 @@ class Reconciler:
                 steps.append(step)
         if steps:
             return steps
+        if departures:
+            self._removals.update((Place(virtual), None) for virtual in self._departures)
+            self._departures.clear()
         looks: dict[VirtualServer, _Look] = {}
         while self._removals and len(steps) < limit:
             place, _ = self._removals.popitem(last=False)
@@ -299,8 +322,10 @@ class Reconciler:
 
     def _mark(self, place: Place) -> None:
         reals = self.desired.reals.get(place.virtual)
-        if reals is None:
+        if reals is None and place.virtual in self.draining:
             self._removals[Place(place.virtual)] = None
+        elif reals is None:
+            self._departures[place.virtual] = None
         elif place.real is None or place.real in reals:
             self._additions[place] = None
         else:

@@ -26,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     once_timeout: float
     print_table: bool
     flush: bool
+    removal_hold: float
     ipvs_scheduler: str
     ipvs_forward_method: Literal["masq", "droute", "tunnel"]
     ipvs_elide: bool

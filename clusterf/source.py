@@ -6,17 +6,19 @@ good one in force, also across restarts, as good values are kept on disk.
 """
 
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
-from urllib.parse import unquote, urlsplit
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import msgspec
 
 from clusterf.codec import Problem, decode
 from clusterf.filetree import below
 from clusterf.keys import parse_key
+from clusterf.location import Access, Location, parse_location
 from clusterf.model import Key, Value
 from clusterf.names import escape
 from clusterf.state import KeyedStore, checksum
@@ -30,34 +32,38 @@ _LINES = 10  # of a log that one object may take
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Where configuration comes from. `path` is a directory, or the prefix of the keys."""
+    """Where configuration comes from: a tree, by the path of its root, or an etcd."""
 
     url: str
-    kind: Literal["file", "etcd"]
-    path: str
+    tree: str | None = None
+    etcd: Location | None = None
 
 
-def parse_source(url: str) -> Source:
-    """Return the source that `url` names. Raises ValueError with the reason it names none."""
+def parse_source(url: str, access: Access = Access()) -> Source:  # noqa: B008
+    """Return the source that `url` names, if it is an etcd to be entered by `access`.
+
+    Raises ValueError with the reason why it names none.
+    """
+    if url.startswith(("etcd://", "etcd+https://")):
+        access.check()
+        return Source(url, etcd=parse_location(url, access))
     parts = urlsplit(url)
-    path = unquote(parts.path)
+    path = os.fsdecode(unquote_to_bytes(parts.path))
+    if parts.scheme != "file":
+        raise ValueError(f"{url}: not a configuration source, which begins with file://, etcd:// or etcd+https://")
     if parts.query or parts.fragment:
         raise ValueError(f"{url}: has a query or a fragment; write ? as %3F and # as %23")
-    match parts.scheme:
-        case "file":
-            if parts.netloc not in {"", "localhost"} or not path.startswith("/") or "\0" in path:
-                raise ValueError(f"{url}: needs an absolute path, as in file:///etc/clusterf")
-            return Source(url, "file", path)
-        case "etcd" | "etcd+https":
-            raise ValueError(f"{url}: this version reads file:// sources only")
-        case _:
-            raise ValueError(f"{url}: not a configuration source, which begins with file://")
+    if parts.netloc not in {"", "localhost"} or not path.startswith("/") or "\0" in path:
+        raise ValueError(f"{url}: needs an absolute path, as in file:///etc/clusterf")
+    return Source(url, tree=path)
 
 
 def check_tree(source: Source) -> None:
     """Raise ValueError with the reason why the tree of a `file://` source cannot be read at present."""
+    if source.tree is None:
+        return
     try:
-        next(Path(source.path).iterdir(), None)
+        next(Path(source.tree).iterdir(), None)
     except OSError as error:
         raise ValueError(f"{source.url}: {error.strerror or error}") from None
 

@@ -21,7 +21,7 @@ import watchfiles
 from clusterf.backoff import Backoff
 from clusterf.filetree import Entry, FileTree, below
 from clusterf.keys import parse_key
-from clusterf.source import Said, Source, SourceState
+from clusterf.source import Said, SourceState
 from clusterf.state import KeyedStore
 
 __all__ = ["TreeFollower"]
@@ -40,7 +40,8 @@ class TreeFollower:
 
     def __init__(
         self,
-        source: Source,
+        url: str,
+        root: Path,
         state_file: Path | None,
         rescan_interval: float,
         say: Callable[[list[Said], bool], None],
@@ -48,11 +49,12 @@ class TreeFollower:
         # set to have all files read again, whatever they look like
         self.again = threading.Event()
         self._stopping = threading.Event()
-        self._source = source
+        self._url = url
+        self._root = root
         self._state_file = state_file
         self._interval = rescan_interval
         self._say = say
-        self._tree = FileTree(Path(source.path))
+        self._tree = FileTree(root)
         self._patience = Backoff(initial=LOOK / 1000, longest=5)
         # paths to look at again: when, and what was there
         self._unsettled: dict[bytes, tuple[float, bytes]] = {}
@@ -67,7 +69,7 @@ class TreeFollower:
     def run(self) -> None:
         """Read the tree, then follow it until told to stop."""
         self._store = KeyedStore(self._state_file)
-        self._state = SourceState(self._source.url, self._store)
+        self._state = SourceState(self._url, self._store)
         try:
             self._look(b"", reread=True)
             while not self._stopping.is_set():
@@ -81,12 +83,12 @@ class TreeFollower:
             self._watch(self._tree.identity())
         except OSError as error:
             if not self._patience.tries:
-                log.warning("%s: cannot be followed: %s; what is known stays in force", self._source.url, error)
+                log.warning("%s: cannot be followed: %s; what is known stays in force", self._url, error)
             self._look(b"")
             self._stopping.wait(self._patience.next())
         except RuntimeError as error:
             # watchfiles fails on names that are not UTF-8; looking from time to time takes them as they are
-            log.debug("%s: watched anew: %s", self._source.url, error)
+            log.debug("%s: watched anew: %s", self._url, error)
             self._look(b"")
             self._stopping.wait(LOOK / 1000)
 
@@ -112,7 +114,7 @@ class TreeFollower:
 
     def _events(self) -> Iterator[set[tuple[watchfiles.Change, str]]]:
         return watchfiles.watch(
-            self._source.path,
+            self._root,
             watch_filter=None,
             debounce=5 * GATHER,
             step=GATHER,

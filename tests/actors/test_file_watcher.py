@@ -12,7 +12,6 @@ from actors.messages import BackendIs, ProblemsKey, Reload
 from clusterf import filetree, tree_follower
 from clusterf.codec import MAX_SIZE
 from clusterf.model import Backend, BackendKey, FrontendKey, RouteKey
-from clusterf.source import parse_source
 from tests.waiting import wait_until
 
 KEY = BackendKey(b"web", b"1")
@@ -35,7 +34,7 @@ class Watched:
         self.watcher = None
 
     def start(self, interval=1000.0):
-        self.watcher = FileWatcher.start(0, parse_source(self.url), self.state_file, interval, self.ref)
+        self.watcher = FileWatcher.start(0, self.url, self.root, self.state_file, interval, self.ref)
         return self
 
     def restart(self):

@@ -6,7 +6,7 @@ import pytest
 
 from actors import ipvs_writer
 from actors.ipvs_writer import Host, IpvsWriter, Options
-from actors.messages import MergedUpdate, Ping, Reload
+from actors.messages import Confirm, MergedUpdate, Ping, Reload
 from clusterf.codec import Problem
 from clusterf.merge import RealServerWanted, VirtualServerWanted
 from clusterf.ownership import Ownership
@@ -383,3 +383,59 @@ def test_what_the_writer_does_not_know_is_its_failure(writing, caplog):
     writing.start().ref.tell("nonsense")
     wait_until(lambda: not writing.ref.is_alive())
     assert "IpvsWriter" in caplog.text
+
+
+TWELVE = {f"v{number}": {1: 1} for number in range(1, 13)}
+
+
+def gone(*numbers):
+    return [VirtualServerWanted(virtual(number), None) for number in numbers]
+
+
+def test_the_removal_of_most_virtual_servers_is_held_until_it_is_confirmed(writing, kernel, caplog):
+    writing.start(removal_hold=1000.0).want(**TWELVE).settled()
+    writing.want(*gone(*range(1, 10)), v12={1: 5}, v13={1: 1})
+    wait_until(lambda: "9 of 12 virtual servers would go at once: held" in caplog.text)
+    assert kernel.table == table(**TWELVE | {"v12": {1: 5}, "v13": {1: 1}})
+    writing.ref.tell(Confirm())
+    wait_until(lambda: kernel.table == table(v10={1: 1}, v11={1: 1}, v12={1: 5}, v13={1: 1}))
+    assert "no longer held" in caplog.text
+
+
+def test_what_still_stands_after_the_hold_goes(writing, kernel):
+    writing.start(removal_hold=0.5).want(**TWELVE).settled()
+    writing.want(*gone(*range(1, 13)))
+    wait_until(lambda: not kernel.table.virtuals)
+
+
+def test_what_comes_back_during_the_hold_never_went(writing, kernel, caplog):
+    writing.start(removal_hold=1000.0).want(**TWELVE).settled()
+    steps = len(kernel.steps)
+    writing.want(*gone(*range(1, 13)))
+    wait_until(lambda: "held" in caplog.text)
+    writing.want(**TWELVE).settled()
+    assert kernel.table == table(**TWELVE)
+    assert len(kernel.steps) == steps
+
+
+def test_a_great_removal_that_comes_in_parts_is_held_as_a_whole(writing, kernel, caplog):
+    writing.start(removal_hold=1000.0).want(**TWELVE).settled()
+    for number in range(1, 13):
+        writing.want(*gone(number))
+    wait_until(lambda: "12 of 12 virtual servers would go at once" in caplog.text)
+    assert kernel.table == table(**TWELVE)
+
+
+def test_a_few_virtual_servers_go_though_there_is_a_hold(writing, kernel):
+    writing.start(removal_hold=1000.0).want(**TWELVE).settled()
+    writing.want(*gone(1, 2))
+    wait_until(lambda: virtual(1) not in kernel.table.virtuals)
+    assert len(kernel.table) == 10
+
+
+def test_a_node_that_starts_on_an_empty_configuration_holds_what_it_made(writing, kernel, caplog):
+    Ownership(KeyedStore(writing.path)).record({virtual(number): True for number in range(1, 13)})
+    kernel.table = table(**TWELVE)
+    writing.start(removal_hold=1000.0).want()
+    wait_until(lambda: "12 of 12 virtual servers would go at once" in caplog.text)
+    assert kernel.table == table(**TWELVE)

@@ -30,7 +30,7 @@ def backend(weight):
 
 
 def sources(count):
-    return tuple(Source(f"file:///{number}", "file", f"/{number}") for number in range(count))
+    return tuple(Source(f"file:///{number}", tree=f"/{number}") for number in range(count))
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 import pytest
 
-from clusterf.location import Location, parse_location
+from clusterf.location import Access, Location, parse_location
+
+ACCESS = Access(user="clusterf", password_file="/etc/clusterf/password")
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,7 @@ from clusterf.location import Location, parse_location
     ],
 )
 def test_a_url_names_endpoints_and_a_prefix(url, endpoints, prefix, tls):
-    assert parse_location(url) == Location(endpoints=endpoints, prefix=prefix, tls=tls)
+    assert parse_location(url, ACCESS) == Location(endpoints=endpoints, prefix=prefix, tls=tls, access=ACCESS)
 
 
 @pytest.mark.parametrize(
@@ -56,11 +58,11 @@ def test_a_url_names_endpoints_and_a_prefix(url, endpoints, prefix, tls):
 )
 def test_any_other_url_is_refused_with_the_reason(url):
     with pytest.raises(ValueError, match=r"begin|HOST:PORT|query"):
-        parse_location(url)
+        parse_location(url, ACCESS)
 
 
 @pytest.mark.parametrize("url", ["etcd://root:secret@a/clusterf", "etcd://a,root:secret@b/clusterf"])
 def test_a_password_in_a_url_is_refused_and_not_repeated(url):
     with pytest.raises(ValueError, match="--etcd-user") as refusal:
-        parse_location(url)
+        parse_location(url, ACCESS)
     assert "secret" not in str(refusal.value)

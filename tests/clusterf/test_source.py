@@ -40,7 +40,7 @@ def restarted(path, *told):
     ],
 )
 def test_a_file_url_names_a_directory(url, path):
-    assert parse_source(url) == Source(url, "file", path)
+    assert parse_source(url) == Source(url, tree=path)
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,10 @@ def test_any_other_url_is_refused_with_a_reason(url):
 
 def test_a_tree_has_to_be_a_directory(tmp_path):
     (tmp_path / "file").write_text("")
-    check_tree(Source(URL, "file", str(tmp_path)))
+    check_tree(Source(URL, tree=str(tmp_path)))
     for name in ("file", "missing", "n" * 300):
         with pytest.raises(ValueError, match="file:///tree: "):
-            check_tree(Source(URL, "file", str(tmp_path / name)))
+            check_tree(Source(URL, tree=str(tmp_path / name)))
 
 
 def test_a_good_value_is_in_force(path):
