@@ -115,6 +115,7 @@ class Reconciler:
     def want_virtual(self, virtual: VirtualServer, claim: Claim | None) -> None:
         """Want the virtual server so; with None want neither it nor its real servers."""
         new = virtual not in self.desired.virtuals
+        self._departures.pop(virtual, None)
         self.desired.put_virtual(virtual, claim.settings if claim else None)
         if claim is not None:
             self._drain_timeouts[virtual] = claim.drain_timeout
