@@ -36,7 +36,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Tr
     folder = tmp_path_factory.mktemp("live")
     tree = Tree(folder / "tree")
     tree.clear()
-    with network_namespace(), Node(folder, tree) as node:
+    with network_namespace(), Node(folder, tree, flags=["--removal-hold", "0"]) as node:
         yield node, tree
 
 
