@@ -15,6 +15,8 @@ from pathlib import Path
 import click
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from clusterf.nodes import default_runtime_directory
+
 __all__ = ["runtime_directory", "state_directory"]
 
 PATIENCE = 5.0  # seconds that a node which is about to end may take to let go of the lock
@@ -62,8 +64,7 @@ def runtime_directory(path: Path | None, stack: ExitStack) -> Path:
 
     Raises click.ClickException.
     """
-    own = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"clusterf-{os.geteuid()}"
-    path = (path or (Path("/run/clusterf") if os.geteuid() == 0 else own)).absolute()
+    path = (path or default_runtime_directory()).absolute()
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         _sweep(path)

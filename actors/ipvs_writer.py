@@ -227,7 +227,8 @@ class IpvsWriter(Actor):
         if verdict is Verdict.HELD and until is not None:
             if self._reported != until:
                 log.error(
-                    "ipvs: %d of %d virtual servers would go at once: held for %.0f seconds, or until SIGUSR2",
+                    "ipvs: %d of %d virtual servers would go at once: held for %.0f seconds, "
+                    "or until `clusterf config confirm`",
                     *(leaving, in_force, until - now),
                 )
             self._tell_self(_Self.DEPART, until - now)

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 Say = Callable[[list[Said], bool], None]
 
+PATIENCE = 2.0  # seconds for a follower to leave; one that hangs ends with the process
+
 
 class Follower(Protocol):
     """Follows a source, and says what that says."""
@@ -52,7 +54,7 @@ class SourceWatcher(Actor):
     def on_stop(self) -> None:
         """Leave it."""
         self._follower.stop()
-        self._thread.join()
+        self._thread.join(PATIENCE)
 
     def reload(self) -> None:
         """Read everything again."""

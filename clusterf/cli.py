@@ -1,81 +1,84 @@
-"""`clusterf`, the tool for people: look at a configuration before a node does."""
+"""`clusterf`, the tool for people: look at configurations, move them, talk to nodes.
 
+Exit status: 0 done; 1 something is bad, or there was trouble; 2 wrong usage.
+"""
+
+import io
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
-import msgspec
+from click.shell_completion import get_completion_class
 
-from clusterf import __version__
-from clusterf.build import build
-from clusterf.codec import Problem
-from clusterf.filetree import Entry, FileTree
-from clusterf.names import escape
-from clusterf.resolve import Defaults
-from clusterf.source import Said, SourceState, check_tree, parse_source
-from clusterf.state import KeyedStore
+from clusterf import __version__, logs
+from clusterf.cli_config import config
+from clusterf.cli_output import Printer, json_option, node_line
+from clusterf.etcd import EtcdError
+from clusterf.nodes import confirm as confirm_nodes
+from clusterf.nodes import default_runtime_directory
 
 __all__ = ["main"]
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
+
+class _Tool(click.Group):
+    """Commands whose expected trouble is one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what etcd or the file system says against it is said to the user."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # whoever read has had enough, which click takes care of
+        except EtcdError as error:
+            raise click.ClickException(" ".join(str(error).split())) from None
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{where}{error.strerror or error}") from None
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Tool, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="clusterf")
 def main() -> None:
-    """Look at clusterf configurations."""
+    """See clusterf configurations, move them, and talk to nodes."""
+    logs.set_up("text", "error")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # whatever the locale has no letters for
 
 
-@main.group()
-def config() -> None:
-    """See and check what a source of configuration holds."""
-
-
-@config.command()
-@click.argument("url")
-@_json_option
-def show(url: str, *, as_json: bool) -> None:
-    """Print every good object at URL as it is written there; `check` tells of the others."""
-    for entry, said in sorted(_read(url), key=lambda pair: pair[0].path):
-        if said.value is None or entry.raw is None:
-            continue
-        raw = msgspec.json.format(entry.raw.strip() or b"{}", indent=0).decode()
-        if as_json:
-            click.echo(msgspec.json.encode({"key": escape(said.path), "value": msgspec.Raw(raw.encode())}))
-        else:
-            click.echo(f"{escape(said.path)} {raw}")
+main.add_command(config)
 
 
 @config.command()
-@click.argument("url")
-@_json_option
-def check(url: str, *, as_json: bool) -> None:
-    """Print what is wrong at URL, object by object and between them; exit 1 if anything is bad."""
-    said = [said for _, said in _read(url)]
-    problems = [problem for one in said for problem in one.problems]
-    objects = {one.key: one.value for one in said if one.key is not None and one.value is not None}
-    problems += build(objects, Defaults())[1]
-    for problem in problems:
-        click.echo(_as_json(problem) if as_json else str(problem))
-    sys.exit(1 if any(problem.fatal for problem in problems) else 0)
+@click.option(
+    "--runtime-dir",
+    envvar="CLUSTERF_RUNTIME_DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="As the node has it. [default: /run/clusterf, or the user's own]",
+)
+@json_option
+def confirm(runtime_dir: Path | None, *, as_json: bool) -> None:
+    """Let the nodes of this machine do what they hold.
+
+    That is the removal of most virtual servers at once. Exit 1 if there is no node, or one that cannot be told.
+    """
+    runtime = runtime_dir or default_runtime_directory()
+    told = list(confirm_nodes(runtime))
+    Printer(as_json=as_json).all(map(node_line, told))
+    if not told:
+        raise click.ClickException(f"no clusterf-node runs with the runtime directory {runtime}")
+    sys.exit(any(one.trouble for one in told))
 
 
-def _as_json(problem: Problem) -> bytes:
-    parts = {"source": problem.source, "key": escape(problem.path), "field": problem.field}
-    return msgspec.json.encode({**parts, "reason": problem.reason, "bad": problem.fatal})
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that completes commands and flags in a shell."""
+    kind = get_completion_class(shell)
+    assert kind is not None, "click knows these shells"
+    click.echo(kind(main, {}, "clusterf", "_CLUSTERF_COMPLETE").source())
 
 
-def _read(url: str) -> Iterator[tuple[Entry, Said]]:
-    """Yield what is at each path of the source, and what that says. Raises click.BadParameter where there is none."""
-    try:
-        source = parse_source(url)
-        check_tree(source)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="URL") from None
-    state = SourceState(source.url, KeyedStore(None))
-    for entry in FileTree(Path(source.tree or "")).look(b"", reread=True):
-        if entry.trouble:
-            yield from ((entry, said) for said in state.unreadable(entry.path, entry.trouble))
-        else:
-            yield entry, state.put(entry.path, entry.raw)
+if __name__ == "__main__":
+    main()

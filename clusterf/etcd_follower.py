@@ -16,7 +16,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Empty, Queue
 
@@ -31,6 +31,8 @@ __all__ = ["EtcdFollower"]
 log = logging.getLogger(__name__)
 
 SIGN_OF_LIFE = 5.0  # seconds of silence after which etcd is asked for one, and that it may then take
+STEADY = 10.0  # seconds of following after which the trouble before is over
+REMINDER = 600.0  # seconds after which trouble that lasts is told again
 GATHER = 1000  # messages of etcd that are taken in at once, at most
 
 
@@ -58,9 +60,11 @@ class EtcdFollower:
         random.shuffle(self._endpoints)  # so that the nodes of a cluster spread over the members
         # what was last heard of each path: the hash of its value
         self._known: dict[bytes, int] = {}
-        # what etcd said up to this revision is known
+        # the revision of the last list
         self._revision = 0
         self._synced = False
+        # when trouble with an endpoint will be told again
+        self._told: dict[tuple[str, str], float] = {}
 
     def stop(self) -> None:
         """Have `run` return soon."""
@@ -71,46 +75,66 @@ class EtcdFollower:
         self._store = KeyedStore(self._state_file)
         self._state = SourceState(self._url, self._store)
         try:
-            while not self._stopping.is_set():
-                for endpoint in self._endpoints:
-                    if not self._stopping.is_set():
-                        self._try(endpoint)
-                if not self._synced:
-                    self._use_copy()
-                self._stopping.wait(self._backoff.next())
+            self._try_all()
+            if not self._synced and not self._stopping.is_set():
+                self._use_copy()
+            while not self._stopping.wait(self._backoff.next()):
+                self._try_all()
         finally:
             self._store.close()
 
-    def _try(self, endpoint: str) -> None:
-        """Follow one endpoint for as long as it goes."""
-        try:
-            with Client(self._location, endpoint) as client:
-                self._follow(client)
-        except EtcdError as error:
-            log.warning("%s: %s; what is known stays in force", self._url, error)
+    def _try_all(self) -> None:
+        """Follow each endpoint for as long as it goes."""
+        for endpoint in self._endpoints:
+            if self._stopping.is_set():
+                return
+            try:
+                with Client(self._location, endpoint) as client:
+                    self._follow(client)
+            except EtcdError as error:
+                self._report(endpoint, str(error).removeprefix(f"{endpoint}: "))
 
     def _follow(self, client: Client) -> None:
         """List, then watch. Raises EtcdError when it is over."""
         self._list(client)
         log.info("%s: following %s from revision %d", self._url, client.endpoint, self._revision)
-        self._backoff.reset()
+        began = time.monotonic()
         heard = _Heard(client.watch(self._revision + 1))
         try:
             next_list = self._next_list()
             while not self._stopping.is_set():
-                self._take(heard.events())
+                self._take(heard)
                 if time.monotonic() >= next_list or self.again.is_set():
-                    self.again.clear()
-                    self._list(client)
+                    self._list_again(client.endpoint)
                     next_list = self._next_list()
         finally:
             heard.close()
+            if time.monotonic() - began >= STEADY:
+                self._backoff.reset()
+                self._told.clear()
 
     def _next_list(self) -> float:
         return time.monotonic() + self._interval * random.uniform(0.8, 1.2)  # noqa: S311
 
+    def _list_again(self, endpoint: str) -> None:
+        """List on a connection of its own, as the token of the one that watches may have expired."""
+        before = self._revision
+        with Client(self._location, endpoint) as client:
+            self._list(client)
+        if self._revision < before:
+            raise EtcdError("the revision has gone back, so what is watched for may never come")
+
+    def _report(self, endpoint: str, trouble: str) -> None:
+        """Log the trouble with an endpoint, unless that was done lately."""
+        now = time.monotonic()
+        self._told = {told: until for told, until in self._told.items() if until > now}
+        if (endpoint, trouble) not in self._told:
+            self._told[endpoint, trouble] = now + REMINDER
+            log.warning("%s: %s: %s; what is known stays in force", self._url, endpoint, trouble)
+
     def _list(self, client: Client) -> None:
         """Take in all there is, and that the rest is no more."""
+        self.again.clear()
         listing = client.list()
         self._revision = listing.revision
         news: list[Said] = []
@@ -126,10 +150,11 @@ class EtcdFollower:
             self._say(news, first)
         self._state.save(self._revision)
 
-    def _take(self, events: Iterable[Event]) -> None:
-        """Take in what has happened since the last list."""
+    def _take(self, heard: "_Heard") -> None:
+        """Take in what has happened since the last list. Raises EtcdError when there will be no more."""
         news: list[Said] = []
-        for path, value, revision in events:
+        revision = 0
+        for path, value, revision in heard.events():
             if revision <= self._revision:
                 continue  # the list knew
             if value is None:
@@ -139,14 +164,14 @@ class EtcdFollower:
             news.append(self._state.put(path, value))
         if news:
             self._say(news, False)
-            self._state.save()
+            self._state.save(revision)
+        heard.check()
 
     def _use_copy(self) -> None:
         """Work from what was last synced, if it is there."""
         copy = self._state.copy()
         if copy is None:
-            if not self._backoff.tries:
-                log.warning("%s: not reachable, and there is no copy: nothing is written until it is", self._url)
+            log.warning("%s: not reachable, and there is no copy: nothing is written until it is", self._url)
             return
         log.warning(
             "%s: not reachable, working from the copy of revision %d, %.0f seconds old",
@@ -174,26 +199,39 @@ class _Heard:
         self._asked: float | None = None
         # whether this etcd gives such signs at all; before 3.4 it does not
         self._answers = False
+        # what the watch has ended with
+        self._error: EtcdError | None = None
         self._thread = threading.Thread(target=self._read, name="etcd watch", daemon=True)
         self._thread.start()
 
     def events(self) -> Iterator[Event]:
-        """Wait for what comes next, for a moment; yield it. Raises EtcdError when it is over."""
+        """Wait for what comes next, for a moment; yield it, all that came before the end."""
         try:
             batch = [self._queue.get(timeout=0.25)]
         except Empty:
-            self._notice_silence()
             return
         while len(batch) < GATHER and not self._queue.empty():
             batch.append(self._queue.get())
         self._last = time.monotonic()
         for message in batch:
             if isinstance(message, EtcdError):
-                raise message
-            if self._asked is not None and not message:
-                self._answers = True
+                self._error = message
+                return
+            self._alive(sign=not message)
             yield from message
-        self._asked = None
+
+    def check(self) -> None:
+        """Ask for a sign of life when there has been none for long. Raises EtcdError when the watch is over."""
+        if self._error is not None:
+            raise self._error
+        now = time.monotonic()
+        if self._asked is None:
+            if now - self._last >= SIGN_OF_LIFE:
+                self._ask()
+        elif now - self._asked >= SIGN_OF_LIFE:
+            if self._answers:
+                raise EtcdError("no sign of life from the watch")
+            self._asked, self._last = None, now
 
     def close(self) -> None:
         """End the watch."""
@@ -205,16 +243,18 @@ class _Heard:
             except Empty:
                 continue
 
-    def _notice_silence(self) -> None:
-        now = time.monotonic()
-        if self._asked is None:
-            if now - self._last >= SIGN_OF_LIFE:
-                self._asked = now
-                self._watch.ask_progress()
-        elif now - self._asked >= SIGN_OF_LIFE:
-            if self._answers:
-                raise EtcdError("no sign of life from the watch")
-            self._asked, self._last = None, now
+    def _ask(self) -> None:
+        self._asked = time.monotonic()
+        self._watch.ask_progress()
+
+    def _alive(self, *, sign: bool) -> None:
+        """Take it that a message has come, perhaps one that is nothing but a sign of life."""
+        if not sign:
+            self._asked = None
+        elif self._asked is not None:
+            self._answers, self._asked = True, None
+        elif not self._answers:
+            self._ask()  # the watch has begun: find out whether it will answer
 
     def _read(self) -> None:
         try:

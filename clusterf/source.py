@@ -5,10 +5,13 @@ rest, which knows keys and values. A value that cannot be used leaves the last
 good one in force, also across restarts, as good values are kept on disk.
 """
 
+import itertools
 import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
+from functools import reduce
+from operator import xor
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -96,13 +99,15 @@ class SourceState:
     def __init__(self, url: str, store: KeyedStore) -> None:
         self._url = url
         self._store = store
-        # the checksums on disk; only until the source has been told as a whole
-        recorded = store.checksums(url)
-        self._recorded: dict[bytes, int] | None = recorded
+        # the checksums of what is on disk, or with the next save will be; what is damaged there counts for nothing
+        self._recorded = {path: checksum(path, raw) for path, raw in store.items(url)}
+        self._told = False
         self._unreadable: set[bytes] = set()
         self._changes: dict[bytes, bytes | None] = {}
         # whether the copy on disk is, or with the next save will be, of the whole source
-        self._whole = _COPY in recorded
+        self._whole = self._recorded.pop(_COPY, None) is not None
+        # the exclusive or of all the checksums, by which it shows if some are missing
+        self._sum = reduce(xor, self._recorded.values(), 0)
 
     @property
     def remembers(self) -> bool:
@@ -116,9 +121,12 @@ class SourceState:
         if mark is None:
             return None
         try:
-            revision, since = msgspec.json.decode(mark, type=tuple[int, float])
+            revision, since, recorded = msgspec.json.decode(mark, type=tuple[int, float, int])
         except msgspec.DecodeError as error:
-            log.error("%s: the copy is damaged: %s", self._url, error)
+            log.error("%s: the copy is damaged, and not used: %s", self._url, error)
+            return None
+        if reduce(xor, itertools.starmap(checksum, items.items()), 0) != recorded:
+            log.error("%s: the copy is damaged, and not used: something is missing", self._url)
             return None
         return Copy(items, revision, max(0.0, time.time() - since))
 
@@ -140,8 +148,8 @@ class SourceState:
         """Take it that `path`, and all below it, cannot be read; yield what was good there when it could be."""
         trouble = Problem(self._url, path, "", f"cannot be read: {reason}", fatal=True)
         yield Said(path, None, None, (trouble,), keep=True)
-        if self._recorded is None:
-            return  # it has been told, and stays in force
+        if self._told:
+            return  # what was good stays in force
         self._unreadable.add(path)
         for known, raw in self._store.items(self._url, below=path):
             key = parse_key(known)
@@ -151,19 +159,21 @@ class SourceState:
 
     def told(self, present: Iterable[bytes]) -> None:
         """Take `present` for all the paths there are, now that the source was read as a whole."""
-        if self._recorded is not None:
-            gone = self._recorded.keys() - {_COPY, *present}
-            self._changes.update((p, None) for p in gone if not any(below(p, root) for root in self._unreadable))
-            self._recorded = None
-            if not self._whole:
-                self._whole = True
-                self._changes[_COPY] = None  # `save` will say what it is a copy of
+        if self._told:
+            return
+        for path in self._recorded.keys() - set(present):
+            if not any(below(path, root) for root in self._unreadable):
+                self._record(path, None)
+        self._told = True
+        if not self._whole:
+            self._whole = True
+            self._changes[_COPY] = None  # `save` will say what it is a copy of
 
     def save(self, revision: int = 0) -> None:
-        """Keep what was good on disk, as of `revision`."""
+        """Keep what was good on disk, as of `revision`; 0: there is no such thing."""
         changes, self._changes = self._changes, {}
-        if changes and self._whole:
-            changes[_COPY] = msgspec.json.encode((revision, time.time()))
+        if (changes or revision) and self._whole:
+            changes[_COPY] = msgspec.json.encode((revision, time.time(), self._sum))
         self._store.update(self._url, changes)
 
     def _fall_back(self, path: bytes, key: Key, problems: tuple[Problem, ...]) -> Said:
@@ -173,11 +183,13 @@ class SourceState:
         return Said(path, key, value, problems, keep=value is None)
 
     def _record(self, path: bytes, raw: bytes | None) -> None:
-        if self._recorded is not None:
-            if raw is not None and self._recorded.get(path) == checksum(path, raw):
-                return
-            self._recorded.pop(path, None)  # what is on disk is out of date from now on
-        self._changes[path] = raw
+        before = self._recorded.pop(path, None)
+        if raw is not None:
+            self._recorded[path] = checksum(path, raw)
+        now = self._recorded.get(path)
+        self._sum ^= (before or 0) ^ (now or 0)
+        if self._told or raw is None or before != now:
+            self._changes[path] = raw
 
 
 def describe(said: Said) -> Iterator[str]:
