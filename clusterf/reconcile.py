@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from clusterf.diff import diff, real_step, virtual_step
+from clusterf.drains import Drains
 from clusterf.kernel import VirtualServerState
 from clusterf.resolve import Claim
 from clusterf.table import (
@@ -35,9 +36,6 @@ __all__ = ["Connections", "Failure", "Place", "Reconciler"]
 
 Connections = Callable[[VirtualServer], Mapping[RealServer, int]]
 """Tells the active connections of the real servers of a virtual server."""
-
-DRAIN_TIMEOUT = 30.0
-"""Seconds; for a virtual server of ours whose configuration is no longer known."""
 
 _OUT_OF_DATE = {errno.EEXIST, errno.ENOENT, errno.ESRCH}
 _REREADS = 2  # of one virtual server in a row, before waiting
@@ -77,8 +75,8 @@ class Reconciler:
         self.stale: dict[VirtualServer, None] = {}
         # what the kernel refused, still to do, and with 0 what is held back for it
         self.failed: dict[Place, int] = {}
-        # until when (on the clock of `now`) real servers may finish their connections
-        self.draining: dict[VirtualServer, dict[RealServer, float]] = {}
+        # real servers that leave and may finish their connections
+        self.draining = Drains()
         # places that may differ, in the order in which they were marked
         self._additions: OrderedDict[Place, None] = OrderedDict()
         self._removals: OrderedDict[Place, None] = OrderedDict()
@@ -86,7 +84,6 @@ class Reconciler:
         self._departures: OrderedDict[VirtualServer, None] = OrderedDict()
         # virtual servers whose real servers were passed over as they were not there yet
         self._awaited: set[VirtualServer] = set()
-        self._drain_timeouts: dict[VirtualServer, float] = {}
         # the virtual servers of `failed`
         self._troubled: set[VirtualServer] = set()
         self._rereads: Counter[VirtualServer] = Counter()
@@ -118,7 +115,7 @@ class Reconciler:
         self._departures.pop(virtual, None)
         self.desired.put_virtual(virtual, claim.settings if claim else None)
         if claim is not None:
-            self._drain_timeouts[virtual] = claim.drain_timeout
+            self.draining.set_timeout(virtual, claim.drain_timeout)
         self._mark(Place(virtual))
         if new:
             for real in self.actual.reals.get(virtual, ()):
@@ -128,7 +125,7 @@ class Reconciler:
         """Want the real server so, or with None not at all. Raises KeyError if its virtual server is not wanted."""
         self.desired.put_real(virtual, real, settings)
         if settings is not None:
-            self._forget_drain(virtual, real)
+            self.draining.forget(virtual, real)
         self._mark(Place(virtual, real))
 
     def observe(self, table: Table) -> list[Step]:
@@ -214,10 +211,9 @@ class Reconciler:
 
     def check_drains(self) -> None:
         """Look at all that drains when steps are asked for next, save what failed: that is for `retry`."""
-        for virtual, reals in self.draining.items():
-            for real in reals:
-                if self.failed.keys().isdisjoint((Place(virtual), Place(virtual, real))):
-                    self._mark(Place(virtual, real))
+        for virtual, real in self.draining:
+            if self.failed.keys().isdisjoint((Place(virtual), Place(virtual, real))):
+                self._mark(Place(virtual, real))
 
     def take_ownership(self) -> dict[VirtualServer, bool]:
         """Return which virtual servers have become ours (True) or ceased to be since the last call.
@@ -262,7 +258,7 @@ class Reconciler:
         if real is None or real in self.desired.reals[virtual]:
             return []
         if real not in self.actual.reals.get(virtual, ()):
-            self._forget_drain(virtual, real)
+            self.draining.forget(virtual, real)
             return []
         if look.irreplaceable:
             self._put_off(place, 0)
@@ -276,7 +272,7 @@ class Reconciler:
         if virtual not in self.owned:
             return []
         reals = self.actual.reals[virtual]
-        if not any(self._busy(virtual, real, now, active) for real in reals):
+        if not any(self.draining.busy(virtual, real, now, active) for real in reals):
             return [Step(Op.REMOVE_VIRTUAL, virtual)]
         return [step for real in reals for step in self._remove_real(virtual, real, now, active)]
 
@@ -284,20 +280,13 @@ class Reconciler:
         self, virtual: VirtualServer, real: RealServer, now: float, active: Mapping[RealServer, int]
     ) -> list[Step]:
         """Return the step by which a real server goes, or drains; none if it drains already."""
-        if not self._busy(virtual, real, now, active):
+        if not self.draining.busy(virtual, real, now, active):
             return [Step(Op.REMOVE_REAL, virtual, real)]
         settings = self.actual.reals[virtual][real]
         if settings.weight == 0:
             return []
         quiescent = RealServerSettings(settings.method, 0, settings.upper, settings.lower)
         return [Step(Op.EDIT_REAL, virtual, real, quiescent)]
-
-    def _busy(self, virtual: VirtualServer, real: RealServer, now: float, active: Mapping[RealServer, int]) -> bool:
-        """Tell whether the real server has connections, and time left for them."""
-        timeout = self._drain_timeouts.get(virtual, DRAIN_TIMEOUT)
-        if not active.get(real) or not timeout:
-            return False
-        return now < self.draining.setdefault(virtual, {}).setdefault(real, now + timeout)
 
     def _succeeded(self, step: Step) -> None:
         if step.virtual not in self.actual.virtuals and step.op is not Op.ADD_VIRTUAL:
@@ -309,7 +298,7 @@ class Reconciler:
         if step.op is Op.REMOVE_VIRTUAL:
             self._forget(step.virtual)
         elif step.real is not None and step.op is Op.REMOVE_REAL:
-            self._forget_drain(step.virtual, step.real)
+            self.draining.forget(step.virtual, step.real)
 
     def _fail(self, step: Step, error: int) -> None:
         if error in _OUT_OF_DATE and self._rereads[step.virtual] < _REREADS:
@@ -351,12 +340,5 @@ class Reconciler:
         if virtual in self.owned:
             self.owned.remove(virtual)
             self._ownership[virtual] = False
-        self._drain_timeouts.pop(virtual, None)
-        self.draining.pop(virtual, None)
+        self.draining.forget_all(virtual)
         self._awaited.discard(virtual)
-
-    def _forget_drain(self, virtual: VirtualServer, real: RealServer) -> None:
-        reals = self.draining.get(virtual, {})
-        reals.pop(real, None)
-        if not reals:
-            self.draining.pop(virtual, None)
