@@ -3,7 +3,7 @@
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import msgspec
 from tests.bench.nodes import Memory, Node, command, running
 from tests.bench.trees import WEIGHT, Shape
 
-__all__ = ["Changes", "measure"]
+__all__ = ["Changes", "cpu_rates", "measure"]
 
 WARM_UP = 5  # changes that are not measured
 IDLE = 3.0  # seconds in which nothing changes, to see what that costs
@@ -36,9 +36,10 @@ def measure(shapes: tuple[Shape, Shape], count: int) -> list[Changes]:
         _change_in_turn(subjects, WARM_UP)
         for subject in subjects:
             subject.latencies.clear()
-        idle = _cpu_rates(subjects, lambda: time.sleep(IDLE))
+        nodes = [subject.node for subject in subjects]
+        idle = cpu_rates(nodes, lambda: time.sleep(IDLE))
         began = time.perf_counter()
-        busy = _cpu_rates(subjects, lambda: _change_in_turn(subjects, count))
+        busy = cpu_rates(nodes, lambda: _change_in_turn(subjects, count))
         took = time.perf_counter() - began
         return [
             Changes(subject.shape, subject.latencies, (rate - rest) * took / count, rest, subject.node.memory())
@@ -64,8 +65,7 @@ class _Subject:
         self._weight += 1
         began = time.perf_counter()
         operation = self.shape.change(self._tree, service, backend, self._weight)
-        self.node.wait_for(operation)
-        self.latencies.append(time.perf_counter() - began)
+        self.latencies.append(self.node.log.wait_for(operation) - began)
 
 
 @contextmanager
@@ -75,9 +75,9 @@ def _subject(shape: Shape) -> Iterator[_Subject]:
         directory = Path(name)
         tree = directory / "tree"
         shape.write(tree)
-        with running(command(tree, directory, "--noop")) as node:
+        with running(command(tree.as_uri(), directory, "--noop")) as node:
             for _ in range(shape.operations):
-                node.wait_for("ipvs noop: ipvsadm ")
+                node.log.wait_for("ipvs noop: ipvsadm ")
             yield _Subject(shape, tree, node)
 
 
@@ -87,11 +87,11 @@ def _change_in_turn(subjects: tuple[_Subject, ...], count: int) -> None:
             subject.change()
 
 
-def _cpu_rates(subjects: tuple[_Subject, ...], work: Callable[[], None]) -> list[float]:
+def cpu_rates(nodes: Sequence[Node], work: Callable[[], None]) -> list[float]:
     """Return the CPU time that each node uses for each second of `work`."""
-    before = [subject.node.cpu() for subject in subjects]
+    before = [node.cpu() for node in nodes]
     began = time.perf_counter()
     work()
     took = time.perf_counter() - began
-    after = [subject.node.cpu() for subject in subjects]
+    after = [node.cpu() for node in nodes]
     return [(end - start) / took for start, end in zip(before, after, strict=True)]

@@ -3,13 +3,17 @@
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import IO, NamedTuple
 
-__all__ = ["Memory", "Node", "command", "running"]
+__all__ = ["Lines", "Memory", "Node", "command", "running"]
 
+PATIENCE = 120  # seconds for a line to come
 PAUSE = 3600  # seconds between looks at all that is there: none falls into a measurement
 _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 _RSS = re.compile(r"^Rss:\s+(\d+) kB", re.MULTILINE)
@@ -22,20 +26,45 @@ class Memory(NamedTuple):
     rss: int
 
 
+class Lines:
+    """What a process prints, read by a thread of its own, and when each line came, by `time.perf_counter`."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._queue: SimpleQueue[tuple[float, str]] = SimpleQueue()
+        self._stream = stream
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def wait_for(self, text: str) -> float:
+        """Take the lines up to the next that holds `text`, and return when that came."""
+        while True:
+            came, line = self._queue.get(timeout=PATIENCE)
+            if text in line:
+                return came
+            if not line:
+                raise EOFError(f"the process ended, and never said {text!r}")
+
+    def until_quiet(self, seconds: float) -> Iterator[tuple[float, str]]:
+        """Take the lines until none came for so long."""
+        while True:
+            try:
+                yield self._queue.get(timeout=seconds)
+            except Empty:
+                return
+
+    def _read(self) -> None:
+        with self._stream:
+            for line in self._stream:
+                self._queue.put((time.perf_counter(), line))
+        self._queue.put((time.perf_counter(), ""))
+
+
 class Node:
     """A running node, whose log is read here."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         assert process.stderr is not None
-        self._log: IO[str] = process.stderr
-
-    def wait_for(self, text: str) -> None:
-        """Read the log to the next line that holds `text`."""
-        for line in self._log:
-            if text in line:
-                return
-        raise EOFError(f"the node ended with {self._process.wait()}, and never said {text!r}")
+        self.log = Lines(process.stderr)
 
     def processes(self) -> list[int]:
         """Return the process ids of the supervisor and its children."""
@@ -47,15 +76,15 @@ class Node:
         return {_name(pid): _memory(pid) for pid in self.processes()}
 
     def cpu(self) -> float:
-        """Return the seconds of CPU time that the threads which are alive have had."""
+        """Return the seconds of CPU time that the processes which are alive have had."""
         return sum(map(_cpu, self.processes()))
 
 
-def command(tree: Path, state: Path, *flags: str) -> list[str]:
-    """Return the command of a node on `tree`, with its own directories below `state`."""
+def command(source: str, state: Path, *flags: str) -> list[str]:
+    """Return the command of a node with that source, and with its own directories below `state`."""
     return [
         str(Path(sys.executable).with_name("clusterf-node")),
-        *("--role", "ipvs", "--config-source", tree.as_uri(), "--resync-interval", str(PAUSE)),
+        *("--role", "ipvs", "--config-source", source, "--resync-interval", str(PAUSE)),
         *("--state-dir", str(state / "state"), "--runtime-dir", str(state / "runtime")),
         *flags,
     ]
@@ -69,7 +98,7 @@ def running(arguments: list[str]) -> Iterator[Node]:
         yield Node(process)
     finally:
         process.terminate()
-        process.communicate()
+        process.wait()
 
 
 def _name(pid: int) -> str:
@@ -82,5 +111,5 @@ def _memory(pid: int) -> Memory:
 
 
 def _cpu(pid: int) -> float:
-    """Return the CPU time by the scheduler's own count: utime and stime come in steps of 10 ms."""
-    return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
+    """Return the CPU time by the process's own clock, as clock_getcpuclockid(3) names it: all threads, in ns."""
+    return time.clock_gettime(~pid << 3 | 2)

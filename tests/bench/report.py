@@ -1,59 +1,69 @@
-"""What was measured as a table, and whether it reaches what we aim at."""
+"""What was measured as tables, and whether it reaches what we aim at."""
 
 import os
 import platform
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench.changes import Changes
+from tests.bench.etcd_report import EtcdResults, etcd_aims, etcd_tables
+from tests.bench.figures import RATIO_LIMIT, Aim, memory_table, milliseconds, percentile, row, total
 from tests.bench.nodes import Memory
 from tests.bench.starts import Starts
 
-__all__ = ["Aim", "Results", "aims", "between_markers", "report"]
+__all__ = ["Results", "aims", "between_markers", "report"]
 
-PACKAGES = ("msgspec", "pykka", "pyroute2", "sortedcontainers", "watchfiles")
+PACKAGES = ("grpcio", "msgspec", "protobuf", "pykka", "pyroute2", "sortedcontainers", "watchfiles")
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 MEMORY_LIMIT = 600  # MB of all processes together
-RATIO_LIMIT = 1.5
 
 
 class Results(NamedTuple):
-    """All that was measured in one run."""
+    """What was measured in one run; None: that part was not."""
 
-    starts: Starts
-    changes: list[Changes]  # of the small configuration, and of the large one
+    starts: Starts | None = None
+    changes: Sequence[Changes] | None = None  # of the small configuration, and of the large one
+    etcd: EtcdResults | None = None
+
+    @property
+    def memory(self) -> dict[str, dict[str, Memory]]:
+        """What the processes have with the large configuration, by the place where they were."""
+        places = {
+            "guest": self.starts and self.starts.memory,
+            "host, `--noop`": self.changes and self.changes[-1].memory,
+            "host, `--noop`, etcd": self.etcd and self.etcd.changes[-1].memory,
+        }
+        return {place: memory for place, memory in places.items() if memory}
 
 
-class Aim(NamedTuple):
-    """Something that we want to be so."""
+def aims(results: Results) -> Iterator[Aim]:
+    """Yield what we aim at, and whether it is reached."""
+    if results.starts:
+        yield from _start_aims(results.starts)
+    if results.changes:
+        yield from _change_aims(*results.changes)
+    if results.etcd:
+        yield from etcd_aims(results.etcd)
+    most = max(total(memory).rss for memory in results.memory.values()) / 1e3
+    yield Aim(f"all processes together stay under {MEMORY_LIMIT} MB: {most:.0f} MB", most < MEMORY_LIMIT)
 
-    text: str
-    reached: bool
+
+def _start_aims(starts: Starts) -> Iterator[Aim]:
+    ratio = starts.fresh.apply / starts.ipvsadm
+    yield Aim(f"the operations take less time than `ipvsadm -R`: {ratio:.2f} of it", ratio < 1)
+    written = starts.again.operations
+    yield Aim(f"a restart with the table right writes nothing: {written} operations", written == 0)
 
 
-def aims(results: Results) -> list[Aim]:
-    """Return what we aim at, and whether it is reached."""
-    starts, (small, large) = results.starts, results.changes
-    latency = _percentile(large.latencies, 50) / _percentile(small.latencies, 50)
+def _change_aims(small: Changes, large: Changes) -> Iterator[Aim]:
+    latency = percentile(large.latencies, 50) / percentile(small.latencies, 50)
+    yield Aim(f"the latency of a change (p50) grows by at most {RATIO_LIMIT}: {latency:.2f}", latency <= RATIO_LIMIT)
     cpu = large.cpu / small.cpu
-    most = max(_sum(starts.memory).rss, _sum(large.memory).rss) / 1e3
-    return [
-        Aim(
-            f"the operations take less time than `ipvsadm -R`: {starts.fresh.apply / starts.ipvsadm:.2f} of it",
-            starts.fresh.apply < starts.ipvsadm,
-        ),
-        Aim(
-            f"a restart with the table right writes nothing: {starts.again.operations} operations",
-            starts.again.operations == 0,
-        ),
-        Aim(f"the latency of a change (p50) grows by at most {RATIO_LIMIT}: {latency:.2f}", latency <= RATIO_LIMIT),
-        Aim(f"the CPU time of a change grows by at most {RATIO_LIMIT}: {cpu:.2f}", cpu <= RATIO_LIMIT),
-        Aim(f"all processes together stay under {MEMORY_LIMIT} MB: {most:.0f} MB", most < MEMORY_LIMIT),
-    ]
+    yield Aim(f"the CPU time of a change grows by at most {RATIO_LIMIT}: {cpu:.2f}", cpu <= RATIO_LIMIT)
 
 
 def report(results: Results, commands: Iterable[str]) -> str:
@@ -65,11 +75,8 @@ def report(results: Results, commands: Iterable[str]) -> str:
         "",
         *(f"    {command}" for command in commands),
         "",
-        *_start_table(results.starts),
-        "",
-        *_change_table(results.changes),
-        "",
-        *_memory_table({"guest": results.starts.memory, "host, `--noop`": results.changes[1].memory}),
+        *_tables(results),
+        *memory_table("memory", results.memory),
         "",
         *(f"- {'PASS' if aim.reached else 'FAIL'}: {aim.text}" for aim in aims(results)),
     ]
@@ -93,6 +100,15 @@ def _machine() -> Iterator[str]:
     yield ", ".join(f"{name} {version(name)}" for name in PACKAGES) + "."
 
 
+def _tables(results: Results) -> Iterator[str]:
+    if results.starts:
+        yield from (*_start_table(results.starts), "")
+    if results.changes:
+        yield from (*_change_table(results.changes), "")
+    if results.etcd:
+        yield from (*etcd_tables(results.etcd), "")
+
+
 def _start_table(starts: Starts) -> Iterator[str]:
     fresh, again = starts.fresh, starts.again
     yield f"| start, {starts.shape} backends, in the guest | seconds |"
@@ -103,39 +119,11 @@ def _start_table(starts: Starts) -> Iterator[str]:
     yield f"| node: the same again, {again.operations} operations, from exec to exit | {again.exit:.2f} |"
 
 
-def _change_table(changes: list[Changes]) -> Iterator[str]:
-    yield (
-        f"| one change of {len(changes[0].latencies)}, `--noop` | "
-        + " | ".join(f"{each.shape} backends" for each in changes)
-        + " | ratio |"
-    )
+def _change_table(changes: Sequence[Changes]) -> Iterator[str]:
+    shapes = " | ".join(f"{each.shape} backends" for each in changes)
+    yield f"| one change of {len(changes[0].latencies)}, `--noop` | {shapes} | ratio |"
     yield "| --- " + "| ---: " * (len(changes) + 1) + "|"
-    yield _row("latency, p50, ms", [_percentile(each.latencies, 50) * 1e3 for each in changes])
-    yield _row("latency, p99, ms", [_percentile(each.latencies, 99) * 1e3 for each in changes])
-    yield _row("CPU time, ms", [each.cpu * 1e3 for each in changes])
-    yield _row("CPU time when nothing changes, ms/s", [each.idle * 1e3 for each in changes])
-
-
-def _row(name: str, values: list[float]) -> str:
-    return f"| {name} | " + " | ".join(f"{value:.2f}" for value in values) + f" | {values[-1] / values[0]:.2f} |"
-
-
-def _memory_table(places: Mapping[str, Mapping[str, Memory]]) -> Iterator[str]:
-    yield "| memory, PSS / RSS in MB | " + " | ".join(places) + " |"
-    yield "| --- " + "| ---: " * len(places) + "|"
-    for name in next(iter(places.values())):
-        yield f"| {name} | " + " | ".join(_megabytes(memory[name]) for memory in places.values()) + " |"
-    yield "| together | " + " | ".join(_megabytes(_sum(memory)) for memory in places.values()) + " |"
-
-
-def _megabytes(memory: Memory) -> str:
-    return f"{memory.pss / 1e3:.0f} / {memory.rss / 1e3:.0f}"
-
-
-def _sum(memory: Mapping[str, Memory]) -> Memory:
-    return Memory(sum(each.pss for each in memory.values()), sum(each.rss for each in memory.values()))
-
-
-def _percentile(values: list[float], percent: int) -> float:
-    """Return the smallest value that so many percent of the values do not exceed."""
-    return sorted(values)[-(-len(values) * percent // 100) - 1]
+    for percent in (50, 99):
+        yield milliseconds("latency", [each.latencies for each in changes], percent)
+    yield row("CPU time, ms", [each.cpu * 1e3 for each in changes])
+    yield row("CPU time when nothing changes, ms/s", [each.idle * 1e3 for each in changes])

@@ -4,6 +4,7 @@ Each of the two gets a network namespace of its own, as real servers that are
 deleted stay in the kernel for a while and slow down those that are added.
 """
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,9 @@ from tests.bench.nodes import Memory, command, running
 from tests.bench.trees import Shape
 from tests.system.netns import network_namespace
 
-__all__ = ["Start", "Starts", "measure"]
+__all__ = ["Start", "Starts", "measure", "once"]
+
+_OPERATION = re.compile(r"ipvs( noop)?: ipvsadm ")
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -36,6 +39,8 @@ class Start(msgspec.Struct, frozen=True):
         They are logged when they are done, `PART` at a time; so the first part
         is written before the first line, and is taken to be as slow as the rest.
         """
+        if self.operations <= PART:
+            return 0.0
         return (self.last - self.first) * self.operations / (self.operations - PART)
 
 
@@ -64,9 +69,9 @@ def measure(shape: Shape) -> Starts:
         with network_namespace():
             ipvsadm = _restore(shape, directory / "table")
         with network_namespace():
-            fresh = _once(tree, directory)
+            fresh = once(tree.as_uri(), directory)
             _check(shape)
-            again = _once(tree, directory)
+            again = once(tree.as_uri(), directory)
             memory = _memory(shape, tree, directory)
     return Starts(shape, ipvsadm, fresh, again, memory)
 
@@ -86,25 +91,26 @@ def _check(shape: Shape) -> None:
     assert sorted(saved.splitlines()) == sorted(shape.table()), "the table is not as it should be"
 
 
-def _once(tree: Path, directory: Path) -> Start:
+def once(source: str, directory: Path, *more: str) -> Start:
+    """Run a node with `--once`, and with `more` flags, and measure it."""
     # a file, as nobody has to be woken for each of its lines
     log = directory / "log"
     with log.open("w") as stderr:
         began = time.time()
-        flags = ["--once", "--once-timeout", "600", "--log-format", "json"]
-        subprocess.run(command(tree, directory, *flags), stderr=stderr, check=True)
+        flags = ["--once", "--once-timeout", "600", "--log-format", "json", *more]
+        subprocess.run(command(source, directory, *flags), stderr=stderr, check=True)
         ended = time.time()
     lines = [msgspec.json.decode(line, type=_Line) for line in log.read_bytes().splitlines()]
-    times = [line.time.timestamp() - began for line in lines if line.message.startswith("ipvs: ipvsadm ")]
+    times = [line.time.timestamp() - began for line in lines if _OPERATION.match(line.message)]
     first, last = (times[0], times[-1]) if times else (0.0, 0.0)
     return Start(len(times), first, last, ended - began)
 
 
 def _memory(shape: Shape, tree: Path, directory: Path) -> dict[str, Memory]:
     """Return what a node has that found its table right but for one weight, and then wrote another."""
-    with running(command(tree, directory)) as node:
+    with running(command(tree.as_uri(), directory)) as node:
         for weight in (20, 30):
-            node.wait_for(shape.change(tree, 0, 0, weight))
+            node.log.wait_for(shape.change(tree, 0, 0, weight))
         return node.memory()
 
 

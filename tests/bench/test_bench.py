@@ -2,8 +2,12 @@
 
 import pytest
 
-from tests.bench import changes, starts
+from tests.bench import changes, etcd_changes, etcd_report, starts
 from tests.bench.changes import Changes
+from tests.bench.etcd_changes import EtcdChanges
+from tests.bench.etcd_flood import Flood
+from tests.bench.etcd_report import EtcdPlan, EtcdResults
+from tests.bench.etcd_syncs import Sync
 from tests.bench.nodes import Memory
 from tests.bench.report import BEGIN, END, Results, aims, between_markers, report
 from tests.bench.starts import Start, Starts
@@ -11,9 +15,27 @@ from tests.bench.trees import Shape
 
 SMALL, LARGE = Shape(1, 10), Shape(5, 10)
 MEMORY = {"supervisor": Memory(1000, 2000), "director": Memory(300_000, 400_000)}
+PROCESSES = {"supervisor", "config", "director"}
 
 
-def results(apply: float = 1.0, latency: float = 0.02, cpu: float = 0.002) -> Results:
+def etcd_results(
+    bare: float = 0.002, cpu: float = 0.002, took: float = 60.0, wrong: int = 0, grown: int = 10_000
+) -> EtcdResults:
+    fresh = Start(operations=101_000, first=5.0, last=6.0, exit=8.0)
+    return EtcdResults(
+        [
+            EtcdChanges(Shape(1, 100), [0.004] * 100, [0.002] * 100, 0.002, 0.005, MEMORY),
+            EtcdChanges(Shape(1000, 100), [0.005] * 100, [bare] * 100, cpu, 0.006, MEMORY),
+        ],
+        Sync(Shape(1000, 100), 0.9, fresh),
+        Flood(
+            Shape(10, 100), 1000, 60_000, took, 59_000, wrong, 0.003, 30.0,
+            {"director": Memory(90_000, 100_000)}, {"director": Memory(90_000, 100_000 + grown)},
+        ),
+    )  # fmt: skip
+
+
+def results(apply: float = 1.0, latency: float = 0.02, cpu: float = 0.002, **etcd: float) -> Results:
     fresh = Start(operations=101_000, first=5.0, last=5.0 + apply, exit=8.0)
     again = Start(operations=0, first=0.0, last=0.0, exit=6.0)
     return Results(
@@ -22,6 +44,7 @@ def results(apply: float = 1.0, latency: float = 0.02, cpu: float = 0.002) -> Re
             Changes(Shape(1, 100), [0.02] * 99 + [0.05], 0.002, 0.005, MEMORY),
             Changes(Shape(1000, 100), [latency] * 99 + [0.06], cpu, 0.006, MEMORY),
         ],
+        etcd_results(**etcd),
     )
 
 
@@ -35,17 +58,35 @@ def test_a_start_is_measured_against_ipvsadm() -> None:
     assert measured.fresh.operations == shape.operations
     assert 0 < measured.fresh.first < measured.fresh.last < measured.fresh.exit
     assert measured.again.operations == 0
-    assert set(measured.memory) == {"supervisor", "config", "director"}
+    assert set(measured.memory) == PROCESSES
     assert all(0 < memory.pss <= memory.rss for memory in measured.memory.values())
 
 
-def test_changes_are_measured_at_two_sizes() -> None:
+def test_changes_are_measured_at_two_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "IDLE", 0.5)
     for measured, shape in zip(changes.measure((SMALL, LARGE), 3), (SMALL, LARGE), strict=True):
         assert measured.shape == shape
         assert len(measured.latencies) == 3
         assert all(0 < latency < 60 for latency in measured.latencies)
         assert measured.idle > 0
-        assert set(measured.memory) == {"supervisor", "config", "director"}
+        assert set(measured.memory) == PROCESSES
+
+
+def test_etcd_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(etcd_changes, "IDLE", 0.5)
+    measured = etcd_report.measure(SMALL, LARGE, EtcdPlan(3, Shape(2, 10), rate=100, seconds=1))
+
+    for each, shape in zip(measured.changes, (SMALL, LARGE), strict=True):
+        assert each.shape == shape
+        assert len(each.latencies) == len(each.bare) == 3
+        assert all(0 < latency < 60 for latency in each.latencies + each.bare)
+        assert set(each.memory) == PROCESSES
+    assert measured.sync.start.operations == LARGE.operations
+    assert 0 < measured.sync.listing < measured.sync.start.last
+    assert measured.flood.puts == 100
+    assert 0 < measured.flood.operations <= 100
+    assert measured.flood.wrong == 0
+    assert set(measured.flood.before) == set(measured.flood.after) == PROCESSES
 
 
 def test_the_report_has_the_numbers() -> None:
@@ -55,13 +96,36 @@ def test_the_report_has_the_numbers() -> None:
     assert "| node: the 101,000 operations | 2.04 |" in text
     assert "| latency, p50, ms | 20.00 | 25.00 | 1.25 |" in text
     assert "| latency, p99, ms | 20.00 | 25.00 | 1.25 |" in text
-    assert "| together | 301 / 402 | 301 / 402 |" in text
+    assert "| to the event at a bare watch, p99, ms | 2.00 | 2.00 | 1.00 |" in text
+    assert "| node: from exec until all is known | 4.98 |" in text
+    assert "| together | 90 / 100 | 90 / 110 |" in text
+    assert "| together | 301 / 402 | 301 / 402 | 301 / 402 |" in text
     assert "FAIL" not in text
 
 
-@pytest.mark.parametrize("missed", [{"apply": 10.0}, {"latency": 0.031}, {"cpu": 0.0031}])
+@pytest.mark.parametrize(
+    "missed",
+    [
+        *({"apply": 10.0}, {"latency": 0.031}, {"cpu": 0.0031}),
+        *({"bare": 0.001}, {"took": 70.0}, {"wrong": 1}, {"grown": 21_000}),
+    ],
+)
 def test_an_aim_that_is_missed_is_told(missed: dict[str, float]) -> None:
     assert sum(not aim.reached for aim in aims(results(**missed))) == 1
+
+
+def test_the_cpu_time_with_etcd_is_aimed_at_too() -> None:
+    aimed_at = etcd_report.etcd_aims(etcd_results(cpu=0.0031))
+
+    assert sum(not aim.reached for aim in aimed_at) == 1
+
+
+def test_a_part_is_reported_on_its_own() -> None:
+    text = report(Results(etcd=etcd_results()), ["make bench"])
+
+    assert "etcd: first sync" in text
+    assert "| memory, PSS / RSS in MB | host, `--noop`, etcd |" in text
+    assert "ipvsadm -R" not in text
 
 
 def test_the_report_takes_the_place_of_the_last_one() -> None:

@@ -1,4 +1,4 @@
-"""The configuration that is measured with: services of equal size, as a file tree and as a table."""
+"""The configuration that is measured with: services of equal size, as objects, a file tree and a table."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,23 +30,37 @@ class Shape(NamedTuple):
 
     def write(self, root: Path) -> None:
         """Write the tree to `root`, which does not exist yet."""
+        for name, value in self.objects():
+            path = root / name
+            if path.name == "frontend":
+                (path.parent / "backends").mkdir(parents=True)
+            path.write_text(value)
+
+    def objects(self) -> Iterator[tuple[str, str]]:
+        """Yield the path and the value of each object; a frontend comes before its backends."""
         for service in range(self.services):
-            backends = root / "services" / _service(service) / "backends"
-            backends.mkdir(parents=True)
-            (backends.parent / "frontend").write_text(f'{{"ipv4": "{_vip(service)}", "tcp": 80}}')
+            yield f"services/{_service(service)}/frontend", f'{{"ipv4": "{_vip(service)}", "tcp": 80}}'
             for backend in range(self.backends):
-                (backends / _backend(backend)).write_text(self.value(service, backend, WEIGHT))
+                yield self.path(service, backend), self.value(service, backend, WEIGHT)
+
+    def path(self, service: int, backend: int) -> str:
+        """Return where a backend is, below the root."""
+        return f"services/{_service(service)}/backends/backend-{backend:03}"
 
     def value(self, service: int, backend: int, weight: int) -> str:
-        """Return what the file of a backend holds."""
+        """Return what is there for a backend of that weight."""
         return f'{{"ipv4": "{_address(service, backend)}", "tcp": 8080, "weight": {weight}}}'
 
     def change(self, root: Path, service: int, backend: int, weight: int) -> str:
         """Give a backend another weight, by a rename over its file; return the operation that follows."""
-        path = root / "services" / _service(service) / "backends" / _backend(backend)
+        path = root / self.path(service, backend)
         fresh = path.with_name(f".{path.name}")
         fresh.write_text(self.value(service, backend, weight))
         fresh.rename(path)
+        return self.operation(service, backend, weight)
+
+    def operation(self, service: int, backend: int, weight: int) -> str:
+        """Return the operation that gives a backend another weight."""
         return f"ipvsadm -e {_real(service, backend, weight)}"
 
     def table(self) -> Iterator[str]:
@@ -59,10 +73,6 @@ class Shape(NamedTuple):
 
 def _service(number: int) -> str:
     return f"service-{number:05}"
-
-
-def _backend(number: int) -> str:
-    return f"backend-{number:03}"
 
 
 def _vip(service: int) -> str:
