@@ -69,7 +69,8 @@ class _Self(Enum):
     RESYNC = auto()
     RETRY = auto()
     CHECK_DRAINS = auto()
-    DEPART = auto()
+    CALM_OVER = auto()
+    HOLD_OVER = auto()
     GIVE_UP = auto()
 
 
@@ -158,7 +159,7 @@ class IpvsWriter(Actor):
             case _Self.CHECK_DRAINS:
                 self._reconciler.check_drains()
                 self._tell_self(_Self.RECONCILE)
-            case _Self.DEPART:
+            case _Self.CALM_OVER | _Self.HOLD_OVER:
                 self._tell_self(_Self.RECONCILE)
             case _Self.GIVE_UP:
                 if not self._finished:
@@ -231,11 +232,11 @@ class IpvsWriter(Actor):
                     "or until `clusterf config confirm`",
                     *(leaving, in_force, until - now),
                 )
-            self._tell_self(_Self.DEPART, until - now)
+            self._tell_self(_Self.HOLD_OVER, until - now)
         elif self._reported is not None:
             log.warning("ipvs: the removal of virtual servers is no longer held")
         if verdict is Verdict.WAIT:
-            self._tell_self(_Self.DEPART, CALM)
+            self._tell_self(_Self.CALM_OVER, CALM)
         self._reported = until
         return verdict is Verdict.ALLOWED
 

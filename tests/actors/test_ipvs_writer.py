@@ -439,3 +439,12 @@ def test_a_node_that_starts_on_an_empty_configuration_holds_what_it_made(writing
     writing.start(removal_hold=1000.0).want()
     wait_until(lambda: "12 of 12 virtual servers would go at once" in caplog.text)
     assert kernel.table == table(**TWELVE)
+
+
+def test_a_few_go_soon_although_a_hold_was_to_last_longer(writing, kernel, caplog):
+    writing.start(removal_hold=1000.0).want(**TWELVE).settled()
+    writing.want(*gone(*range(1, 13)))
+    wait_until(lambda: "held" in caplog.text)
+    writing.want(**TWELVE).settled()
+    writing.want(*gone(1))
+    wait_until(lambda: virtual(1) not in kernel.table.virtuals)
