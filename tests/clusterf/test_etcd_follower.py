@@ -34,6 +34,7 @@ class FakeEtcd:
         self.refusals = 0
         self.members: set[str] = set()
         self.gives_signs = True
+        self.asked = 0
         self.lists: list[str] = []
         self.watched_from: list[int] = []
         self.watches: list[FakeWatch] = []
@@ -96,6 +97,7 @@ class FakeWatch:
         raise message
 
     def ask_progress(self):
+        self._etcd.asked += 1
         if self._etcd.gives_signs:
             self.say([])
 
@@ -177,7 +179,7 @@ def etcd(monkeypatch):
 
 
 def wait_for_same(etcd, view):
-    wait_until(lambda: view.synced and view.weights == weights(etcd))
+    wait_until(lambda: view.synced and view.weights == weights(etcd), 5)
 
 
 def wait_for_watch(etcd):
@@ -236,7 +238,7 @@ def goes(step):
     return path(step[1]) if step[0] == "delete" or step[-1] is None else None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(before=st.lists(STEPS, max_size=25), after=st.lists(STEPS, max_size=10))
 def test_what_is_said_leads_to_what_etcd_has_and_nothing_that_stays_is_said_to_be_gone(before, after):
     etcd = FakeClient.etcd = FakeEtcd()
@@ -305,11 +307,46 @@ def test_a_list_at_the_interval_mends_what_the_watch_has_missed(etcd):
 def test_silence_is_noticed_where_signs_of_life_were_given(etcd, monkeypatch, caplog):
     monkeypatch.setattr(etcd_follower, "SIGN_OF_LIFE", 0.2)
     with following(etcd) as (_, view):
-        wait_for_watch(etcd)
+        wait_until(lambda: etcd.asked == 2)
         etcd.gives_signs = False
         etcd.change(path(1), weight(1), times=0)
         wait_for_same(etcd, view)
     assert "no sign of life" in caplog.text
+
+
+@pytest.mark.parametrize("meanwhile", [None, weight(2)])
+@pytest.mark.parametrize("times", [0, 1])
+def test_a_list_sees_that_a_key_is_again_what_it_was(etcd, meanwhile, times):
+    etcd.change(path(1), weight(1))
+    with following(etcd) as (follower, view):
+        wait_for_watch(etcd)
+        etcd.change(path(1), meanwhile, times=times)
+        if times:
+            wait_for_same(etcd, view)
+        else:
+            settle(etcd, follower, view)
+        etcd.change(path(1), weight(1), times=0)
+        settle(etcd, follower, view)
+
+
+def test_what_a_watch_says_that_is_older_than_the_list_is_not_said(etcd):
+    etcd.change(path(1), weight(1))
+    with following(etcd) as (follower, view):
+        wait_for_watch(etcd)
+        late = [Event(path(1), None, etcd.revision + 1), Event(path(1), weight(2), etcd.revision + 2)]
+        etcd.change(path(1), None, times=0)
+        etcd.change(path(1), weight(2), times=0)
+        settle(etcd, follower, view)
+        for event in late:
+            etcd.say([event])
+        etcd.change(path(2), weight(3))
+        wait_for_same(etcd, view)
+        assert view.gone == []
+
+
+def test_whether_an_etcd_gives_signs_of_life_is_found_out_at_the_beginning(etcd):
+    with following(etcd):
+        wait_until(lambda: etcd.asked == 1, etcd_follower.SIGN_OF_LIFE / 2)
 
 
 def test_silence_is_no_trouble_where_signs_of_life_were_given(etcd, monkeypatch, caplog):
@@ -335,7 +372,7 @@ def test_when_the_revision_has_gone_back_what_follows_is_watched_for(etcd):
     with following(etcd) as (follower, view):
         wait_for_watch(etcd)
         etcd.revision = 5
-        etcd.contents = {path(2): weight(2)}
+        etcd.contents, etcd.history = {path(2): weight(2)}, []
         follower.again.set()
         wait_until(lambda: etcd.watched_from[1:] == [6])
         etcd.change(path(3), weight(3))
