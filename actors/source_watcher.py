@@ -3,35 +3,21 @@
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import pykka
 
 from actors.base import Actor
 from actors.messages import SourceSaid, StateMessage
 from actors.voice import Voice
+from clusterf.follower import Follower, Say
 from clusterf.source import Said
 
-__all__ = ["Follower", "Say", "SourceWatcher"]
+__all__ = ["SourceWatcher"]
 
 log = logging.getLogger(__name__)
 
-Say = Callable[[list[Said], bool], None]
-
 PATIENCE = 2.0  # seconds for a follower to leave; one that hangs ends with the process
-
-
-class Follower(Protocol):
-    """Follows a source, and says what that says."""
-
-    again: threading.Event
-    """Set to have everything read again."""
-
-    def run(self) -> None:
-        """Follow until told to stop."""
-
-    def stop(self) -> None:
-        """Have `run` return soon; may be called by any thread."""
 
 
 class SourceWatcher(Actor):

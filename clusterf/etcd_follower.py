@@ -16,15 +16,15 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from queue import Empty, Queue
 
 from clusterf.backoff import Backoff
 from clusterf.etcd import Client, EtcdError, Event, Watch
+from clusterf.follower import Follower, Say
 from clusterf.location import Location
-from clusterf.source import Said, SourceState
-from clusterf.state import KeyedStore
+from clusterf.source import Said
 
 __all__ = ["EtcdFollower"]
 
@@ -36,25 +36,12 @@ REMINDER = 600.0  # seconds after which trouble that lasts is told again
 GATHER = 1000  # messages of etcd that are taken in at once, at most
 
 
-class EtcdFollower:
-    """Follows one etcd, in the thread that calls `run`; what it says goes to `say`, with whether that was all."""
+class EtcdFollower(Follower):
+    """Follows what is below a prefix in etcd."""
 
-    def __init__(
-        self,
-        url: str,
-        location: Location,
-        state_file: Path | None,
-        list_interval: float,
-        say: Callable[[list[Said], bool], None],
-    ) -> None:
-        # set to have everything listed again
-        self.again = threading.Event()
-        self._stopping = threading.Event()
-        self._url = url
+    def __init__(self, url: str, location: Location, state_file: Path | None, interval: float, say: Say) -> None:
+        super().__init__(url, state_file, interval, say)
         self._location = location
-        self._state_file = state_file
-        self._interval = list_interval
-        self._say = say
         self._backoff = Backoff(initial=0.1, longest=5)
         self._endpoints = list(location.endpoints)
         random.shuffle(self._endpoints)  # so that the nodes of a cluster spread over the members
@@ -62,26 +49,15 @@ class EtcdFollower:
         self._known: dict[bytes, int] = {}
         # the revision of the last list
         self._revision = 0
-        self._synced = False
         # when trouble with an endpoint will be told again
         self._told: dict[tuple[str, str], float] = {}
 
-    def stop(self) -> None:
-        """Have `run` return soon."""
-        self._stopping.set()
-
-    def run(self) -> None:
-        """Follow etcd until told to stop, one endpoint after the other."""
-        self._store = KeyedStore(self._state_file)
-        self._state = SourceState(self._url, self._store)
-        try:
+    def _follow(self) -> None:
+        self._try_all()
+        if not self._synced and not self._stopping.is_set():
+            self._use_copy()
+        while not self._stopping.wait(self._backoff.next()):
             self._try_all()
-            if not self._synced and not self._stopping.is_set():
-                self._use_copy()
-            while not self._stopping.wait(self._backoff.next()):
-                self._try_all()
-        finally:
-            self._store.close()
 
     def _try_all(self) -> None:
         """Follow each endpoint for as long as it goes."""
@@ -90,31 +66,28 @@ class EtcdFollower:
                 return
             try:
                 with Client(self._location, endpoint) as client:
-                    self._follow(client)
+                    self._follow_endpoint(client)
             except EtcdError as error:
                 self._report(endpoint, str(error).removeprefix(f"{endpoint}: "))
 
-    def _follow(self, client: Client) -> None:
+    def _follow_endpoint(self, client: Client) -> None:
         """List, then watch. Raises EtcdError when it is over."""
         self._list(client)
         log.info("%s: following %s from revision %d", self._url, client.endpoint, self._revision)
         began = time.monotonic()
         heard = _Heard(client.watch(self._revision + 1))
         try:
-            next_list = self._next_list()
+            next_list = self._next_look()
             while not self._stopping.is_set():
                 self._take(heard)
                 if time.monotonic() >= next_list or self.again.is_set():
                     self._list_again(client.endpoint)
-                    next_list = self._next_list()
+                    next_list = self._next_look()
         finally:
             heard.close()
             if time.monotonic() - began >= STEADY:
                 self._backoff.reset()
                 self._told.clear()
-
-    def _next_list(self) -> float:
-        return time.monotonic() + self._interval * random.uniform(0.8, 1.2)  # noqa: S311
 
     def _list_again(self, endpoint: str) -> None:
         """List on a connection of its own, as the token of the one that watches may have expired."""

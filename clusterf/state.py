@@ -73,11 +73,6 @@ class KeyedStore:
             if at == section and unwritten is not None and is_below(key, below):
                 yield key, unwritten
 
-    def checksums(self, section: str) -> dict[bytes, int]:
-        """Return the checksum of every value, to be compared with `checksum(key, value)`."""
-        query = "SELECT key, checksum FROM entries WHERE section = ? AND typeof(key) = 'blob'"
-        return dict(self._select(query, section))
-
     def update(self, section: str, changes: Mapping[bytes, bytes | None]) -> None:
         """Set each key to its value, or remove it with None, all in one transaction."""
         if self._db is None or self._read_only or not (changes or self._unwritten):

@@ -10,19 +10,17 @@ is believed only when its file has rested for a while.
 """
 
 import logging
-import random
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import watchfiles
 
 from clusterf.backoff import Backoff
 from clusterf.filetree import Entry, FileTree, below
+from clusterf.follower import Follower, Say
 from clusterf.keys import parse_key
-from clusterf.source import Said, SourceState
-from clusterf.state import KeyedStore
+from clusterf.source import Said
 
 __all__ = ["TreeFollower"]
 
@@ -35,49 +33,25 @@ OVERFLOW = 4096  # events at once, after which some may have been lost (inotify 
 PART = 1000  # of what is found, said at a time
 
 
-class TreeFollower:
-    """Follows one tree, in the thread that calls `run`; what it says goes to `say`, with whether that was all."""
+class TreeFollower(Follower):
+    """Follows the tree below `root`."""
 
-    def __init__(
-        self,
-        url: str,
-        root: Path,
-        state_file: Path | None,
-        rescan_interval: float,
-        say: Callable[[list[Said], bool], None],
-    ) -> None:
-        # set to have all files read again, whatever they look like
-        self.again = threading.Event()
-        self._stopping = threading.Event()
-        self._url = url
+    def __init__(self, url: str, root: Path, state_file: Path | None, interval: float, say: Say) -> None:
+        super().__init__(url, state_file, interval, say)
         self._root = root
-        self._state_file = state_file
-        self._interval = rescan_interval
-        self._say = say
         self._tree = FileTree(root)
         self._patience = Backoff(initial=LOOK / 1000, longest=5)
         # paths to look at again: when, and what was there
         self._unsettled: dict[bytes, tuple[float, bytes]] = {}
         # paths, of directories too, that could not be read
         self._unreadable: set[bytes] = set()
-        self._synced = False
-
-    def stop(self) -> None:
-        """Have `run` return soon."""
-        self._stopping.set()
-
-    def run(self) -> None:
-        """Read the tree, then follow it until told to stop."""
-        self._store = KeyedStore(self._state_file)
-        self._state = SourceState(self._url, self._store)
-        try:
-            self._look(b"", reread=True)
-            while not self._stopping.is_set():
-                self._follow()
-        finally:
-            self._store.close()
 
     def _follow(self) -> None:
+        self._look(b"", reread=True)
+        while not self._stopping.is_set():
+            self._follow_root()
+
+    def _follow_root(self) -> None:
         """Follow the root that is there now, until there is another one or none."""
         try:
             self._watch(self._tree.identity())
@@ -100,7 +74,7 @@ class TreeFollower:
             self._patience.reset()
             now = time.monotonic()
             if now >= next_scan or self.again.is_set() or len(changes) > OVERFLOW:
-                next_scan = now + self._interval * random.uniform(0.8, 1.2)  # noqa: S311
+                next_scan = self._next_look()
                 reread = self.again.is_set()
                 self.again.clear()
                 self._look(b"", reread=reread)
