@@ -1,6 +1,8 @@
 """What holds for every test: where the kernel's table may be touched, and that CI skips nothing."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,16 @@ def kernel_is_ours() -> bool:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("ipvs") and not kernel_is_ours():
         pytest.fail("this test writes IPVS tables: run it with `make test`, which boots a kernel for it", pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Undo what a command that runs in this process sets up."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 def skipped_on_ci(config: pytest.Config) -> int:
