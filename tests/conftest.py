@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,11 @@ def kernel_is_ours() -> bool:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("ipvs") and not kernel_is_ours():
         pytest.fail("this test writes IPVS tables: run it with `make test`, which boots a kernel for it", pytrace=False)
+
+
+def pytest_configure() -> None:
+    # who runs the tests in the background may have had SIGINT ignored, and what tests start would inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from clusterf.cli import main
+from tests.processes import started
 
 CLUSTERF = Path(sys.executable).with_name("clusterf")
 NODE = """
@@ -184,7 +185,7 @@ def test_the_completion_of_a_shell_is_printed(shell):
 def test_the_end_of_a_pipe_is_no_trouble(tree):
     write(tree, {f"routes/{number}": "{}" for number in range(3000)})
     command = [CLUSTERF, "config", "show", f"file://{tree}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stderr
         assert process.stdout.readline() == b"routes/0 {}\n"
@@ -210,7 +211,7 @@ def test_a_terminal_gets_aligned_columns_and_colours(tree):
 
 def test_watch_of_a_tree_says_what_is_there_what_changes_and_what_is_wrong(tree):
     command = [CLUSTERF, "config", "watch", f"file://{tree}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stderr
         first = sorted(process.stdout.readline() for _ in range(3))
@@ -229,7 +230,7 @@ def test_watch_of_a_tree_says_what_is_there_what_changes_and_what_is_wrong(tree)
 @contextmanager
 def process_titled(title: str, *, listens: bool = True) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", NODE, title, "listens" if listens else "deaf", " " * 80]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with started(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
         yield process

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from clusterf.cli import main
 from clusterf.etcd import OPERATIONS, Client
 from tests.lab.etcd import PASSWORD, USER, EtcdCluster
+from tests.processes import started
 
 CLUSTERF = Path(sys.executable).with_name("clusterf")
 PREFIXES = (f"clusterf/{number}" for number in count())
@@ -217,7 +218,7 @@ def test_one_endpoint_that_answers_is_enough(etcd, tree, prefix):
 def test_watch_says_at_once_what_is_put_and_deleted(url, client, form):
     client.transact([(b"health", b"{}")], [])
     command = [CLUSTERF, "config", "watch", *form, url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stderr
         lines = [process.stdout.readline()]

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from actors.messages import Reload
 from clusterf.etcd import OPERATIONS, Client, EtcdError
 from clusterf.leased import BYTES, LeasedSet
 from tests.lab.etcd import EtcdCluster
+from tests.processes import started
 from tests.waiting import wait_until
 
 TTL = 2  # seconds
@@ -261,14 +262,11 @@ ref.tell(PublishOnly({key.encode(): b"of a process" for key in sys.argv[4:]}))
 """
 
 
-@contextmanager
-def process(cluster: EtcdCluster, lease_file: Path, *keys: str, ttl: int = TTL) -> Iterator[subprocess.Popen[bytes]]:
+def process(
+    cluster: EtcdCluster, lease_file: Path, *keys: str, ttl: int = TTL
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
     command = [sys.executable, "-c", SCRIPT, cluster.url(), str(ttl), str(lease_file), *keys]
-    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(Path.cwd())}) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    return started(command, env=os.environ | {"PYTHONPATH": str(Path.cwd())})
 
 
 def test_the_keys_of_a_publisher_that_is_killed_go_after_the_ttl(etcd: EtcdCluster, tmp_path: Path) -> None:
