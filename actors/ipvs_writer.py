@@ -10,7 +10,6 @@ start, after an exchange that failed, and at an interval.
 
 import logging
 import os
-import random
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from clusterf import ipvsadm
 from clusterf.backoff import Backoff
 from clusterf.codec import Problem
 from clusterf.guard import CALM, RemovalGuard, Verdict
+from clusterf.jitter import jittered
 from clusterf.kernel import Kernel
 from clusterf.merge import RealServerWanted, VirtualServerWanted
 from clusterf.ownership import Ownership
@@ -327,8 +327,7 @@ class IpvsWriter(Actor):
         self._tell_self(_Self.RECONCILE)
 
     def _resync_later(self) -> None:
-        interval = self._options.resync_interval
-        self._tell_self(_Self.RESYNC, interval * random.uniform(0.8, 1.2))  # noqa: S311
+        self._tell_self(_Self.RESYNC, jittered(self._options.resync_interval))
 
     def _tell_self(self, message: _Self, delay: float = 0.0) -> None:
         """Tell oneself, once, behind what is queued already."""

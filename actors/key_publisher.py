@@ -16,7 +16,6 @@ Which keys are ours, and what happens to those of others: see `clusterf.leased`.
 """
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Mapping
@@ -30,6 +29,7 @@ import pykka
 from actors.base import Actor
 from clusterf.backoff import Backoff
 from clusterf.etcd import Client, EtcdError
+from clusterf.jitter import jittered, shuffled
 from clusterf.leased import LeasedSet
 from clusterf.location import Location
 
@@ -129,8 +129,7 @@ class _Keeper:
         self._file = lease_file
         self._deadline = min(LONGEST_CALL, max(1.0, ttl / 3))
         self._backoff = Backoff(initial=0.1, longest=max(1.0, ttl / 3))
-        self._endpoints = list(location.endpoints)
-        random.shuffle(self._endpoints)  # so that the nodes of a cluster spread over the members
+        self._endpoints = shuffled(location.endpoints)  # so that the nodes of a cluster spread over the members
         self._stopping = threading.Event()
         # set when there is something to do before its time
         self._wake = threading.Event()
@@ -212,7 +211,7 @@ class _Keeper:
 
     def _renew(self, client: Client) -> None:
         if client.keep_alive(self._lease):
-            self._renewal = time.monotonic() + self._ttl / 3 * random.uniform(0.8, 1.0)  # noqa: S311
+            self._renewal = time.monotonic() + jittered(0.3 * self._ttl)
         else:
             log.warning("%s: the lease is gone, all keys are published again", client.endpoint)
             self._lose()
@@ -220,7 +219,7 @@ class _Keeper:
     def _look(self, client: Client) -> None:
         """Read what is on the lease."""
         found = client.leased(self._lease)
-        self._next_check = time.monotonic() + CHECK * random.uniform(0.8, 1.2)  # noqa: S311
+        self._next_check = time.monotonic() + jittered(CHECK)
         with self._lock:
             self._keys.found(found)
 

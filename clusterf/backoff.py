@@ -1,8 +1,8 @@
 """Delays between tries: exponential, with jitter, by tenacity's own reckoning."""
 
-import random
-
 from tenacity import RetryCallState, Retrying, wait_exponential
+
+from clusterf.jitter import jittered
 
 __all__ = ["Backoff"]
 
@@ -21,7 +21,7 @@ class Backoff:
         state = RetryCallState(Retrying(), None, (), {})
         state.attempt_number = self.tries
         # the longest delay has jitter too, so that many who lost the same server do not come back at once
-        return self._wait(state) * random.uniform(0.8, 1.2)  # noqa: S311
+        return jittered(self._wait(state))
 
     def reset(self) -> None:
         """Begin anew, after a success."""

@@ -13,7 +13,6 @@ copy; without one nothing is said.
 """
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from queue import Empty, Queue
 from clusterf.backoff import Backoff
 from clusterf.etcd import Client, EtcdError, Event, Watch
 from clusterf.follower import Follower, Say
+from clusterf.jitter import shuffled
 from clusterf.location import Location
 from clusterf.source import Said
 
@@ -43,8 +43,7 @@ class EtcdFollower(Follower):
         super().__init__(url, state_file, interval, say)
         self._location = location
         self._backoff = Backoff(initial=0.1, longest=5)
-        self._endpoints = list(location.endpoints)
-        random.shuffle(self._endpoints)  # so that the nodes of a cluster spread over the members
+        self._endpoints = shuffled(location.endpoints)  # so that the nodes of a cluster spread over the members
         # what was last heard of each path: the hash of its value
         self._known: dict[bytes, int] = {}
         # the revision of the last list

@@ -1,12 +1,12 @@
 """What following a source means, whatever its kind."""
 
-import random
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
+from clusterf.jitter import jittered
 from clusterf.source import Said, SourceState
 from clusterf.state import KeyedStore
 
@@ -52,4 +52,4 @@ class Follower(ABC):
 
     def _next_look(self) -> float:
         """Return when to look at everything again, on the clock of `time.monotonic`."""
-        return time.monotonic() + self._interval * random.uniform(0.8, 1.2)  # noqa: S311
+        return time.monotonic() + jittered(self._interval)
