@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 
 def kernel_is_ours() -> bool:
@@ -24,6 +25,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_configure() -> None:
     # who runs the tests in the background may have had SIGINT ignored, and what tests start would inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # a busy machine is no failure
+    settings.register_profile("clusterf", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("clusterf")
 
 
 @pytest.fixture(autouse=True)
