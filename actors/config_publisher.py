@@ -5,7 +5,7 @@ from typing import Any
 
 from actors.base import Actor
 from actors.link import Publisher
-from actors.messages import FrontendIs, ProblemsAre, SourceSaid, StateMessage, object_is
+from actors.messages import ConfigMessage, FrontendIs, ProblemsAre, SourceSaid, object_is
 from clusterf.layers import Layers
 from clusterf.source import Source
 
@@ -42,7 +42,7 @@ class ConfigPublisher(Actor):
             case _:
                 raise TypeError(f"ConfigPublisher does not handle {message!r}")
 
-    def _merge(self, source: int, said: StateMessage) -> StateMessage | None:
+    def _merge(self, source: int, said: ConfigMessage) -> ConfigMessage | None:
         if isinstance(said, ProblemsAre):
             return said
         if not self._layers.heeds(source, said.key):
@@ -50,7 +50,7 @@ class ConfigPublisher(Actor):
         return object_is(said.key, self._layers.put(source, said.key, said.value))
 
 
-def _is_no_departure(message: StateMessage) -> bool:
+def _is_no_departure(message: ConfigMessage) -> bool:
     """Tell what comes behind frontends that go, for these take their backends along.
 
     Otherwise a service that goes as a whole would look like one that loses its backends first.

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from clusterf.codec import Problem
+from clusterf.health import Verdict
 from clusterf.merge import Merged
 from clusterf.model import (
     Backend,
@@ -26,9 +27,11 @@ from clusterf.model import (
     Value,
 )
 from clusterf.resolve import Resolved
+from clusterf.targets import Endpoint
 
 __all__ = [
     "BackendIs",
+    "ConfigMessage",
     "Confirm",
     "FrontendIs",
     "HealthIs",
@@ -43,6 +46,8 @@ __all__ = [
     "SourceSaid",
     "StateMessage",
     "Synced",
+    "VerdictIs",
+    "VerdictKey",
     "WireMessage",
     "absence",
     "object_is",
@@ -118,17 +123,40 @@ class ProblemsAre(msgspec.Struct, frozen=True, array_like=True, tag=5):
         return ProblemsKey(self.source, self.path)
 
 
+class VerdictKey(NamedTuple):
+    """The key of what the probes of one backend's endpoint have shown."""
+
+    service: Name
+    backend: Name
+    endpoint: Endpoint
+
+
+class VerdictIs(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """The endpoint at which a service's backend is probed is up or down; None: there is no verdict."""
+
+    service: Name
+    backend: Name
+    endpoint: Endpoint
+    value: Verdict | None
+
+    @property
+    def key(self) -> VerdictKey:
+        """What the message is about."""
+        return VerdictKey(self.service, self.backend, self.endpoint)
+
+
 class Synced(msgspec.Struct, frozen=True, array_like=True, tag=6):
     """The sender has told all it has: keys that it has not told are no more."""
 
     revision: int
 
 
-StateMessage = FrontendIs | BackendIs | HealthIs | RouteIs | ProblemsAre
+ConfigMessage = FrontendIs | BackendIs | HealthIs | RouteIs | ProblemsAre
+StateMessage = ConfigMessage | VerdictIs
 WireMessage = StateMessage | Synced
 
 
-def object_is(key: Key, value: Value | None) -> StateMessage:
+def object_is(key: Key, value: Value | None) -> ConfigMessage:
     """Return the message that the object of `key` is `value`."""
     match key:
         case FrontendKey(service):
@@ -149,6 +177,8 @@ def absence(key: Hashable) -> StateMessage:
     """Return the message that there is nothing under `key`."""
     if isinstance(key, ProblemsKey):
         return ProblemsAre(*key, ())
+    if isinstance(key, VerdictKey):
+        return VerdictIs(*key, None)
     assert isinstance(key, FrontendKey | BackendKey | HealthKey | RouteKey)
     return object_is(key, None)
 
@@ -160,7 +190,7 @@ class SourceSaid(NamedTuple):
     """
 
     source: int
-    messages: tuple[StateMessage, ...]
+    messages: tuple[ConfigMessage, ...]
     synced: bool = False
 
 

@@ -8,7 +8,7 @@ import pykka
 
 from actors.base import Actor
 from actors.link import Subscription
-from actors.messages import ProblemsAre, Received, ResolvedUpdate, Synced
+from actors.messages import ProblemsAre, Received, ResolvedUpdate, Synced, VerdictIs
 from clusterf.resolve import Defaults, ProblemsOf, Resolver
 
 __all__ = ["RouteResolver"]
@@ -54,6 +54,8 @@ class RouteResolver(Actor):
                     self._synced = True
                 case ProblemsAre():
                     problems.append(ProblemsOf(message.key, message.problems))
+                case VerdictIs():
+                    raise TypeError(f"the configuration holds no {message!r}")
                 case _:
                     self._resolver.update(message.key, message.value)
         resolved = list(self._resolver.flush())

@@ -8,7 +8,7 @@ from typing import Any
 import pykka
 
 from actors.base import Actor
-from actors.messages import SourceSaid, StateMessage
+from actors.messages import ConfigMessage, SourceSaid
 from actors.voice import Voice
 from clusterf.follower import Follower, Say
 from clusterf.source import Said
@@ -55,7 +55,7 @@ class SourceWatcher(Actor):
                 raise TypeError(f"{type(self).__name__} does not handle {message!r}")
 
     def _say(self, said: list[Said], synced: bool) -> None:
-        messages: list[StateMessage] = [m for one in said for m in self._voice.messages(one)]
+        messages: list[ConfigMessage] = [m for one in said for m in self._voice.messages(one)]
         self._publisher.tell(SourceSaid(self._number, tuple(messages), synced))
 
     def _run(self) -> None:

@@ -172,7 +172,10 @@ class HealthCheck(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     `interval`, `timeout` and `fast_interval` are in seconds, `jitter` is a
     share of the interval, `panic_threshold` is in percent. `status` are the
-    inclusive ranges of good HTTP status codes.
+    inclusive ranges of good HTTP status codes. `expect` is a part of a good
+    body, `expect_regex` (RE2) matches one; empty: any body is good. At most
+    `redirects` redirects are followed. `source4` and `source6` are addresses
+    to probe from, None: as the kernel's routes say.
     """
 
     type: Literal["none", "tcp", "http", "https"] = "tcp"
@@ -183,6 +186,11 @@ class HealthCheck(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     status: tuple[tuple[int, int], ...] = ((200, 399),)
     headers: tuple[tuple[str, str], ...] = ()
     body: str = ""
+    expect: str = ""
+    expect_regex: str = ""
+    redirects: Annotated[int, Meta(ge=0, le=10)] = 0
+    source4: IPv4Address | None = None
+    source6: IPv6Address | None = None
     tls: Tls = Tls()
     interval: Seconds = 5.0
     timeout: Seconds = 2.0
