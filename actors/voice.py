@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 
-from actors.messages import ProblemsAre, StateMessage, object_is
+from actors.messages import ConfigMessage, ProblemsAre, object_is
 from clusterf.codec import Problem
 from clusterf.source import Said, describe
 
@@ -20,7 +20,7 @@ class Voice:
         # what was wrong with paths when they were last spoken of
         self._problems: dict[bytes, tuple[Problem, ...]] = {}
 
-    def messages(self, said: Said) -> Iterator[StateMessage]:
+    def messages(self, said: Said) -> Iterator[ConfigMessage]:
         """Yield what `said` means to others, logging problems that are new."""
         if said.key is not None and not said.keep:
             yield object_is(said.key, said.value)
