@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterable
 from typing import TypeVar
 
-__all__ = ["jittered", "shuffled"]
+__all__ = ["jittered", "share", "shuffled"]
 
 T = TypeVar("T")
 
@@ -15,6 +15,11 @@ _chance = random.Random()  # noqa: S311
 def jittered(seconds: float) -> float:
     """Return about so many seconds: up to a fifth less or more."""
     return seconds * _chance.uniform(0.8, 1.2)
+
+
+def share() -> float:
+    """Return any share of one: from 0 to less than 1."""
+    return _chance.random()
 
 
 def shuffled(items: Iterable[T]) -> list[T]:
