@@ -13,6 +13,8 @@ with that lease, so that no key is ever absent. What hangs on it and is not
 wanted any more goes when the whole set has been told, not before.
 
 Which keys are ours, and what happens to those of others: see `clusterf.leased`.
+Whether a key is still there that somebody else has, and that we would set if he
+had not, is asked whenever the lease is kept alive.
 """
 
 import logging
@@ -30,7 +32,7 @@ from actors.base import Actor
 from clusterf.backoff import Backoff
 from clusterf.etcd import Client, EtcdError
 from clusterf.jitter import jittered, shuffled
-from clusterf.leased import LeasedSet
+from clusterf.leased import NOTHING, LeasedSet
 from clusterf.location import Location
 
 __all__ = ["KeyPublisher", "Publish", "PublishOnly", "Withdraw"]
@@ -42,16 +44,22 @@ LONGEST_CALL = 5.0  # seconds that a call may take, where the TTL allows it
 
 
 class Publish(NamedTuple):
-    """The key `path`, below the prefix, has this value; None: it is not to be there."""
+    """The key `path`, below the prefix, has this value; None: it is not to be there.
+
+    `if_absent`: only where nobody else sets it. What somebody else has set is
+    neither overwritten nor removed; when it goes, ours comes.
+    """
 
     path: bytes
     value: bytes | None
+    if_absent: bool = False
 
 
 class PublishOnly(NamedTuple):
-    """These keys, and no others, are to be there."""
+    """These keys, and no others, are to be there; those of `if_absent` only where nobody else sets them."""
 
     wanted: Mapping[bytes, bytes]
+    if_absent: Mapping[bytes, bytes] = NOTHING
 
 
 class Withdraw(NamedTuple):
@@ -63,11 +71,15 @@ class KeyPublisher(Actor):
 
     `lease_file` holds the lease for the next one to take over; None: nobody
     does. An actor that is stopped leaves its keys alone, unless it was told
-    `Withdraw`, which it then tries at every endpoint once more.
+    `Withdraw`, which it then tries at every endpoint once more. With
+    `leave_nothing` it does so when the operator stops the node.
     """
 
-    def __init__(self, location: Location, ttl: int, lease_file: Path | None) -> None:
+    def __init__(self, location: Location, ttl: int, lease_file: Path | None, *, leave_nothing: bool = False) -> None:
         super().__init__()
+        self._leave_nothing = leave_nothing
+        # whether what is told does not count any more
+        self._leaving = False
         self._keeper = _Keeper(location, ttl, lease_file)
         self._thread = threading.Thread(target=self._run, name="etcd lease")
 
@@ -84,13 +96,21 @@ class KeyPublisher(Actor):
         """Look at once whether what is there is what is wanted."""
         self._keeper.check()
 
+    def leave(self) -> None:
+        """Withdraw all, if that is to be done."""
+        if self._leave_nothing:
+            self._leaving = True
+            self._keeper.withdraw()
+
     def receive(self, message: Any) -> None:
         """Take in what is wanted; it is written by the thread."""
         match message:
+            case Publish() | PublishOnly() if self._leaving:
+                log.debug("leaving: %r does not count", message)
             case Publish():
-                self._keeper.want(message.path, message.value)
+                self._keeper.want(*message)
             case PublishOnly():
-                self._keeper.want_only(message.wanted)
+                self._keeper.want_only(*message)
             case Withdraw():
                 self._keeper.withdraw()
             case _Crashed():
@@ -149,14 +169,14 @@ class _Keeper:
         self._next_check = 0.0
         self._wake.set()
 
-    def want(self, path: bytes, value: bytes | None) -> None:
+    def want(self, path: bytes, value: bytes | None, if_absent: bool) -> None:
         with self._lock:
-            self._keys.want(path, value)
+            self._keys.want(path, value, if_absent=if_absent)
         self._wake.set()
 
-    def want_only(self, wanted: Mapping[bytes, bytes]) -> None:
+    def want_only(self, wanted: Mapping[bytes, bytes], if_absent: Mapping[bytes, bytes]) -> None:
         with self._lock:
-            self._keys.want_only(wanted)
+            self._keys.want_only(wanted, if_absent)
         self._wake.set()
 
     def withdraw(self) -> None:
@@ -212,6 +232,7 @@ class _Keeper:
     def _renew(self, client: Client) -> None:
         if client.keep_alive(self._lease):
             self._renewal = time.monotonic() + jittered(0.3 * self._ttl)
+            self._look_at_taken(client)
         else:
             log.warning("%s: the lease is gone, all keys are published again", client.endpoint)
             self._lose()
@@ -223,6 +244,15 @@ class _Keeper:
         with self._lock:
             self._keys.found(found)
 
+    def _look_at_taken(self, client: Client) -> None:
+        """See whether those who have what we would publish have given it up."""
+        with self._lock:
+            taken = self._keys.taken
+        if taken:
+            present = client.present(taken)
+            with self._lock:
+                self._keys.given_up(taken - present)
+
     def _write(self, client: Client) -> bool:
         """Take one step towards what is wanted; return whether there was one."""
         with self._lock:
@@ -232,14 +262,16 @@ class _Keeper:
         if not self._lease:
             self._grant(client)
         try:
-            client.transact(step.puts, step.deletes, self._lease)
+            refused = client.claim(step.claims, self._lease) if step.claims else set()
+            if step.puts or step.deletes:
+                client.transact(step.puts, step.deletes, self._lease)
         except EtcdError as error:
             if not error.lease_gone:
                 raise
             self._lose()
             return True
         with self._lock:
-            self._keys.done(step)
+            self._keys.done(step, refused)
         return True
 
     def _grant(self, client: Client) -> None:

@@ -6,7 +6,7 @@ It has no retries and no state but a token: whoever uses it drops it on any
 
 import os
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple, Self
@@ -20,7 +20,7 @@ __all__ = ["OPERATIONS", "Client", "EtcdError", "Event", "KeyValue", "Listing", 
 
 _PAGE = 1000  # keys of a list request
 _DEADLINE = 5.0  # seconds of a call
-OPERATIONS = 127  # that etcd takes in a transaction: of its 128 (--max-txn-ops), one is what a deletion has inside
+OPERATIONS = 126  # that etcd takes in a transaction: of its 128 (--max-txn-ops), two are what a claim has inside
 # "progress_request" of a WatchRequest, which etcd has had since 3.4, after etcd3's description of it was made
 _PROGRESS_REQUEST = b"\x1a\x00"
 _OPTIONS = [
@@ -138,6 +138,21 @@ class Client:
         ] + [_deletion(self._prefix + path, lease) for path in deletes]
         return int(self._call(self._kv.Txn, etcdrpc.TxnRequest(success=operations)).header.revision)
 
+    def claim(self, puts: Collection[tuple[bytes, bytes]], lease: int) -> set[bytes]:
+        """Set keys below the prefix, each only where there is none yet, or where it hangs on the lease.
+
+        They hang on the lease then. Returned are the paths of the others, which
+        were left as they are. There may be OPERATIONS of them.
+        """
+        operations = [_claim(self._prefix + path, value, lease) for path, value in puts]
+        responses = self._call(self._kv.Txn, etcdrpc.TxnRequest(success=operations)).responses
+        return {path for (path, _), response in zip(puts, responses, strict=True) if not _claimed(response)}
+
+    def present(self, paths: Collection[bytes]) -> set[bytes]:
+        """Return those paths below the prefix that have a key."""
+        found = self._read([self._prefix + path for path in paths], keys_only=True)
+        return {kv.key.removeprefix(self._prefix) for kv in found}
+
     def grant(self, ttl: int) -> int:
         """Return a new lease, which lasts `ttl` seconds after it was granted or kept alive."""
         return int(self._call(self._lease.LeaseGrant, etcdrpc.LeaseGrantRequest(TTL=ttl)).ID)
@@ -161,17 +176,16 @@ class Client:
         names = [
             name for name in self._call(self._lease.LeaseTimeToLive, request).keys if name.startswith(self._prefix)
         ]
-        found = {}
+        return {kv.key.removeprefix(self._prefix): kv.value for kv in self._read(names) if kv.lease == lease}
+
+    def _read(self, names: Sequence[bytes], *, keys_only: bool = False) -> Iterator[Any]:
         for start in range(0, len(names), OPERATIONS):
             reads = [
-                etcdrpc.RequestOp(request_range=etcdrpc.RangeRequest(key=name))
+                etcdrpc.RequestOp(request_range=etcdrpc.RangeRequest(key=name, keys_only=keys_only))
                 for name in names[start : start + OPERATIONS]
             ]
             for response in self._call(self._kv.Txn, etcdrpc.TxnRequest(success=reads)).responses:
-                for kv in response.response_range.kvs:
-                    if kv.lease == lease:
-                        found[kv.key.removeprefix(self._prefix)] = kv.value
-        return found
+                yield from response.response_range.kvs
 
     def _keep_alive(self, request: Any, **options: Any) -> Any:
         """Make one call of what is a stream: whoever keeps a lease alive has a rhythm of his own."""
@@ -280,10 +294,28 @@ def _credentials(location: Location) -> Any:
 
 def _deletion(name: bytes, lease: int) -> Any:
     deletion = etcdrpc.RequestOp(request_delete_range=etcdrpc.DeleteRangeRequest(key=name))
-    if not lease:
-        return deletion
-    ours = etcdrpc.Compare(key=name, target=etcdrpc.Compare.LEASE, result=etcdrpc.Compare.EQUAL, lease=lease)
-    return etcdrpc.RequestOp(request_txn=etcdrpc.TxnRequest(compare=[ours], success=[deletion]))
+    return _where(_hangs_on(name, lease), deletion) if lease else deletion
+
+
+def _claim(name: bytes, value: bytes, lease: int) -> Any:
+    put = etcdrpc.RequestOp(request_put=etcdrpc.PutRequest(key=name, value=value, lease=lease))
+    absent = etcdrpc.Compare(key=name, target=etcdrpc.Compare.VERSION, result=etcdrpc.Compare.EQUAL, version=0)
+    return _where(absent, put, _where(_hangs_on(name, lease), put))
+
+
+def _claimed(response: Any) -> bool:
+    """Tell from what etcd says of a `_claim` whether the key was set."""
+    absent = response.response_txn
+    return bool(absent.succeeded or absent.responses[0].response_txn.succeeded)
+
+
+def _hangs_on(name: bytes, lease: int) -> Any:
+    return etcdrpc.Compare(key=name, target=etcdrpc.Compare.LEASE, result=etcdrpc.Compare.EQUAL, lease=lease)
+
+
+def _where(condition: Any, operation: Any, *otherwise: Any) -> Any:
+    transaction = etcdrpc.TxnRequest(compare=[condition], success=[operation], failure=otherwise)
+    return etcdrpc.RequestOp(request_txn=transaction)
 
 
 def _described(where: str, error: Any) -> EtcdError:

@@ -628,6 +628,41 @@ def test_with_a_lease_only_what_hangs_on_it_is_deleted(client: Client) -> None:
     assert client.list().items == [(b"none", b""), (b"other", b"")]
 
 
+def test_a_claim_is_set_only_where_nobody_else_has_it(client: Client) -> None:
+    ours, other = client.grant(60), client.grant(60)
+    client.transact([(b"ours", b"old")], [], ours)
+    client.transact([(b"other", b"theirs")], [], other)
+    client.transact([(b"none", b"theirs")], [])
+    claims = [(path, b"new") for path in (b"free", b"ours", b"other", b"none")]
+    assert client.claim(claims, ours) == {b"other", b"none"}
+    assert client.list().items == [(b"free", b"new"), (b"none", b"theirs"), (b"other", b"theirs"), (b"ours", b"new")]
+    assert client.leased(ours) == {b"free": b"new", b"ours": b"new"}
+
+
+def test_as_many_claims_as_etcd_takes_are_set_at_once(client: Client) -> None:
+    lease = client.grant(60)
+    claims = {b"%d" % number: b"" for number in range(OPERATIONS)}
+    assert client.claim(claims.items(), lease) == set()
+    assert client.claim(claims.items(), lease) == set()
+    assert client.leased(lease) == claims
+    assert client.claim(claims.items(), client.grant(60)) == claims.keys()
+
+
+def test_a_claim_on_a_lease_that_is_gone_says_so(client: Client) -> None:
+    lease = client.grant(60)
+    client.revoke(lease)
+    with pytest.raises(EtcdError, match="lease not found") as trouble:
+        client.claim([(b"a", b"1")], lease)
+    assert trouble.value.lease_gone
+    assert client.list().items == []
+
+
+def test_which_keys_are_present_is_told(client: Client) -> None:
+    put(client, {b"%d" % number: b"" for number in range(0, 300, 2)})
+    assert client.present([b"%d" % number for number in range(300)]) == {b"%d" % number for number in range(0, 300, 2)}
+    assert client.present([]) == set()
+
+
 def in_use() -> tuple[int, int]:
     return len(list(Path("/proc/self/fd").iterdir())), len(list(Path("/proc/self/task").iterdir()))
 

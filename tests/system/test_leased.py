@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from actors.key_publisher import KeyPublisher, Publish, PublishOnly, Withdraw
 from actors.messages import Reload
 from clusterf.etcd import OPERATIONS, Client, EtcdError
-from clusterf.leased import BYTES, LeasedSet
+from clusterf.leased import BYTES, LeasedSet, Transaction
 from tests.lab.etcd import EtcdCluster
 from tests.processes import started
 from tests.waiting import wait_until
@@ -29,72 +29,152 @@ TTL = 2  # seconds
 KEYS = {b"services/web/backends/%d" % number: b'{"weight": %d}' % number for number in range(3)}
 OTHERS = {b"services/web/backends/other": b"{}", b"services/web/frontend": b'{"ipv4": "10.0.0.1", "tcp": 80}'}
 
-SETS = st.dictionaries(st.sampled_from([b"%d" % number for number in range(8)]), st.sampled_from([b"a", b"b"]))
+PATHS = st.sampled_from([b"%d" % number for number in range(4)])
+VALUES = st.sampled_from([b"a", b"b"])
+SETS = st.dictionaries(PATHS, VALUES)
+CHECK = b"services/web/health"
 
 
-def finish(keys: LeasedSet, there: dict[bytes, bytes]) -> None:
-    """Take all steps that are left."""
-    while step := keys.next():
-        there.update(step.puts)
+class Store:
+    """What etcd would have: keys on our lease, and keys of others."""
+
+    def __init__(self, ours: Mapping[bytes, bytes] = {}, theirs: Mapping[bytes, bytes] = {}) -> None:
+        self.theirs = dict(theirs)
+        self.ours = {path: value for path, value in ours.items() if path not in theirs}
+
+    def put(self, path: bytes, value: bytes | None) -> None:
+        """Somebody else sets or deletes a key."""
+        self.ours.pop(path, None)
+        self.theirs.pop(path, None)
+        if value is not None:
+            self.theirs[path] = value
+
+    def step(self, keys: LeasedSet) -> bool:
+        """Take the next step, if there is one."""
+        if step := keys.next():
+            self.take(keys, step)
+        return bool(step)
+
+    def take(self, keys: LeasedSet, step: Transaction) -> None:
+        refused = {path for path, _ in step.claims if path in self.theirs}
+        for path, value in [*step.puts, *step.claims]:
+            if path not in refused:
+                self.theirs.pop(path, None)
+                self.ours[path] = value
         for path in step.deletes:
-            del there[path]
-        keys.done(step)
+            self.ours.pop(path, None)
+        keys.done(step, refused)
+
+    def finish(self, keys: LeasedSet) -> None:
+        while self.step(keys):
+            pass
 
 
-@given(SETS, SETS)
-def test_the_steps_make_what_is_there_what_is_wanted(there: dict[bytes, bytes], wanted: dict[bytes, bytes]) -> None:
-    keys = LeasedSet()
-    keys.found(there)
-    keys.want_only(wanted)
-    finish(keys, there)
-    assert there == wanted
+def at_the_end(
+    theirs: Mapping[bytes, bytes], wanted: Mapping[bytes, bytes], claims: Mapping[bytes, bytes]
+) -> dict[bytes, bytes]:
+    """Return which keys are to be ours."""
+    return {**{path: value for path, value in claims.items() if path not in theirs}, **wanted}
 
 
-@given(SETS, st.lists(st.tuples(st.sampled_from([b"0", b"1", b"2"]), st.none() | st.sampled_from([b"a", b"b"]))))
-def test_of_a_key_the_newest_counts_also_while_a_step_is_under_way(
-    there: dict[bytes, bytes], changes: list[tuple[bytes, bytes | None]]
+@given(SETS, SETS, SETS, SETS)
+def test_the_steps_make_what_is_there_what_is_wanted(
+    ours: dict[bytes, bytes], theirs: dict[bytes, bytes], wanted: dict[bytes, bytes], claims: dict[bytes, bytes]
 ) -> None:
-    keys, wanted = LeasedSet(), dict(there)
-    keys.found(there)
-    keys.want_only(there)
-    for path, value in changes:
+    keys, store = LeasedSet(), Store(ours, theirs)
+    keys.found(store.ours)
+    keys.want_only(wanted, claims)
+    store.finish(keys)
+    assert store.ours == at_the_end(theirs, wanted, claims)
+    assert store.theirs == {path: value for path, value in theirs.items() if path not in wanted}
+
+
+WANTED = st.tuples(st.just("want"), PATHS, st.none() | VALUES, st.booleans())
+THEIRS = st.tuples(st.just("theirs"), PATHS, st.none() | VALUES)
+
+
+@given(SETS, st.lists(WANTED | THEIRS | st.just(("look",)) | st.just(("ask",))))
+def test_whatever_happens_while_steps_are_under_way_the_newest_counts(
+    ours: dict[bytes, bytes], happenings: list[tuple[Any, ...]]
+) -> None:
+    keys, store = LeasedSet(), Store(ours)
+    keys.found(ours)
+    keys.want_only(ours)
+    wanted, claims = dict(ours), dict[bytes, bytes]()
+    for happening in happenings:
         step = keys.next()
-        keys.want(path, value)
-        wanted |= {path: value} if value is not None else {}
-        if value is None:
-            wanted.pop(path, None)
+        match happening:
+            case "want", path, value, if_absent:
+                keys.want(path, value, if_absent=if_absent)
+                wanted.pop(path, None)
+                claims.pop(path, None)
+                if value is not None:
+                    (claims if if_absent else wanted)[path] = value
+            case "theirs", path, value:
+                store.put(path, value)
+            case ("ask",):
+                keys.given_up(keys.taken - store.theirs.keys())
+            case ("look",):
+                step = None
+                keys.found(store.ours)
         if step:
-            there.update(step.puts)
-            for deleted in step.deletes:
-                there.pop(deleted)
-            keys.done(step)
-    finish(keys, there)
-    assert there == wanted
+            store.take(keys, step)
+    keys.found(store.ours)
+    theirs = dict(store.theirs)
+    store.finish(keys)
+    assert store.ours == at_the_end(theirs, wanted, claims)
+    assert store.theirs == {path: value for path, value in theirs.items() if path not in wanted}
+
+
+def test_a_claim_that_is_refused_waits_until_it_is_given_up() -> None:
+    keys = LeasedSet()
+    keys.want(b"check", b"1", if_absent=True)
+    step = keys.next()
+    assert step == ([], [], [(b"check", b"1")])
+    keys.done(step, {b"check"})
+    keys.want(b"check", b"2", if_absent=True)
+    assert keys.next() is None
+    assert keys.taken == {b"check"}
+    keys.given_up([b"check"])
+    assert keys.next() == ([], [], [(b"check", b"2")])
+    assert not keys.taken
+
+
+@pytest.mark.parametrize("refused", [{b"key"}, set()])
+def test_what_is_claimed_and_then_wanted_in_any_case_is_set(refused: set[bytes]) -> None:
+    for want in (lambda keys: keys.want(b"key", b"2"), lambda keys: keys.want_only({b"key": b"2"}, {b"key": b"3"})):
+        keys = LeasedSet()
+        keys.want(b"key", b"1", if_absent=True)
+        keys.done(keys.next(), refused)
+        want(keys)
+        assert keys.next() == ([(b"key", b"2")], [], [])
+        assert not keys.taken
 
 
 def test_a_step_is_no_more_than_etcd_takes() -> None:
     keys = LeasedSet()
     keys.found({b"old%d" % number: b"" for number in range(200)})
-    keys.want_only({b"new%d" % number: bytes(5000) for number in range(500)} | {b"big": bytes(2 * BYTES)})
+    values = {b"new%d" % number: bytes(5000) for number in range(500)} | {b"big": bytes(2 * BYTES)}
+    keys.want_only(values, {b"claim%d" % number: bytes(5000) for number in range(200)})
     operations = []
     while step := keys.next():
-        number = len(step.puts) + len(step.deletes)
+        number = sum(map(len, step))
         assert 0 < number <= OPERATIONS
-        assert number == 1 or sum(len(value) for _, value in step.puts) <= BYTES
-        operations += [True] * len(step.puts) + [False] * len(step.deletes)
+        assert number == 1 or sum(len(value) for _, value in [*step.puts, *step.claims]) <= BYTES
+        operations += [True] * (len(step.puts) + len(step.claims)) + [False] * len(step.deletes)
         keys.done(step)
-    assert operations == [True] * 501 + [False] * 200
+    assert operations == [True] * 701 + [False] * 200
 
 
 def test_what_is_on_the_lease_stays_until_all_that_is_wanted_is_known() -> None:
     keys = LeasedSet()
     keys.want(b"new", b"")
     keys.found({b"old": b"", b"older": b""})
-    assert keys.next() == ([(b"new", b"")], [])
+    assert keys.next() == ([(b"new", b"")], [], [])
     keys.want(b"older", None)
-    assert keys.next() == ([(b"new", b"")], [b"older"])
+    assert keys.next() == ([(b"new", b"")], [b"older"], [])
     keys.want_only({b"new": b""})
-    assert keys.next() == ([(b"new", b"")], [b"older", b"old"])
+    assert keys.next() == ([(b"new", b"")], [b"older", b"old"], [])
 
 
 @pytest.fixture
@@ -380,6 +460,121 @@ def test_a_key_that_two_nodes_publish_outlives_the_one_that_lets_it_go(etcd: Etc
         wait_for(etcd, {b"routes/net": b"1", b"one": b"", b"other": b""})
         one.tell(PublishOnly({}))
         wait_for(etcd, {b"routes/net": b"1", b"other": b""})
+
+
+def put(cluster: EtcdCluster, path: bytes, value: bytes | None) -> None:
+    """Set or delete a key as an operator would."""
+    with Client(cluster.location(), cluster.endpoints[0]) as client:
+        client.transact([(path, value)] if value is not None else [], [] if value is not None else [path])
+
+
+def test_what_is_published_if_absent_comes_changes_and_goes(etcd: EtcdCluster) -> None:
+    with publisher(etcd) as ref:
+        ref.tell(PublishOnly(KEYS, {CHECK: b"1"}))
+        wait_for(etcd, KEYS | {CHECK: b"1"})
+        with Witness(etcd) as witness:
+            ref.tell(Publish(CHECK, b"2", if_absent=True))
+            wait_for(etcd, KEYS | {CHECK: b"2"})
+            ref.tell(PublishOnly(KEYS, {CHECK: b"3"}))
+            wait_for(etcd, KEYS | {CHECK: b"3"})
+        assert (witness.puts, witness.deletes) == ([CHECK, CHECK], [])
+        ref.tell(PublishOnly(KEYS))
+        wait_for(etcd, KEYS)
+        ref.tell(Publish(CHECK, b"4", if_absent=True))
+        wait_for(etcd, KEYS | {CHECK: b"4"})
+    wait_for(etcd, {})  # it hung on the lease
+
+
+def test_what_somebody_else_has_published_is_never_touched(etcd: EtcdCluster) -> None:
+    put(etcd, CHECK, b"theirs")
+    with publisher(etcd) as ref, Witness(etcd) as witness:
+        ref.tell(PublishOnly(KEYS, {CHECK: b"ours"}))
+        wait_for(etcd, KEYS | {CHECK: b"theirs"})
+        ref.tell(Reload())
+        ref.tell(Publish(CHECK, b"ours, changed", if_absent=True))
+        ref.tell(Publish(b"key", b"later"))
+        wait_for(etcd, KEYS | {CHECK: b"theirs", b"key": b"later"})
+        let_a_lease_run_out(etcd, TTL)  # so that ours has been kept alive
+        ref.tell(Publish(CHECK, None))
+        ref.tell(Publish(b"key", None))
+        wait_for(etcd, KEYS | {CHECK: b"theirs"})
+        ref.tell(Publish(CHECK, b"ours", if_absent=True))
+        ref.tell(Withdraw())
+        wait_for(etcd, {CHECK: b"theirs"})
+    assert CHECK not in [*witness.puts, *witness.deletes]
+
+
+def test_when_an_operator_deletes_theirs_ours_comes(etcd: EtcdCluster) -> None:
+    put(etcd, CHECK, b"theirs")
+    with publisher(etcd) as ref:
+        ref.tell(PublishOnly(KEYS, {CHECK: b"ours"}))
+        wait_for(etcd, KEYS | {CHECK: b"theirs"})
+        put(etcd, CHECK, None)
+        wait_for(etcd, KEYS | {CHECK: b"ours"}, timeout=TTL + 3)
+
+
+def test_when_theirs_goes_ours_comes_also_where_nothing_else_is_published(etcd: EtcdCluster) -> None:
+    put(etcd, CHECK, b"theirs")
+    with publisher(etcd) as ref:
+        ref.tell(PublishOnly({}, {CHECK: b"ours"}))
+        wait_until(lambda: leases(etcd))
+        revoke(etcd, {})
+        wait_until(lambda: not leases(etcd))
+        wait_until(lambda: leases(etcd))  # a new one
+        put(etcd, CHECK, None)
+        wait_for(etcd, {CHECK: b"ours"}, timeout=TTL + 3)
+
+
+def test_what_an_operator_writes_over_ours_stays(etcd: EtcdCluster) -> None:
+    with publisher(etcd) as ref:
+        ref.tell(PublishOnly(KEYS, {CHECK: b"ours"}))
+        wait_for(etcd, KEYS | {CHECK: b"ours"})
+        with Witness(etcd) as witness:
+            put(etcd, CHECK, b"theirs")
+            ref.tell(Publish(CHECK, b"ours, changed before anybody looked", if_absent=True))
+            ref.tell(Publish(b"key", b"later"))
+            wait_for(etcd, KEYS | {CHECK: b"theirs", b"key": b"later"})
+            ref.tell(Reload())
+            ref.tell(Publish(b"key", None))
+            wait_for(etcd, KEYS | {CHECK: b"theirs"})
+            ref.tell(Withdraw())
+            wait_for(etcd, {CHECK: b"theirs"})
+    assert witness.puts.count(CHECK) == 1
+    assert CHECK not in witness.deletes
+
+
+def test_what_an_operator_has_written_over_ours_stays_when_ours_is_not_wanted_any_more(etcd: EtcdCluster) -> None:
+    with publisher(etcd) as ref:
+        ref.tell(PublishOnly(KEYS, {CHECK: b"ours"}))
+        wait_for(etcd, KEYS | {CHECK: b"ours"})
+        put(etcd, CHECK, b"theirs")
+        ref.tell(PublishOnly({}))
+        wait_for(etcd, {CHECK: b"theirs"})
+
+
+def test_of_two_who_would_publish_the_second_takes_over_when_the_first_dies(etcd: EtcdCluster, tmp_path: Path) -> None:
+    with publisher(etcd) as second:
+        with publisher(etcd) as first:
+            first.tell(PublishOnly({}, {CHECK: b"of the first"}))
+            wait_for(etcd, {CHECK: b"of the first"})
+            second.tell(PublishOnly(KEYS, {CHECK: b"of the second"}))
+            wait_for(etcd, KEYS | {CHECK: b"of the first"})
+            let_a_lease_run_out(etcd, 2 * TTL)
+            assert there(etcd) == KEYS | {CHECK: b"of the first"}
+        wait_for(etcd, KEYS | {CHECK: b"of the second"})
+
+
+def test_who_starts_again_within_the_ttl_keeps_what_it_had_published_if_absent(
+    etcd: EtcdCluster, tmp_path: Path
+) -> None:
+    file = tmp_path / "lease"
+    with publisher(etcd, file, ttl=10) as ref:
+        ref.tell(PublishOnly(KEYS, {CHECK: b"1"}))
+        wait_for(etcd, KEYS | {CHECK: b"1"})
+    with Witness(etcd) as witness, publisher(etcd, file, ttl=10) as ref:
+        ref.tell(PublishOnly(KEYS, {CHECK: b"2"}))
+        wait_for(etcd, KEYS | {CHECK: b"2"})
+    assert (witness.puts, witness.deletes) == ([CHECK], [])
 
 
 def test_etcd_killed_and_back_again_has_all_keys(etcd: EtcdCluster) -> None:
