@@ -17,7 +17,6 @@ import msgspec
 
 from clusterf.fields import (
     ALL_ONES,
-    HTTP_NAME,
     Read,
     address,
     check_end,
@@ -28,12 +27,18 @@ from clusterf.fields import (
     parse_ip,
     parse_ipv4,
     parse_ipv6,
+    read_body,
+    read_expected,
     read_headers,
+    read_method,
     read_netmask,
     read_object,
+    read_pattern,
     read_prefix,
     read_scheduler,
     read_scheduler_flags,
+    read_server_name,
+    read_sources,
     read_status,
 )
 from clusterf.model import (
@@ -203,7 +208,11 @@ def _backend(fields: dict[str, Any], reading: _Reading) -> Backend:
 def _health_check(fields: dict[str, Any], reading: _Reading) -> HealthCheck:
     # what is absent must not be at odds with what is there
     fields.setdefault("timeout", min(HealthCheck().timeout, fields.get("interval", HealthCheck().interval)))
+    fields["source4"], fields["source6"] = fields.pop("source", (None, None))
     check = HealthCheck(**fields)
+    for field in ("expect", "expect_regex"):
+        if check.method == "HEAD" and getattr(check, field):
+            reading.fault("an answer to HEAD has no body", field, "method")
     if check.timeout > check.interval:
         reading.fault(f"{check.timeout:g} s is longer than the interval, {check.interval:g} s", "timeout", "interval")
     return check
@@ -228,7 +237,8 @@ def _tls(fields: dict[str, Any], _: _Reading) -> Tls:
     return Tls(**fields)
 
 
-_unspaced = matching(r"[^\s\x00-\x1f\x7f-\x9f]*", "a name without spaces and control characters")
+# but for those that are one field of the configuration
+_HEALTH = {name: read for name, read in fields_of(HealthCheck).items() if name not in ("source4", "source6")}
 _SHAPES: Final[Mapping[type, _Shape]] = {
     FrontendKey: _Shape(
         fields_of(Frontend)
@@ -246,15 +256,23 @@ _SHAPES: Final[Mapping[type, _Shape]] = {
         _backend,
     ),
     HealthKey: _Shape(
-        fields_of(HealthCheck)
+        _HEALTH
         | {
             "path": matching(r"/[^\s\x00-\x1f\x7f-\x9f]*", "a path that starts with / and holds no spaces"),
-            "method": or_default(matching(HTTP_NAME, "an HTTP method"), HealthCheck().method),
-            "host": _unspaced,
+            "method": or_default(read_method, HealthCheck().method),
+            "host": matching(r"[!-~]*", "a name of ASCII without spaces and control characters", 255),
             "status": read_status,
             "headers": read_headers,
+            "body": read_body,
+            "expect": read_expected,
+            "expect_regex": read_pattern,
+            "source": read_sources,
             "tls": _Shape(
-                fields_of(Tls) | {"server_name": _unspaced, "ca": matching(r"[^\x00-\x1f\x7f-\x9f]*", "a file name")},
+                fields_of(Tls)
+                | {
+                    "server_name": read_server_name,
+                    "ca": matching(r"(/[^\x00-\x1f\x7f-\x9f]*)?", "an absolute file name"),
+                },
                 _tls,
             ),
         },

@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_args
 import msgspec
 
 from clusterf.model import IPNetwork
+from clusterf.patterns import compile_pattern
 from clusterf.table import SCHEDULER_FLAGS, SCHEDULERS, IPAddress
 
 __all__ = [
@@ -29,12 +30,18 @@ __all__ = [
     "parse_ip",
     "parse_ipv4",
     "parse_ipv6",
+    "read_body",
+    "read_expected",
     "read_headers",
+    "read_method",
     "read_netmask",
     "read_object",
+    "read_pattern",
     "read_prefix",
     "read_scheduler",
     "read_scheduler_flags",
+    "read_server_name",
+    "read_sources",
     "read_status",
 ]
 
@@ -44,6 +51,12 @@ HTTP_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token of RFC 9110
 _BROADCAST = IPv4Address(ALL_ONES)
 _PREFIX = re.compile(r"([^/]+)(/[0-9]{1,3})?")
 _STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
+_LABEL = r"[0-9A-Za-z_](?:[0-9A-Za-z_-]{0,61}[0-9A-Za-z_])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
+_OWN_HEADERS = {"connection", "content-length", "expect", "transfer-encoding"}  # what the probes say themselves
+_MAX_HEADERS = 16 << 10  # bytes, of names and values
+_MAX_BODY = 64 << 10  # bytes
+_MAX_EXPECTED = 1 << 10  # characters
 
 
 def _typed(kind: Any) -> Read:
@@ -75,16 +88,23 @@ _texts_by_name = _typed(dict[str, str])
 _prefix_length = _typed(Annotated[int, msgspec.Meta(ge=1, le=128)])
 
 
-def matching(pattern: str, what: str) -> Read:
-    """Return a reader of strings that match `pattern`."""
+def matching(pattern: str, what: str, longest: int = 4096) -> Read:
+    """Return a reader of strings that match `pattern` and have at most `longest` characters."""
     whole = re.compile(pattern)
 
     def read(raw: object) -> object:
-        if not whole.fullmatch(text := _text(raw)):
+        if not whole.fullmatch(text := _short(raw, longest)):
             raise ValueError(f"not {what}: {text}")
         return text
 
     return read
+
+
+def _short(raw: object, longest: int) -> str:
+    text: str = _text(raw)
+    if len(text) > longest:
+        raise ValueError(f"{len(text)} characters are too many, the limit is {longest}")
+    return text
 
 
 def or_default(read: Read, default: str | None) -> Read:
@@ -182,7 +202,7 @@ def read_scheduler_flags(raw: object) -> tuple[str, ...]:
 def read_status(raw: object) -> tuple[tuple[int, int], ...]:
     """Return the inclusive ranges of a list such as `200-399,404`."""
     ranges = []
-    for part in _text(raw).split(","):
+    for part in _short(raw, 1000).split(","):
         match = _STATUS.fullmatch(part.strip())
         if not match or (low := int(match[1])) > (high := int(match[2] or low)):
             raise ValueError(f"not a list of HTTP status codes such as 200-399,404: {part}")
@@ -190,11 +210,70 @@ def read_status(raw: object) -> tuple[tuple[int, int], ...]:
     return tuple(ranges)
 
 
+def read_method(raw: object) -> str:
+    """Return an HTTP method in capitals."""
+    method = str(_token(raw)).upper()
+    if method == "CONNECT":
+        raise ValueError("CONNECT asks for a tunnel, not for an answer")
+    return method
+
+
+_token = matching(HTTP_NAME, "an HTTP method", 32)
+
+
 def read_headers(raw: object) -> tuple[tuple[str, str], ...]:
     """Return the names and values of HTTP headers, fit to be sent."""
-    for name, text in (headers := _texts_by_name(raw)).items():
+    headers: dict[str, str] = _texts_by_name(raw)
+    for name, text in headers.items():
         if not re.fullmatch(HTTP_NAME, name):
             raise ValueError(f"not a header name: {name}")
-        if re.search(r"[\r\n\0]", text):
-            raise ValueError(f"CR, LF or NUL in the header {name}")
+        if name.lower() in _OWN_HEADERS:
+            raise ValueError(f"{name} is not to be set: it follows from the rest")
+        if re.search(r"[\0-\x08\x0a-\x1f\x7f]", text):
+            raise ValueError(f"a control character in the header {name}")
+    if (size := sum(len(name) + len(text.encode()) for name, text in headers.items())) > _MAX_HEADERS:
+        raise ValueError(f"{size} bytes are too many, the limit is {_MAX_HEADERS}")
     return tuple(headers.items())
+
+
+def read_body(raw: object) -> str:
+    """Return what an HTTP request has as its body."""
+    body: str = _text(raw)
+    if (size := len(body.encode())) > _MAX_BODY:
+        raise ValueError(f"{size} bytes are too many, the limit is {_MAX_BODY}")
+    return body
+
+
+def read_expected(raw: object) -> str:
+    """Return a text to be looked for."""
+    return _short(raw, _MAX_EXPECTED)
+
+
+def read_pattern(raw: object) -> str:
+    """Return a regular expression of RE2, as it was written."""
+    if pattern := _short(raw, _MAX_EXPECTED):
+        compile_pattern(pattern)
+    return pattern
+
+
+def read_server_name(raw: object) -> str:
+    """Return the name or address that is in a certificate; it may be empty."""
+    name: str = _short(raw, 253)
+    if name and not _HOST_NAME.fullmatch(name):
+        try:
+            parse_ip(name)
+        except ValueError:
+            raise ValueError(f"not the name of a host, nor an address: {name}") from None
+    return name
+
+
+def read_sources(raw: object) -> tuple[IPv4Address | None, IPv6Address | None]:
+    """Return the address of each family in an address or a list of them."""
+    texts = ((raw,) if raw else ()) if isinstance(raw, str) else _texts(raw)
+    found: dict[type, IPAddress] = {}
+    for text in texts:
+        address = parse_ip(text)
+        check_end(address)
+        if found.setdefault(type(address), address) is not address:
+            raise ValueError(f"more than one address of a family: {text}")
+    return found.get(IPv4Address), found.get(IPv6Address)  # type: ignore[return-value]

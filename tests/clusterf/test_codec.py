@@ -253,10 +253,29 @@ def test_the_example_in_the_reference_is_all_defaults_but_type_and_path():
         ({"type": "none"}, HealthCheck(type="none")),
         ({"method": ""}, HealthCheck()),
         ({"method": "HEAD", "path": "/a?b=c#d"}, HealthCheck(method="HEAD", path="/a?b=c#d")),
+        ({"method": "options"}, HealthCheck(method="OPTIONS")),
         ({"status": "200"}, HealthCheck(status=((200, 200),))),
         ({"status": "200-399, 404"}, HealthCheck(status=((200, 399), (404, 404)))),
         ({"headers": {"X-Token": "a b"}}, HealthCheck(headers=(("X-Token", "a b"),))),
         ({"headers": {"A": "1", "a": "2"}}, HealthCheck(headers=(("A", "1"), ("a", "2")))),
+        ({"headers": {"Host": "a", "X": "\u00fc\t"}}, HealthCheck(headers=(("Host", "a"), ("X", "\u00fc\t")))),
+        ({"body": "\u00fc" * 32768}, HealthCheck(body="\u00fc" * 32768)),
+        ({"expect": "", "expect_regex": ""}, HealthCheck()),
+        ({"expect": "a" * 1024, "redirects": 10}, HealthCheck(expect="a" * 1024, redirects=10)),
+        ({"expect_regex": r"(?i)\bok\b|ü+"}, HealthCheck(expect_regex=r"(?i)\bok\b|ü+")),
+        ({"source": ""}, HealthCheck()),
+        ({"source": []}, HealthCheck()),
+        ({"source": "10.0.0.9"}, HealthCheck(source4=IPv4Address("10.0.0.9"))),
+        ({"source": ["fd00::9"]}, HealthCheck(source6=IPv6Address("fd00::9"))),
+        (
+            {"source": ["fd00::9", "10.0.0.9"]},
+            HealthCheck(source4=IPv4Address("10.0.0.9"), source6=IPv6Address("fd00::9")),
+        ),
+        (
+            {"tls": {"server_name": "a_b.xn--bcher-kva.example"}},
+            HealthCheck(tls=Tls(server_name="a_b.xn--bcher-kva.example")),
+        ),
+        ({"tls": {"server_name": "fd00::9"}}, HealthCheck(tls=Tls(server_name="fd00::9"))),
         (
             {"tls": {"verify": False, "server_name": "a.example"}},
             HealthCheck(tls=Tls(verify=False, server_name="a.example")),
@@ -301,12 +320,48 @@ def test_a_good_health_check_is_read(raw, value):
         ({"headers": {"a": 1}}, "headers", "Expected `str`, got `int`"),
         ({"headers": {"a:": "b"}}, "headers", "not a header name: a:"),
         ({"headers": {"": "b"}}, "headers", "not a header name"),
-        ({"headers": {"a": "b\r\nc: d"}}, "headers", "CR, LF or NUL in the header a"),
-        ({"headers": {"a": "b\x00"}}, "headers", "CR, LF or NUL"),
+        ({"headers": {"a": "b\r\nc: d"}}, "headers", "a control character in the header a"),
+        ({"headers": {"a": "b\x00"}}, "headers", "a control character"),
+        ({"headers": {"a": "b\x1b"}}, "headers", "a control character"),
+        ({"headers": {"Content-length": "1"}}, "headers", "Content-length is not to be set"),
+        ({"headers": {"CONNECTION": "keep-alive"}}, "headers", "CONNECTION is not to be set"),
+        ({"headers": {"Transfer-Encoding": "chunked"}}, "headers", "Transfer-Encoding is not to be set"),
+        ({"headers": {"Expect": "100-continue"}}, "headers", "Expect is not to be set"),
+        ({"headers": {"a": "b" * 16384}}, "headers", "16385 bytes are too many"),
+        ({"path": "/" + "a" * 4096}, "path", "4097 characters are too many"),
+        ({"method": "connect"}, "method", "a tunnel"),
+        ({"method": "G" * 33}, "method", "33 characters are too many"),
+        ({"host": "b\u00fccher.example"}, "host", "not a name of ASCII"),
+        ({"host": "a" * 256}, "host", "256 characters are too many"),
+        ({"body": "\u00fc" * 32769}, "body", "65538 bytes are too many"),
+        ({"status": "200," * 251}, "status", "1004 characters are too many"),
+        ({"expect": "a" * 1025}, "expect", "1025 characters are too many"),
+        ({"expect": 1}, "expect", "Expected `str`"),
+        ({"expect": "a", "method": "head"}, "expect", "HEAD"),
+        ({"expect_regex": "a(b"}, "expect_regex", "missing ): a(b"),
+        ({"expect_regex": r"(a)\1"}, "expect_regex", "invalid escape sequence"),
+        ({"expect_regex": "a{1000}"}, "expect_regex", "too complex"),
+        ({"expect_regex": "a" * 1025}, "expect_regex", "1025 characters are too many"),
+        ({"expect_regex": "a", "method": "HEAD"}, "expect_regex", "HEAD"),
+        ({"redirects": -1}, "redirects", ">= 0"),
+        ({"redirects": 11}, "redirects", "<= 10"),
+        ({"source": 1}, "source", "got `int`"),
+        ({"source": [1]}, "source", "got `int`"),
+        ({"source": "::ffff:10.0.0.1"}, "source", "IPv4-mapped"),
+        ({"source": "0.0.0.0"}, "source", "unspecified"),
+        ({"source": "eth0"}, "source", "not an IPv4 address: eth0"),
+        ({"source": ["10.0.0.1", "fd00::1", "10.0.0.2"]}, "source", "more than one address of a family: 10.0.0.2"),
         ({"tls": True}, "tls", "Expected `object`, got `bool`"),
         ({"tls": {"verify": "no"}}, "tls.verify", "Expected `bool`"),
-        ({"tls": {"server_name": "a b"}}, "tls.server_name", "spaces"),
-        ({"tls": {"ca": "/etc/\x00"}}, "tls.ca", "not a file name"),
+        ({"tls": {"server_name": "a b"}}, "tls.server_name", "not the name of a host, nor an address: a b"),
+        ({"tls": {"server_name": "a..b"}}, "tls.server_name", "not the name of a host"),
+        ({"tls": {"server_name": "a\n"}}, "tls.server_name", "not the name of a host"),
+        ({"tls": {"server_name": "a" * 64}}, "tls.server_name", "not the name of a host"),
+        ({"tls": {"server_name": "fe80::1%eth0"}}, "tls.server_name", "not the name of a host"),
+        ({"tls": {"server_name": "a." * 127}}, "tls.server_name", "254 characters are too many"),
+        ({"tls": {"ca": "/etc/\x00"}}, "tls.ca", "not an absolute file name"),
+        ({"tls": {"ca": "ca.pem"}}, "tls.ca", "not an absolute file name"),
+        ({"tls": {"ca": "/" * 4097}}, "tls.ca", "4097 characters are too many"),
         ({"interval": 0}, "interval", "> 0"),
         ({"interval": True}, "interval", "got `bool`"),
         ({"interval": "5"}, "interval", "got `str`"),
@@ -374,6 +429,12 @@ def test_unknown_fields_are_reported_and_the_rest_is_used():
     assert [(problem.field, problem.fatal) for problem in decoded.problems] == [("Ttype", False), ("tls.Cert", False)]
 
 
+def test_a_source_is_one_field_for_both_families():
+    decoded = read(HEALTH, {"source4": "10.0.0.1", "source6": "fd00::1"})
+    assert decoded.value == HealthCheck()
+    assert [problem.reason for problem in decoded.problems] == ["unknown field"] * 2
+
+
 def test_of_fields_that_differ_by_case_the_last_one_counts_unless_it_is_null():
     assert read(FRONTEND, b'{"tcp": 1, "TCP": 2, "Tcp": 3}').value == Frontend(tcp=3)
     assert read(FRONTEND, b'{"TCP": 0, "tcp": 2, "Tcp": null}').value == Frontend(tcp=2)
@@ -405,7 +466,9 @@ def test_the_case_of_field_names_does_not_matter(good, random):
 
 
 FIELDS_READ = [*Frontend.__struct_fields__, *Backend.__struct_fields__, *HealthCheck.__struct_fields__]
-FIELD_NAMES = st.sampled_from([*FIELDS_READ, "netmask", "verify", "ca", "prefix", "gateway", "ipvsmethod"])
+FIELD_NAMES = st.sampled_from(
+    [*FIELDS_READ, "netmask", "verify", "ca", "server_name", "source", "prefix", "ipvsmethod"]
+)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["10.0.0.1", "::", "sh"]),
     lambda inner: st.lists(inner) | st.dictionaries(FIELD_NAMES | st.text(), inner),
