@@ -1,43 +1,164 @@
-"""BackendMerger: from claims and members to wanted virtual and real servers."""
+"""BackendMerger: from claims, members and verdicts to wanted virtual and real servers.
+
+Verdicts come over a link from each health process. What is known of them stays
+while such a process is away: no verdict is taken for lost before its successor
+has told all that it knows.
+"""
 
 import logging
-from typing import Any
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pykka
 
 from actors.base import Actor
-from actors.messages import MergedUpdate, ResolvedUpdate
-from clusterf.merge import Merger
+from actors.link import Subscription
+from actors.messages import MergedUpdate, Received, ResolvedUpdate, Synced, VerdictIs
+from clusterf.merge import Merged, Merger
+from clusterf.names import escape
 from clusterf.resolve import ProblemsOf
+from clusterf.standing import PanicIs, Standings
+from clusterf.table import Table
 
 __all__ = ["BackendMerger"]
 
 log = logging.getLogger(__name__)
 
+_MARGIN = 5.0  # seconds that removals take, besides those for which they are held
+
+
+class _Verdicts(NamedTuple):
+    """What has come over the link at `socket`."""
+
+    socket: Path
+    received: Received
+
+
+class _Self(Enum):
+    """What the merger tells itself."""
+
+    AGE = auto()
+
 
 class BackendMerger(Actor):
-    """Merge what is resolved, and tell `writer` what is wanted."""
+    """Merge what is resolved, and what the health processes at the sockets `health` say, and tell `writer`.
 
-    def __init__(self, writer: pykka.ActorRef[Any], *, elide: bool) -> None:
+    Without `health` all backends count in full. `in_force` reads the table that
+    the kernel has before anything is written. `removal_hold`: for how many seconds real
+    servers may stay in force after their virtual server left the
+    configuration. `once`: nothing is whole before every backend that is
+    checked has a verdict.
+    """
+
+    def __init__(
+        self,
+        writer: pykka.ActorRef[Any],
+        *,
+        elide: bool,
+        health: Sequence[Path] = (),
+        in_force: Callable[[], Table] = Table,
+        removal_hold: float = 0.0,
+        once: bool = False,
+    ) -> None:
         super().__init__()
-        self._merger = Merger(elide=elide)
+        self._standings = Standings(in_force)
+        self._merger = Merger(elide=elide, standings=self._standings if health else None)
         self._writer = writer
+        self._removal_hold = removal_hold
+        self._once = once
+        self._subscriptions = [Subscription(socket, partial(self._tell_self, socket)) for socket in health]
+        # the health processes that have not told all they know once
+        self._awaited = set(health)
+        # whether the configuration has been told as a whole once, and whether everything has
+        self._configured = False
+        self._whole = False
+
+    def on_start(self) -> None:
+        """Begin to receive verdicts."""
+        for subscription in self._subscriptions:
+            subscription.start()
+        self._age_later()
+
+    def on_stop(self) -> None:
+        """Hang up."""
+        for subscription in self._subscriptions:
+            subscription.stop()
 
     def receive(self, message: Any) -> None:
-        """Merge what was resolved."""
+        """Merge what was resolved, or what the probes have shown."""
         match message:
             case ResolvedUpdate():
-                self._merge(message)
+                self._configure(message)
+            case _Verdicts(socket, received):
+                self._judge(socket, received)
+            case _Self.AGE:
+                self._standings.age()
+                self._age_later()
             case _:
                 raise TypeError(f"BackendMerger does not handle {message!r}")
 
-    def _merge(self, update: ResolvedUpdate) -> None:
+    def _tell_self(self, socket: Path, received: Received) -> None:
+        self.actor_ref.tell(_Verdicts(socket, received))
+
+    def _age_later(self) -> None:
+        if self._subscriptions:
+            self.tell_later(self._removal_hold + _MARGIN, _Self.AGE)
+
+    def _configure(self, update: ResolvedUpdate) -> None:
         already_logged = {item for item in update.items if isinstance(item, ProblemsOf)}
         for item in update.items:
             self._merger.update(item)
-        merged = tuple(self._merger.flush())
+        self._configured = self._configured or update.synced
+        merged = self._merge()
         for result in merged:
             if isinstance(result, ProblemsOf) and result not in already_logged:
                 for problem in result.problems:
                     log.warning("%s", problem)
-        self._writer.tell(MergedUpdate(merged, update.synced, update.taken))
+        self._tell_writer(merged, update.taken, urgent=False)
+
+    def _judge(self, socket: Path, received: Received) -> None:
+        urgent = self._whole  # before that all waits for the first time that anything is written
+        for message in received.messages:
+            match message:
+                case Synced():
+                    self._awaited.discard(socket)
+                case VerdictIs(service, backend, endpoint, value):
+                    self._standings.put_verdict(service, backend, endpoint, value.up if value is not None else None)
+                case _:
+                    raise TypeError(f"a health process does not say {message!r}")
+        self._tell_writer(self._merge(), received.taken, urgent=urgent)
+
+    def _merge(self) -> list[Merged]:
+        results = list(self._merger.flush())
+        if not self._whole and self._configured and not self._awaited and not (self._once and self._standings.unknown):
+            self._whole = True
+            self._standings.begin()
+            results += self._merger.flush()
+        merged: list[Merged] = []
+        for result in results:
+            if isinstance(result, PanicIs):
+                _log_panic(result)
+            else:
+                merged.append(result)
+        return merged
+
+    def _tell_writer(self, merged: list[Merged], taken: Callable[[], None], *, urgent: bool) -> None:
+        self._writer.tell(MergedUpdate(tuple(merged), self._whole, taken, urgent))
+
+
+def _log_panic(now: PanicIs) -> None:
+    service, family = escape(now.service), now.family.name.lower()
+    if now.panic:
+        log.error(
+            "health: service %s: %d of %d backends (%s) are down, less than its panic_threshold of %g %% are left: "
+            "health is ignored for it",
+            *(service, now.down, now.total, family, now.threshold),
+        )
+    else:
+        log.warning(
+            "health: service %s: %d of %d backends (%s) are down: health counts again",
+            *(service, now.down, now.total, family),
+        )

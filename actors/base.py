@@ -8,7 +8,7 @@ from typing import Any
 
 import pykka
 
-from actors.messages import Confirm, Ping, Reload
+from actors.messages import Confirm, Leave, Ping, Reload
 
 __all__ = ["Actor"]
 
@@ -28,6 +28,8 @@ class Actor(pykka.ThreadingActor):
                     self.reload()
                 case Confirm():
                     self.confirm()
+                case Leave():
+                    self.leave()
                 case _:
                     self.receive(message)
         except pykka.ActorDeadError as error:
@@ -53,6 +55,9 @@ class Actor(pykka.ThreadingActor):
 
     def confirm(self) -> None:
         """Do what is held for the operator to confirm, if there is such a thing."""
+
+    def leave(self) -> None:
+        """Do what is to be done when the operator stops the node, if there is such a thing."""
 
     def on_failure(
         self,

@@ -35,7 +35,7 @@ __all__ = ["IpvsWriter", "Options"]
 
 log = logging.getLogger(__name__)
 
-PART = 2000  # steps at a time
+PART = 500  # steps at a time: what is urgent waits for two such parts at most
 READ_PART = 64  # virtual servers read again at a time
 DRAIN_CHECK = 1.0  # seconds between looks at real servers that drain
 DRIFT_LINES = 10  # of a log, for what others have changed
@@ -170,13 +170,14 @@ class IpvsWriter(Actor):
         for item in update.items:
             match item:
                 case RealServerWanted(virtual, real, settings):
-                    self._reconciler.want_real(virtual, real, settings)
+                    self._reconciler.want_real(virtual, real, settings, urgent=update.urgent)
                 case VirtualServerWanted(virtual, claim):
                     self._reconciler.want_virtual(virtual, claim)
                 case ProblemsOf(subject, problems):
                     self._note_problems(subject, problems)
         update.taken()
-        self._guard.news(time.monotonic())
+        if not update.urgent:
+            self._guard.news(time.monotonic())
         self._synced = self._synced or update.synced
         if self._synced:
             self._tell_self(_Self.RECONCILE)

@@ -35,6 +35,7 @@ __all__ = [
     "Confirm",
     "FrontendIs",
     "HealthIs",
+    "Leave",
     "MergedUpdate",
     "Ping",
     "ProblemsAre",
@@ -210,11 +211,15 @@ class ResolvedUpdate(NamedTuple):
 
 
 class MergedUpdate(NamedTuple):
-    """What is wanted of changed virtual and real servers; `synced`: all of them have been told."""
+    """What is wanted of changed virtual and real servers; `synced`: all of them have been told.
+
+    `urgent`: it is to be written before all else, as it comes from verdicts.
+    """
 
     items: tuple[Merged, ...]
     synced: bool
     taken: Callable[[], None]
+    urgent: bool = False
 
 
 class Reload(NamedTuple):
@@ -223,6 +228,10 @@ class Reload(NamedTuple):
 
 class Confirm(NamedTuple):
     """Do what is held for the operator to confirm."""
+
+
+class Leave(NamedTuple):
+    """The node is being stopped, and not because of a failure; you are stopped next."""
 
 
 class Ping(NamedTuple):

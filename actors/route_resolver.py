@@ -9,7 +9,8 @@ import pykka
 from actors.base import Actor
 from actors.link import Subscription
 from actors.messages import ProblemsAre, Received, ResolvedUpdate, Synced, VerdictIs
-from clusterf.resolve import Defaults, ProblemsOf, Resolver
+from clusterf.resolve import ProblemsOf, Resolver
+from clusterf.virtuals import Defaults
 
 __all__ = ["RouteResolver"]
 

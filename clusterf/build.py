@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from clusterf.codec import Problem
 from clusterf.merge import Merger, RealServerWanted, VirtualServerWanted
 from clusterf.model import Key, Value
-from clusterf.resolve import Defaults, ProblemsOf, Resolver
+from clusterf.resolve import ProblemsOf, Resolver
 from clusterf.table import Table
+from clusterf.virtuals import Defaults
 
 __all__ = ["build"]
 
 
 def build(objects: Mapping[Key, Value], defaults: Defaults, *, elide: bool = False) -> tuple[Table, list[Problem]]:
-    """Return the table that `objects` make, and what is wrong between them."""
+    """Return the table that `objects` make while all backends are up, and what is wrong between them."""
     resolver, merger, table = Resolver(defaults), Merger(elide=elide), Table()
     for key, value in objects.items():
         resolver.update(key, value)

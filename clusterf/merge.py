@@ -2,27 +2,24 @@
 
 Decides what needs to see several services or backends at once: who owns a
 virtual server that two services claim, and what a real server is at which
-several backends meet. It answers with wanted virtual and real servers, one by
-one, only for what is concerned by a change.
+several backends meet, of which only those count that stand. It answers with
+wanted virtual and real servers, one by one, only for what is concerned by a
+change.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from clusterf.codec import Problem
 from clusterf.keys import path_of
 from clusterf.model import BackendKey, FrontendKey, Name
 from clusterf.names import escape
-from clusterf.resolve import (
-    BackendResolved,
-    Claim,
-    Member,
-    ProblemsOf,
-    Resolved,
-    ServiceResolved,
-    conflict,
-)
+from clusterf.resolve import BackendResolved, ProblemsOf, Resolved, ServiceResolved, conflict
+from clusterf.standing import Members, PanicIs, Standings
 from clusterf.table import RealServer, RealServerSettings, VirtualServer
+from clusterf.virtuals import Claim
 
 __all__ = ["MAX_WEIGHT", "Merged", "Merger", "RealServerWanted", "VirtualServerWanted"]
 
@@ -51,17 +48,22 @@ Merged = VirtualServerWanted | RealServerWanted | ProblemsOf
 
 # The backends that meet at each real server: nearly always one, for which a set would be dear.
 _Groups = dict[RealServer, Name | set[Name]]
-_Members = tuple[tuple[VirtualServer, Member], ...]
 
 
 class Merger:
-    """Merge what was resolved; `flush` tells what the table should be."""
+    """Merge what was resolved; `flush` tells what the table should be.
 
-    def __init__(self, *, elide: bool = False) -> None:
+    Without `standings` health is ignored.
+    """
+
+    def __init__(self, *, elide: bool = False, standings: Standings | None = None) -> None:
         self._elide = elide
+        self._standings = standings
         self._claims: dict[VirtualServer, dict[Name, Claim]] = {}
         self._claimed_by: dict[Name, tuple[VirtualServer, ...]] = {}
-        self._members: dict[tuple[Name, Name], _Members] = {}
+        self._members: dict[tuple[Name, Name], Members] = {}
+        # the services of which real servers without a member that stands are left out
+        self._removing: set[Name] = set()
         self._groups: dict[tuple[VirtualServer, Name], _Groups] = {}
         # the service behind each virtual server that was wanted at the last flush
         self._owners: dict[VirtualServer, Name] = {}
@@ -77,14 +79,19 @@ class Merger:
         match item:
             case ServiceResolved():
                 self._update_service(item.service, dict(item.claims))
+                self._update_effect(item)
             case BackendResolved():
                 self._update_backend(item.service, item.backend, item.members)
             case ProblemsOf():
                 self._problems.append(item)
 
-    def flush(self) -> Iterator[Merged]:
+    def flush(self) -> Iterator[Merged | PanicIs]:
         """Yield what is wanted of all that changed since the last flush, a virtual server before its real servers."""
         yield from self._problems
+        if self._standings is not None:
+            yield from self._standings.judge()
+            for (service, _, virtual), real in self._standings.settle(self._members):
+                self._touch(virtual, service, real)
         for virtual in self._dirty_virtuals:
             yield from self._merge_virtual(virtual)
         for virtual, real in self._dirty_reals:
@@ -92,27 +99,54 @@ class Merger:
         self._problems, self._dirty_virtuals, self._dirty_reals = [], {}, {}
 
     def _update_service(self, service: Name, claims: dict[VirtualServer, Claim]) -> None:
-        for virtual in self._claimed_by.pop(service, ()):
-            rivals = self._claims[virtual]
-            del rivals[service]
-            if not rivals:
-                del self._claims[virtual]
-            self._dirty_virtuals[virtual] = None
-        for virtual, claim in claims.items():
-            self._claims.setdefault(virtual, {})[service] = claim
-            self._dirty_virtuals[virtual] = None
+        claimed = self._claimed_by.pop(service, ())
         if claims:
             self._claimed_by[service] = tuple(claims)
+        for virtual in claimed:
+            if virtual not in claims:
+                rivals = self._claims[virtual]
+                del rivals[service]
+                if not rivals:
+                    del self._claims[virtual]
+                self._dirty_virtuals[virtual] = None
+        for virtual, claim in claims.items():
+            rivals = self._claims.setdefault(virtual, {})
+            if rivals.get(service) != claim:
+                rivals[service] = claim
+                self._dirty_virtuals[virtual] = None
 
-    def _update_backend(self, service: Name, backend: Name, members: _Members) -> None:
-        if self._members.get((service, backend), ()) == members:
+    def _update_effect(self, item: ServiceResolved) -> None:
+        service, _, effect = item
+        if self._standings is None:
             return
-        for virtual, member in self._members.pop((service, backend), ()):
-            self._leave(virtual, service, backend, member.real)
-        for virtual, member in members:
-            self._join(virtual, service, backend, member.real)
+        self._standings.put_effect(service, effect)
+        removes = effect is not None and effect.removes
+        if removes == (service in self._removing):
+            return
+        self._removing ^= {service}
+        for virtual in self._claimed_by.get(service, ()):
+            for real, group in self._groups.get((virtual, service), {}).items():
+                if not any(self._stands(service, name, virtual) for name in _names(group)):
+                    self._touch(virtual, service, real)
+
+    def _update_backend(self, service: Name, backend: Name, members: Members) -> None:
+        before = self._members.pop((service, backend), ())
         if members:
             self._members[service, backend] = members
+        if before == members:
+            return
+        if self._standings is not None:
+            self._standings.put_members(service, backend, before, members, self._claimed_by.get(service, ()))
+        old, new = dict(before), dict(members)
+        for virtual, member in before:
+            if virtual not in new or new[virtual].real != member.real:
+                self._leave(virtual, service, backend, member.real)
+        for virtual, member in members:
+            was = old.get(virtual)
+            if was is None or was.real != member.real:
+                self._join(virtual, service, backend, member.real)
+            elif was.settings != member.settings:
+                self._touch(virtual, service, member.real)
 
     def _leave(self, virtual: VirtualServer, service: Name, backend: Name, real: RealServer) -> None:
         groups = self._groups[virtual, service]
@@ -123,9 +157,12 @@ class Merger:
             del groups[real]
         if not groups:
             del self._groups[virtual, service]
+            self._fill(virtual)
         self._touch(virtual, service, real)
 
     def _join(self, virtual: VirtualServer, service: Name, backend: Name, real: RealServer) -> None:
+        if (virtual, service) not in self._groups:
+            self._fill(virtual)
         groups = self._groups.setdefault((virtual, service), {})
         present = groups.get(real)
         if present is None:
@@ -136,9 +173,12 @@ class Merger:
             groups[real] = {present, backend}
         self._touch(virtual, service, real)
 
-    def _touch(self, virtual: VirtualServer, service: Name, real: RealServer) -> None:
+    def _fill(self, virtual: VirtualServer) -> None:
+        """Take it that the virtual server was, or is to be, without backends: healthy or not is not asked."""
         if self._elide:
             self._dirty_virtuals[virtual] = None
+
+    def _touch(self, virtual: VirtualServer, service: Name, real: RealServer) -> None:
         if self._owners.get(virtual) == service:
             self._dirty_reals[virtual, real] = None
 
@@ -172,10 +212,9 @@ class Merger:
         if owner is None:
             yield from self._report((virtual, real), ())
             return
-        group = self._groups.get((virtual, owner), {}).get(real, set())
-        names = sorted(group) if isinstance(group, set) else [group]
+        names = _names(self._groups.get((virtual, owner), {}).get(real))
         members = [self._member(owner, name, virtual) for name in names]
-        odd = [name for name, member in zip(names, members, strict=True) if member.method is not members[0].method]
+        odd = [n for n, member in zip(names, members, strict=True) if member.method is not members[0].method]
         yield from self._report(
             (virtual, real),
             tuple(
@@ -186,10 +225,15 @@ class Merger:
                 for name in odd
             ),
         )
-        yield RealServerWanted(virtual, real, merged(members) if members else None)
+        standing = [self._stands(owner, name, virtual) for name in names]
+        left_out = owner in self._removing and not any(standing)
+        yield RealServerWanted(virtual, real, merged(members, standing) if members and not left_out else None)
 
-    def _member(self, service: Name, backend: Name, virtual: VirtualServer) -> Member:
-        return next(member for at, member in self._members[service, backend] if at == virtual)
+    def _member(self, service: Name, backend: Name, virtual: VirtualServer) -> RealServerSettings:
+        return next(member.settings for at, member in self._members[service, backend] if at == virtual)
+
+    def _stands(self, service: Name, backend: Name, virtual: VirtualServer) -> bool:
+        return self._standings is None or self._standings.stands(service, backend, virtual)
 
     def _report(self, subject: object, problems: tuple[Problem, ...]) -> Iterator[ProblemsOf]:
         if self._conflicts.get(subject, ()) == problems:
@@ -201,19 +245,27 @@ class Merger:
         yield ProblemsOf(subject, problems)
 
 
-def merged(members: Sequence[Member]) -> RealServerSettings:
+def merged(members: Sequence[RealServerSettings], standing: Sequence[bool]) -> RealServerSettings:
     """Return what a real server is at which `members` meet, the lowest backend name first.
 
-    The weights add up, at most to `MAX_WEIGHT`. So do the thresholds of each
-    kind, and if one member has none there is none. The method is the first one's.
+    Of those that are standing the weights add up, at most to `MAX_WEIGHT`. So
+    do the thresholds of each kind, and if one of them has none there is none.
+    If none is standing the weight is 0, and the thresholds are those of all.
+    The method is the first one's, standing or not.
     """
-    first = members[0]
     if len(members) == 1:
-        return RealServerSettings(first.method, first.weight, first.upper, first.lower)
-    weight = min(sum(member.weight for member in members), MAX_WEIGHT)
-    upper = _threshold([member.upper for member in members])
-    lower = _threshold([member.lower for member in members])
-    return RealServerSettings(first.method, weight, upper, lower if upper else 0)
+        return members[0] if standing[0] else msgspec.structs.replace(members[0], weight=0)
+    counting = [member for member, stands in zip(members, standing, strict=True) if stands]
+    weight = min(sum(member.weight for member in counting), MAX_WEIGHT)
+    upper = _threshold([member.upper for member in counting or members])
+    lower = _threshold([member.lower for member in counting or members])
+    return RealServerSettings(members[0].method, weight, upper, lower if upper else 0)
+
+
+def _names(group: Name | set[Name] | None) -> list[Name]:
+    if group is None:
+        return []
+    return sorted(group) if isinstance(group, set) else [group]
 
 
 def _threshold(values: Sequence[int]) -> int:

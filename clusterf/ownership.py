@@ -10,10 +10,10 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
-from pathlib import Path
 
 import msgspec
 
+from clusterf.boot import boot_id
 from clusterf.state import KeyedStore
 from clusterf.table import Family, Protocol, VirtualServer
 
@@ -21,15 +21,13 @@ __all__ = ["Ownership"]
 
 log = logging.getLogger(__name__)
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
 
 class Ownership:
     """The record in `store` for this boot and network namespace."""
 
     def __init__(self, store: KeyedStore) -> None:
         """Open the record, and drop those of earlier boots."""
-        boot = _BOOT_ID.read_text().strip()
+        boot = boot_id()
         self._store = store
         self._section = f"owned {boot} {os.stat('/proc/self/ns/net').st_ino}"  # noqa: PTH116
         store.drop("owned ", but=f"owned {boot} ")

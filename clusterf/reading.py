@@ -12,10 +12,10 @@ from clusterf.etcd import Client, EtcdError, Listing
 from clusterf.etcd_follower import EtcdFollower
 from clusterf.filetree import FileTree
 from clusterf.location import Location
-from clusterf.resolve import Defaults
 from clusterf.source import Said, Source, SourceState
 from clusterf.state import KeyedStore
 from clusterf.tree_follower import TreeFollower
+from clusterf.virtuals import Defaults
 
 __all__ = ["Found", "connect", "follow", "problems_of", "read"]
 

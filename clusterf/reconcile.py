@@ -16,12 +16,12 @@ A real server that leaves while it has connections is drained: it gets weight
 import errno
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from typing import NamedTuple
 
 from clusterf.diff import diff, real_step, virtual_step
 from clusterf.drains import Drains
 from clusterf.kernel import VirtualServerState
-from clusterf.resolve import Claim
 from clusterf.table import (
     Op,
     Protocol,
@@ -31,6 +31,7 @@ from clusterf.table import (
     Table,
     VirtualServer,
 )
+from clusterf.virtuals import Claim
 
 __all__ = ["Connections", "Failure", "Place", "Reconciler"]
 
@@ -77,6 +78,8 @@ class Reconciler:
         self.failed: dict[Place, int] = {}
         # real servers that leave and may finish their connections
         self.draining = Drains()
+        # places that are worked off before all others, what is wanted first
+        self._urgent: OrderedDict[Place, None] = OrderedDict()
         # places that may differ, in the order in which they were marked
         self._additions: OrderedDict[Place, None] = OrderedDict()
         self._removals: OrderedDict[Place, None] = OrderedDict()
@@ -97,7 +100,7 @@ class Reconciler:
     @property
     def idle_but_for_departures(self) -> bool:
         """Whether all that is left at present is virtual servers that may have to go."""
-        return not (self._additions or self._removals or self.stale)
+        return not (self._urgent or self._additions or self._removals or self.stale)
 
     @property
     def in_force(self) -> int:
@@ -121,12 +124,22 @@ class Reconciler:
             for real in self.actual.reals.get(virtual, ()):
                 self._mark(Place(virtual, real))
 
-    def want_real(self, virtual: VirtualServer, real: RealServer, settings: RealServerSettings | None) -> None:
-        """Want the real server so, or with None not at all. Raises KeyError if its virtual server is not wanted."""
+    def want_real(
+        self, virtual: VirtualServer, real: RealServer, settings: RealServerSettings | None, *, urgent: bool = False
+    ) -> None:
+        """Want the real server so, or with None not at all; `urgent`: before all else that is to do.
+
+        Raises KeyError if its virtual server is not wanted.
+        """
         self.desired.put_real(virtual, real, settings)
         if settings is not None:
             self.draining.forget(virtual, real)
-        self._mark(Place(virtual, real))
+        place = Place(virtual, real)
+        if urgent:
+            self._urgent[place] = None
+            self._urgent.move_to_end(place, last=settings is None)
+        else:
+            self._mark(place)
 
     def observe(self, table: Table) -> list[Step]:
         """Take `table` for what is there; return the steps by which others have changed what is ours."""
@@ -159,11 +172,13 @@ class Reconciler:
         self._mark_all(virtual)
 
     def next_steps(self, limit: int, now: float, connections: Connections, *, departures: bool = True) -> list[Step]:
-        """Return up to `limit` steps to do now, additions first; none if there is nothing left to do at present.
+        """Return up to `limit` steps to do now; none if there is nothing left to do at present.
 
-        Without `departures` no virtual server begins to go.
+        What is urgent comes first, then additions. Without `departures` no
+        virtual server begins to go.
         """
-        steps: list[Step] = []
+        look = cache(partial(self._look, connections))
+        steps = self._urgent_steps(limit, now, look)
         adding: set[VirtualServer] = set()
         while self._additions and len(steps) < limit:
             place, _ = self._additions.popitem(last=False)
@@ -175,12 +190,9 @@ class Reconciler:
         if departures:
             self._removals.update((Place(virtual), None) for virtual in self._departures)
             self._departures.clear()
-        looks: dict[VirtualServer, _Look] = {}
         while self._removals and len(steps) < limit:
             place, _ = self._removals.popitem(last=False)
-            if place.virtual not in looks:
-                looks[place.virtual] = self._look(place.virtual, connections)
-            steps.extend(self._removal(place, now, looks[place.virtual]))
+            steps.extend(self._removal(place, now, look(place.virtual)))
             if len(steps) > limit:
                 del steps[limit:]
                 self._mark(place)
@@ -223,6 +235,20 @@ class Reconciler:
         changes, self._ownership = self._ownership, {}
         return changes
 
+    def _urgent_steps(self, limit: int, now: float, look: Callable[[VirtualServer], _Look]) -> list[Step]:
+        steps: list[Step] = []
+        while self._urgent and len(steps) < limit:
+            place, _ = self._urgent.popitem(last=False)
+            # or it would be done twice in this part
+            self._additions.pop(place, None)
+            self._removals.pop(place, None)
+            if place.real in self.desired.reals.get(place.virtual, {}):
+                step = self._addition(place, set())
+                steps += [step] if step is not None else []
+            else:
+                steps += self._removal(place, now, look(place.virtual))
+        return steps
+
     def _addition(self, place: Place, adding: set[VirtualServer]) -> Step | None:
         virtual, real = place
         if virtual in self.stale or virtual not in self.desired.virtuals:
@@ -242,7 +268,7 @@ class Reconciler:
             return None
         return real_step(virtual, real, wanted, self.actual.reals.get(virtual, {}).get(real))
 
-    def _look(self, virtual: VirtualServer, connections: Connections) -> _Look:
+    def _look(self, connections: Connections, virtual: VirtualServer) -> _Look:
         wanted, actual = self.desired.reals.get(virtual, {}), self.actual.reals.get(virtual, {})
         drains = actual and virtual not in self.stale and virtual.protocol is not Protocol.UDP
         irreplaceable = virtual in self._troubled and not any(r in actual and actual[r].weight for r in wanted)

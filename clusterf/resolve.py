@@ -4,7 +4,9 @@ A frontend becomes *claims* on virtual servers; a backend becomes a *member* of
 each virtual server that its service claims, as the real server that its route
 says. The resolver is told single objects by key and answers with what became
 of those that are concerned, so that one changed backend costs one look-up, a
-changed frontend its service, and a changed route the backends under it.
+changed frontend its service, and a changed route the backends under it. A
+changed health check costs its service only where it changes who is probed, and
+where; what of it is about the probes alone is not our concern.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,6 +22,7 @@ from clusterf.model import (
     BackendKey,
     Frontend,
     FrontendKey,
+    HealthCheck,
     HealthKey,
     IPNetwork,
     Key,
@@ -29,19 +32,11 @@ from clusterf.model import (
     Value,
 )
 from clusterf.routes import AddressRange, RouteTable
-from clusterf.table import (
-    SCHEDULER_FLAGS,
-    Family,
-    IPAddress,
-    Method,
-    Protocol,
-    RealServer,
-    ServiceFlag,
-    VirtualServer,
-    VirtualServerSettings,
-)
+from clusterf.table import Family, IPAddress, Method, Protocol, RealServer, RealServerSettings, VirtualServer
+from clusterf.targets import Endpoint, endpoint
+from clusterf.virtuals import Claim, Defaults, marked_protocol, virtual_servers
 
-__all__ = ["BackendResolved", "Claim", "Defaults", "Member", "ProblemsOf", "Resolved", "Resolver", "ServiceResolved"]
+__all__ = ["BackendResolved", "Effect", "Member", "ProblemsOf", "Resolved", "Resolver", "ServiceResolved", "conflict"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -49,39 +44,36 @@ V = TypeVar("V")
 _METHODS = {"masq": Method.MASQ, "droute": Method.DROUTE, "tunnel": Method.TUNNEL}
 
 
-class Defaults(msgspec.Struct, frozen=True):
-    """What the node adds to the configuration.
+class Member(msgspec.Struct, frozen=True, gc=False):
+    """A backend's part in a virtual server: the real server that it is, and how, with no heed to its health.
 
-    Virtual servers with an address in `exclude` are never ours.
+    `endpoint` is where it is probed; None: it is not, and counts in full.
     """
 
-    scheduler: str = "wlc"
-    method: Method = Method.MASQ
-    exclude: tuple[IPNetwork, ...] = ()
-
-
-class Claim(msgspec.Struct, frozen=True, gc=False):
-    """How a service wants a virtual server. `drain_timeout` is in seconds."""
-
-    settings: VirtualServerSettings
-    drain_timeout: float
-
-
-class Member(msgspec.Struct, frozen=True, gc=False):
-    """A backend's part in a virtual server. The thresholds are connections, 0: none."""
-
     real: RealServer
-    method: Method
-    weight: int
-    upper: int
-    lower: int
+    settings: RealServerSettings
+    endpoint: Endpoint | None = None
+
+
+class Effect(NamedTuple):
+    """What the health of a service's backends does.
+
+    `stands`: a new backend counts before its first verdict. `removes`: what is
+    down is left out, instead of drained. `panic_threshold`: when fewer than so
+    many percent of the backends are up, health is ignored.
+    """
+
+    stands: bool
+    removes: bool
+    panic_threshold: float
 
 
 class ServiceResolved(NamedTuple):
-    """These virtual servers, and no others, are what the service claims."""
+    """These virtual servers, and no others, are what the service claims; effect None: its health is not checked."""
 
     service: Name
     claims: tuple[tuple[VirtualServer, Claim], ...]
+    effect: Effect | None = None
 
 
 class BackendResolved(NamedTuple):
@@ -112,11 +104,13 @@ class Resolver:
         self._routes = RouteTable()
         # (address, service, backend) of each backend, to find those under a changed route
         self._at: dict[Family, SortedList] = {family: SortedList() for family in Family}
+        self._checks: dict[Name | None, HealthCheck] = {}
         self._claims: dict[Name, tuple[tuple[VirtualServer, Claim], ...]] = {}
         # what the last answer had of problems, where it had some
         self._problems: dict[Key, tuple[Problem, ...]] = {}
         # what has changed since the last flush; dictionaries, as these keep the order
         self._dirty_services: dict[Name, None] = {}
+        self._dirty_effects: dict[Name, None] = {}
         self._dirty_backends: dict[BackendKey, None] = {}
         self._dirty_routes: dict[RouteKey, None] = {}
         self._dirty_ranges: dict[AddressRange, None] = {}
@@ -134,13 +128,15 @@ class Resolver:
             case RouteKey(name):
                 assert value is None or isinstance(value, Route)
                 self._update_route(name, value)
-            case HealthKey():
-                pass
+            case HealthKey(service):
+                assert value is None or isinstance(value, HealthCheck)
+                self._update_check(service, value)
 
     def flush(self) -> Iterator[Resolved]:
         """Yield what became of all that changed since the last flush."""
-        for service in self._dirty_services:
+        for service in self._dirty_effects | self._dirty_services:
             yield from self._resolve_service(service)
+        for service in self._dirty_services:
             for backend in self._backends.get(service, ()):
                 self._dirty_backends[BackendKey(service, backend)] = None
         for key in self._under(self._dirty_ranges):
@@ -149,7 +145,8 @@ class Resolver:
             yield from self._resolve_backend(key)
         for route in self._dirty_routes:
             yield from self._report(route, self._route_problems(route.route))
-        self._dirty_services, self._dirty_backends, self._dirty_routes, self._dirty_ranges = {}, {}, {}, {}
+        self._dirty_services, self._dirty_effects, self._dirty_backends = {}, {}, {}
+        self._dirty_routes, self._dirty_ranges = {}, {}
 
     def _update_backend(self, key: BackendKey, value: Backend | None) -> None:
         siblings = self._backends.setdefault(key.service, {})
@@ -171,6 +168,26 @@ class Resolver:
         concerned |= {name} | self._routes.sharing(name)
         self._dirty_routes.update(dict.fromkeys(map(RouteKey, sorted(concerned))))
 
+    def _update_check(self, service: Name | None, value: HealthCheck | None) -> None:
+        old = self._checks.get(service)
+        if not _put(self._checks, service, value):
+            return
+        if service is None:
+            concerned = [name for name in self._frontends if name not in self._checks]
+            changes_hands = False
+        else:
+            concerned = [service] if service in self._frontends else []
+            changes_hands = old is None or value is None  # whose it is decides how it is reported
+            default = self._checks.get(None)
+            old, value = old or default, value or default
+        if _aim(old) != _aim(value):
+            self._dirty_services.update(dict.fromkeys(concerned))
+        elif _effect(old) != _effect(value) or changes_hands:
+            self._dirty_effects.update(dict.fromkeys(concerned))
+
+    def _check(self, service: Name) -> HealthCheck | None:
+        return self._checks.get(service) or self._checks.get(None)
+
     def _under(self, ranges: Iterable[AddressRange]) -> Iterator[BackendKey]:
         for family, first, last in ranges:
             for _, service, backend in self._at[family].irange((first,), (last + 1,)):
@@ -184,26 +201,38 @@ class Resolver:
         key = FrontendKey(service)
         reasons = [f"its address {v.address} is in a range that --ipvs-exclude leaves alone" for v in excluded]
         _put(self._claims, service, claims or None)
-        yield ServiceResolved(service, claims)
+        yield ServiceResolved(service, claims, _effect(self._check(service)) if claims else None)
         yield from self._report(key, reasons)
+        yield from self._say(HealthKey(service), self._check_problems(service) if claims else ())
+
+    def _check_problems(self, service: Name) -> tuple[Problem, ...]:
+        check = self._check(service)
+        if _aim(check) != 0 or marked_protocol(self._frontends[service]) in {None, Protocol.TCP}:
+            return ()
+        if service in self._checks:
+            reason = "names no port, which it has to for a service without TCP: its backends are not checked"
+            return (conflict(path_of(HealthKey(service)), reason),)
+        reason = "the default health check names no port, so that the backends of a service without TCP are not checked"
+        return (Problem("configuration", path_of(FrontendKey(service)), "", reason, fatal=False),)
 
     def _resolve_backend(self, key: BackendKey) -> Iterator[Resolved]:
         backend = self._backends.get(key.service, {}).get(key.backend)
         members: list[tuple[VirtualServer, Member]] = []
         reasons: list[str] = []
-        if backend is not None:
-            frontend = self._frontends.get(key.service)
-            for virtual, _ in self._claims.get(key.service, ()):
-                assert frontend is not None
-                member = self._member(virtual, frontend, backend, reasons)
-                if member is not None:
-                    members.append((virtual, member))
+        if backend is not None and key.service in self._claims:
+            frontend, check = self._frontends[key.service], self._check(key.service)
+            # one for all virtual servers of a family, as it is kept for each of them
+            endpoints = {f: endpoint(frontend, backend, check, f) for f in Family} if check is not None else {}
+            for virtual, _ in self._claims[key.service]:
+                placed = self._place(virtual, frontend, backend, reasons)
+                if placed is not None:
+                    members.append((virtual, Member(*placed, endpoints.get(virtual.family))))
         yield BackendResolved(key.service, key.backend, tuple(members))
         yield from self._report(key, reasons)
 
-    def _member(
+    def _place(
         self, virtual: VirtualServer, frontend: Frontend, backend: Backend, reasons: list[str]
-    ) -> Member | None:
+    ) -> tuple[RealServer, RealServerSettings] | None:
         address = backend.ipv4 if virtual.family is Family.IPV4 else backend.ipv6
         protocol = virtual.protocol or marked_protocol(frontend)
         port, listening = (end.port(protocol) if protocol is not None else 0 for end in (backend, frontend))
@@ -227,7 +256,7 @@ class Resolver:
             if port != listening:
                 reasons.append(f"port {port} counts as {listening}: {method.name.lower()} cannot change the port")
             real = RealServer(address, virtual.port)
-        return Member(real, method, backend.weight, backend.upper_threshold, backend.lower_threshold)
+        return real, RealServerSettings(method, backend.weight, backend.upper_threshold, backend.lower_threshold)
 
     def _route_problems(self, name: Name) -> list[str]:
         winner = self._routes.beaten_by(name)
@@ -236,7 +265,9 @@ class Resolver:
         return [f"ignored: {path_of(RouteKey(winner))!r} has the same prefix and the lower name"]
 
     def _report(self, key: Key, reasons: list[str]) -> Iterator[ProblemsOf]:
-        problems = tuple(conflict(path_of(key), reason) for reason in dict.fromkeys(reasons))
+        return self._say(key, tuple(conflict(path_of(key), reason) for reason in dict.fromkeys(reasons)))
+
+    def _say(self, key: Key, problems: tuple[Problem, ...]) -> Iterator[ProblemsOf]:
         if _put(self._problems, key, problems or None):
             yield ProblemsOf(key, problems)
 
@@ -246,41 +277,15 @@ def conflict(path: bytes, reason: str) -> Problem:
     return Problem(source="configuration", path=path, field="", reason=reason, fatal=True)
 
 
-def virtual_servers(frontend: Frontend, defaults: Defaults) -> tuple[tuple[VirtualServer, Claim], ...]:
-    """Return the virtual servers that `frontend` names, each as it wants it."""
-    addresses = [(Family.of(a), a) for a in _addresses(frontend)]
-    if frontend.fwmark is not None:
-        families = [family for family, _ in addresses] or [Family.IPV4]
-        virtuals = [VirtualServer(family, fwmark=frontend.fwmark) for family in families]
-    else:
-        virtuals = [
-            VirtualServer(family, protocol, address, port)
-            for family, address in addresses
-            for protocol in Protocol
-            if (port := frontend.port(protocol)) is not None
-        ]
-    return tuple((v, Claim(_settings(v, frontend, defaults), frontend.drain_timeout)) for v in virtuals)
+def _aim(check: HealthCheck | None) -> int | None:
+    """Return which port of the backends a check is for, 0: their own, None: there is none, or nothing is checked."""
+    return None if check is None or check.type == "none" else check.port
 
 
-def marked_protocol(frontend: Frontend) -> Protocol | None:
-    """Return whose ports the real servers of a fwmark have: the first protocol named, None: the packet's own port."""
-    return next((p for p in Protocol if frontend.port(p) is not None), None)
-
-
-def _settings(virtual: VirtualServer, frontend: Frontend, defaults: Defaults) -> VirtualServerSettings:
-    flags = ServiceFlag(0)
-    for name in frontend.scheduler_flags:
-        flags |= SCHEDULER_FLAGS[name]
-    # the kernel knows one-packet scheduling for UDP only
-    if frontend.one_packet and virtual.protocol in {None, Protocol.UDP}:
-        flags |= ServiceFlag.ONE_PACKET
-    four = virtual.family is Family.IPV4
-    timeout, netmask = 0, 0xFFFFFFFF if four else 128
-    if frontend.persistence is not None:
-        flags |= ServiceFlag.PERSISTENT
-        timeout = frontend.persistence.timeout
-        netmask = frontend.persistence.netmask4 if four else frontend.persistence.netmask6
-    return VirtualServerSettings(frontend.scheduler or defaults.scheduler, flags, timeout, netmask)
+def _effect(check: HealthCheck | None) -> Effect | None:
+    if check is None or check.type == "none":
+        return None
+    return Effect(check.initial == "up", check.on_down == "remove", check.panic_threshold)
 
 
 def _addresses(end: Frontend | Backend | None) -> list[IPAddress]:

@@ -10,11 +10,12 @@ from actors.messages import Confirm, MergedUpdate, Ping, Reload
 from clusterf.codec import Problem
 from clusterf.merge import RealServerWanted, VirtualServerWanted
 from clusterf.ownership import Ownership
-from clusterf.resolve import Claim, ProblemsOf
+from clusterf.resolve import ProblemsOf
 from clusterf.state import KeyedStore
 from clusterf.table import (
     Family,
     Method,
+    Op,
     Protocol,
     RealServer,
     RealServerSettings,
@@ -23,6 +24,7 @@ from clusterf.table import (
     VirtualServerSettings,
     table_of,
 )
+from clusterf.virtuals import Claim
 from tests.actors.fake_kernel import FakeKernel
 from tests.waiting import wait_until
 
@@ -86,11 +88,11 @@ class Writing:
         self.actor = self.ref._actor_weakref()
         return self
 
-    def want(self, *items, synced=True, **reals):
+    def want(self, *items, synced=True, urgent=False, **reals):
         def count_taken():
             self.taken += 1
 
-        self.ref.tell(MergedUpdate((*items, *wanted(**reals)), synced, count_taken))
+        self.ref.tell(MergedUpdate((*items, *wanted(**reals)), synced, count_taken, urgent))
         return self
 
     def settled(self):
@@ -379,6 +381,18 @@ def test_a_large_table_is_written_in_parts_and_pings_get_through(writing, kernel
     assert kernel.table == table(v1=dict.fromkeys(range(1, 200), 10), v2=dict.fromkeys(range(1, 200), 10))
 
 
+def test_what_is_urgent_is_written_before_what_is_queued(writing, kernel, monkeypatch):
+    monkeypatch.setattr(ipvs_writer, "PART", 5)
+    writing.start().want(v1={1: 10, 2: 10}).settled()
+    kernel.steps.clear()
+    writing.want(v1=dict.fromkeys(range(3, 100), 10))
+    writing.want(RealServerWanted(virtual(1), real(1), weighing(0)), urgent=True)
+    writing.want(RealServerWanted(virtual(1), real(2), None), urgent=True).settled()
+    assert kernel.table == table(v1={1: 0, **dict.fromkeys(range(3, 100), 10)})
+    assert all(step.real in {real(1), real(2)} for step in kernel.steps if step.op is not Op.ADD_REAL)
+    assert max(at for at, step in enumerate(kernel.steps) if step.op is not Op.ADD_REAL) <= 12
+
+
 def test_what_the_writer_does_not_know_is_its_failure(writing, caplog):
     writing.start().ref.tell("nonsense")
     wait_until(lambda: not writing.ref.is_alive())
@@ -400,6 +414,21 @@ def test_the_removal_of_most_virtual_servers_is_held_until_it_is_confirmed(writi
     writing.ref.tell(Confirm())
     wait_until(lambda: kernel.table == table(v10={1: 1}, v11={1: 1}, v12={1: 5}, v13={1: 1}))
     assert "no longer held" in caplog.text
+
+
+def test_verdicts_are_no_sign_that_a_step_of_the_configuration_is_not_told_in_full(writing):
+    writing.start(removal_hold=1000.0).want(**TWELVE).settled()
+    last = writing.actor._guard._news
+    writing.want(RealServerWanted(virtual(1), real(1), weighing(0)), urgent=True).settled()
+    assert writing.actor._guard._news == last
+    writing.want(v1={1: 2}).settled()
+    assert writing.actor._guard._news > last
+
+
+def test_to_leave_out_all_real_servers_for_their_health_is_not_held(writing, kernel):
+    writing.start(removal_hold=1000.0).want(**TWELVE).settled()
+    writing.want(*(RealServerWanted(virtual(n), real(1), None) for n in range(1, 13)), urgent=True)
+    wait_until(lambda: kernel.table == table(**{name: {} for name in TWELVE}))
 
 
 def test_what_still_stands_after_the_hold_goes(writing, kernel):

@@ -1,18 +1,42 @@
 """RouteResolver, BackendMerger and ConfigPublisher: the thin actors around what clusterf decides."""
 
+import threading
+from ipaddress import ip_address
+
 import pytest
 
+from actors import backend_merger, ipvs_writer, link
 from actors.backend_merger import BackendMerger
 from actors.config_publisher import ConfigPublisher
-from actors.link import Subscription
-from actors.messages import BackendIs, FrontendIs, MergedUpdate, Ping, ProblemsAre, Reload, RouteIs, SourceSaid
+from actors.ipvs_writer import Host, IpvsWriter, Options
+from actors.link import Publisher, Subscription
+from actors.messages import (
+    BackendIs,
+    FrontendIs,
+    HealthIs,
+    MergedUpdate,
+    Ping,
+    ProblemsAre,
+    Reload,
+    RouteIs,
+    SourceSaid,
+    VerdictIs,
+    absence,
+)
 from actors.route_resolver import RouteResolver
 from clusterf.codec import Problem, decode
+from clusterf.health import Verdict
 from clusterf.keys import parse_key
 from clusterf.merge import RealServerWanted, VirtualServerWanted
-from clusterf.model import BackendKey, RouteKey
-from clusterf.resolve import Defaults, ProblemsOf
+from clusterf.model import Backend, BackendKey, HealthCheck, RouteKey
+from clusterf.ownership import Ownership
+from clusterf.resolve import ProblemsOf
 from clusterf.source import Source
+from clusterf.state import KeyedStore
+from clusterf.table import Method, Op, RealServer, RealServerSettings, table_of
+from clusterf.targets import Endpoint
+from clusterf.virtuals import Defaults, virtual_servers
+from tests.actors.fake_kernel import FakeKernel
 from tests.waiting import wait_until
 
 
@@ -112,6 +136,249 @@ def test_an_actor_whose_receiver_has_stopped_does_not_fail(chain, recorder_ref, 
     wait_until(lambda: answers)
     assert "failed" not in caplog.text
     assert chain.is_alive()
+
+
+# --- verdicts
+
+AT = Endpoint(ip_address("10.2.2.1").packed, 8080)
+TCP = HealthIs(b"web", HealthCheck())
+UP, DOWN = Verdict(up=True, since=1.0), Verdict(up=False, since=2.0, reason="refused")
+
+
+def verdict(value, name=b"1", at=AT):
+    return VerdictIs(b"web", name, at, value)
+
+
+class Director:
+    """A chain with health processes, as publishers; `receiver` is told what is wanted."""
+
+    def __init__(self, directory, receiver, processes=1, **options):
+        sockets = [directory / f"health{number}.sock" for number in range(processes)]
+        self.config = ConfigPublisher.start(sources(1), "", directory / "config.sock")
+        self.health = [Publisher(socket) for socket in sockets]
+        for publisher in self.health:
+            publisher.start()
+        self.merger = BackendMerger.start(receiver, **{"elide": False, "health": sockets} | options)
+        RouteResolver.start(directory / "config.sock", Defaults(), self.merger)
+
+    def configure(self, *messages, synced=True):
+        self.config.tell(SourceSaid(0, messages, synced))
+        return self
+
+    def say(self, *verdicts, synced=True, process=0):
+        self.health[process].publish(verdicts, synced=synced)
+        return self
+
+    def crash(self):
+        """Have the health process come back, knowing nothing."""
+        self.health[0].stop()
+        self.health[0] = Publisher(self.health[0]._path)
+        self.health[0].start()
+        return self
+
+    def heard(self):
+        """Wait until all that the merger has been told so far is worked off."""
+        answers = []
+        self.merger.tell(Ping(lambda: answers.append(True)))
+        wait_until(lambda: answers)
+
+
+@pytest.fixture
+def direct(tmp_path, recorder_ref):
+    """Start a director whose wishes are recorded."""
+    directors = []
+
+    def start(receiver=recorder_ref, **options):
+        directors.append(Director(tmp_path, receiver, **options))
+        return directors[-1]
+
+    yield start
+    for director in directors:
+        for publisher in director.health:
+            publisher.stop()
+
+
+def weights(recorder):
+    return [item.settings.weight for item in items(recorder) if isinstance(item, RealServerWanted)]
+
+
+def is_whole(recorder):
+    return any(update.synced for update in updates(recorder))
+
+
+def test_a_verdict_says_which_weight_is_wanted_and_is_urgent(direct, recorder):
+    director = direct().configure(FRONTEND, TCP, backend(7)).say(verdict(UP))
+    wait_until(lambda: is_whole(recorder))
+    wait_until(lambda: weights(recorder)[-1:] == [7])
+    recorder.messages.clear()
+    for what, said, weight, urgent in (
+        *((director.say, verdict(DOWN), 0, True), (director.say, verdict(UP), 7, True)),
+        *((director.configure, backend(9), 9, False), (director.say, verdict(DOWN), 0, True)),
+    ):
+        what(said)
+        wait_until(lambda weight=weight: weights(recorder)[-1:] == [weight])
+        assert updates(recorder)[-1].urgent is urgent
+
+
+def test_nothing_is_whole_before_every_health_process_has_told_what_it_knows(direct, recorder):
+    director = direct(processes=2).configure(FRONTEND, TCP, backend(7)).say(verdict(UP))
+    wait_until(lambda: len(updates(recorder)) >= 2)
+    director.say(verdict(UP))
+    wait_until(lambda: weights(recorder)[-1:] == [7])
+    director.heard()
+    assert not is_whole(recorder)
+    director.say(process=1)
+    wait_until(lambda: is_whole(recorder))
+
+
+def test_nothing_is_whole_before_the_configuration_is(direct, recorder):
+    director = direct().say().configure(FRONTEND, synced=False)
+    wait_until(lambda: len(updates(recorder)) >= 2)
+    assert not is_whole(recorder)
+    director.configure()
+    wait_until(lambda: is_whole(recorder))
+
+
+def test_with_once_nothing_is_whole_before_every_backend_has_its_verdict(direct, recorder):
+    other = BackendIs(b"web", b"2", value(b"services/web/backends/2", b'{"ipv4": "10.2.2.2", "tcp": 8080}'))
+    director = direct(once=True).configure(FRONTEND, TCP, backend(7), other).say(verdict(UP))
+    wait_until(lambda: 7 in weights(recorder))
+    director.heard()
+    assert not is_whole(recorder)
+    director.say(verdict(DOWN, b"2", Endpoint(ip_address("10.2.2.2").packed, 8080)))
+    wait_until(lambda: is_whole(recorder))
+
+
+def test_with_once_what_is_not_checked_awaits_no_verdict(direct, recorder):
+    direct(once=True).configure(FRONTEND, backend(7)).say()
+    wait_until(lambda: is_whole(recorder))
+
+
+def test_without_health_processes_all_backends_count(direct, recorder):
+    direct(health=()).configure(FRONTEND, TCP, backend(7))
+    wait_until(lambda: is_whole(recorder))
+    assert weights(recorder) == [7]
+
+
+@pytest.mark.parametrize("remembered", [[], [DOWN]])
+def test_a_health_process_that_crashes_changes_nothing(direct, recorder, remembered):
+    director = direct().configure(FRONTEND, TCP, backend(7)).say(verdict(DOWN))
+    wait_until(lambda: is_whole(recorder))
+    wait_until(lambda: weights(recorder)[-1:] == [0])
+    before, count = items(recorder), len(updates(recorder))
+    director.crash().say(*map(verdict, remembered))
+    wait_until(lambda: len(updates(recorder)) > count)
+    director.heard()
+    assert items(recorder) == before
+    director.say(verdict(UP))
+    wait_until(lambda: weights(recorder)[-1] == 7)
+
+
+def test_a_config_process_that_crashes_changes_nothing(direct, recorder, tmp_path):
+    director = direct().configure(FRONTEND, TCP, backend(7)).say(verdict(DOWN))
+    wait_until(lambda: is_whole(recorder))
+    wait_until(lambda: weights(recorder)[-1:] == [0])
+    before, count = items(recorder), len(updates(recorder))
+    director.config.stop()
+    director.config = ConfigPublisher.start(sources(1), "", tmp_path / "config.sock")
+    director.configure(FRONTEND, TCP, backend(7))
+    wait_until(lambda: len(updates(recorder)) > count)
+    director.heard()
+    assert items(recorder) == before
+
+
+def test_what_is_in_the_kernel_at_the_start_keeps_its_weight_until_there_is_a_verdict(direct, recorder):
+    (virtual, _), *_ = virtual_servers(FRONTEND.value, Defaults())
+    there = {RealServer(ip_address("10.2.2.1"), 8080): RealServerSettings(Method.MASQ, 3)}
+    director = direct(in_force=lambda: table_of([(virtual, None, there)])).configure(FRONTEND, TCP, backend(7)).say()
+    wait_until(lambda: is_whole(recorder))
+    assert weights(recorder) == [7]
+    director.say(verdict(DOWN))
+    wait_until(lambda: weights(recorder) == [7, 0])
+
+
+@pytest.mark.parametrize(("hold", "weight"), [(1000.0, 7), (0.01, 0)])
+def test_what_comes_back_while_its_removal_may_be_held_stands_as_it_did(direct, recorder, monkeypatch, hold, weight):
+    monkeypatch.setattr(backend_merger, "_MARGIN", 0.0)
+    told = FRONTEND, TCP, backend(7)
+    director = direct(removal_hold=hold).configure(*told).say(verdict(UP))
+    wait_until(lambda: is_whole(recorder))
+    wait_until(lambda: weights(recorder)[-1:] == [7])
+    director.configure(*(absence(message.key) for message in told)).say(verdict(None))
+    wait_until(lambda: items(recorder)[-1] == VirtualServerWanted(items(recorder)[0].virtual, None))
+    standings = director.merger._actor_weakref()._standings
+    if hold < 1:
+        wait_until(lambda: not (standings._departed or standings._long_departed))
+    wait_until(lambda: not standings._stray)
+    director.configure(*told)
+    wait_until(lambda: isinstance(items(recorder)[-1], RealServerWanted))
+    assert weights(recorder)[-1] == weight
+
+
+def test_panic_is_entered_and_left_loudly(direct, recorder, caplog):
+    check = HealthIs(b"web", HealthCheck(panic_threshold=30))
+    director = direct().configure(FRONTEND, check, backend(7)).say(verdict(DOWN))
+    wait_until(lambda: "health is ignored" in caplog.text)
+    wait_until(lambda: weights(recorder)[-1] == 7)
+    director.say(verdict(UP))
+    wait_until(lambda: "health counts again" in caplog.text)
+    few = "1 of 1 backends (ipv4) are down, less than its panic_threshold of 30 % are left: health is ignored for it"
+    assert [(r.levelname, r.getMessage()) for r in caplog.records if r.name == "actors.backend_merger"] == [
+        ("ERROR", f"health: service web: {few}"),
+        ("WARNING", "health: service web: 0 of 1 backends (ipv4) are down: health counts again"),
+    ]
+
+
+def test_a_health_process_that_says_what_it_should_not_is_a_failure(direct):
+    director = direct().say(FRONTEND)
+    wait_until(lambda: not director.merger.is_alive())
+
+
+class SlowKernel(FakeKernel):
+    """A kernel that writes nothing more, once it is told to hold, until it is let go."""
+
+    def __init__(self):
+        super().__init__()
+        self.hold = threading.Event()
+        self.held = threading.Event()
+        self.go = threading.Event()
+
+    def apply(self, steps):
+        if self.hold.is_set():
+            self.held.set()
+            assert self.go.wait(30)
+        return super().apply(steps)
+
+
+@pytest.mark.parametrize(("on_down", "expected"), [("drain", Op.EDIT_REAL), ("remove", Op.REMOVE_REAL)])
+def test_a_verdict_overtakes_ten_thousand_changes_of_the_configuration(direct, tmp_path, caplog, on_down, expected):
+    caplog.set_level("WARNING")
+    kernel = SlowKernel()
+    writer = IpvsWriter.start(
+        lambda: kernel, lambda: Ownership(KeyedStore(None)), lambda _: False, Options(), Host(None, None)
+    )
+    count = 10_000
+    names = [b"%d" % number for number in range(count)]
+    bulk = [FrontendIs(b"bulk", value(b"services/bulk/frontend", b'{"ipv4": "10.1.1.2", "tcp": 80}'))]
+    many = [Backend(ipv4=ip_address("10.3.0.0") + number, tcp=80) for number in range(count)]
+    check = HealthIs(b"web", HealthCheck(on_down=on_down))
+    director = direct(writer).say(verdict(UP))
+    director.configure(FRONTEND, check, backend(7), *bulk)
+    wait_until(lambda: len(kernel.steps) == 3)
+
+    kernel.hold.set()
+    director.configure(*(BackendIs(b"bulk", n, each) for n, each in zip(names, many, strict=True)))
+    assert kernel.held.wait(30)
+    # as much waits before the verdict as ever can
+    wait_until(lambda: writer.actor_inbox.qsize() == link._UNTAKEN)
+    director.say(verdict(DOWN))
+    wait_until(lambda: writer.actor_inbox.qsize() == link._UNTAKEN + 1)
+    kernel.go.set()
+    wait_until(lambda: len(kernel.steps) == 3 + count + 1, timeout=60)
+    failed = RealServer(ip_address("10.2.2.1"), 8080)
+    place, step = next((at, step) for at, step in enumerate(kernel.steps[3:]) if step.real == failed)
+    assert step.op is expected
+    assert place <= 2 * ipvs_writer.PART
 
 
 @pytest.fixture

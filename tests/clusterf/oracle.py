@@ -1,10 +1,21 @@
 """The rules from configuration to IPVS, done anew and plainly, to hold the incremental code against."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from clusterf.keys import path_of
-from clusterf.model import Backend, BackendKey, Frontend, FrontendKey, Key, Route, RouteKey, Value
-from clusterf.resolve import Defaults
+from clusterf.model import (
+    Backend,
+    BackendKey,
+    Frontend,
+    FrontendKey,
+    HealthCheck,
+    HealthKey,
+    Key,
+    Route,
+    RouteKey,
+    Value,
+)
 from clusterf.table import (
     SCHEDULER_FLAGS,
     Family,
@@ -18,45 +29,200 @@ from clusterf.table import (
     VirtualServer,
     VirtualServerSettings,
 )
+from clusterf.targets import Endpoint
+from clusterf.virtuals import Defaults
 
-__all__ = ["Configuration", "expected", "route_of"]
+__all__ = ["Configuration", "Model", "expected", "route_of"]
 
 Configuration = Mapping[Key, Value]
+Membership = tuple[bytes, bytes, VirtualServer, RealServer]
 
 
-def expected(configuration: Configuration, defaults: Defaults, *, elide: bool = False) -> tuple[Table, set[bytes]]:
-    """Return the table that `configuration` means, and the paths of the objects that are reported."""
+class Placed(NamedTuple):
+    """Where a backend of a service serves in a virtual server, by which method, and where it is probed."""
+
+    service: bytes
+    backend: bytes
+    virtual: VirtualServer
+    real: RealServer
+    method: Method
+    endpoint: Endpoint | None
+
+    @property
+    def membership(self) -> Membership:
+        return self[:4]
+
+
+class Model:
+    """Who stands, worked out anew at every step from who stood before, the configuration and the verdicts."""
+
+    def __init__(self, defaults: Defaults, in_force: Table) -> None:
+        self.defaults = defaults
+        self.in_force = in_force
+        self.begun = False
+        self.verdicts: dict[tuple[bytes, bytes, Endpoint], bool] = {}
+        self.standing: dict[Membership, bool] = {}
+        self.probed: set[Membership] = set()
+        # how members stood that went with their virtual server, by the age of that
+        self.departed: list[dict[tuple[bytes, bytes, VirtualServer], tuple[RealServer, bool]]] = [{}, {}]
+        # for which services and families health is ignored
+        self.panicking: set[tuple[bytes, Family]] = set()
+        self.unknown = 0
+
+    def begin(self) -> None:
+        self.begun = True
+
+    def age(self) -> None:
+        self.departed = [{}, self.departed[0]]
+
+    def step(self, configuration: Configuration) -> None:
+        """Take the configuration, and the verdicts, for what is so now."""
+        placed = list(_all_placed(configuration, self.defaults))
+        self.panicking = _panicking(configuration, placed, self.verdicts) if self.begun else set()
+        ends = {(p.service, p.backend, p.endpoint) for p in placed if p.endpoint is not None}
+        self.unknown = len(ends - self.verdicts.keys())
+        now = {p.membership for p in placed}
+        claimed = {(service, virtual) for service, virtual in _claims(configuration, self.defaults)}
+        for service, backend, virtual, real in self.standing.keys() - now if self.begun else ():
+            place = service, backend, virtual, real
+            if (service, virtual) not in claimed and place in self.probed:
+                self.departed[0][place[:3]] = real, self.standing[place]
+        self.standing = {p.membership: self._stands(configuration, p) for p in placed}
+        self.probed = {p.membership for p in placed if p.endpoint is not None}
+
+    def _stands(self, configuration: Configuration, placed: Placed) -> bool:
+        if placed.endpoint is None:
+            return True
+        first = self._at_first(configuration, placed)
+        up = self.verdicts.get((placed.service, placed.backend, placed.endpoint))
+        if up is not None:
+            return up or (placed.service, placed.virtual.family) in self.panicking
+        return self.standing.get(placed.membership, first) if self.begun else first
+
+    def _at_first(self, configuration: Configuration, placed: Placed) -> bool:
+        if self.begun and placed.membership in self.standing:
+            return False
+        recent, long_ago = (part.pop(placed.membership[:3], None) for part in self.departed)
+        real, stood = recent or long_ago or (None, False)
+        if real == placed.real:
+            return stood
+        present = None if self.begun else self.in_force.reals.get(placed.virtual, {}).get(placed.real)
+        if present is not None:
+            return present.weight > 0
+        return _check(configuration, placed.service).initial == "up"
+
+
+def expected(
+    configuration: Configuration, defaults: Defaults, *, elide: bool = False, model: Model | None = None
+) -> tuple[Table, set[bytes]]:
+    """Return the table that `configuration` means, and the paths of the objects that are reported.
+
+    Without a `model` of who stands all do.
+    """
     frontends = {k.service: v for k, v in configuration.items() if isinstance(k, FrontendKey)}
     routes = {k.route: v for k, v in configuration.items() if isinstance(k, RouteKey)}
     reported = {path_of(RouteKey(name)) for name in routes if _loses(routes, name)}
+    reported |= _excluded(frontends, defaults) | _unprobeable(configuration, defaults)
     claims: dict[VirtualServer, list[bytes]] = {}
-    for service, frontend in frontends.items():
-        for virtual in _virtuals(frontend):
-            if virtual.address is not None and any(virtual.address in net for net in defaults.exclude):
-                reported.add(path_of(FrontendKey(service)))
-            else:
-                claims.setdefault(virtual, []).append(service)
+    for service, virtual in _claims(configuration, defaults):
+        claims.setdefault(virtual, []).append(service)
+        for name, backend in _backends(configuration, service).items():
+            if _place(virtual, frontends[service], backend, routes, defaults)[1]:
+                reported.add(path_of(BackendKey(service, name)))
+    placed = list(_all_placed(configuration, defaults))
     table = Table()
     for virtual, services in claims.items():
         owner = min(services)
         reported |= {path_of(FrontendKey(service)) for service in services if service != owner}
-        for service in services:
-            backends = _backends(configuration, service)
-            meeting: dict[RealServer, list[tuple[bytes, Method]]] = {}
-            for name, backend in backends.items():
-                place, trouble = _place(virtual, frontends[service], backend, routes, defaults)
-                if trouble:
-                    reported.add(path_of(BackendKey(service, name)))
-                if place is not None:
-                    meeting.setdefault(place[0], []).append((name, place[1]))
-            if service != owner or (elide and not meeting):
-                continue
-            table.put_virtual(virtual, _settings(virtual, frontends[service], defaults))
-            for real, group in meeting.items():
-                group.sort()
-                reported |= {path_of(BackendKey(service, n)) for n, method in group if method is not group[0][1]}
-                table.put_real(virtual, real, _merge(group[0][1], [backends[n] for n, _ in group]))
+        meeting: dict[RealServer, list[Placed]] = {}
+        for one in placed:
+            if (one.service, one.virtual) == (owner, virtual):
+                meeting.setdefault(one.real, []).append(one)
+        if elide and not meeting:
+            continue
+        table.put_virtual(virtual, _settings(virtual, frontends[owner], defaults))
+        backends = _backends(configuration, owner)
+        for real, group in meeting.items():
+            group.sort(key=lambda one: one.backend)
+            method = group[0].method
+            reported |= {path_of(BackendKey(owner, one.backend)) for one in group if one.method is not method}
+            standing = [backends[p.backend] for p in group if model is None or model.standing[p.membership]]
+            settings = _merge(method, standing or [backends[p.backend] for p in group], counts=bool(standing))
+            left_out = not standing and _check(configuration, owner).on_down == "remove"
+            table.put_real(virtual, real, None if left_out else settings)
     return table, reported
+
+
+def _claims(configuration: Configuration, defaults: Defaults) -> Iterator[tuple[bytes, VirtualServer]]:
+    for key, frontend in configuration.items():
+        if isinstance(key, FrontendKey):
+            for virtual in _virtuals(frontend):
+                if virtual.address is None or not any(virtual.address in net for net in defaults.exclude):
+                    yield key.service, virtual
+
+
+def _excluded(frontends: Mapping[bytes, Frontend], defaults: Defaults) -> set[bytes]:
+    return {
+        path_of(FrontendKey(service))
+        for service, frontend in frontends.items()
+        for virtual in _virtuals(frontend)
+        if virtual.address is not None and any(virtual.address in net for net in defaults.exclude)
+    }
+
+
+def _all_placed(configuration: Configuration, defaults: Defaults) -> Iterator[Placed]:
+    frontends = {k.service: v for k, v in configuration.items() if isinstance(k, FrontendKey)}
+    routes = {k.route: v for k, v in configuration.items() if isinstance(k, RouteKey)}
+    for service, virtual in _claims(configuration, defaults):
+        check = _check(configuration, service)
+        for name, backend in _backends(configuration, service).items():
+            place, _ = _place(virtual, frontends[service], backend, routes, defaults)
+            if place is not None:
+                probed = _endpoint(frontends[service], backend, check, virtual.family)
+                yield Placed(service, name, virtual, *place, probed)
+
+
+def _check(configuration: Configuration, service: bytes) -> HealthCheck | None:
+    return configuration.get(HealthKey(service), configuration.get(HealthKey(None)))
+
+
+def _has_no_tcp(frontend: Frontend) -> bool:
+    return frontend.tcp is None and (frontend.udp is not None or frontend.sctp is not None)
+
+
+def _endpoint(frontend: Frontend, backend: Backend, check: HealthCheck | None, family: Family) -> Endpoint | None:
+    address = backend.ipv4 if family == Family.IPV4 else backend.ipv6
+    if check is None or check.type == "none" or address is None:
+        return None
+    port = check.port or (None if _has_no_tcp(frontend) else backend.tcp)
+    return Endpoint(address.packed, port) if port else None
+
+
+def _unprobeable(configuration: Configuration, defaults: Defaults) -> set[bytes]:
+    found = set()
+    for service, _ in _claims(configuration, defaults):
+        check = _check(configuration, service)
+        if check is None or check.type == "none" or check.port or not _has_no_tcp(configuration[FrontendKey(service)]):
+            continue
+        own = HealthKey(service) in configuration
+        found.add(path_of(HealthKey(service) if own else FrontendKey(service)))
+    return found
+
+
+def _panicking(
+    configuration: Configuration, placed: list[Placed], verdicts: Mapping[tuple[bytes, bytes, Endpoint], bool]
+) -> set[tuple[bytes, Family]]:
+    found = set()
+    for service, family in {(p.service, p.virtual.family) for p in placed if p.endpoint is not None}:
+        probed = {
+            (p.service, p.backend, p.endpoint)
+            for p in placed
+            if p.endpoint is not None and (p.service, p.virtual.family) == (service, family)
+        }
+        up = sum(verdicts.get(key) is not False for key in probed)
+        if up / len(probed) * 100 < _check(configuration, service).panic_threshold:
+            found.add((service, family))
+    return found
 
 
 def _loses(routes: Mapping[bytes, Route], name: bytes) -> bool:
@@ -139,8 +305,9 @@ def _place(
     return (RealServer(address, virtual.port), method), theirs != ours
 
 
-def _merge(method: Method, backends: list[Backend]) -> RealServerSettings:
+def _merge(method: Method, backends: list[Backend], *, counts: bool) -> RealServerSettings:
     uppers, lowers = [b.upper_threshold for b in backends], [b.lower_threshold for b in backends]
     upper = 0 if 0 in uppers else min(sum(uppers), 2**32 - 1)
     lower = 0 if 0 in lowers else min(sum(lowers), 2**32 - 1)
-    return RealServerSettings(method, min(sum(b.weight for b in backends), 65535), upper, lower)
+    weight = min(sum(b.weight for b in backends), 65535) if counts else 0
+    return RealServerSettings(method, weight, upper, lower)

@@ -3,7 +3,9 @@
 from clusterf.ipvsadm import lines
 from clusterf.merge import Merger, RealServerWanted, VirtualServerWanted
 from clusterf.reconcile import Reconciler
-from clusterf.resolve import Defaults, ProblemsOf, Resolver
+from clusterf.resolve import ProblemsOf, Resolver
+from clusterf.standing import PanicIs
+from clusterf.virtuals import Defaults
 
 __all__ = ["NODE", "Pipeline"]
 
@@ -12,17 +14,21 @@ NODE = Defaults()
 
 
 class Pipeline:
-    """Takes the configuration by key; has the table that is wanted, and the problems."""
+    """Takes the configuration by key; has the table that is wanted, the problems, and what was said of panic.
 
-    def __init__(self, defaults=NODE, *, elide=False):
+    Without `standings` health is ignored.
+    """
+
+    def __init__(self, defaults=NODE, *, elide=False, standings=None):
         self.resolver = Resolver(defaults)
-        self.merger = Merger(elide=elide)
+        self.merger = Merger(elide=elide, standings=standings)
         self.reconciler = Reconciler()
         self.problems = {}
+        self.panics = []
 
     @classmethod
-    def of(cls, configuration, defaults=NODE, *, elide=False):
-        made = cls(defaults, elide=elide)
+    def of(cls, configuration, defaults=NODE, *, elide=False, standings=None):
+        made = cls(defaults, elide=elide, standings=standings)
         for key, value in configuration.items():
             made.resolver.update(key, value)
         made.flush()
@@ -57,6 +63,8 @@ class Pipeline:
                     self.reconciler.want_virtual(virtual, claim)
                 case RealServerWanted(virtual, real, settings):
                     self.reconciler.want_real(virtual, real, settings)
+                case PanicIs():
+                    self.panics.append(item)
                 case ProblemsOf(subject, problems):
                     assert self.problems.get(subject, ()) != problems, "told twice"
                     self.problems[subject] = problems

@@ -4,8 +4,17 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from hypothesis import strategies as st
 
-from clusterf.model import Backend, BackendKey, Frontend, FrontendKey, Persistence, Route, RouteKey
-from clusterf.resolve import Defaults
+from clusterf.model import (
+    Backend,
+    BackendKey,
+    Frontend,
+    FrontendKey,
+    HealthCheck,
+    HealthKey,
+    Persistence,
+    Route,
+    RouteKey,
+)
 from clusterf.table import (
     Family,
     Method,
@@ -17,6 +26,7 @@ from clusterf.table import (
     VirtualServerSettings,
     table_of,
 )
+from clusterf.virtuals import Defaults
 
 PORTS = st.none() | st.sampled_from([80, 81])
 IPV4 = st.sampled_from([IPv4Address(a) for a in ("10.0.0.1", "10.0.0.2", "10.1.0.1", "192.0.2.1")])
@@ -62,6 +72,15 @@ routes = st.builds(
     lambda prefix, gateway, method: Route(**prefix, **gateway, method=method),
     *(PREFIXES, GATEWAYS, st.sampled_from([None, "masq", "droute", "tunnel"])),
 )
+checks = st.builds(
+    HealthCheck,
+    type=st.sampled_from(["tcp", "tcp", "http", "none"]),
+    port=st.sampled_from([0, 0, 80]),
+    interval=st.sampled_from([1.0, 2.0]),
+    initial=st.sampled_from(["up", "down"]),
+    panic_threshold=st.sampled_from([0.0, 0.0, 34.0, 50.0, 100.0]),
+    on_down=st.sampled_from(["drain", "remove"]),
+)
 SERVICES = st.sampled_from([b"a", b"b", b"c"])
 BACKENDS = st.sampled_from([b"1", b"2", b"3", b"4"])
 ROUTES = st.sampled_from([b"q", b"r", b"s", b"t"])
@@ -71,6 +90,7 @@ updates = st.one_of(
     st.tuples(st.builds(BackendKey, SERVICES, BACKENDS), st.none() | backends),
     st.tuples(st.builds(BackendKey, SERVICES, BACKENDS), backends),
     st.tuples(st.builds(RouteKey, ROUTES), st.none() | routes),
+    st.tuples(st.builds(HealthKey, st.none() | SERVICES), st.none() | checks),
 )
 node_defaults = st.builds(
     Defaults,

@@ -4,7 +4,6 @@ import pytest
 
 from clusterf.merge import MAX_WEIGHT, RealServerWanted, VirtualServerWanted, merged
 from clusterf.model import Backend, BackendKey, Frontend, FrontendKey, Route, RouteKey
-from clusterf.resolve import Member
 from clusterf.table import Method, RealServer, RealServerSettings
 from tests.clusterf.pipeline import Pipeline
 
@@ -25,7 +24,7 @@ def behind_gateway(*backends):
 
 
 def member(weight=10, upper=0, lower=0, method=Method.MASQ):
-    return Member(REAL, method, weight, upper, lower)
+    return RealServerSettings(method, weight, upper, lower)
 
 
 @pytest.mark.parametrize(
@@ -46,11 +45,32 @@ def member(weight=10, upper=0, lower=0, method=Method.MASQ):
     ],
 )
 def test_weights_and_thresholds_add_up_within_what_the_kernel_takes(members, weight, upper, lower):
-    assert merged(members) == RealServerSettings(Method.MASQ, weight, upper, lower)
+    assert merged(members, [True] * len(members)) == RealServerSettings(Method.MASQ, weight, upper, lower)
 
 
-def test_the_first_member_s_method_counts():
-    assert merged([member(method=Method.TUNNEL), member(method=Method.MASQ)]).method is Method.TUNNEL
+@pytest.mark.parametrize(
+    ("standing", "weight", "upper", "lower"),
+    [
+        ([True, True, False], 3, 12, 0),
+        ([False, True, False], 2, 4, 2),
+        ([True, False, True], 5, 0, 0),
+        ([False, False, False], 0, 0, 0),
+    ],
+)
+def test_only_members_that_stand_add_to_the_weight_and_the_thresholds(standing, weight, upper, lower):
+    members = [member(1, 8, 0), member(2, 4, 2), member(4, 0, 0)]
+    assert merged(members, standing) == RealServerSettings(Method.MASQ, weight, upper, lower)
+
+
+def test_a_real_server_of_which_nobody_stands_differs_in_its_weight_alone():
+    assert merged([member(10, 8, 4)], [False]) == member(0, 8, 4)
+    assert merged([member(10, 8, 4), member(10, 8, 4)], [False, False]) == member(0, 16, 8)
+
+
+def test_the_first_member_s_method_counts_whether_it_stands_or_not():
+    members = [member(method=Method.TUNNEL), member(method=Method.MASQ)]
+    assert merged(members, [True, True]).method is Method.TUNNEL
+    assert merged(members, [False, True]).method is Method.TUNNEL
 
 
 def test_backends_behind_one_gateway_are_one_real_server_with_the_frontend_s_port():

@@ -2,7 +2,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from clusterf import ownership
+from clusterf import boot
 from clusterf.ownership import Ownership
 from clusterf.state import KeyedStore
 from clusterf.table import Family, Protocol, VirtualServer
@@ -21,9 +21,9 @@ def path(tmp_path):
     return tmp_path / "ipvs.db"
 
 
-def boot(monkeypatch, tmp_path, name):
+def reboot(monkeypatch, tmp_path, name):
     (tmp_path / "boot_id").write_text(f"{name}\n")
-    monkeypatch.setattr(ownership, "_BOOT_ID", tmp_path / "boot_id")
+    monkeypatch.setattr(boot, "_BOOT_ID", tmp_path / "boot_id")
 
 
 def test_what_is_recorded_is_there_after_a_restart(path):
@@ -41,11 +41,11 @@ def test_what_ceases_to_be_ours_is_gone_from_the_record(path):
 
 
 def test_another_boot_has_a_record_of_its_own_and_forgets_the_old_one(path, monkeypatch, tmp_path):
-    boot(monkeypatch, tmp_path, "one")
+    reboot(monkeypatch, tmp_path, "one")
     Ownership(KeyedStore(path)).record(dict.fromkeys(VIRTUALS, True))
-    boot(monkeypatch, tmp_path, "two")
+    reboot(monkeypatch, tmp_path, "two")
     assert Ownership(KeyedStore(path)).load() == set()
-    boot(monkeypatch, tmp_path, "one")
+    reboot(monkeypatch, tmp_path, "one")
     assert Ownership(KeyedStore(path)).load() == set()
 
 

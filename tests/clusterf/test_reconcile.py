@@ -9,7 +9,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from clusterf.diff import diff
 from clusterf.kernel import ShadowKernel
 from clusterf.reconcile import Failure, Place, Reconciler
-from clusterf.resolve import Claim
 from clusterf.table import (
     Family,
     Method,
@@ -24,6 +23,7 @@ from clusterf.table import (
     VirtualServerSettings,
     table_of,
 )
+from clusterf.virtuals import Claim
 
 VIP = IPv4Address("198.51.100.1")
 WEB = VirtualServer(Family.IPV4, Protocol.TCP, VIP, 80)
@@ -366,6 +366,78 @@ def test_connections_are_counted_once_for_all_that_leaves_in_a_part():
     assert kernel.table == web({ONE: TEN})
 
 
+def busy_writing(count=20):
+    """Return a reconciler with much to do in its virtual server, where ONE and TWO are in force."""
+    reconciler, kernel = settled({ONE: TEN, TWO: TEN})
+    for number in range(count):
+        reconciler.want_real(WEB, RealServer(IPv4Address("10.1.0.0") + number, 80), TEN)
+    return reconciler, kernel
+
+
+def test_what_is_urgent_is_written_first():
+    reconciler, kernel = busy_writing()
+    reconciler.want_real(WEB, ONE, ZERO, urgent=True)
+    steps = reconciler.next_steps(5, 0.0, kernel.connections)
+    assert len(steps) == 5
+    assert steps[0] == Step(Op.EDIT_REAL, WEB, ONE, ZERO)
+
+
+def test_an_urgent_removal_does_not_wait_for_additions_but_for_urgent_ones():
+    reconciler, kernel = busy_writing()
+    reconciler.want_real(WEB, ONE, None, urgent=True)
+    reconciler.want_real(WEB, THREE, TEN, urgent=True)
+    assert reconciler.next_steps(2, 0.0, kernel.connections) == [
+        Step(Op.ADD_REAL, WEB, THREE, TEN),
+        Step(Op.REMOVE_REAL, WEB, ONE),
+    ]
+
+
+def test_an_urgent_removal_drains_as_any_other():
+    reconciler, kernel = busy_writing(0)
+    kernel.active[WEB, ONE] = 3
+    reconciler.want_real(WEB, ONE, None, urgent=True)
+    assert not reconciler.idle
+    work(reconciler, kernel)
+    assert kernel.writes == [Step(Op.EDIT_REAL, WEB, ONE, ZERO)]
+    kernel.active.clear()
+    reconciler.check_drains()
+    work(reconciler, kernel)
+    assert kernel.table == web({TWO: TEN})
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_is_both_urgent_and_queued_is_done_once(first):
+    reconciler, kernel = busy_writing()
+    reconciler.want_real(WEB, THREE, TEN, urgent=first)
+    reconciler.want_real(WEB, THREE, FIVE, urgent=not first)
+    steps = reconciler.next_steps(100, 0.0, kernel.connections)
+    assert steps[0] == Step(Op.ADD_REAL, WEB, THREE, FIVE)
+    assert len(steps) == 21
+
+
+def test_what_is_urgent_stays_so_when_the_table_is_read():
+    reconciler, kernel = busy_writing()
+    reconciler.want_real(WEB, ONE, ZERO, urgent=True)
+    reconciler.observe(kernel.read())
+    assert reconciler.next_steps(1, 0.0, kernel.connections) == [Step(Op.EDIT_REAL, WEB, ONE, ZERO)]
+
+
+def test_what_is_urgent_in_a_virtual_server_that_is_not_there_yet_waits_for_it():
+    reconciler, kernel = settled({ONE: TEN})
+    reconciler.want_virtual(DNS, CLAIM)
+    reconciler.want_real(DNS, ONE, ZERO, urgent=True)
+    work(reconciler, kernel, limit=1)
+    assert kernel.table.reals[DNS] == {ONE: ZERO}
+
+
+def test_what_is_urgent_in_a_virtual_server_that_goes_is_forgotten():
+    reconciler, kernel = settled({ONE: TEN})
+    reconciler.want_real(WEB, ONE, ZERO, urgent=True)
+    reconciler.want_virtual(WEB, None)
+    work(reconciler, kernel)
+    assert kernel.writes == [Step(Op.REMOVE_VIRTUAL, WEB)]
+
+
 # --- laws
 
 VIRTUALS = st.sampled_from([WEB, DNS, MARK])
@@ -419,11 +491,11 @@ class Writing(RuleBasedStateMachine):
         self.reconciler.want_virtual(virtual, None)
 
     @precondition(lambda self: self.wanted.virtuals)
-    @rule(data=st.data(), real=REALS, wanted=st.none() | WEIGHTS)
-    def want_real(self, data, real, wanted):
+    @rule(data=st.data(), real=REALS, wanted=st.none() | WEIGHTS, urgent=st.booleans())
+    def want_real(self, data, real, wanted, urgent):
         virtual = data.draw(st.sampled_from(list(self.wanted.virtuals)))
         self.wanted.put_real(virtual, real, wanted)
-        self.reconciler.want_real(virtual, real, wanted)
+        self.reconciler.want_real(virtual, real, wanted, urgent=urgent)
 
     @rule(virtual=VIRTUALS, real=st.none() | REALS, weight=st.none() | WEIGHTS)
     def meddle(self, virtual, real, weight):
@@ -464,6 +536,7 @@ class Writing(RuleBasedStateMachine):
             self.reconciler.observe_virtual(virtual, self.kernel.read_virtual(virtual))
         steps = self.reconciler.next_steps(limit, self.now, self.kernel.connections)
         assert len(steps) <= limit
+        assert len({(step.virtual, step.real) for step in steps}) == len(steps), "twice in one part"
         self.keep_record()
         errors = []
         for done in steps:

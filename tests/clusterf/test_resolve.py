@@ -5,10 +5,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clusterf.merge import RealServerWanted, VirtualServerWanted
-from clusterf.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey, Persistence, Route
+from clusterf.model import (
+    Backend,
+    BackendKey,
+    Frontend,
+    FrontendKey,
+    HealthCheck,
+    HealthKey,
+    Persistence,
+    Route,
+)
 from clusterf.model import RouteKey as R
-from clusterf.resolve import BackendResolved, Defaults, ProblemsOf, Resolver, ServiceResolved
+from clusterf.resolve import BackendResolved, Effect, ProblemsOf, Resolver, ServiceResolved
 from clusterf.table import Family, Method, ServiceFlag, VirtualServer
+from clusterf.targets import Endpoint
+from clusterf.virtuals import Defaults
 from tests.clusterf.oracle import expected
 from tests.clusterf.pipeline import NODE, Pipeline
 from tests.clusterf.strategies import BACKENDS, SERVICES, backends, frontends, node_defaults, routes, updates
@@ -214,10 +225,110 @@ def test_an_excluded_address_is_left_alone_and_reported_once():
     assert made(Frontend(ipv4=VIP4, fwmark=1), ONE, defaults=defaults)[1] == []
 
 
-def test_a_health_check_concerns_no_virtual_server():
-    resolver = Resolver(Defaults())
-    resolver.update(HealthKey(b"web"), HealthCheck())
-    assert list(resolver.flush()) == []
+H, DEFAULT = HealthKey(b"web"), HealthKey(None)
+DUAL = Frontend(ipv4=VIP4, ipv6=VIP6, tcp=80, udp=80)
+
+
+def resolved(configuration):
+    """Return all that is resolved of `configuration` at once."""
+    resolver = Resolver(NODE)
+    for key, value in configuration.items():
+        resolver.update(key, value)
+    return list(resolver.flush())
+
+
+@pytest.mark.parametrize(
+    ("checks", "frontend", "backend", "probed"),
+    [
+        ({}, DUAL, {"tcp": 1, "udp": 2}, None),
+        ({H: HealthCheck()}, DUAL, {"tcp": 1, "udp": 2}, 1),
+        ({DEFAULT: HealthCheck()}, DUAL, {"tcp": 1, "udp": 2}, 1),
+        ({DEFAULT: HealthCheck(), H: HealthCheck(type="none")}, DUAL, {"tcp": 1, "udp": 2}, None),
+        ({DEFAULT: HealthCheck(port=7), H: HealthCheck(port=8)}, DUAL, {"tcp": 1, "udp": 2}, 8),
+        ({H: HealthCheck()}, DUAL, {"udp": 2}, None),
+        ({H: HealthCheck(port=8)}, DUAL, {"udp": 2}, 8),
+        ({H: HealthCheck()}, Frontend(ipv4=VIP4, ipv6=VIP6, fwmark=1), {"tcp": 1}, 1),
+    ],
+)
+def test_a_backend_is_probed_where_its_service_s_check_says(checks, frontend, backend, probed):
+    told = resolved({F: frontend, B: Backend(ipv4=IN4, ipv6=IN6, **backend)} | checks)
+    (members,) = (item.members for item in told if isinstance(item, BackendResolved))
+    assert members
+    for virtual, member in members:
+        address = IN4 if virtual.family is Family.IPV4 else IN6
+        assert member.endpoint == (Endpoint(address.packed, probed) if probed else None)
+
+
+@pytest.mark.parametrize(
+    ("check", "effect"),
+    [
+        (None, None),
+        (HealthCheck(type="none"), None),
+        (HealthCheck(), Effect(stands=False, removes=False, panic_threshold=0.0)),
+        (HealthCheck(initial="up", on_down="remove", panic_threshold=9), Effect(True, True, 9.0)),
+    ],
+)
+def test_a_check_says_what_verdicts_do(check, effect):
+    assert resolved({F: WEB} | ({H: check} if check else {}))[0].effect == effect
+
+
+@pytest.mark.parametrize(
+    "frontend", [Frontend(ipv4=VIP4, udp=53), Frontend(ipv4=VIP4, udp=53, sctp=9), Frontend(fwmark=1, sctp=9)]
+)
+def test_a_check_that_can_probe_nobody_is_reported(frontend):
+    pipeline = Pipeline.of({F: frontend, H: HealthCheck()})
+    (problem,) = pipeline.outstanding
+    assert (problem.path, problem.fatal) == (b"services/web/health", True)
+    for good in (HealthCheck(port=53), HealthCheck(type="none")):
+        pipeline.put(H, good)
+        assert not pipeline.outstanding
+        pipeline.put(H, HealthCheck())
+        assert pipeline.outstanding == {problem}
+    pipeline.put(F, None)
+    assert not pipeline.outstanding
+
+
+def test_a_check_that_can_probe_nobody_is_reported_for_whose_it_is():
+    pipeline = Pipeline.of({F: Frontend(ipv4=VIP4, udp=53), H: HealthCheck(), DEFAULT: HealthCheck()})
+    assert {problem.path for problem in pipeline.outstanding} == {b"services/web/health"}
+    pipeline.put(H, None)
+    assert {problem.path for problem in pipeline.outstanding} == {b"services/web/frontend"}
+
+
+def test_a_default_check_that_can_probe_nobody_of_a_service_makes_no_object_bad():
+    pipeline = Pipeline.of({F: Frontend(ipv4=VIP4, udp=53), DEFAULT: HealthCheck()})
+    (problem,) = pipeline.outstanding
+    assert (problem.path, problem.fatal) == (b"services/web/frontend", False)
+    pipeline.put(F, DUAL)
+    assert not pipeline.outstanding
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_what_of_a_check_is_about_the_probes_alone_concerns_nobody(own):
+    key = H if own else DEFAULT
+    pipeline = Pipeline.of({F: WEB, B: ONE, key: HealthCheck()})
+    assert pipeline.put(key, HealthCheck(type="http", interval=9, path="/x", fall=9)) == ([], [])
+
+
+def test_what_of_a_check_is_about_its_effect_concerns_the_service_and_none_of_its_backends():
+    pipeline = Pipeline.of({F: WEB, B: ONE, H: HealthCheck()})
+    told, merged = pipeline.put(H, HealthCheck(on_down="remove"))
+    assert [type(item) for item in told] == [ServiceResolved]
+    assert merged == []
+
+
+def test_a_changed_default_check_concerns_only_services_without_their_own():
+    services = {FrontendKey(name): Frontend(ipv4=VIP4 + n, tcp=80) for n, name in enumerate([b"a", b"b", b"c"])}
+    backends = {BackendKey(name, b"1"): ONE for name in (b"a", b"b", b"c")}
+    own = {HealthKey(b"b"): HealthCheck(), HealthKey(b"c"): HealthCheck(type="none")}
+    pipeline = Pipeline.of(services | backends | own)
+    told, merged = pipeline.put(DEFAULT, HealthCheck(port=9))
+    assert [(type(item), item.service) for item in told] == [(ServiceResolved, b"a"), (BackendResolved, b"a")]
+    assert merged == []
+    told, _ = pipeline.put(HealthKey(b"b"), None)
+    assert {item.service for item in told} == {b"b"}
+    told, _ = pipeline.put(HealthKey(b"b"), HealthCheck(port=9))
+    assert [type(item) for item in told] == [ServiceResolved], "it says what the default says anyway"
 
 
 def test_to_be_told_the_same_again_or_to_forget_the_unknown_changes_nothing():
@@ -303,7 +414,7 @@ def test_one_changed_backend_is_one_look_up_and_one_real_server_at_any_scale(cou
     pipeline = Pipeline.of(many(count), elide=elide)
     resolved, merged = pipeline.put(BackendKey(b"web", b"7"), Backend(ipv4=IN4 + 7, tcp=8080, weight=3))
     assert [type(item) for item in resolved] == [BackendResolved]
-    assert len(wanted(merged)) == 1 + elide
+    assert len(wanted(merged)) == 1
     pipeline.reconciler.observe(pipeline.reconciler.desired.copy())
     pipeline.put(BackendKey(b"web", b"7"), Backend(ipv4=IN4 + 7, tcp=8080, weight=4))
     assert len(pipeline.reconciler.next_steps(10_000, 0.0, lambda _: {})) == 1

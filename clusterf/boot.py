@@ -1,0 +1,12 @@
+"""Which boot of the machine this is: what is on record of an earlier one says nothing about now."""
+
+from pathlib import Path
+
+__all__ = ["boot_id"]
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> str:
+    """Return the kernel's name for this boot, proc(5)."""
+    return _BOOT_ID.read_text().strip()
