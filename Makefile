@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml
 
 run: $(STAMP) ## run a node on configs/example; without root or IPVS it writes nothing
 	@mkdir -p .run
-	$(BIN)/clusterf-node --role ipvs --config-source 'file://$(CURDIR)/configs/example' --print $(NOOP) \
+	$(BIN)/python configs/demo/run.py $(BIN)/clusterf-node --role ipvs --config-source 'file://$(CURDIR)/configs/example' --print $(NOOP) \
 		--state-dir .run/state --runtime-dir .run/runtime $(ARGS)
 
 test: lint ## lint, then all tests; those of IPVS in a kernel of their own (ARGS: for pytest)

@@ -2,11 +2,15 @@
 
 import re
 import shutil
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.actors.node_process import NodeProcess
+from tests.processes import started
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -17,23 +21,62 @@ def shown(name):
     return [line.strip() for line in block[1].splitlines() if line.strip() and not line.strip().startswith("$")]
 
 
+DURATION = re.compile(r"[\d.]+ ms")
+
+
 @pytest.fixture
 def example(tmp_path):
+    """A copy of the example, whose demo backends answer at addresses that nobody else has."""
     shutil.copytree(ROOT / "configs/example", tmp_path / "configs/example")
     return tmp_path / "configs/example"
+
+
+@contextmanager
+def demo_backend(number):
+    www = ROOT / "configs/demo/www"
+    command = [sys.executable, "-m", "http.server", "8080", "--bind", f"127.107.107.{number}", "--directory", www]
+    with started(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        yield
 
 
 def test_the_readme_shows_what_a_node_logs(example, tmp_path):
     web2 = example / "services/web/backends/web2"
     directories = ["--state-dir", tmp_path / "state", "--runtime-dir", tmp_path / "run"]
-    node = NodeProcess(tmp_path, "--role", "ipvs", "--noop", "--config-source", f"file://{example}", *directories)
-    try:
-        begin, edit, (bad,) = shown("example"), shown("edit"), shown("bad")
-        wait_until(lambda: [line for line in node.log().splitlines() if line.startswith("ipvs noop")] == begin)
+    command = ["--role", "ipvs", "--noop", "--config-source", f"file://{example}", *directories]
+    with ExitStack() as stack, ExitStack() as second:
+        stack.enter_context(demo_backend(1))
+        second.enter_context(demo_backend(2))
+        node = NodeProcess(tmp_path, *command)
+        stack.callback(node.end)
+
+        def said():
+            return DURATION.sub("N ms", node.log()).splitlines()
+
+        def shows(name):
+            # in any order, as two processes say it
+            expected = sorted(DURATION.sub("N ms", line) for line in shown(name))
+            wait_until(lambda: sorted(said()[-len(expected) :]) == expected)
+
+        # how the first verdicts and the first operations come to follow each other is chance
+        begin = {DURATION.sub("N ms", line) for line in shown("example")}
+        wait_until(
+            lambda: {line for line in replaced(said()) if line.startswith(("health: demo", "ipvs noop"))} == begin
+        )
+        second.close()
+        shows("down")
+        stack.enter_context(demo_backend(2))
+        shows("up")
         web2.write_text('{"ipv4": "10.3.107.2", "tcp": 1337, "weight": 5}')
-        wait_until(lambda: node.log().splitlines()[-len(edit) :] == edit)
+        shows("edit")
         web2.write_text('{"ipv4": "10.3.107.2", "tcp": 99999}')
+        (bad,) = shown("bad")
         line = re.escape(bad).replace("…", ".*")
         wait_until(lambda: re.fullmatch(line, node.log().splitlines()[-1]))
-    finally:
         assert node.end() == 0
+
+
+def replaced(lines):
+    """The lines, where a real server that was added with weight 0 and then got its own is added with that."""
+    text = "\n".join(lines)
+    pattern = r"(ipvs noop: ipvsadm) -a (-t \S+ -r 127\S+ -m) -w 0\n((?:.*\n)*?)\1 -e \2 -w 10"
+    return re.sub(pattern, r"\1 -a \2 -w 10\n\3", text).splitlines()

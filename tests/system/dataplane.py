@@ -17,7 +17,7 @@ import re
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -35,6 +35,7 @@ __all__ = [
     "Conversation",
     "DataPlane",
     "Director",
+    "WebServer",
     "inside",
     "namespace",
 ]
@@ -166,6 +167,24 @@ class Server(ThreadingMixIn, TCPServer):
         self.server_close()
 
 
+class WebServer:
+    """The web server of a backend, in the backend's namespace; it may be stopped and started."""
+
+    def __init__(self, backend: str, end: str) -> None:
+        self._backend = backend
+        self._end = end
+        self._running = contextlib.ExitStack()
+
+    def start(self) -> None:
+        """Serve from now on."""
+        with inside(self._end):
+            self._running.enter_context(Server(self._backend, WEB_BACKEND, Page))
+
+    def stop(self) -> None:
+        """Refuse connections from now on."""
+        self._running.close()
+
+
 class Conversation:
     """An established connection to the echo service."""
 
@@ -216,8 +235,8 @@ class Client:
 class Director(Node):
     """A clusterf-node with the role ipvs, in a namespace that has a name."""
 
-    def __init__(self, name: str, tree: Tree, folder: Path) -> None:
-        super().__init__(folder, tree)
+    def __init__(self, name: str, tree: Tree, folder: Path, flags: Sequence[str] = ()) -> None:
+        super().__init__(folder, tree, flags=flags)
         self.namespace = name
 
     def start(self, *flags: str) -> None:
@@ -247,10 +266,11 @@ class DataPlane:
     client: Client
     director: Director
     tree: Tree
+    web_servers: Mapping[str, WebServer]
 
     @classmethod
     @contextlib.contextmanager
-    def build(cls, folder: Path) -> Iterator[Self]:
+    def build(cls, folder: Path, flags: Sequence[str] = ()) -> Iterator[Self]:
         """Make the network, and start the servers and the node."""
         with contextlib.ExitStack() as stack:
             client, director, *ends = (
@@ -258,15 +278,17 @@ class DataPlane:
             )
             cable(director, client, "client", 0)
             make_router(director)
+            web_servers = {backend: WebServer(backend, end) for backend, end in zip(BACKENDS, ends, strict=True)}
             for network, (backend, end) in enumerate(zip(BACKENDS, ends, strict=True), start=1):
                 cable(director, end, backend, network)
+                web_servers[backend].start()
+                stack.callback(web_servers[backend].stop)
                 with inside(end):
-                    stack.enter_context(Server(backend, WEB_BACKEND, Page))
                     stack.enter_context(Server(backend, ECHO_BACKEND, Echo))
             tree = Tree(folder / "tree")
             tree.put("services/web/frontend", {**VIPS, "tcp": WEB, "scheduler": "rr"})
             tree.put("services/echo/frontend", {**VIPS, "tcp": ECHO, "scheduler": "rr"})
-            plane = cls(Client(client), Director(director, tree, folder), tree)
+            plane = cls(Client(client), Director(director, tree, folder, flags), tree, web_servers)
             plane.write_weights(dict.fromkeys(BACKENDS, 10))
             stack.enter_context(plane.director)
             yield plane

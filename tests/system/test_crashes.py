@@ -22,7 +22,7 @@ SERVICES = [f"10.107.1.{number}" for number in range(1, 26)]
 STABLE = [f"10.3.1.{number}" for number in range(1, 9)]
 CHANGING = [f"10.3.2.{number}" for number in range(1, 6)]
 CHANGES = 1000
-KILLS = [("director",), ("config",), ("config", "director")] * 2
+KILLS = [("director",), ("config",), ("config", "director"), ("director",), ("config",), ("health", "director")]
 
 Configuration = dict[tuple[str, str], int]
 """The weight of each backend, by the VIP of its service and its own address."""
@@ -122,7 +122,7 @@ def test_children_killed_during_a_burst_of_changes_leave_no_trace(
             for number in changes(tree, configuration):
                 if number % (CHANGES // len(KILLS)) == 80:
                     written = kill_at_work(node, next(kills), watch, written)
-            node.wait_for(lambda: node.children().keys() == {"config", "director"})
+            node.wait_for(lambda: node.children().keys() == {"config", "health", "director"})
             node.wait_for_table(lines(configuration))
 
         assert watch.wrong == []
@@ -130,7 +130,9 @@ def test_children_killed_during_a_burst_of_changes_leave_no_trace(
         assert node.log.count("killed by SIGKILL") == sum(map(len, KILLS))
 
 
-@pytest.mark.parametrize("killed", [("director",), ("config",), ("config", "director")], ids="+".join)
+@pytest.mark.parametrize(
+    "killed", [("director",), ("config",), ("health",), ("config", "health", "director")], ids="+".join
+)
 def test_children_killed_while_nothing_changes_come_back_and_write_nothing(
     live: tuple[Node, Tree], killed: tuple[str, ...]
 ) -> None:

@@ -1,0 +1,41 @@
+"""Run a command beside the two backends of the service `demo` in configs/example, tiny HTTP servers on loopback.
+
+    python configs/demo/run.py COMMAND [ARGUMENT]...
+
+They end when the command does. Kill one, and start it again, to see its health
+change; the lines to do so are printed first.
+"""
+
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+WWW = Path(__file__).with_name("www")
+ADDRESSES = {"demo1": "127.107.107.1", "demo2": "127.107.107.2"}
+
+
+def main() -> int:
+    """Return the exit status of the command."""
+    servers = []
+    for name, address in ADDRESSES.items():
+        line = [sys.executable, "-m", "http.server", "8080", "--bind", address, "--directory", str(WWW)]
+        # its log of requests is of no use here; neither is its complaint where one runs already
+        servers.append(subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        # where the command logs, as standard output is the command's
+        sys.stderr.write(f"demo: {name} runs; kill it: kill {servers[-1].pid}; start it again: {shlex.join(line)}\n")
+    try:
+        with subprocess.Popen(sys.argv[1:]) as command:
+            # a terminal sends the first to the command too, which then ends by itself
+            signal.signal(signal.SIGINT, lambda *_: None)
+            signal.signal(signal.SIGTERM, lambda *_: command.terminate())
+            return command.wait()
+    finally:
+        for server in servers:
+            server.terminate()
+            server.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
