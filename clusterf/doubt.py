@@ -21,7 +21,7 @@ __all__ = ["REFERENCE_INTERVAL", "Doubt", "Witness"]
 REFERENCE_INTERVAL = 1.0
 """Seconds between two questions to the references."""
 
-VALID = 1.0  # seconds for which an answer of a reference counts
+VALID = 1.0  # seconds for which an answer of a reference counts, for targets that failed before it
 GRAINS = 10  # to the second: how exactly it is remembered when a target was probed
 
 _NEVER = -1  # in grains
@@ -101,7 +101,7 @@ class Doubt:
 
     def suspects(self, witness: Witness, now: float) -> bool:
         """Tell whether the references are to be asked before the target, which fails, goes down."""
-        if not self.believed or now - self._answered_at < VALID:
+        if not self.believed or (self._answered_at >= witness.failing_since and now - self._answered_at < VALID):
             return False
         failures, successes = 0, 0
         first = int(witness.failing_since * GRAINS)

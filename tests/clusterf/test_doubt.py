@@ -76,6 +76,13 @@ def test_an_answer_counts_for_a_while():
     assert doubt.suspects(witnesses[0], 12.0 + VALID)
 
 
+def test_an_answer_from_before_the_first_failure_tells_nothing_of_it():
+    doubt, witnesses = doubt_of(1)
+    doubt.trust(12.0)
+    fail_since(doubt, witnesses[0], 12.1, 12.2)
+    assert doubt.suspects(witnesses[0], 12.2)
+
+
 def test_an_answer_thaws():
     doubt, _ = doubt_of(3)
     doubt.freeze()
@@ -189,7 +196,7 @@ class Doubting(RuleBasedStateMachine):
         first = int(witness.failing_since * GRAINS)
         said = [ok for grain, ok in filter(None, self.told.values()) if grain > first]
         most = max(said.count(False), 1) > said.count(True)
-        fresh = self.now - self.answered < VALID
+        fresh = witness.failing_since <= self.answered and self.now - self.answered < VALID
         assert self.doubt.suspects(witness, self.now) == (most and self.doubt.believed and not fresh)
 
     answered = -10.0
