@@ -23,7 +23,7 @@ import setproctitle
 
 from actors import control, messages
 from actors.ipvs_writer import Host
-from actors.node import CHILDREN
+from actors.node import child_of
 from clusterf import logs
 from clusterf.kernel import Unavailable
 from clusterf.privileges import keep_only
@@ -66,7 +66,7 @@ def _run(begin: control.Begin, control_socket: socket.socket) -> int:
             control.send(control_socket, message)
 
     host = Host(finish=lambda status: say(control.Finished(status)), flushed=lambda: say(control.Flushed()))
-    child = CHILDREN[begin.name]
+    child = child_of(begin.name)
     try:
         keep_only(child.capabilities)
         actors = child.start(begin.settings, host)
@@ -101,7 +101,10 @@ class _Listener:
                     self._tell(messages.Reload())
                 case control.Confirm():
                     self._tell(messages.Confirm())
-                case _ if all(actor.is_alive() for actor in self._actors):
+                case control.Stop() if self._all_alive():
+                    self._tell(messages.Leave())
+                    return self._stop()
+                case _ if self._all_alive():
                     return self._stop()
                 case _:
                     return CRASHED
@@ -111,7 +114,10 @@ class _Listener:
         answers = _Countdown(len(self._actors), partial(self._say, control.Pong(number)))
         self._tell(messages.Ping(answers))
 
-    def _tell(self, message: messages.Ping | messages.Reload | messages.Confirm) -> None:
+    def _all_alive(self) -> bool:
+        return all(actor.is_alive() for actor in self._actors)
+
+    def _tell(self, message: messages.Ping | messages.Reload | messages.Confirm | messages.Leave) -> None:
         for actor in self._actors:
             try:
                 actor.tell(message)

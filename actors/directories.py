@@ -1,8 +1,9 @@
 """Where a node keeps its state and its sockets, and that no other one does at the same time.
 
-Whoever holds the lock on the state directory may write to the kernel. The
-director holds it too: if the supervisor is killed, the next node waits until
-the last writer is gone.
+Whoever holds the lock on the state directory may write to the kernel, and in
+etcd on the lease that is remembered there. The director and the docker process
+hold it too: if the supervisor is killed, the next node waits until the last
+writer is gone.
 """
 
 import fcntl
@@ -23,7 +24,7 @@ PATIENCE = 5.0  # seconds that a node which is about to end may take to let go o
 
 
 def state_directory(path: Path | None, stack: ExitStack, *, noop: bool) -> tuple[Path, int | None]:
-    """Return the state directory, and unless nothing is to be written to the kernel the descriptor of its lock.
+    """Return the state directory, and unless nothing is to be written the descriptor of its lock.
 
     Raises click.ClickException.
     """

@@ -14,6 +14,7 @@ import msgspec
 import setproctitle
 
 from actors.directories import runtime_directory, state_directory
+from actors.docker_options import check_docker, docker_options
 from actors.roles import children_of
 from actors.supervisor import Policy, Supervisor
 from clusterf import __version__, logs
@@ -22,6 +23,7 @@ from clusterf.options import access_of, etcd_options
 from clusterf.settings import Settings
 from clusterf.source import Source, check_tree, parse_source
 from clusterf.table import SCHEDULERS
+from clusterf.targets import Endpoint, parse_endpoint
 
 __all__ = ["main"]
 
@@ -57,6 +59,13 @@ def _parse_networks(ctx: click.Context, param: click.Parameter, cidrs: tuple[str
         raise click.BadParameter(str(error), ctx, param) from None
 
 
+def _parse_endpoints(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> tuple[Endpoint, ...]:
+    try:
+        return tuple(map(parse_endpoint, texts))
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
 def _read_toml(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
     """Take the file's keys as defaults: they yield to the environment and to flags."""
     if path is None:
@@ -85,6 +94,8 @@ def _expected(option: click.Option, value: object) -> tuple[str, bool]:
         return "true or false", isinstance(value, bool)
     if isinstance(option.type, _Seconds):
         return "a number", isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(option.type, click.IntRange):
+        return "a whole number", isinstance(value, int) and not isinstance(value, bool)
     if option.multiple and isinstance(value, list):
         return "a list of strings", all(isinstance(item, str) for item in value)
     return "a string", isinstance(value, str)
@@ -104,10 +115,10 @@ def _expected(option: click.Option, value: object) -> tuple[str, bool]:
     "--role",
     "roles",
     envvar="CLUSTERF_ROLE",
-    type=click.Choice(["ipvs"]),
+    type=click.Choice(["ipvs", "docker"]),
     multiple=True,
     required=True,
-    help="What this node does.",
+    help="What this node does: write IPVS, publish this host's containers, or both.",
 )
 @click.option(
     "--config-source",
@@ -120,7 +131,7 @@ def _expected(option: click.Option, value: object) -> tuple[str, bool]:
 )
 @etcd_options
 @click.option("--filter-routes", metavar="URL-PREFIX", default="", help="Take routes only from sources that begin so.")
-@click.option("--noop", is_flag=True, help="Log every IPVS operation, write none.")
+@click.option("--noop", is_flag=True, help="Log every IPVS operation, and what would be published; write nothing.")
 @click.option("--once", is_flag=True, help="Apply the configuration once, then exit.")
 @click.option(
     "--once-timeout",
@@ -169,12 +180,30 @@ def _expected(option: click.Option, value: object) -> tuple[str, bool]:
     help="Leave virtual servers with such addresses alone.",
 )
 @click.option(
+    "--health-processes",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that share the probing of backends.",
+)
+@click.option(
+    "--health-reference",
+    "health_references",
+    envvar="CLUSTERF_HEALTH_REFERENCE",
+    metavar="ADDR:PORT",
+    multiple=True,
+    callback=_parse_endpoints,
+    help="Is asked by TCP when most backends fail at once: if it fails too, the fault is ours, and verdicts stay.",
+)
+@docker_options
+@click.option(
     "--resync-interval",
     type=_Seconds(min=1),
     default=60.0,
     show_default=True,
     metavar="S",
-    help="Seconds between looks at the whole kernel table and the whole tree.",
+    help="Seconds between looks at the whole kernel table, the whole tree and all containers.",
 )
 @click.option(
     "--stuck-timeout",
@@ -197,7 +226,7 @@ def _expected(option: click.Option, value: object) -> tuple[str, bool]:
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--log-level", type=click.Choice(logs.LEVELS), default="info", show_default=True)
 def main(state_dir: Path | None, runtime_dir: Path | None, **flags: Any) -> None:
-    """Make this machine's IPVS table what the configuration says, and keep it so.
+    """Make this machine's IPVS table what the configuration says, publish its containers, and keep it so.
 
     Exit status: 0 done; 1 gave up, or could not apply all; 2 wrong usage or
     settings; 3 applied with --once, but some objects were bad or in conflict.
@@ -206,6 +235,8 @@ def main(state_dir: Path | None, runtime_dir: Path | None, **flags: Any) -> None
     setproctitle.setproctitle("clusterf-node: supervisor")
     logs.set_up(flags["log_format"], flags["log_level"])
     flags["sources"] = _parse_sources(flags["sources"], access_of(flags))
+    if "docker" in flags["roles"]:
+        check_docker(flags, flags["sources"])
     with ExitStack() as stack:
         state, lock = state_directory(state_dir, stack, noop=flags["noop"])
         runtime = runtime_directory(runtime_dir, stack)
@@ -217,7 +248,7 @@ def main(state_dir: Path | None, runtime_dir: Path | None, **flags: Any) -> None
         except UnicodeEncodeError:
             raise click.UsageError("a URL or a directory has bytes that are not UTF-8") from None
         policy = Policy(stuck_timeout=settings.stuck_timeout)
-        status = Supervisor(children_of(settings.roles), settings, policy, held={"director": lock}).run()
+        status = Supervisor(children_of(settings), settings, policy, held={"director": lock, "docker": lock}).run()
     sys.exit(status)
 
 

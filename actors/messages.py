@@ -5,7 +5,7 @@ repeat one does no harm. Those of the first half also travel between processes
 (`WireMessage`); the others stay within one.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -27,6 +27,7 @@ from clusterf.model import (
     Value,
 )
 from clusterf.resolve import Resolved
+from clusterf.table import VirtualServer
 from clusterf.targets import Endpoint
 
 __all__ = [
@@ -213,12 +214,15 @@ class ResolvedUpdate(NamedTuple):
 class MergedUpdate(NamedTuple):
     """What is wanted of changed virtual and real servers; `synced`: all of them have been told.
 
-    `urgent`: it is to be written before all else, as it comes from verdicts.
+    `departed` is to be called with virtual servers that ceased to be wanted,
+    once their removal has begun, or they turn out not to be there. `urgent`:
+    it is to be written before all else, as it comes from verdicts.
     """
 
     items: tuple[Merged, ...]
     synced: bool
     taken: Callable[[], None]
+    departed: Callable[[Sequence[VirtualServer]], None]
     urgent: bool = False
 
 

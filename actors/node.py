@@ -1,12 +1,18 @@
 """The wiring of a node: which actors live in which process, in the order of the data flow.
 
     config process                      director process (CAP_NET_ADMIN)
-    FileWatcher ┬► ConfigPublisher ──── config.sock ──► RouteResolver ► BackendMerger ► IpvsWriter
-    EtcdWatcher ┘
+    FileWatcher ┬► ConfigPublisher ─┬── config.sock ──► RouteResolver ► BackendMerger ► IpvsWriter
+    EtcdWatcher ┘                   │                                        ▲
+                                    │   health process (N of them)           │
+                                    └── config.sock ──► HealthChecker ── health.sock
 
-The places of what is to come: a health process publishes verdicts at
-`health.sock`, which BackendMerger subscribes to as RouteResolver does to the
-configuration; the docker process follows an engine and writes to etcd.
+With several health processes each has a shard of the endpoints, and the
+sockets are `health1.sock`, `health2.sock` and so on.
+
+    docker process
+    DockerWatcher ► KeyPublisher, or with --noop NoopPublisher
+
+It has no socket: it follows an engine, and what it publishes goes to etcd.
 """
 
 import logging
@@ -23,6 +29,7 @@ from actors.config_publisher import ConfigPublisher
 from actors.file_watcher import FileWatcher
 from actors.ipvs_writer import Host, IpvsWriter, Options
 from actors.route_resolver import RouteResolver
+from clusterf.fleet import Fleet
 from clusterf.kernel import Kernel, ShadowKernel, Unavailable
 from clusterf.netlink import open_kernel
 from clusterf.ownership import Ownership
@@ -30,9 +37,10 @@ from clusterf.privileges import CAP_DAC_READ_SEARCH, CAP_NET_ADMIN
 from clusterf.settings import Settings
 from clusterf.source import Source
 from clusterf.state import KeyedStore
-from clusterf.table import VirtualServer
+from clusterf.table import Table, VirtualServer
+from clusterf.targets import Targets, shard_of
 
-__all__ = ["CHILDREN", "Child"]
+__all__ = ["Child", "child_of"]
 
 ETCD_LIST_INTERVAL = 300.0  # seconds between lists of a whole etcd, for what its watch may have missed
 
@@ -89,22 +97,80 @@ def _director(settings: Settings, host: Host) -> list[Ref]:
         ),
         host,
     )
-    merger = BackendMerger.start(writer, elide=settings.ipvs_elide)
+    merger = BackendMerger.start(
+        writer,
+        elide=settings.ipvs_elide,
+        health=settings.health_sockets(),
+        in_force=Table if settings.flush else kernel.read if settings.noop else _read_kernel,
+        once=settings.once,
+    )
     resolver = RouteResolver.start(Path(settings.runtime_dir, "config.sock"), settings.defaults(), merger)
     return [resolver, merger, writer]
+
+
+def _health(name: str, settings: Settings, host: Host) -> list[Ref]:
+    # what they are built on is large, and of no use to the others
+    from actors.health_checker import HealthChecker, Links  # noqa: PLC0415
+    from clusterf.probes import Prober  # noqa: PLC0415
+    from clusterf.verdicts import Verdicts  # noqa: PLC0415
+
+    del host
+    shard, shards = settings.health_names().index(name), settings.health_processes
+    # what is to be applied once is to be known to hold now
+    state_file = _state_file(settings, f"{name}.db") if not settings.once else None
+    checker = HealthChecker.start(
+        Links(Path(settings.runtime_dir, "config.sock"), settings.health_sockets()[shard]),
+        Targets(shard, shards),
+        settings.health_references,
+        lambda: Verdicts(state_file, lambda at: shard_of(at, shards) == shard, read_only=settings.noop),
+        Prober,
+    )
+    return [checker]
+
+
+def _docker(settings: Settings, host: Host) -> list[Ref]:
+    # what they are built on is large, and of no use to the others
+    from actors.docker_watcher import DockerWatcher  # noqa: PLC0415
+    from actors.key_publisher import KeyPublisher  # noqa: PLC0415
+    from actors.noop_publisher import NoopPublisher  # noqa: PLC0415
+    from clusterf.docker_engine import Engine, access_of  # noqa: PLC0415
+
+    del host
+    location = settings.published_to()
+    assert location is not None
+    lease_file = _state_file(settings, "docker.lease")
+    publisher: Ref = (
+        NoopPublisher.start(location)
+        if settings.noop
+        else KeyPublisher.start(location, settings.etcd_ttl, lease_file, leave_nothing=settings.exit_flush)
+    )
+    watcher = DockerWatcher.start(
+        access_of(settings.docker_endpoint)["base_url"],
+        lambda: Engine(settings.docker_endpoint),
+        partial(Fleet, settings.addressing(), settings.routing()),
+        lambda: KeyedStore(_state_file(settings, "docker.db"), read_only=settings.noop),
+        settings.resync_interval,
+        publisher,
+    )
+    return [watcher, publisher]
 
 
 def _noop_kernel() -> Kernel:
     """Return a shadow of the kernel's table, of an empty one if that cannot be read."""
     try:
-        kernel = open_kernel()
-        try:
-            return ShadowKernel(kernel.read())
-        finally:
-            kernel.close()
+        return ShadowKernel(_read_kernel())
     except (Unavailable, OSError) as error:
         log.warning("ipvs noop: the table cannot be read and is taken as empty: %s", error)
         return ShadowKernel()
+
+
+def _read_kernel() -> Table:
+    """Return the kernel's table, read apart from its writer. Raises Unavailable or OSError."""
+    kernel = open_kernel()
+    try:
+        return kernel.read()
+    finally:
+        kernel.close()
 
 
 def _state_file(settings: Settings, name: str) -> Path | None:
@@ -115,7 +181,14 @@ def _within(networks: Sequence[Any], virtual: VirtualServer) -> bool:
     return virtual.address is not None and any(virtual.address in network for network in networks)
 
 
-CHILDREN = {
-    "config": Child(frozenset([CAP_DAC_READ_SEARCH]), _config),
-    "director": Child(frozenset([CAP_NET_ADMIN]), _director),
-}
+def child_of(name: str) -> Child:
+    """Return the process of that name, one of `actors.roles.children_of`."""
+    match name:
+        case "config":
+            return Child(frozenset([CAP_DAC_READ_SEARCH]), _config)
+        case "director":
+            return Child(frozenset([CAP_NET_ADMIN]), _director)
+        case "docker":
+            return Child(frozenset([CAP_DAC_READ_SEARCH]), _docker)
+        case _:
+            return Child(frozenset(), partial(_health, name))

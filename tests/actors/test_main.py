@@ -1,6 +1,7 @@
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import threading
 from pathlib import Path
@@ -107,7 +108,7 @@ def test_edits_are_followed_and_each_table_is_printed(start, tree):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.parametrize("name", ["config", "director"])
+@pytest.mark.parametrize("name", ["config", "health", "director"])
 def test_a_child_that_is_killed_comes_back_and_follows(start, tree, name, number):
     node = start()
     wait_until(lambda: len(node.tables()) == 1)
@@ -117,7 +118,7 @@ def test_a_child_that_is_killed_comes_back_and_follows(start, tree, name, number
     put(tree, 2)
     wait_until(lambda: node.tables()[-1] == f"{ADD}\n{line(1)}\n{line(2)}")
     written = node.log().count(f"ipvs noop: ipvsadm {ADD}")
-    # a director with --noop has lost its shadow table; that of config has lost nothing
+    # a director with --noop has lost its shadow table; the others have lost nothing
     assert written == (2 if name == "director" else 1)
     assert "Traceback" not in node.log()
     assert node.end() == 0
@@ -157,7 +158,7 @@ def pause(seconds):
 def test_children_without_their_supervisor_end(start):
     node = start()
     wait_until(lambda: len(node.tables()) == 1)
-    children = [node.child("config"), node.child("director")]
+    children = [node.child(name) for name in ("config", "health", "director")]
     node.end(signal.SIGKILL)
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
     assert "Traceback" not in node.log()
@@ -167,7 +168,7 @@ def test_children_without_their_supervisor_end(start):
 def test_a_signal_ends_the_node_and_leaves_nothing_behind(start, tmp_path, number):
     node = start()
     wait_until(lambda: len(node.tables()) == 1)
-    children = [node.child("config"), node.child("director")]
+    children = [node.child(name) for name in ("config", "health", "director")]
     assert node.end(number) == 0
     assert not any(Path(f"/proc/{pid}").exists() for pid in children)
     assert list((tmp_path / "run").iterdir()) == []
@@ -188,9 +189,47 @@ def test_a_hangup_reads_all_again_and_writes_nothing(start, tree):
 
 def test_processes_are_named(start):
     node = start()
-    node.child("config")
-    node.child("director")
+    wait_until(lambda: node.children().keys() == {"config", "health", "director"})
     assert Path(f"/proc/{node.process.pid}/cmdline").read_bytes().startswith(b"clusterf-node: supervisor")
+
+
+def test_several_health_processes_are_named_by_their_numbers(start, tmp_path):
+    node = start("--health-processes", "3")
+    wait_until(lambda: node.children().keys() == {"config", "health1", "health2", "health3", "director"})
+    wait_until(lambda: len(node.tables()) == 1)
+    names = {path.name for path in (tmp_path / "run").glob("*/*.sock")}
+    assert names == {"config.sock", "health1.sock", "health2.sock", "health3.sock"}
+    killed = node.child("health2")
+    os.kill(killed, signal.SIGKILL)
+    node.child("health2", other_than=killed)
+    assert node.end() == 0
+
+
+def test_only_health_processes_have_what_probing_needs(start):
+    node = start()
+    wait_until(lambda: len(node.tables()) == 1)
+    loaded = {name: "httptools" in Path(f"/proc/{pid}/maps").read_text() for name, pid in node.children().items()}
+    assert loaded == {"config": False, "health": True, "director": False}
+
+
+@pytest.fixture
+def listening():
+    """A server on loopback that takes connections, and its port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server, server.getsockname()[1]
+
+
+def test_a_backend_that_dies_is_reported_and_so_is_its_return(start, tree, listening):
+    server, port = listening
+    (tree / "services/web/health").write_text('{"interval": 0.2, "fast_interval": 0.1, "rise": 2, "fall": 2}')
+    (tree / "services/web/backends/1").write_text(f'{{"ipv4": "127.0.0.1", "tcp": {port}}}')
+    node = start()
+    node.logged(f"health: web/1: 127.0.0.1:{port} is up (1 success, ")
+    server.close()
+    node.logged(f"warning: health: web/1: 127.0.0.1:{port} is down: refused (2 failures in a row, ")
+    with socket.create_server(("127.0.0.1", port)):
+        node.logged(f"health: web/1: 127.0.0.1:{port} is up (2 successes in a row, ")
+    assert node.end() == 0
 
 
 def test_what_a_killed_node_left_is_swept(start, tmp_path):
@@ -231,6 +270,12 @@ WRONG = {
     "nan": ["--resync-interval", "nan"],
     "infinity": ["--once-timeout", "inf"],
     "a number out of range": ["--stuck-timeout", "0"],
+    "no health process": ["--health-processes", "0"],
+    "too many health processes": ["--health-processes", "65"],
+    "half a health process": ["--health-processes", "0.5"],
+    "a reference without a port": ["--health-reference", "192.0.2.1"],
+    "a reference by name": ["--health-reference", "example.org:53"],
+    "a reference that nobody is": ["--health-reference", "0.0.0.0:53"],
     "a file for the state directory": ["--state-dir", "/etc/passwd"],
     "a state directory below a file": ["--state-dir", "/etc/passwd/x"],
     "a state directory that cannot be made": ["--state-dir", "/proc/x"],
@@ -276,6 +321,12 @@ WRONG_TOML = [
     "resync-interval = nan",
     "ipvs-scheduler = 'best'",
     "ipvs-exclude = ['x']",
+    "health-processes = '2'",
+    "health-processes = true",
+    "health-processes = 2.0",
+    "health-processes = 0",
+    "health-reference = ['x']",
+    "health-reference = 53",
     "log_level = 'info'",
 ]
 
@@ -298,6 +349,8 @@ def test_a_wrong_environment_ends_with_2(tmp_path, tree):
         "CLUSTERF_RESYNC_INTERVAL": "soon",
         "CLUSTERF_NOOP": "maybe",
         "CLUSTERF_IPVS_EXCLUDE": "x",
+        "CLUSTERF_HEALTH_PROCESSES": "many",
+        "CLUSTERF_HEALTH_REFERENCE": "192.0.2.1:53 x",
     }.items():
         base = flags(tmp_path, "--once", "--config-source", f"file://{tree}")
         status, _, err = run(*base, *(["--noop"] if name != "CLUSTERF_NOOP" else []), env=os.environ | {name: value})
@@ -318,6 +371,8 @@ def test_every_setting_may_be_in_the_environment(tmp_path, tree):
         "CLUSTERF_STATE_DIR": str(tmp_path / "state"),
         "CLUSTERF_RUNTIME_DIR": str(tmp_path / "run"),
         "CLUSTERF_LOG_LEVEL": "error",
+        "CLUSTERF_HEALTH_PROCESSES": "2",
+        "CLUSTERF_HEALTH_REFERENCE": "192.0.2.1:53 [2001:db8::1]:53",
     }
     status, out, err = run(env=os.environ | environment)
     assert (status, err) == (0, "")
@@ -335,6 +390,8 @@ def test_every_setting_may_be_in_a_file_and_the_environment_and_flags_win(tmp_pa
         once-timeout = 30
         ipvs-scheduler = "rr"
         ipvs-exclude = ["10.9.0.0/16"]
+        health-processes = 2
+        health-reference = ["192.0.2.1:53", "[2001:db8::1]:53"]
         state-dir = "{tmp_path}/state"
         runtime-dir = "{tmp_path}/run"
     """)

@@ -27,6 +27,7 @@ def settings(**changes):
         for field in msgspec.structs.fields(Settings)
     }
     fields |= {"log_format": "text", "ipvs_forward_method": "masq", "log_level": "info"}
+    fields |= {"docker_address": "container", "route_ipvs_method": None}
     return Settings(**fields | changes)
 
 

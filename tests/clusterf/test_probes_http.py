@@ -76,6 +76,16 @@ def test_a_good_answer_is_a_success(asker, http, behaviour):
         assert server.accepted == 1
 
 
+def test_a_plain_probe_takes_an_answer_before_its_request_is_sent(asker):
+    def answer_at_once(connection):
+        connection.say(OK + b"Content-Length: 0\r\n\r\n")
+        connection.wait()
+
+    with Server(answer_at_once) as server:
+        # more than what two kernels keep for those who do not read
+        assert asker.ask(server.endpoint, HealthCheck(type="http", method="POST", body="x" * (32 << 20))).ok
+
+
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [

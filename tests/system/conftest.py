@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.docker import Engine, missing
 from tests.system.netns import network_namespace
 from tests.system.node import Node, Tree
 
@@ -48,3 +49,22 @@ def live(running: tuple[Node, Tree]) -> tuple[Node, Tree]:
     node.wait_for_table([])
     node.forget()
     return node, tree
+
+
+@pytest.fixture(scope="module")
+def running_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A Docker engine for all tests of a module which ask for `engine`."""
+    if reason := missing():
+        pytest.skip(reason)
+    with Engine(tmp_path_factory.mktemp("docker")) as engine:
+        yield engine
+
+
+@pytest.fixture
+def engine(running_engine: Engine) -> Iterator[Engine]:
+    """A Docker engine that runs, without live-restore, and has no containers yet."""
+    yield running_engine
+    if running_engine.live_restore:
+        running_engine.restart(live_restore=False)
+    running_engine.start()
+    running_engine.clear()

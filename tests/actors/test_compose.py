@@ -1,0 +1,70 @@
+"""The Compose file and the settings that users copy: what is in them is what the node takes."""
+
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from actors.main import main
+from clusterf.containers import container_of
+from clusterf.labels import Report, located, parse
+from clusterf.places import Place
+from tests.clusterf.fake_engine import inspect
+
+ROOT = Path(__file__).parents[2]
+KEYS = {
+    *("build", "cap_add", "cap_drop", "command", "depends_on", "environment", "expose", "healthcheck", "image"),
+    *("init", "labels", "network_mode", "ports", "restart", "volumes"),
+}
+
+
+@pytest.fixture
+def compose():
+    return yaml.safe_load((ROOT / "configs/compose.yaml").read_text())
+
+
+def test_every_service_has_an_image_or_is_built_and_nothing_unknown(compose):
+    assert compose.keys() == {"name", "services", "volumes", "x-etcd"}
+    for name, service in compose["services"].items():
+        assert service.keys() <= KEYS, name
+        assert service.keys() & {"image", "build"}
+        assert set(service.get("depends_on", ())) <= compose["services"].keys()
+        volumes = {volume.partition(":")[0] for volume in service.get("volumes", ())}
+        assert {volume for volume in volumes if not volume.startswith("/")} <= set(compose["volumes"])
+
+
+def test_the_image_is_built_from_files_that_are_there(compose):
+    build = compose["services"]["node"]["build"]
+    context = ROOT / "configs" / build["context"]
+    lines = (context / build["dockerfile"]).read_text().splitlines()
+    copied = [word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]]
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+    for name in copied:
+        assert (context / name).exists()
+        assert f"!{name}" in allowed
+
+
+def test_the_node_takes_its_flags(compose, tmp_path):
+    node = compose["services"]["node"]
+    flags = [*node["command"], "--state-dir", str(tmp_path / "file")]
+    (tmp_path / "file").touch()  # which is the one thing that is wrong
+    result = CliRunner().invoke(main, flags)
+    assert result.exit_code == 2
+    assert "--state-dir" in result.output
+    assert node["network_mode"] == "host"
+    assert "/var/run/docker.sock:/var/run/docker.sock" in node["volumes"]
+
+
+@pytest.mark.parametrize(("name", "weight"), [("web1", 10), ("web2", 20)])
+def test_the_backends_are_backends(compose, name, weight):
+    service = compose["services"][name]
+    labels = {label.removeprefix("net.qmsk.clusterf."): text for label, text in service["labels"].items()}
+    container = container_of(inspect(labels=labels, exposed=[f"{port}/tcp" for port in service["expose"]]))
+    report = Report(name)
+    asked = parse(container, report)
+    backends = located(asked, Place(ipv4=IPv4Address("172.18.0.2")), report)
+    assert report.problems == ()
+    assert (backends["web"].tcp, backends["web"].weight) == (8080, weight)
+    assert asked.check == b'{"type":"http","path":"/"}'
