@@ -7,7 +7,6 @@ has told all that it knows.
 
 import logging
 from collections.abc import Callable, Sequence
-from enum import Enum, auto
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,13 +20,11 @@ from clusterf.merge import Merged, Merger
 from clusterf.names import escape
 from clusterf.resolve import ProblemsOf
 from clusterf.standing import PanicIs, Standings
-from clusterf.table import Table
+from clusterf.table import Table, VirtualServer
 
 __all__ = ["BackendMerger"]
 
 log = logging.getLogger(__name__)
-
-_MARGIN = 5.0  # seconds that removals take, besides those for which they are held
 
 
 class _Verdicts(NamedTuple):
@@ -37,20 +34,18 @@ class _Verdicts(NamedTuple):
     received: Received
 
 
-class _Self(Enum):
-    """What the merger tells itself."""
+class _Departed(NamedTuple):
+    """The removal of these virtual servers has begun, or they are not there."""
 
-    AGE = auto()
+    virtuals: Sequence[VirtualServer]
 
 
 class BackendMerger(Actor):
     """Merge what is resolved, and what the health processes at the sockets `health` say, and tell `writer`.
 
     Without `health` all backends count in full. `in_force` reads the table that
-    the kernel has before anything is written. `removal_hold`: for how many seconds real
-    servers may stay in force after their virtual server left the
-    configuration. `once`: nothing is whole before every backend that is
-    checked has a verdict.
+    the kernel has before anything is written. `once`: nothing is whole before
+    every backend that is checked has a verdict.
     """
 
     def __init__(
@@ -60,14 +55,12 @@ class BackendMerger(Actor):
         elide: bool,
         health: Sequence[Path] = (),
         in_force: Callable[[], Table] = Table,
-        removal_hold: float = 0.0,
         once: bool = False,
     ) -> None:
         super().__init__()
         self._standings = Standings(in_force)
         self._merger = Merger(elide=elide, standings=self._standings if health else None)
         self._writer = writer
-        self._removal_hold = removal_hold
         self._once = once
         self._subscriptions = [Subscription(socket, partial(self._tell_self, socket)) for socket in health]
         # the health processes that have not told all they know once
@@ -80,7 +73,6 @@ class BackendMerger(Actor):
         """Begin to receive verdicts."""
         for subscription in self._subscriptions:
             subscription.start()
-        self._age_later()
 
     def on_stop(self) -> None:
         """Hang up."""
@@ -94,18 +86,18 @@ class BackendMerger(Actor):
                 self._configure(message)
             case _Verdicts(socket, received):
                 self._judge(socket, received)
-            case _Self.AGE:
-                self._standings.age()
-                self._age_later()
+            case _Departed(virtuals):
+                for virtual in virtuals:
+                    self._standings.forget_departed(virtual)
             case _:
                 raise TypeError(f"BackendMerger does not handle {message!r}")
 
     def _tell_self(self, socket: Path, received: Received) -> None:
         self.actor_ref.tell(_Verdicts(socket, received))
 
-    def _age_later(self) -> None:
-        if self._subscriptions:
-            self.tell_later(self._removal_hold + _MARGIN, _Self.AGE)
+    def _departed(self, virtuals: Sequence[VirtualServer]) -> None:
+        # (called by the writer, which outlives us if we fail)
+        self._tell_alive(_Departed(virtuals))
 
     def _configure(self, update: ResolvedUpdate) -> None:
         already_logged = {item for item in update.items if isinstance(item, ProblemsOf)}
@@ -146,7 +138,7 @@ class BackendMerger(Actor):
         return merged
 
     def _tell_writer(self, merged: list[Merged], taken: Callable[[], None], *, urgent: bool) -> None:
-        self._writer.tell(MergedUpdate(tuple(merged), self._whole, taken, urgent))
+        self._writer.tell(MergedUpdate(tuple(merged), self._whole, taken, self._departed, urgent))
 
 
 def _log_panic(now: PanicIs) -> None:

@@ -94,10 +94,20 @@ class DockerWatcher(Actor):
             self._told = True
             self._publisher.tell(PublishOnly(dict(self._fleet.wanted), dict(self._fleet.wanted_checks)))
             return
+        self._publish(changes)
+
+    def _publish(self, changes: Changes) -> None:
+        """Tell what changed; a check comes before the first backend that it is for, and goes after the last.
+
+        A backend that came first would count until the check has failed.
+        """
+        checks = {path: value for path, value in changes.checks.items() if value is not None}
+        for path, check in checks.items():
+            self._publisher.tell(Publish(path, check, if_absent=True))
         for path, value in changes.keys.items():
             self._publisher.tell(Publish(path, value))
-        for path, value in changes.checks.items():
-            self._publisher.tell(Publish(path, value, if_absent=True))
+        for path in changes.checks.keys() - checks.keys():
+            self._publisher.tell(Publish(path, None, if_absent=True))
 
     def _speak_of(self, one: str, problems: tuple[Problem, ...]) -> None:
         known = self._problems.pop(one, ())

@@ -35,7 +35,7 @@ __all__ = ["HealthChecker", "Links"]
 log = logging.getLogger(__name__)
 
 PART = 500  # backends whose targets may have changed, at a time
-TICK = 0.005  # seconds, in which the loop counts time: so that a wake-up is shared by some probes
+TICK = 0.01  # seconds, in which the loop counts time: so that a wake-up is shared by some probes
 
 
 class Links(NamedTuple):

@@ -109,6 +109,8 @@ class IpvsWriter(Actor):
         self._news = True
         # whether what `--once` asks for is done
         self._finished = False
+        # to tell of virtual servers whose removal has begun, since the first update
+        self._tell_departed: Callable[[Sequence[VirtualServer]], None]
         # what has been told to oneself and has not arrived yet
         self._due: set[_Self] = set()
 
@@ -175,6 +177,7 @@ class IpvsWriter(Actor):
                     self._reconciler.want_virtual(virtual, claim)
                 case ProblemsOf(subject, problems):
                     self._note_problems(subject, problems)
+        self._tell_departed = update.departed
         update.taken()
         if not update.urgent:
             self._guard.news(time.monotonic())
@@ -215,6 +218,9 @@ class IpvsWriter(Actor):
         self._departures = self._may_depart(now)
         steps = self._reconciler.next_steps(PART, now, self._kernel.connections, departures=self._departures)
         self._record_ownership()
+        departed = self._reconciler.take_departed()
+        if departed:
+            self._tell_departed(departed)
         if steps:
             self._news = True
             self._write(steps)

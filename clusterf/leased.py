@@ -83,7 +83,7 @@ class LeasedSet:
         self.whole = True
         old, self.wanted = self.wanted, {**if_absent, **wanted}
         self._claims = if_absent.keys() - wanted.keys()
-        for path in old.keys() | self._written.keys() | self.wanted.keys():
+        for path in {**self.wanted, **old, **self._written}:  # claims first: a check comes before its backends
             self._compare(path)
 
     def found(self, written: Mapping[bytes, bytes]) -> None:

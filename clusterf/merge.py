@@ -136,7 +136,8 @@ class Merger:
         if before == members:
             return
         if self._standings is not None:
-            self._standings.put_members(service, backend, before, members, self._claimed_by.get(service, ()))
+            departing = [virtual for virtual, _ in before if self._departs(virtual, service)]
+            self._standings.put_members(service, backend, before, members, departing)
         old, new = dict(before), dict(members)
         for virtual, member in before:
             if virtual not in new or new[virtual].real != member.real:
@@ -147,6 +148,10 @@ class Merger:
                 self._join(virtual, service, backend, member.real)
             elif was.settings != member.settings:
                 self._touch(virtual, service, member.real)
+
+    def _departs(self, virtual: VirtualServer, service: Name) -> bool:
+        """Tell whether the service no longer claims the virtual server, and is behind it as it is in force."""
+        return self._owners.get(virtual) == service and virtual not in self._claimed_by.get(service, ())
 
     def _leave(self, virtual: VirtualServer, service: Name, backend: Name, real: RealServer) -> None:
         groups = self._groups[virtual, service]
@@ -198,6 +203,9 @@ class Merger:
         before = self._owners.get(virtual)
         if owner is not None:
             self._owners[virtual] = owner
+            if self._standings is not None:
+                # whoever is not back by now goes, or has gone
+                self._standings.forget_departed(virtual)
             yield VirtualServerWanted(virtual, rivals[owner])
         elif before is not None:
             del self._owners[virtual]

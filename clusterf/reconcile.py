@@ -87,6 +87,9 @@ class Reconciler:
         self._departures: OrderedDict[VirtualServer, None] = OrderedDict()
         # virtual servers whose real servers were passed over as they were not there yet
         self._awaited: set[VirtualServer] = set()
+        # virtual servers that ceased to be wanted, until they are among the next, which are to be told
+        self._unwanted: set[VirtualServer] = set()
+        self._departed: list[VirtualServer] = []
         # the virtual servers of `failed`
         self._troubled: set[VirtualServer] = set()
         self._rereads: Counter[VirtualServer] = Counter()
@@ -116,8 +119,12 @@ class Reconciler:
         """Want the virtual server so; with None want neither it nor its real servers."""
         new = virtual not in self.desired.virtuals
         self._departures.pop(virtual, None)
+        self._removals.pop(Place(virtual), None)  # or what was allowed once would be for ever
         self.desired.put_virtual(virtual, claim.settings if claim else None)
-        if claim is not None:
+        if claim is None:
+            self._unwanted.add(virtual)
+        else:
+            self._unwanted.discard(virtual)
             self.draining.set_timeout(virtual, claim.drain_timeout)
         self._mark(Place(virtual))
         if new:
@@ -155,6 +162,8 @@ class Reconciler:
                 self._own(virtual)
         for virtual in [v for v in self.owned if v not in table.virtuals and v not in self.desired.virtuals]:
             self._forget(virtual)
+        for virtual in self._unwanted - self.owned:
+            self._depart(virtual)
         for step in diff(self.desired, table):
             if self._ours(step.virtual):
                 self._mark(Place(step.virtual, step.real))
@@ -187,9 +196,10 @@ class Reconciler:
                 steps.append(step)
         if steps:
             return steps
-        if departures:
-            self._removals.update((Place(virtual), None) for virtual in self._departures)
-            self._departures.clear()
+        # (what is not there need not be allowed to go)
+        for virtual in [v for v in self._departures if departures or v not in self.actual.virtuals]:
+            del self._departures[virtual]
+            self._removals[Place(virtual)] = None
         while self._removals and len(steps) < limit:
             place, _ = self._removals.popitem(last=False)
             steps.extend(self._removal(place, now, look(place.virtual)))
@@ -234,6 +244,16 @@ class Reconciler:
         """
         changes, self._ownership = self._ownership, {}
         return changes
+
+    def take_departed(self) -> list[VirtualServer]:
+        """Return which virtual servers have begun to go since the last call.
+
+        Each that ceases to be wanted, and is not wanted again before, is told
+        once: when its removal begins, or it is found not to be there, or not
+        to be ours. Until then its real servers are in force.
+        """
+        departed, self._departed = self._departed, []
+        return departed
 
     def _urgent_steps(self, limit: int, now: float, look: Callable[[VirtualServer], _Look]) -> list[Step]:
         steps: list[Step] = []
@@ -292,6 +312,7 @@ class Reconciler:
         return self._remove_real(virtual, real, now, look.active)
 
     def _remove_virtual(self, virtual: VirtualServer, now: float, active: Mapping[RealServer, int]) -> list[Step]:
+        self._depart(virtual)
         if virtual not in self.actual.virtuals:
             self._forget(virtual)
             return []
@@ -338,7 +359,8 @@ class Reconciler:
 
     def _mark(self, place: Place) -> None:
         reals = self.desired.reals.get(place.virtual)
-        if reals is None and place.virtual in self.draining:
+        if reals is None and place.virtual in self.draining and place.virtual not in self._unwanted:
+            # it has begun to go
             self._removals[Place(place.virtual)] = None
         elif reals is None:
             self._departures[place.virtual] = None
@@ -360,6 +382,11 @@ class Reconciler:
         if virtual not in self.owned:
             self.owned.add(virtual)
             self._ownership[virtual] = True
+
+    def _depart(self, virtual: VirtualServer) -> None:
+        if virtual in self._unwanted:
+            self._unwanted.remove(virtual)
+            self._departed.append(virtual)
 
     def _forget(self, virtual: VirtualServer) -> None:
         """Keep nothing of a virtual server that is neither wanted nor there."""

@@ -5,7 +5,9 @@ Who is up by its verdict stands, who is down has fallen, and no verdict changes
 nothing: the same real server in the same virtual server keeps its standing. So
 neither a check that is new or changed nor a verdict that is lost takes a
 backend out, or puts one back. A real server that is new stands or not as the
-check's `initial` says; when the node starts it is as it is in the kernel.
+check's `initial` says; when the node starts it is as it is in the kernel. So is one
+whose virtual server left the configuration and comes back before its removal
+has begun: how it stood is remembered for as long.
 
 When too few backends of a service are up in one of its families it *panics*:
 health is ignored for it there, and those that are down stand.
@@ -86,9 +88,8 @@ class Standings:
         # verdicts for endpoints that their backend does not have at present
         self._stray: dict[tuple[Name, Name, Endpoint], bool] = {}
         self._fallen: set[_Membership] = set()
-        # how members stood that went with their virtual server: newer ones, and older ones
-        self._departed: dict[_Membership, tuple[RealServer, bool]] = {}
-        self._long_departed: dict[_Membership, tuple[RealServer, bool]] = {}
+        # how members stood that went with their virtual server, which is still in force
+        self._departed: dict[VirtualServer, dict[tuple[Name, Name], tuple[RealServer, bool]]] = {}
         # pools in which the count has changed since it was last judged
         self._uncounted: dict[tuple[Name, Family], None] = {}
         # backends that may have come to stand or to fall since this was last settled
@@ -101,12 +102,9 @@ class Standings:
         self._begun = True
         self._in_force = None
 
-    def age(self) -> None:
-        """Forget how members stood that went with their virtual server before this was last called.
-
-        One that comes back sooner stands as it did: its removal may have been held.
-        """
-        self._long_departed, self._departed = self._departed, {}
+    def forget_departed(self, virtual: VirtualServer) -> None:
+        """Take it that who went with the virtual server is no longer in force there; one that comes back is new."""
+        self._departed.pop(virtual, None)
 
     def stands(self, service: Name, backend: Name, virtual: VirtualServer) -> bool:
         """Tell whether the member counts, as it was last settled."""
@@ -139,16 +137,21 @@ class Standings:
             self._stray[service, backend, endpoint] = up
 
     def put_members(
-        self, service: Name, backend: Name, before: Members, now: Members, claimed: Collection[VirtualServer]
+        self, service: Name, backend: Name, before: Members, now: Members, departing: Collection[VirtualServer]
     ) -> None:
-        """Take `now` for the memberships of a backend, which were `before`; its service has `claimed` these."""
+        """Take `now` for the memberships of a backend, which were `before`.
+
+        Those virtual servers are `departing` that have left the configuration
+        and stay in force for the time being: how the backend stood there is
+        remembered until `forget_departed`.
+        """
         probed = {virtual.family: member.endpoint for virtual, member in now if member.endpoint is not None}
         if not probed and all(member.endpoint is None for _, member in before):
             return
         old, new = dict(before), dict(now)
         for virtual, member in before:
             if virtual not in new:
-                self._leave((service, backend, virtual), member, departs=virtual not in claimed)
+                self._leave((service, backend, virtual), member, departs=virtual in departing)
         for virtual, member in now:
             if virtual not in old or old[virtual].real != member.real:
                 self._join((service, backend, virtual), member)
@@ -203,13 +206,14 @@ class Standings:
     def _join(self, membership: _Membership, member: Member) -> None:
         if member.endpoint is None:
             return
-        recent, long_ago = (part.pop(membership, None) for part in (self._departed, self._long_departed))
-        was_real, stood = recent or long_ago or (None, False)
+        service, backend, virtual = membership
+        was_real, stood = self._departed.get(virtual, {}).pop((service, backend), (None, False))
         self._put(membership, stands=stood if was_real == member.real else self._stands_at_first(membership, member))
 
     def _leave(self, membership: _Membership, member: Member, *, departs: bool) -> None:
         if departs and self._begun and member.endpoint is not None:
-            self._departed[membership] = member.real, membership not in self._fallen
+            service, backend, virtual = membership
+            self._departed.setdefault(virtual, {})[service, backend] = member.real, membership not in self._fallen
         self._fallen.discard(membership)
 
     def _put(self, membership: _Membership, *, stands: bool) -> None:

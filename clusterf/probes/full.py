@@ -52,6 +52,9 @@ from clusterf.targets import Endpoint, Target
 
 __all__ = ["FullProbe"]
 
+# bytes that the kernel keeps for us: aiohttp parses all that is there at once, and a flood of small answers
+# that only announce others would keep the loop from the other probes
+_BUFFER: Final = 8 << 10
 # these are not sent unless the check says so; the other ones that aiohttp adds by itself always are given
 _NOT_ADDED: Final = ("Accept-Encoding", "Content-Type")
 
@@ -73,11 +76,12 @@ class FullProbe(Probe):
         self._sockets: list[socket.socket] = []
 
     def _open(self) -> None:
-        self._task = self._loop.create_task(self._run())
+        self._task: asyncio.Task[_Failed | None] | None = self._loop.create_task(self._run())
         self._task.add_done_callback(self._ran)
 
     def _release(self) -> None:
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
         for each in self._sockets:
             # else a target that does not answer the end of TLS would keep it open; it may be closed already
             with contextlib.suppress(OSError):
@@ -85,6 +89,8 @@ class FullProbe(Probe):
 
     def _ran(self, task: "asyncio.Task[_Failed | None]") -> None:
         if task.cancelled():
+            # its error refers to all that it had, this probe too: a cycle, in which TLS has a buffer of 256 KiB
+            self._task = None
             return
         if error := task.exception():
             # not foreseen: the target has failed all the same, and the loop tells of it
@@ -126,6 +132,7 @@ class FullProbe(Probe):
 
     def _new_socket(self, address: tuple[Any, ...]) -> socket.socket:
         new = new_socket(address[0], source_of(self.target))
+        new.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         self._sockets.append(new)
         return new
 

@@ -14,6 +14,7 @@ from clusterf.targets import Target
 __all__ = ["Probe"]
 
 _LONGEST: Final = 200  # characters of a reason
+_LATE: Final = 0.5  # seconds by which the end of the time may be noticed late, or half of it if that is longer
 
 
 class Probe(ABC):
@@ -34,7 +35,7 @@ class Probe(ABC):
     def begin(self) -> None:
         """Begin, and with it the time that the probe may take."""
         self._started = monotonic()
-        self._timer = self._loop.call_later(self.target.check.timeout, self._fail, reasons.TIMEOUT)
+        self._timer = self._loop.call_later(self.target.check.timeout, self._expire)
         try:
             self._open()
         except OSError as error:
@@ -62,6 +63,14 @@ class Probe(ABC):
 
     def _fail(self, reason: str) -> None:
         self._end(reason)
+
+    def _expire(self) -> None:
+        """Fail, unless the process was held up: then an answer may be there that it has not come to read."""
+        timeout = self.target.check.timeout
+        if monotonic() > self._started + timeout + max(_LATE, timeout / 2):
+            self._end(reasons.HELD_UP, local=True)
+        else:
+            self._fail(reasons.TIMEOUT)
 
     def _fail_by(self, error: int | None) -> None:
         """Fail by what the system has said."""

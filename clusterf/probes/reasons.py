@@ -9,9 +9,10 @@ import re
 import ssl
 from typing import Final
 
-__all__ = ["CLOSED", "NOT_HTTP", "TIMEOUT", "is_local", "of_certificate", "of_errno", "of_tls"]
+__all__ = ["CLOSED", "HELD_UP", "NOT_HTTP", "TIMEOUT", "is_local", "of_certificate", "of_errno", "of_tls"]
 
 CLOSED: Final = "closed"
+HELD_UP: Final = "this process was held up"
 NOT_HTTP: Final = "not HTTP"
 TIMEOUT: Final = "timeout"
 

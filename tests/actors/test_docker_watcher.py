@@ -93,6 +93,21 @@ def test_a_check_from_a_label_is_told_as_one_for_where_there_is_none(docker, wat
     wait_until(lambda: Publish(b"services/web/health", None, if_absent=True) in recorder.messages)
 
 
+def test_a_check_comes_before_the_first_backend_that_it_is_for_and_goes_after_the_last(
+    docker, watch, recorder, published
+):
+    watch()
+    wait_until(lambda: whole(recorder))
+    docker.engine.labels["health"] = "tcp"
+    docker.do(*RUN)
+    wait_until(lambda: published().get(key()) == 10)
+    docker.do("die", "destroy")
+    wait_until(lambda: Publish(b"services/web/health", None, if_absent=True) in recorder.messages)
+    paths = [message.path for message in recorder.messages[1:]]
+    assert paths[0] == paths[-1] == b"services/web/health"
+    assert key() in paths
+
+
 def test_a_container_that_is_told_to_stop_has_weight_0_without_being_looked_at(docker, watch, published):
     docker.do(*RUN)
     watch()

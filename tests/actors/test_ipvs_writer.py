@@ -72,6 +72,8 @@ class Writing:
         self.finished = []
         self.flushed = 0
         self.taken = 0
+        # what the writer has told of virtual servers that have begun to go
+        self.departed = []
         self.ref = None
 
     def start(self, *, excluded=(), **options):
@@ -92,7 +94,7 @@ class Writing:
         def count_taken():
             self.taken += 1
 
-        self.ref.tell(MergedUpdate((*items, *wanted(**reals)), synced, count_taken, urgent))
+        self.ref.tell(MergedUpdate((*items, *wanted(**reals)), synced, count_taken, self.departed.extend, urgent))
         return self
 
     def settled(self):
@@ -445,6 +447,29 @@ def test_what_comes_back_during_the_hold_never_went(writing, kernel, caplog):
     writing.want(**TWELVE).settled()
     assert kernel.table == table(**TWELVE)
     assert len(kernel.steps) == steps
+
+
+def test_what_begins_to_go_is_told_then_and_not_before(writing, kernel, caplog):
+    writing.start(removal_hold=1000.0).want(**TWELVE).settled()
+    writing.want(*gone(1))
+    wait_until(lambda: virtual(1) not in kernel.table.virtuals)
+    assert writing.departed == [virtual(1)]
+    writing.want(*gone(*range(2, 13)))
+    wait_until(lambda: "held" in caplog.text)
+    writing.want(**{name: reals for name, reals in TWELVE.items() if name in {"v2", "v3"}})
+    writing.ref.tell(Reload())
+    writing.ref.tell(Confirm())
+    wait_until(lambda: kernel.table == table(v2={1: 1}, v3={1: 1}))
+    assert sorted(writing.departed, key=str) == sorted(map(virtual, [1, *range(4, 13)]), key=str)
+
+
+def test_what_the_kernel_refused_and_is_not_wanted_any_more_is_told(writing, kernel, caplog):
+    kernel.refused[virtual(13)] = errno.EINVAL
+    writing.start(removal_hold=1000.0).want(**TWELVE, v13={1: 1})
+    wait_until(lambda: "failed" in caplog.text)
+    writing.want(*gone(*range(1, 14)))
+    wait_until(lambda: "held" in caplog.text)
+    assert wait_until(lambda: writing.departed) == [virtual(13)]
 
 
 def test_a_great_removal_that_comes_in_parts_is_held_as_a_whole(writing, kernel, caplog):

@@ -5,13 +5,14 @@ from ipaddress import ip_address
 
 import pytest
 
-from actors import backend_merger, ipvs_writer, link
+from actors import ipvs_writer, link
 from actors.backend_merger import BackendMerger
 from actors.config_publisher import ConfigPublisher
 from actors.ipvs_writer import Host, IpvsWriter, Options
 from actors.link import Publisher, Subscription
 from actors.messages import (
     BackendIs,
+    Confirm,
     FrontendIs,
     HealthIs,
     MergedUpdate,
@@ -297,22 +298,29 @@ def test_what_is_in_the_kernel_at_the_start_keeps_its_weight_until_there_is_a_ve
     wait_until(lambda: weights(recorder) == [7, 0])
 
 
-@pytest.mark.parametrize(("hold", "weight"), [(1000.0, 7), (0.01, 0)])
-def test_what_comes_back_while_its_removal_may_be_held_stands_as_it_did(direct, recorder, monkeypatch, hold, weight):
-    monkeypatch.setattr(backend_merger, "_MARGIN", 0.0)
+@pytest.mark.parametrize(("gone", "weight"), [(False, 7), (True, 0)])
+def test_what_comes_back_before_its_virtual_server_is_gone_stands_as_it_did(direct, recorder, gone, weight):
     told = FRONTEND, TCP, backend(7)
-    director = direct(removal_hold=hold).configure(*told).say(verdict(UP))
+    director = direct().configure(*told).say(verdict(UP))
     wait_until(lambda: is_whole(recorder))
     wait_until(lambda: weights(recorder)[-1:] == [7])
+    virtual = items(recorder)[0].virtual
     director.configure(*(absence(message.key) for message in told)).say(verdict(None))
-    wait_until(lambda: items(recorder)[-1] == VirtualServerWanted(items(recorder)[0].virtual, None))
+    wait_until(lambda: items(recorder)[-1] == VirtualServerWanted(virtual, None))
     standings = director.merger._actor_weakref()._standings
-    if hold < 1:
-        wait_until(lambda: not (standings._departed or standings._long_departed))
     wait_until(lambda: not standings._stray)
+    if gone:
+        updates(recorder)[-1].departed([virtual])
     director.configure(*told)
     wait_until(lambda: isinstance(items(recorder)[-1], RealServerWanted))
     assert weights(recorder)[-1] == weight
+
+
+def test_a_merger_that_is_gone_can_be_told_what_departed(direct, recorder):
+    director = direct().configure(FRONTEND).say()
+    wait_until(lambda: is_whole(recorder))
+    director.merger.stop()
+    updates(recorder)[-1].departed([items(recorder)[0].virtual])
 
 
 def test_panic_is_entered_and_left_loudly(direct, recorder, caplog):
@@ -350,13 +358,89 @@ class SlowKernel(FakeKernel):
         return super().apply(steps)
 
 
+def writing(kernel, **options):
+    return IpvsWriter.start(
+        lambda: kernel, lambda: Ownership(KeyedStore(None)), lambda _: False, Options(**options), Host(None, None)
+    )
+
+
+TOLD = FRONTEND, TCP, backend(7)
+MANY = [
+    FrontendIs(b"s%d" % n, value(b"services/s/frontend", b'{"ipv4": "10.1.2.%d", "tcp": 80}' % n)) for n in range(11)
+]
+
+
+def absences(*messages):
+    return [absence(message.key) for message in messages]
+
+
+def weight_of(kernel):
+    """Return the weight of the backend of `web`, None: it is not in the kernel."""
+    found = [reals for virtual, reals in kernel.table.reals.items() if virtual.address == ip_address("10.1.1.1")]
+    return next((settings.weight for reals in found for settings in reals.values()), None)
+
+
+@pytest.mark.parametrize("last", [DOWN, None])
+def test_a_backend_that_died_after_its_virtual_server_was_removed_comes_back_without_weight(direct, last):
+    kernel = FakeKernel()
+    director = direct(writing(kernel, removal_hold=1000.0)).configure(*TOLD, *MANY).say(verdict(UP))
+    wait_until(lambda: weight_of(kernel) == 7)
+    director.configure(*absences(*TOLD))
+    wait_until(lambda: weight_of(kernel) is None)
+    director.say(verdict(last))
+    standings = director.merger._actor_weakref()._standings
+    wait_until(lambda: list(standings._stray.values()) == [False] * (last is DOWN))
+    assert not standings._departed
+    kernel.steps.clear()
+    director.configure(*TOLD)
+    wait_until(lambda: weight_of(kernel) is not None)
+    director.say(verdict(UP))
+    wait_until(lambda: weight_of(kernel) == 7)
+    assert [(step.op, step.settings.weight) for step in kernel.steps if step.real] == [
+        *((Op.ADD_REAL, 0), (Op.EDIT_REAL, 7)),
+    ]
+
+
+def test_what_comes_back_while_its_removal_is_held_stands_as_it_did_and_nothing_is_written(direct, caplog):
+    kernel = FakeKernel()
+    writer = writing(kernel, removal_hold=1000.0)
+    director = direct(writer).configure(*TOLD, *MANY).say(verdict(UP))
+    wait_until(lambda: weight_of(kernel) == 7)
+    steps = list(kernel.steps)
+    director.configure(*absences(*TOLD, *MANY)).say(verdict(None))
+    wait_until(lambda: "12 of 12 virtual servers would go at once: held" in caplog.text)
+    standings = director.merger._actor_weakref()._standings
+    wait_until(lambda: not standings._stray)
+    director.configure(*TOLD, *MANY)
+    wait_until(lambda: "no longer held" in caplog.text)
+    assert not standings._departed
+    director.configure(backend(8))
+    wait_until(lambda: weight_of(kernel) == 8)
+    assert kernel.steps[: len(steps)] == steps
+    assert [(step.op, step.settings.weight) for step in kernel.steps[len(steps) :]] == [(Op.EDIT_REAL, 8)]
+
+
+def test_when_a_hold_is_over_nothing_is_remembered(direct, caplog):
+    kernel = FakeKernel()
+    writer = writing(kernel, removal_hold=1000.0)
+    director = direct(writer).configure(*TOLD, *MANY).say(verdict(UP))
+    wait_until(lambda: weight_of(kernel) == 7)
+    director.configure(*absences(*TOLD, *MANY)).say(verdict(None))
+    wait_until(lambda: "12 of 12 virtual servers would go at once: held" in caplog.text)
+    standings = director.merger._actor_weakref()._standings
+    assert standings._departed
+    writer.tell(Confirm())
+    wait_until(lambda: not kernel.table.virtuals)
+    wait_until(lambda: not standings._departed)
+    director.configure(*TOLD)
+    wait_until(lambda: weight_of(kernel) == 0)
+
+
 @pytest.mark.parametrize(("on_down", "expected"), [("drain", Op.EDIT_REAL), ("remove", Op.REMOVE_REAL)])
 def test_a_verdict_overtakes_ten_thousand_changes_of_the_configuration(direct, tmp_path, caplog, on_down, expected):
     caplog.set_level("WARNING")
     kernel = SlowKernel()
-    writer = IpvsWriter.start(
-        lambda: kernel, lambda: Ownership(KeyedStore(None)), lambda _: False, Options(), Host(None, None)
-    )
+    writer = writing(kernel)
     count = 10_000
     names = [b"%d" % number for number in range(count)]
     bulk = [FrontendIs(b"bulk", value(b"services/bulk/frontend", b'{"ipv4": "10.1.1.2", "tcp": 80}'))]

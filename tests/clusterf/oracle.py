@@ -1,6 +1,6 @@
 """The rules from configuration to IPVS, done anew and plainly, to hold the incremental code against."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from clusterf.keys import path_of
@@ -56,15 +56,18 @@ class Placed(NamedTuple):
 class Model:
     """Who stands, worked out anew at every step from who stood before, the configuration and the verdicts."""
 
-    def __init__(self, defaults: Defaults, in_force: Table) -> None:
+    def __init__(self, defaults: Defaults, in_force: Table, *, elide: bool) -> None:
         self.defaults = defaults
+        self.elide = elide
         self.in_force = in_force
         self.begun = False
         self.verdicts: dict[tuple[bytes, bytes, Endpoint], bool] = {}
         self.standing: dict[Membership, bool] = {}
         self.probed: set[Membership] = set()
-        # how members stood that went with their virtual server, by the age of that
-        self.departed: list[dict[tuple[bytes, bytes, VirtualServer], tuple[RealServer, bool]]] = [{}, {}]
+        # the service behind each virtual server that is wanted
+        self.owners: dict[VirtualServer, bytes] = {}
+        # how members stood that went with their virtual server, for as long as that is in force
+        self.departed: dict[tuple[bytes, bytes, VirtualServer], tuple[RealServer, bool]] = {}
         # for which services and families health is ignored
         self.panicking: set[tuple[bytes, Family]] = set()
         self.unknown = 0
@@ -72,8 +75,8 @@ class Model:
     def begin(self) -> None:
         self.begun = True
 
-    def age(self) -> None:
-        self.departed = [{}, self.departed[0]]
+    def forget_departed(self, virtuals: Collection[VirtualServer]) -> None:
+        self.departed = {place: stood for place, stood in self.departed.items() if place[2] not in virtuals}
 
     def step(self, configuration: Configuration) -> None:
         """Take the configuration, and the verdicts, for what is so now."""
@@ -85,10 +88,12 @@ class Model:
         claimed = {(service, virtual) for service, virtual in _claims(configuration, self.defaults)}
         for service, backend, virtual, real in self.standing.keys() - now if self.begun else ():
             place = service, backend, virtual, real
-            if (service, virtual) not in claimed and place in self.probed:
-                self.departed[0][place[:3]] = real, self.standing[place]
+            if self.owners.get(virtual) == service and (service, virtual) not in claimed and place in self.probed:
+                self.departed[place[:3]] = real, self.standing[place]
         self.standing = {p.membership: self._stands(configuration, p) for p in placed}
         self.probed = {p.membership for p in placed if p.endpoint is not None}
+        self.owners = _owners(configuration, self.defaults, placed, elide=self.elide)
+        self.forget_departed(self.owners)
 
     def _stands(self, configuration: Configuration, placed: Placed) -> bool:
         if placed.endpoint is None:
@@ -102,8 +107,7 @@ class Model:
     def _at_first(self, configuration: Configuration, placed: Placed) -> bool:
         if self.begun and placed.membership in self.standing:
             return False
-        recent, long_ago = (part.pop(placed.membership[:3], None) for part in self.departed)
-        real, stood = recent or long_ago or (None, False)
+        real, stood = self.departed.pop(placed.membership[:3], (None, False))
         if real == placed.real:
             return stood
         present = None if self.begun else self.in_force.reals.get(placed.virtual, {}).get(placed.real)
@@ -123,23 +127,19 @@ def expected(
     routes = {k.route: v for k, v in configuration.items() if isinstance(k, RouteKey)}
     reported = {path_of(RouteKey(name)) for name in routes if _loses(routes, name)}
     reported |= _excluded(frontends, defaults) | _unprobeable(configuration, defaults)
-    claims: dict[VirtualServer, list[bytes]] = {}
     for service, virtual in _claims(configuration, defaults):
-        claims.setdefault(virtual, []).append(service)
         for name, backend in _backends(configuration, service).items():
             if _place(virtual, frontends[service], backend, routes, defaults)[1]:
                 reported.add(path_of(BackendKey(service, name)))
     placed = list(_all_placed(configuration, defaults))
+    first = _owners(configuration, defaults, placed, elide=False)
+    reported |= {path_of(FrontendKey(s)) for s, virtual in _claims(configuration, defaults) if s != first[virtual]}
     table = Table()
-    for virtual, services in claims.items():
-        owner = min(services)
-        reported |= {path_of(FrontendKey(service)) for service in services if service != owner}
+    for virtual, owner in _owners(configuration, defaults, placed, elide=elide).items():
         meeting: dict[RealServer, list[Placed]] = {}
         for one in placed:
             if (one.service, one.virtual) == (owner, virtual):
                 meeting.setdefault(one.real, []).append(one)
-        if elide and not meeting:
-            continue
         table.put_virtual(virtual, _settings(virtual, frontends[owner], defaults))
         backends = _backends(configuration, owner)
         for real, group in meeting.items():
@@ -159,6 +159,17 @@ def _claims(configuration: Configuration, defaults: Defaults) -> Iterator[tuple[
             for virtual in _virtuals(frontend):
                 if virtual.address is None or not any(virtual.address in net for net in defaults.exclude):
                     yield key.service, virtual
+
+
+def _owners(
+    configuration: Configuration, defaults: Defaults, placed: list[Placed], *, elide: bool
+) -> dict[VirtualServer, bytes]:
+    claims: dict[VirtualServer, list[bytes]] = {}
+    for service, virtual in _claims(configuration, defaults):
+        claims.setdefault(virtual, []).append(service)
+    owners = {virtual: min(services) for virtual, services in claims.items()}
+    filled = {(one.virtual, one.service) for one in placed}
+    return {virtual: owner for virtual, owner in owners.items() if not elide or (virtual, owner) in filled}
 
 
 def _excluded(frontends: Mapping[bytes, Frontend], defaults: Defaults) -> set[bytes]:

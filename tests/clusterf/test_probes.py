@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
 from clusterf.health import Outcome
 from clusterf.model import HealthCheck
-from clusterf.probes import Prober, prober, reasons
+from clusterf.probes import Prober, probe, prober, reasons
 from clusterf.probes.probe import Probe
 from clusterf.targets import Endpoint, Target
 from tests.clusterf.asking import Asker, asking, sockets
@@ -149,6 +150,24 @@ def test_a_lack_of_descriptors_says_nothing_about_the_target(asker, check, caplo
         assert (outcome.ok, outcome.reason, outcome.local) == (False, "out of file descriptors", True)
         assert asker.ask(server.endpoint, check).ok
     assert "out of file descriptors" in caplog.text
+
+
+async def held_up(asker: Asker, target: Target) -> Outcome:
+    outcome = asker.loop.create_future()
+    asker.prober.start(target, outcome.set_result)
+    until = monotonic() + 4 * SHORT
+    wait_until(lambda: monotonic() > until)
+    return await outcome
+
+
+def test_a_pause_of_the_process_says_nothing_about_the_target(asker, check, monkeypatch):
+    monkeypatch.setattr(probe, "_LATE", 0.0)
+    with Server(answer()) as server:
+        outcome = asker.loop.run_until_complete(
+            held_up(asker, Target(server.endpoint, with_fields(check, timeout=SHORT)))
+        )
+    # what was answered meanwhile may be there to be read
+    assert outcome.ok or (outcome.reason, outcome.local) == ("this process was held up", True)
 
 
 def test_a_trouble_of_this_machine_is_told_again_after_a_while_only(asker, caplog, monkeypatch):

@@ -1,7 +1,11 @@
 """HTTP probes of real servers: by the lean prober, and by aiohttp, which are to say the same."""
 
+import os
 import re
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -10,6 +14,7 @@ from clusterf import __version__
 from clusterf.model import HealthCheck
 from tests.clusterf.asking import Asker, asking
 from tests.servers import (
+    Connection,
     Server,
     answer,
     answer_slowly,
@@ -152,6 +157,23 @@ def test_an_answer_has_to_end_within_the_timeout(asker, http, behaviour):
 def test_headers_without_end_are_a_failure(asker, http):
     with Server(headers_without_end) as server:
         assert asker.ask(server.endpoint, http()).reason in ("headers: longer than 32 KiB", "not HTTP")
+
+
+def test_what_a_client_library_parses_at_once_is_little(asker):
+    check = HealthCheck(type="http", redirects=1)
+    sizes = []
+
+    def look(connection: Connection) -> None:
+        for entry in Path("/proc/self/fd").iterdir():
+            with suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as other:
+                if other.getsockname() == connection.socket.getpeername():
+                    sizes.append(other.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF))
+        answer()(connection)
+
+    with Server(look) as server:
+        assert asker.ask(server.endpoint, check).ok
+    assert len(sizes) == 1
+    assert sizes[0] <= 32 << 10
 
 
 def test_whom_nothing_reaches_fails_with_the_reason(asker, http):

@@ -1,5 +1,7 @@
 """HTTPS probes of real servers, with certificates good and bad."""
 
+import asyncio
+import gc
 import logging
 import os
 import ssl
@@ -11,6 +13,7 @@ import pytest
 
 from clusterf.model import HealthCheck, Tls
 from clusterf.probes import tls as tls_module
+from clusterf.probes.probe import Probe
 from clusterf.probes.tls import Contexts, TlsError
 from clusterf.targets import Target
 from tests.clusterf.asking import Asker, asking, sockets
@@ -242,6 +245,18 @@ def test_no_more_than_so_many_contexts_are_kept(authority, tmp_path, monkeypatch
     assert len(contexts._by_file) <= 2
     with pytest.raises(TlsError, match="no such file"):
         contexts.get(Tls(ca=str(tmp_path / "d")))
+
+
+@pytest.mark.parametrize("tls", [True, False], ids=["silent after the handshake", "silent at the handshake"])
+def test_a_timeout_leaves_nothing_that_waits_for_a_collection_of_garbage(authority, tls):
+    gc.collect()
+    gc.disable()
+    try:
+        with asking() as asker, Server(stay_silent, tls=authority.good(LOOPBACK) if tls else None) as server:
+            assert asker.ask(server.endpoint, https(authority, timeout=SHORT)).reason == "timeout"
+        assert not [each for each in gc.get_objects() if isinstance(each, Probe | asyncio.sslproto.SSLProtocol)]
+    finally:
+        gc.enable()
 
 
 def test_a_timeout_at_any_moment_of_a_handshake_is_quiet(authority):

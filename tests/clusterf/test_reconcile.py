@@ -438,6 +438,103 @@ def test_what_is_urgent_in_a_virtual_server_that_goes_is_forgotten():
     assert kernel.writes == [Step(Op.REMOVE_VIRTUAL, WEB)]
 
 
+def step(reconciler, kernel, *, departures=True, now=0.0):
+    """Do one part; return which virtual servers have begun to go by it."""
+    steps = reconciler.next_steps(100, now, kernel.connections, departures=departures)
+    departed = reconciler.take_departed()
+    reconciler.done(steps, kernel.apply(steps))
+    return departed
+
+
+def test_a_virtual_server_is_told_to_go_once_when_that_is_allowed():
+    reconciler, kernel = settled({ONE: TEN})
+    kernel.active[WEB, ONE] = 1
+    reconciler.want_virtual(WEB, None)
+    assert step(reconciler, kernel, departures=False) == []
+    assert step(reconciler, kernel) == [WEB]
+    assert kernel.table == web({ONE: ZERO})
+    reconciler.check_drains()
+    assert step(reconciler, kernel, now=60.0) == []
+    assert kernel.table == Table()
+
+
+def test_one_that_comes_back_before_it_begins_to_go_is_not_told():
+    reconciler, kernel = settled({ONE: TEN})
+    reconciler.want_virtual(WEB, None)
+    assert step(reconciler, kernel, departures=False) == []
+    reconciler.want_virtual(WEB, CLAIM)
+    reconciler.want_real(WEB, ONE, TEN)
+    assert step(reconciler, kernel) == []
+    assert kernel.writes == []
+
+
+def test_one_that_was_about_to_go_and_came_back_has_to_be_allowed_to_go_again():
+    reconciler, kernel = settled({ONE: TEN})
+    reconciler.want_virtual(DNS, CLAIM)
+    work(reconciler, kernel)
+    for virtual in (DNS, WEB):
+        reconciler.want_virtual(virtual, None)
+    assert reconciler.next_steps(1, 0.0, kernel.connections) == [Step(Op.REMOVE_VIRTUAL, DNS)]
+    assert reconciler.take_departed() == [DNS]
+    for claim in (CLAIM, None):
+        reconciler.want_virtual(WEB, claim)
+    assert step(reconciler, kernel, departures=False) == []
+    assert WEB in kernel.table.virtuals
+
+
+def test_one_that_is_wanted_again_before_it_was_made_is_not_told():
+    reconciler, kernel = settled({ONE: TEN})
+    for claim in (CLAIM, None, CLAIM):
+        reconciler.want_virtual(DNS, claim)
+    reconciler.observe(kernel.read())
+    assert reconciler.take_departed() == []
+
+
+def test_one_that_was_never_made_is_told_though_none_may_go():
+    reconciler, kernel = settled({ONE: TEN})
+    kernel.refused = {(Op.ADD_VIRTUAL, DNS, None): errno.EINVAL}
+    reconciler.want_virtual(DNS, CLAIM)
+    work(reconciler, kernel)
+    for virtual in (WEB, DNS):
+        reconciler.want_virtual(virtual, None)
+    assert step(reconciler, kernel, departures=False) == [DNS]
+    assert reconciler.leaving == 1
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_one_that_was_never_ours_is_told_when_the_table_is_read(there):
+    reconciler, kernel = settled({ONE: TEN})
+    kernel.table.put_virtual(DNS, RR)
+    reconciler.observe(kernel.read())
+    reconciler.want_virtual(DNS, CLAIM)
+    reconciler.want_virtual(DNS, None)
+    reconciler.observe(kernel.read() if there else web({ONE: TEN}))
+    assert reconciler.take_departed() == [DNS]
+
+
+def test_one_that_others_remove_while_it_may_not_go_is_told():
+    reconciler, kernel = settled({ONE: TEN})
+    reconciler.want_virtual(WEB, None)
+    assert step(reconciler, kernel, departures=False) == []
+    reconciler.observe(Table())
+    assert reconciler.take_departed() == [WEB]
+
+
+def test_one_in_which_a_real_server_drains_may_not_go_any_sooner():
+    reconciler, kernel = settled({ONE: TEN, TWO: TEN})
+    kernel.active[WEB, ONE] = 1
+    reconciler.want_real(WEB, ONE, None)
+    work(reconciler, kernel)
+    reconciler.want_virtual(WEB, None)
+    assert reconciler.leaving == 1
+    for _ in range(3):
+        reconciler.check_drains()
+        assert step(reconciler, kernel, departures=False, now=60.0) == []
+    assert kernel.table == web({ONE: ZERO, TWO: TEN})
+    assert step(reconciler, kernel, now=60.0) == [WEB]
+    assert kernel.table == Table()
+
+
 # --- laws
 
 VIRTUALS = st.sampled_from([WEB, DNS, MARK])
@@ -458,6 +555,8 @@ class Writing(RuleBasedStateMachine):
         self.wanted = Table()
         # since when a real server that is there is not wanted
         self.left = {}
+        # the virtual servers that ceased to be wanted and have not been told to go
+        self.unwanted = set()
         # whether nobody else has changed anything, so that nothing may be left over
         self.alone = True
 
@@ -474,6 +573,7 @@ class Writing(RuleBasedStateMachine):
     @rule()
     def restart(self):
         self.reconciler = Reconciler(self.record)
+        self.unwanted.clear()
         for virtual, how in self.wanted.virtuals.items():
             self.reconciler.want_virtual(virtual, Claim(how, TIMEOUTS[virtual]))
             for real, wanted in self.wanted.reals[virtual].items():
@@ -483,11 +583,13 @@ class Writing(RuleBasedStateMachine):
     @rule(virtual=VIRTUALS, how=st.sampled_from([WLC, RR]))
     def want_virtual(self, virtual, how):
         self.wanted.put_virtual(virtual, how)
+        self.unwanted.discard(virtual)
         self.reconciler.want_virtual(virtual, Claim(how, TIMEOUTS[virtual]))
 
     @rule(virtual=VIRTUALS)
     def want_no_virtual(self, virtual):
         self.wanted.put_virtual(virtual, None)
+        self.unwanted.add(virtual)
         self.reconciler.want_virtual(virtual, None)
 
     @precondition(lambda self: self.wanted.virtuals)
@@ -521,6 +623,8 @@ class Writing(RuleBasedStateMachine):
     @rule()
     def observe(self):
         self.reconciler.observe(self.kernel.read())
+        told = self.hear()
+        assert all(virtual not in self.kernel.table.virtuals or virtual not in self.record for virtual in told)
 
     @rule()
     def retry(self):
@@ -530,11 +634,14 @@ class Writing(RuleBasedStateMachine):
     def check_drains(self):
         self.reconciler.check_drains()
 
-    @rule(limit=st.integers(1, 4))
-    def step(self, limit):
+    @rule(limit=st.integers(1, 4), departures=st.booleans())
+    def step(self, limit, departures=True):
         for virtual in list(self.reconciler.stale):
             self.reconciler.observe_virtual(virtual, self.kernel.read_virtual(virtual))
-        steps = self.reconciler.next_steps(limit, self.now, self.kernel.connections)
+        in_force = self.record & self.reconciler.actual.virtuals.keys()
+        steps = self.reconciler.next_steps(limit, self.now, self.kernel.connections, departures=departures)
+        assert in_force.isdisjoint(self.hear()) or departures, "before it may go"
+        assert self.unwanted.isdisjoint(step.virtual for step in steps), "not told"
         assert len(steps) <= limit
         assert len({(step.virtual, step.real) for step in steps}) == len(steps), "twice in one part"
         self.keep_record()
@@ -572,6 +679,7 @@ class Writing(RuleBasedStateMachine):
             table.put_virtual(virtual, None)
         assert table == self.wanted == self.reconciler.desired
         assert self.record == set(self.wanted.virtuals)
+        assert not self.unwanted
         self.kernel.writes.clear()
         self.restart()
         self.idle_comes_in_bounded_time(limit)
@@ -585,6 +693,13 @@ class Writing(RuleBasedStateMachine):
                     self.left.pop((virtual, real), None)
                 else:
                     self.left.setdefault((virtual, real), self.now)
+
+    def hear(self):
+        told = self.reconciler.take_departed()
+        assert len(set(told)) == len(told)
+        assert self.unwanted.issuperset(told), "told twice, or while it is wanted"
+        self.unwanted.difference_update(told)
+        return told
 
     def keep_record(self):
         for virtual, ours in self.reconciler.take_ownership().items():

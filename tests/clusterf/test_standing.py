@@ -70,6 +70,10 @@ class Director:
         return {int(real.address) & 0xFF: settings.weight for real, settings in reals.items()}
 
 
+def virtuals(frontend):
+    return Pipeline.of({F: frontend}).table.virtuals
+
+
 @pytest.mark.parametrize(("check", "weight"), [(TCP, 0), (UP_AT_FIRST, 10), (UNCHECKED, 10)])
 def test_a_new_backend_stands_as_its_check_says(check, weight):
     director = Director({H: check})
@@ -173,17 +177,61 @@ def test_a_backend_that_comes_back_is_new():
     assert director.weights == {1: 0, 2: 10}
 
 
-def test_what_comes_back_with_its_virtual_server_in_time_stands_as_it_did():
-    wiped = dict.fromkeys([F, H, key(1), key(2)])
+WIPED = dict.fromkeys([F, H, key(1), key(2)])
+
+
+@pytest.mark.parametrize(("gone", "weights"), [(False, {1: 10, 2: 0}), (True, {1: 0, 2: 0})])
+def test_what_comes_back_before_its_virtual_server_is_gone_stands_as_it_did(gone, weights):
     director = Director({H: TCP} | service(1, 2))
-    for ages, weights in ((0, {1: 10, 2: 0}), (1, {1: 10, 2: 0}), (2, {1: 0, 2: 0})):
-        director.say({1: True, 2: False})
-        director.put(wiped)
-        director.say({1: None, 2: None})
-        for _ in range(ages):
-            director.standings.age()
-        director.put({H: TCP} | service(1, 2))
-        assert director.weights == weights
+    director.say({1: True, 2: False})
+    director.put(WIPED)
+    director.say({1: None, 2: None})
+    for virtual in virtuals(WEB) if gone else virtuals(Frontend(ipv4=VIP, tcp=81)):
+        director.standings.forget_departed(virtual)
+    director.put({H: TCP} | service(1, 2))
+    assert director.weights == weights
+
+
+def test_to_be_told_late_that_a_virtual_server_went_harms_nobody_who_is_back():
+    director = Director({H: TCP} | service(1, 2))
+    director.say({1: True, 2: False})
+    director.put(WIPED)
+    director.put({H: TCP} | service(1, 2))
+    (virtual,) = virtuals(WEB)
+    director.standings.forget_departed(virtual)
+    assert director.say({1: None, 2: None}) == []
+    assert director.weights == {1: 10, 2: 0}
+
+
+def test_who_is_not_back_together_with_its_virtual_server_is_new():
+    director = Director({H: TCP} | service(1, 2))
+    director.say({1: True, 2: True})
+    director.put(WIPED)
+    director.say({1: None, 2: None})
+    director.put({H: TCP} | service(1))
+    director.put({key(2): backend(2)})
+    assert director.weights == {1: 10, 2: 0}
+
+
+def test_when_another_service_takes_the_virtual_server_over_who_was_there_is_new():
+    rival, there = FrontendKey(b"x"), service(1, 2)
+    director = Director({H: TCP} | there)
+    director.say({1: True, 2: True})
+    director.put(WIPED)
+    director.put({rival: WEB})
+    director.say({1: None, 2: None})
+    director.put({H: TCP, rival: None} | there)
+    assert director.weights == {1: 0, 2: 0}
+
+
+def test_who_went_from_a_virtual_server_of_another_service_is_new():
+    rival, there = FrontendKey(b"a"), service(1, 2)
+    director = Director({H: TCP, rival: WEB} | there)
+    director.say({1: True, 2: True})
+    director.put({rival: None} | WIPED)
+    director.say({1: None, 2: None})
+    director.put({H: TCP} | there)
+    assert director.weights == {1: 0, 2: 0}
 
 
 def test_what_comes_back_elsewhere_with_its_virtual_server_is_new():
@@ -382,7 +430,7 @@ def test_what_is_unknown_is_counted_by_backend_and_family():
 
 # --- laws
 
-FLUSH, BEGIN, AGE = "flush", "begin", "age"
+FLUSH, BEGIN, GONE = "flush", "begin", "gone"
 ADDRESSES = st.sampled_from([*[None] * 8, IPv4Address("10.0.0.1"), IPv6Address("fd00::1")])
 verdicts = st.tuples(
     st.just("verdict"),
@@ -393,7 +441,7 @@ verdicts = st.tuples(
 toggles = st.tuples(
     st.sampled_from([FrontendKey(b"a"), BackendKey(b"a", b"1"), HealthKey(b"a"), HealthKey(None)]), st.just("toggle")
 )
-controls = st.sampled_from([FLUSH, FLUSH, FLUSH, AGE])
+controls = st.sampled_from([FLUSH, FLUSH, FLUSH, *[(GONE, number) for number in range(4)]])
 # (each kind of update has the same chance as each of these)
 changes = st.one_of(*[verdicts] * 10, updates, *[toggles] * 2, *[controls] * 6)
 histories = st.builds(
@@ -458,7 +506,7 @@ def test_any_history_of_verdicts_and_configuration_ends_as_the_plain_model_says(
 ):
     configuration = dict(beginning)
     kernel = in_force(configuration, defaults, weights)
-    model, standings = Model(defaults, kernel), Standings(lambda: kernel)
+    model, standings = Model(defaults, kernel, elide=elide), Standings(lambda: kernel)
     pipeline = Pipeline(defaults, elide=elide, standings=standings)
     for each, value in configuration.items():
         pipeline.resolver.update(each, value)
@@ -469,9 +517,12 @@ def test_any_history_of_verdicts_and_configuration_ends_as_the_plain_model_says(
                 model.step(configuration)
                 standings.begin()
                 model.begin()
-            case "age":
-                standings.age()
-                model.age()
+            case "gone", number:
+                # one that may have gone, or that is wanted and was told to have gone too late
+                known = sorted({virtual for _, _, virtual in model.departed} | set(model.owners), key=str)
+                for virtual in known[number : number + 1]:
+                    standings.forget_departed(virtual)
+                    model.forget_departed([virtual])
             case "verdict", service, backend, _, _, _, up:
                 endpoint = named_endpoint(configuration, change)
                 if endpoint is not None:
@@ -497,10 +548,10 @@ def test_any_history_of_verdicts_and_configuration_ends_as_the_plain_model_says(
 
 
 @settings(max_examples=150, deadline=None)
-@given(beginnings, st.lists(verdicts, max_size=30), node_defaults, st.data())
-def test_what_is_all_taken_back_leaves_nothing_behind(configuration, told, defaults, data):
+@given(beginnings, st.lists(verdicts, max_size=30), node_defaults, st.booleans(), st.data())
+def test_what_is_all_taken_back_leaves_nothing_behind(configuration, told, defaults, elide, data):
     standings = Standings()
-    pipeline = Pipeline.of(configuration, defaults, standings=standings)
+    pipeline = Pipeline.of(configuration, defaults, elide=elide, standings=standings)
     standings.begin()
     ends = {(v[1], v[2], endpoint): v[6] for v in told if (endpoint := named_endpoint(configuration, v))}
     for end, up in ends.items():
@@ -513,11 +564,12 @@ def test_what_is_all_taken_back_leaves_nothing_behind(configuration, told, defau
         else:
             pipeline.resolver.update(removal, None)
         pipeline.flush()
-    standings.age()
-    standings.age()
+    assert pipeline.reconciler.next_steps(1, 0.0, lambda _: {}) == []
+    for virtual in pipeline.reconciler.take_departed():
+        standings.forget_departed(virtual)
     assert not pipeline.table.virtuals
     for part in (pipeline.resolver, pipeline.merger, standings):
-        fields = {name: value for name, value in vars(part).items() if name != "_begun"}
+        fields = {name: value for name, value in vars(part).items() if name not in {"_begun", "_elide"}}
         left = {name: value for name, value in fields.items() if isinstance(value, (dict, list, set, int)) and value}
         assert left in ({}, {"_at": {family: [] for family in Family}})
 

@@ -214,12 +214,12 @@ class Client:
     namespace: str
     timeout: float = 5.0
 
-    def get(self, address: str) -> str:
+    def get(self, address: str, path: str = "/") -> str:
         """Make one HTTP request on a connection of its own; return the name of the backend that has answered."""
         with contextlib.closing(http.client.HTTPConnection(address, WEB, timeout=self.timeout)) as connection:
             with inside(self.namespace):
                 connection.connect()
-            connection.request("GET", "/")
+            connection.request("GET", path)
             return connection.getresponse().read().decode()
 
     def backends(self, address: str, requests: int = 8) -> set[str]:

@@ -166,6 +166,15 @@ def test_a_step_is_no_more_than_etcd_takes() -> None:
     assert operations == [True] * 701 + [False] * 200
 
 
+def test_claims_come_before_all_else_that_is_wanted() -> None:
+    claims = {b"check%d" % number: b"" for number in range(20)}
+    keys = LeasedSet()
+    keys.want_only({b"backend%d" % number: b"" for number in range(1000)}, claims)
+    step = keys.next()
+    assert step is not None
+    assert dict(step.claims) == claims
+
+
 def test_what_is_on_the_lease_stays_until_all_that_is_wanted_is_known() -> None:
     keys = LeasedSet()
     keys.want(b"new", b"")
