@@ -1,22 +1,27 @@
-"""The benchmark: measure in the guest, measure here, measure with etcd, print, judge."""
+"""The benchmark: measure in the guest, measure here, measure with etcd and health checks, print, judge."""
 
 import argparse
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from tests.bench import changes, etcd_report
+from tests.bench import changes, etcd_report, health_probes, rivals
 from tests.bench.etcd_report import EtcdPlan, EtcdResults
+from tests.bench.fleets import Fleet
+from tests.bench.health_deaths import Deaths
+from tests.bench.health_report import HealthPlan, HealthResults
 from tests.bench.report import Results, aims, between_markers, report
 from tests.bench.starts import Starts
 from tests.bench.trees import Shape
 from tests.lab import etcd
 
 __all__ = ["main"]
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -28,11 +33,31 @@ class _Plan(NamedTuple):
     changes: int
     memory: str  # of the guest
     etcd: EtcdPlan
+    health: HealthPlan
 
 
-FULL = _Plan(Shape(1, 100), Shape(1000, 100), 100, "4G", EtcdPlan(1000, Shape(10, 100), rate=1000, seconds=60))
-QUICK = _Plan(Shape(1, 30), Shape(100, 30), 10, "2G", EtcdPlan(20, Shape(2, 30), rate=200, seconds=2))
-PARTS = ("start", "change", "etcd")
+FULL = _Plan(
+    *(Shape(1, 100), Shape(1000, 100)),
+    changes=100,
+    memory="4G",
+    etcd=EtcdPlan(1000, Shape(10, 100), rate=1000, seconds=60),
+    health=HealthPlan(
+        [
+            *(Fleet("tcp", targets, 2, 1) for targets in (1000, 10_000)),
+            *(Fleet("http", targets, 2, 1) for targets in (1000, 2000, 10_000)),
+        ],
+        Fleet("tcp", 100, 1, 1),
+        deaths=40,
+    ),
+)
+QUICK = _Plan(
+    *(Shape(1, 30), Shape(100, 30)),
+    changes=10,
+    memory="2G",
+    etcd=EtcdPlan(20, Shape(2, 30), rate=200, seconds=2),
+    health=HealthPlan([Fleet("tcp", 100, 0.5, 0.5), Fleet("http", 100, 0.5, 0.5)], Fleet("tcp", 20, 1, 1), deaths=3),
+)
+PARTS = ("start", "change", "etcd", "health")
 
 
 def main() -> int:
@@ -62,16 +87,13 @@ def _measure(plan: _Plan, parts: Collection[str]) -> Results:
         starts=_starts_in_guest(plan) if "start" in parts else None,
         changes=_changes(plan) if "change" in parts else None,
         etcd=_with_etcd(plan) if "etcd" in parts else None,
+        health=_health(plan) if "health" in parts else None,
     )
 
 
 def _starts_in_guest(plan: _Plan) -> Starts:
     _say(f"starting nodes with {plan.large} backends in a guest")
-    subprocess.run([ROOT / "tests/lab/install"], check=True, stdout=sys.stderr)
-    lab = [sys.executable, "tests/lab/run", "--timeout", "900", "--memory", plan.memory, "--"]
-    measure = [sys.executable, "-m", "tests.bench.starts", *map(str, plan.large)]
-    done = subprocess.run([*lab, *measure], cwd=ROOT, check=True, stdout=subprocess.PIPE)
-    return msgspec.json.decode(done.stdout, type=Starts)
+    return _in_guest(plan.memory, "tests.bench.starts", plan.large, Starts)
 
 
 def _changes(plan: _Plan) -> list[changes.Changes]:
@@ -83,6 +105,25 @@ def _with_etcd(plan: _Plan) -> EtcdResults:
     _say(f"the same with etcd, then {plan.etcd.rate:,} changes per second for {plan.etcd.seconds:g} s")
     etcd.install()
     return etcd_report.measure(plan.small, plan.large, plan.etcd)
+
+
+def _health(plan: _Plan) -> HealthResults:
+    _say(f"probing {', '.join(map(str, plan.health.fleets))} targets, and HAProxy the same")
+    rivals.install()
+    probings = health_probes.measure(plan.health.fleets)
+    _say(f"killing {plan.health.deaths} backends in a guest, for a node and for keepalived")
+    arguments = *plan.health.mortals, plan.health.deaths
+    deaths = _in_guest(plan.memory, "tests.bench.health_deaths", arguments, list[Deaths])
+    return HealthResults(probings, plan.health.mortals, deaths)
+
+
+def _in_guest(memory: str, module: str, arguments: Iterable[object], kind: type[T]) -> T:
+    """Run a module in a guest, and return what it prints as JSON."""
+    subprocess.run([ROOT / "tests/lab/install"], check=True, stdout=sys.stderr)
+    lab = [sys.executable, "tests/lab/run", "--timeout", "900", "--memory", memory, "--"]
+    measure = [sys.executable, "-m", module, *map(str, arguments)]
+    done = subprocess.run([*lab, *measure], cwd=ROOT, check=True, stdout=subprocess.PIPE)
+    return msgspec.json.decode(done.stdout, type=kind)
 
 
 def _say(text: str) -> None:

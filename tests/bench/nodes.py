@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, NamedTuple
 
-__all__ = ["Lines", "Memory", "Node", "command", "running"]
+__all__ = ["Lines", "Memory", "Node", "command", "cpu_of", "running"]
 
 PATIENCE = 120  # seconds for a line to come
 PAUSE = 3600  # seconds between looks at all that is there: none falls into a measurement
@@ -71,13 +71,17 @@ class Node:
         own = self._process.pid
         return [own, *map(int, Path(f"/proc/{own}/task/{own}/children").read_text().split())]
 
+    def process(self, name: str) -> int:
+        """Return the process id of a child."""
+        return next(pid for pid in self.processes() if _name(pid) == name)
+
     def memory(self) -> dict[str, Memory]:
         """Return what each process has, by its name."""
         return {_name(pid): _memory(pid) for pid in self.processes()}
 
     def cpu(self) -> float:
         """Return the seconds of CPU time that the processes which are alive have had."""
-        return sum(map(_cpu, self.processes()))
+        return sum(map(cpu_of, self.processes()))
 
 
 def command(source: str, state: Path, *flags: str) -> list[str]:
@@ -101,6 +105,11 @@ def running(arguments: list[str]) -> Iterator[Node]:
         process.wait()
 
 
+def cpu_of(pid: int) -> float:
+    """Return the seconds of CPU time of a process, all threads: of the clock that clock_getcpuclockid(3) names."""
+    return time.clock_gettime(~pid << 3 | 2)
+
+
 def _name(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().strip(b"\0").decode().rpartition(": ")[2]
 
@@ -108,8 +117,3 @@ def _name(pid: int) -> str:
 def _memory(pid: int) -> Memory:
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return Memory(*(int(found[1]) for pattern in (_PSS, _RSS) if (found := pattern.search(rollup))))
-
-
-def _cpu(pid: int) -> float:
-    """Return the CPU time by the process's own clock, as clock_getcpuclockid(3) names it: all threads, in ns."""
-    return time.clock_gettime(~pid << 3 | 2)

@@ -12,12 +12,22 @@ from typing import NamedTuple
 from tests.bench.changes import Changes
 from tests.bench.etcd_report import EtcdResults, etcd_aims, etcd_tables
 from tests.bench.figures import RATIO_LIMIT, Aim, memory_table, milliseconds, percentile, row, total
+from tests.bench.health_report import HealthResults, health_aims, health_tables
 from tests.bench.nodes import Memory
 from tests.bench.starts import Starts
 
 __all__ = ["Results", "aims", "between_markers", "report"]
 
-PACKAGES = ("grpcio", "msgspec", "protobuf", "pykka", "pyroute2", "sortedcontainers", "watchfiles")
+PACKAGES = (
+    "grpcio",
+    "httptools",
+    "msgspec",
+    "protobuf",
+    "pykka",
+    "pyroute2",
+    "sortedcontainers",
+    "watchfiles",
+)
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 MEMORY_LIMIT = 600  # MB of all processes together
 
@@ -28,6 +38,7 @@ class Results(NamedTuple):
     starts: Starts | None = None
     changes: Sequence[Changes] | None = None  # of the small configuration, and of the large one
     etcd: EtcdResults | None = None
+    health: HealthResults | None = None
 
     @property
     def memory(self) -> dict[str, dict[str, Memory]]:
@@ -48,8 +59,11 @@ def aims(results: Results) -> Iterator[Aim]:
         yield from _change_aims(*results.changes)
     if results.etcd:
         yield from etcd_aims(results.etcd)
-    most = max(total(memory).rss for memory in results.memory.values()) / 1e3
-    yield Aim(f"all processes together stay under {MEMORY_LIMIT} MB: {most:.0f} MB", most < MEMORY_LIMIT)
+    if results.health:
+        yield from health_aims(results.health)
+    if results.memory:
+        most = max(total(memory).rss for memory in results.memory.values()) / 1e3
+        yield Aim(f"all processes together stay under {MEMORY_LIMIT} MB: {most:.0f} MB", most < MEMORY_LIMIT)
 
 
 def _start_aims(starts: Starts) -> Iterator[Aim]:
@@ -76,8 +90,6 @@ def report(results: Results, commands: Iterable[str]) -> str:
         *(f"    {command}" for command in commands),
         "",
         *_tables(results),
-        *memory_table("memory", results.memory),
-        "",
         *(f"- {'PASS' if aim.reached else 'FAIL'}: {aim.text}" for aim in aims(results)),
     ]
     return "\n".join(lines) + "\n"
@@ -107,6 +119,10 @@ def _tables(results: Results) -> Iterator[str]:
         yield from (*_change_table(results.changes), "")
     if results.etcd:
         yield from (*etcd_tables(results.etcd), "")
+    if results.health:
+        yield from (*health_tables(results.health), "")
+    if results.memory:
+        yield from (*memory_table("memory", results.memory), "")
 
 
 def _start_table(starts: Starts) -> Iterator[str]:

@@ -1,21 +1,35 @@
 """The benchmark runs and its numbers are sane; how good they are is not a test's business."""
 
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, Literal
+
 import pytest
 
-from tests.bench import changes, etcd_changes, etcd_report, starts
+from tests.bench import changes, etcd_changes, etcd_report, health_deaths, health_probes, starts
 from tests.bench.changes import Changes
 from tests.bench.etcd_changes import EtcdChanges
 from tests.bench.etcd_flood import Flood
 from tests.bench.etcd_report import EtcdPlan, EtcdResults
 from tests.bench.etcd_syncs import Sync
+from tests.bench.fleets import PORT, Fleet
+from tests.bench.health_deaths import Deaths
+from tests.bench.health_probes import Probing
+from tests.bench.health_report import HealthResults, health_aims
+from tests.bench.health_watch import connects, lags, observer, watch
 from tests.bench.nodes import Memory
 from tests.bench.report import BEGIN, END, Results, aims, between_markers, report
 from tests.bench.starts import Start, Starts
 from tests.bench.trees import Shape
+from tests.system.netns import joined, network_namespace
 
 SMALL, LARGE = Shape(1, 10), Shape(5, 10)
 MEMORY = {"supervisor": Memory(1000, 2000), "director": Memory(300_000, 400_000)}
-PROCESSES = {"supervisor", "config", "director"}
+PROCESSES = {"supervisor", "config", "health", "director"}
 
 
 def etcd_results(
@@ -35,6 +49,23 @@ def etcd_results(
     )  # fmt: skip
 
 
+def probing(program: str, kind: Literal["tcp", "http"], cpu: float, lag: float = 0.02, probes: int = 6000) -> Probing:
+    return Probing(program, Fleet(kind, 1000, 2, 1), probes, cpu * 1e-6, {50: 0.001, 99: 0.01, 100: lag})
+
+
+def health_results(
+    tcp: float = 80, http: float = 120, lag: float = 0.02, probes: int = 6000, delay: float = 2.5
+) -> HealthResults:
+    return HealthResults(
+        [
+            *(probing("node", "tcp", tcp, lag, probes), probing("HAProxy", "tcp", 50)),
+            *(probing("node", "http", http), probing("HAProxy", "http", 60, lag=1, probes=1)),
+        ],
+        Fleet("tcp", 100, 1, 1),
+        [Deaths("node", [delay] * 40), Deaths("keepalived", [2.5] * 40)],
+    )
+
+
 def results(apply: float = 1.0, latency: float = 0.02, cpu: float = 0.002, **etcd: float) -> Results:
     fresh = Start(operations=101_000, first=5.0, last=5.0 + apply, exit=8.0)
     again = Start(operations=0, first=0.0, last=0.0, exit=6.0)
@@ -45,6 +76,7 @@ def results(apply: float = 1.0, latency: float = 0.02, cpu: float = 0.002, **etc
             Changes(Shape(1000, 100), [latency] * 99 + [0.06], cpu, 0.006, MEMORY),
         ],
         etcd_results(**etcd),
+        health_results(),
     )
 
 
@@ -89,17 +121,73 @@ def test_etcd_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(measured.flood.before) == set(measured.flood.after) == PROCESSES
 
 
+@pytest.mark.parametrize("kind", ["tcp", "http"])
+def test_probes_are_measured_beside_haproxy(kind: Literal["tcp", "http"]) -> None:
+    fleet = Fleet(kind, 20, 0.25, 0.25)
+
+    measured = health_probes.measure([fleet])
+
+    assert [each.program for each in measured] == ["node", "HAProxy"]
+    for each in measured:
+        assert each.fleet == fleet
+        assert each.made == pytest.approx(1, abs=0.2)
+        assert 1e-6 < each.cpu < 0.1
+        assert 0 <= each.lag[50] <= each.lag[99] <= each.lag[100] < fleet.interval
+
+
+@pytest.mark.ipvs
+def test_deaths_are_measured_beside_keepalived() -> None:
+    measured = health_deaths.measure(Fleet("tcp", 4, 0.5, 0.5), 2)
+
+    assert [each.program for each in measured] == ["node", "keepalived"]
+    for each in measured:
+        assert len(each.delays) == 2
+        # three refusals, of which the first comes within an interval
+        assert all(1 <= delay < 30 for delay in each.delays)
+
+
+def test_connections_are_seen_when_they_begin() -> None:
+    with network_namespace(), ThreadPoolExecutor(1) as pool:
+        watched = pool.submit(_watch_in, Path(f"/proc/self/task/{threading.get_native_id()}/ns/net"))
+        began, before, begun = time.time(), connects(), 0
+        while not watched.done():
+            with socket.socket() as connection:
+                connection.connect_ex(("127.1.0.1", PORT))
+            begun += 1
+        seen = watched.result()
+        assert connects() - before == begun
+
+    [(address, times)] = seen.items()
+    assert address == IPv4Address("127.1.0.1").packed
+    assert 0 < len(times) <= begun
+    assert all(began <= at <= time.time() for at in times)
+
+
+def _watch_in(namespace: Path) -> dict[bytes, list[float]]:
+    with joined(namespace), observer() as packets:
+        return watch(packets, 0.2)
+
+
+def test_the_lag_is_what_a_probe_is_behind_the_earliest_place_of_its_target() -> None:
+    seen = {b"a": [100.5, 102.5, 104.6, 106.5], b"b": [101.25, 103.0, 107.0], b"c": [99.0]}
+
+    assert lags(seen, 2.0) == pytest.approx([0, 0, 0.1, 0, 0.25, 0, 0, 0])
+
+
 def test_the_report_has_the_numbers() -> None:
     text = report(results(apply=2.0, latency=0.025), ["make bench"])
 
     assert "| `ipvsadm -R` | 10.00 |" in text
-    assert "| node: the 101,000 operations | 2.04 |" in text
+    assert "| node: the 101,000 operations | 2.01 |" in text
     assert "| latency, p50, ms | 20.00 | 25.00 | 1.25 |" in text
     assert "| latency, p99, ms | 20.00 | 25.00 | 1.25 |" in text
     assert "| to the event at a bare watch, p99, ms | 2.00 | 2.00 | 1.00 |" in text
-    assert "| node: from exec until all is known | 4.98 |" in text
+    assert "| node: from exec until all is known | 5.00 |" in text
     assert "| together | 90 / 100 | 90 / 110 |" in text
     assert "| together | 301 / 402 | 301 / 402 | 301 / 402 |" in text
+    assert "| 1,000 TCP, node | 80 | 1.60 | 0.05 | 0.50 | 1.00 | 100.0 |" in text
+    assert "| 1,000 HTTP, HAProxy | 60 |  | 0.05 | 0.50 | 50.00 | 0.0 |" in text
+    assert "| p50, s | 2.50 | 2.50 | 1.00 |" in text
     assert "FAIL" not in text
 
 
@@ -118,6 +206,18 @@ def test_the_cpu_time_with_etcd_is_aimed_at_too() -> None:
     aimed_at = etcd_report.etcd_aims(etcd_results(cpu=0.0031))
 
     assert sum(not aim.reached for aim in aimed_at) == 1
+
+
+@pytest.mark.parametrize("missed", [{"tcp": 101}, {"http": 181}, {"lag": 0.21}, {"probes": 5900}, {"delay": 3.1}])
+def test_an_aim_of_health_checks_that_is_missed_is_told(missed: dict[str, Any]) -> None:
+    assert sum(not aim.reached for aim in health_aims(health_results(**missed))) == 1
+
+
+def test_health_checks_are_reported_on_their_own() -> None:
+    text = report(Results(health=health_results()), ["make bench"])
+
+    assert "health: probes every 2 s" in text
+    assert "memory" not in text
 
 
 def test_a_part_is_reported_on_its_own() -> None:

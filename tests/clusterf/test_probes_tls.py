@@ -247,13 +247,21 @@ def test_no_more_than_so_many_contexts_are_kept(authority, tmp_path, monkeypatch
         contexts.get(Tls(ca=str(tmp_path / "d")))
 
 
-@pytest.mark.parametrize("tls", [True, False], ids=["silent after the handshake", "silent at the handshake"])
-def test_a_timeout_leaves_nothing_that_waits_for_a_collection_of_garbage(authority, tls):
+@pytest.mark.parametrize(
+    ("behaviour", "good", "reason"),
+    [
+        pytest.param(stay_silent, True, "timeout", id="silent after the handshake"),
+        pytest.param(answer(), False, "TLS: certificate expired", id="bad certificate"),
+        pytest.param(say(b"garbage\r\n\r\n"), True, "not HTTP", id="garbage"),
+    ],
+)
+def test_a_failure_leaves_nothing_that_waits_for_a_collection_of_garbage(authority, behaviour, good, reason):
+    context = authority.good(LOOPBACK) if good else authority.expired(LOOPBACK)
     gc.collect()
     gc.disable()
     try:
-        with asking() as asker, Server(stay_silent, tls=authority.good(LOOPBACK) if tls else None) as server:
-            assert asker.ask(server.endpoint, https(authority, timeout=SHORT)).reason == "timeout"
+        with asking() as asker, Server(behaviour, tls=context) as server:
+            assert asker.ask(server.endpoint, https(authority, timeout=SHORT)).reason == reason
         assert not [each for each in gc.get_objects() if isinstance(each, Probe | asyncio.sslproto.SSLProtocol)]
     finally:
         gc.enable()
