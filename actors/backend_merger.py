@@ -7,7 +7,9 @@ has told all that it knows.
 
 import logging
 from collections.abc import Callable, Sequence
+from enum import Enum, auto
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,12 +28,20 @@ __all__ = ["BackendMerger"]
 
 log = logging.getLogger(__name__)
 
+_SHOWN = 10  # of many backends
+
 
 class _Verdicts(NamedTuple):
     """What has come over the link at `socket`."""
 
     socket: Path
     received: Received
+
+
+class _Self(Enum):
+    """What the merger tells itself."""
+
+    ENOUGH = auto()
 
 
 class _Departed(NamedTuple):
@@ -44,8 +54,9 @@ class BackendMerger(Actor):
     """Merge what is resolved, and what the health processes at the sockets `health` say, and tell `writer`.
 
     Without `health` all backends count in full. `in_force` reads the table that
-    the kernel has before anything is written. `once`: nothing is whole before
-    every backend that is checked has a verdict.
+    the kernel has before anything is written. `patience`: for so many seconds
+    nothing is whole before every backend that is checked has a verdict; None:
+    that is not waited for.
     """
 
     def __init__(
@@ -55,13 +66,13 @@ class BackendMerger(Actor):
         elide: bool,
         health: Sequence[Path] = (),
         in_force: Callable[[], Table] = Table,
-        once: bool = False,
+        patience: float | None = None,
     ) -> None:
         super().__init__()
         self._standings = Standings(in_force)
         self._merger = Merger(elide=elide, standings=self._standings if health else None)
         self._writer = writer
-        self._once = once
+        self._patience = patience
         self._subscriptions = [Subscription(socket, partial(self._tell_self, socket)) for socket in health]
         # the health processes that have not told all they know once
         self._awaited = set(health)
@@ -73,6 +84,8 @@ class BackendMerger(Actor):
         """Begin to receive verdicts."""
         for subscription in self._subscriptions:
             subscription.start()
+        if self._patience is not None:
+            self.tell_later(self._patience, _Self.ENOUGH)
 
     def on_stop(self) -> None:
         """Hang up."""
@@ -86,6 +99,8 @@ class BackendMerger(Actor):
                 self._configure(message)
             case _Verdicts(socket, received):
                 self._judge(socket, received)
+            case _Self.ENOUGH:
+                self._go_without()
             case _Departed(virtuals):
                 for virtual in virtuals:
                     self._standings.forget_departed(virtual)
@@ -123,9 +138,20 @@ class BackendMerger(Actor):
                     raise TypeError(f"a health process does not say {message!r}")
         self._tell_writer(self._merge(), received.taken, urgent=urgent)
 
+    def _go_without(self) -> None:
+        """Wait for verdicts no longer: who has none is as the kernel and its check have it."""
+        self._patience = None
+        if self._whole or not self._configured or self._awaited:
+            return
+        log.warning("health: %d backends have no verdict yet: going on without", self._standings.unknown)
+        for line in islice(self._standings.undecided(), _SHOWN):
+            log.warning("health: no verdict yet: %s", line)
+        self._tell_writer(self._merge(), lambda: None, urgent=False)
+
     def _merge(self) -> list[Merged]:
         results = list(self._merger.flush())
-        if not self._whole and self._configured and not self._awaited and not (self._once and self._standings.unknown):
+        waits = self._patience is not None and self._standings.unknown
+        if not self._whole and self._configured and not self._awaited and not waits:
             self._whole = True
             self._standings.begin()
             results += self._merger.flush()

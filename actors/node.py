@@ -102,7 +102,8 @@ def _director(settings: Settings, host: Host) -> list[Ref]:
         elide=settings.ipvs_elide,
         health=settings.health_sockets(),
         in_force=Table if settings.flush else kernel.read if settings.noop else _read_kernel,
-        once=settings.once,
+        # what is left of the time is for what the writer has to do
+        patience=0.9 * settings.once_timeout if settings.once else None,
     )
     resolver = RouteResolver.start(Path(settings.runtime_dir, "config.sock"), settings.defaults(), merger)
     return [resolver, merger, writer]

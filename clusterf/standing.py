@@ -23,6 +23,7 @@ from typing import NamedTuple
 import msgspec
 
 from clusterf.model import Name
+from clusterf.names import escape
 from clusterf.resolve import Effect, Member
 from clusterf.table import Family, RealServer, Table, VirtualServer
 from clusterf.targets import Endpoint
@@ -105,6 +106,13 @@ class Standings:
     def forget_departed(self, virtual: VirtualServer) -> None:
         """Take it that who went with the virtual server is no longer in force there; one that comes back is new."""
         self._departed.pop(virtual, None)
+
+    def undecided(self) -> Iterator[str]:
+        """Yield each backend without a verdict, and where it is probed, fit for a log."""
+        for (service, _), pool in self._pools.items():
+            for backend, probe in pool.probes.items():
+                if probe.up is None:
+                    yield f"{escape(service)}/{escape(backend)}: {probe.endpoint}"
 
     def stands(self, service: Name, backend: Name, virtual: VirtualServer) -> bool:
         """Tell whether the member counts, as it was last settled."""

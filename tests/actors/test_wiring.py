@@ -242,7 +242,7 @@ def test_nothing_is_whole_before_the_configuration_is(direct, recorder):
 
 def test_with_once_nothing_is_whole_before_every_backend_has_its_verdict(direct, recorder):
     other = BackendIs(b"web", b"2", value(b"services/web/backends/2", b'{"ipv4": "10.2.2.2", "tcp": 8080}'))
-    director = direct(once=True).configure(FRONTEND, TCP, backend(7), other).say(verdict(UP))
+    director = direct(patience=60.0).configure(FRONTEND, TCP, backend(7), other).say(verdict(UP))
     wait_until(lambda: 7 in weights(recorder))
     director.heard()
     assert not is_whole(recorder)
@@ -250,8 +250,17 @@ def test_with_once_nothing_is_whole_before_every_backend_has_its_verdict(direct,
     wait_until(lambda: is_whole(recorder))
 
 
+def test_verdicts_are_waited_for_no_longer_than_there_is_patience(direct, recorder, caplog):
+    direct(patience=0.2).configure(FRONTEND, TCP, backend(7)).say()
+    wait_until(lambda: [update for update in updates(recorder) if update.synced])
+    assert [r.getMessage() for r in caplog.records if r.name == "actors.backend_merger"] == [
+        "health: 1 backends have no verdict yet: going on without",
+        "health: no verdict yet: web/1: 10.2.2.1:8080",
+    ]
+
+
 def test_with_once_what_is_not_checked_awaits_no_verdict(direct, recorder):
-    direct(once=True).configure(FRONTEND, backend(7)).say()
+    direct(patience=60.0).configure(FRONTEND, backend(7)).say()
     wait_until(lambda: is_whole(recorder))
 
 
