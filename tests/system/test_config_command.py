@@ -19,7 +19,7 @@ from tests.processes import started
 CLUSTERF = Path(sys.executable).with_name("clusterf")
 PREFIXES = (f"clusterf/{number}" for number in count())
 TREE = {
-    "health": '{"type": "tcp"}\n',
+    "health": '{"type": "tcp", "port": 9}\n',
     "routes/r": '{"Prefix": "10.0.0.0/8", "IPVSMethod": "masq"}\n',
     "services/a b/frontend": '{"ipv4": "10.0.0.2", "udp": 53}\n',
     "services/web/backends/1": '{"ipv4": "10.1.0.1", "tcp": 8080}\n',
@@ -90,7 +90,7 @@ def test_values_are_loaded_without_white_space_around_them(tree, url, client):
 
 
 def test_load_prints_the_difference_and_then_what_it_did(tree, url, client):
-    client.transact([(b"routes/r", b"{}"), (b"routes/other", b"{}"), (b"health", b'{"type": "tcp"}')], [])
+    client.transact([(b"routes/r", b"{}"), (b"routes/other", b"{}"), (b"health", b'{"type": "tcp", "port": 9}')], [])
     result = clusterf("load", url, tree)
     assert result.stdout.splitlines() == [
         '~ routes/r {"Prefix": "10.0.0.0/8", "IPVSMethod": "masq"}',
@@ -104,7 +104,7 @@ def test_load_prints_the_difference_and_then_what_it_did(tree, url, client):
 def test_load_as_json_says_the_same(tree, url, client):
     client.transact([(b"routes/other", b"")], [])
     lines = [json.loads(line) for line in clusterf("load", "--json", "--prune", tree, url).stdout.splitlines()]
-    assert lines[0] == {"change": "added", "key": "health", "value": {"type": "tcp"}}
+    assert lines[0] == {"change": "added", "key": "health", "value": {"type": "tcp", "port": 9}}
     assert lines[-2:] == [
         {"change": "deleted", "key": "routes/other"},
         {"put": 5, "deleted": 1, "unchanged": 0, "kept": 0, "dry_run": False},
@@ -121,7 +121,7 @@ def test_what_is_loaded_twice_is_written_once(tree, url, client):
 def test_a_dry_run_prints_the_difference_and_writes_nothing(tree, url, client):
     before = client.list()
     result = clusterf("load", "--dry-run", "--prune", tree, url)
-    assert result.stdout.splitlines()[0] == '+ health {"type": "tcp"}'
+    assert result.stdout.splitlines()[0] == '+ health {"type": "tcp", "port": 9}'
     assert result.stdout.splitlines()[-1] == "dry run: put 5, deleted 0, unchanged 0, kept 0"
     assert client.list() == before
 
