@@ -9,7 +9,6 @@ characters that come in two parts wrongly. Whatever goes wrong is an
 
 import os
 import re
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
@@ -23,6 +22,8 @@ from docker.constants import DEFAULT_DOCKER_API_VERSION
 from docker.errors import APIError, DockerException
 from docker.types import CancellableStream
 from docker.utils import kwargs_from_env, parse_host
+
+from clusterf.frames import let_go
 
 __all__ = ["Engine", "EngineError", "Refused", "access_of"]
 
@@ -191,16 +192,9 @@ def _call(ask: Callable[[], T]) -> T:
     except requests.ReadTimeout as error:
         raise Refused(f"no answer within {CALL:g} seconds") from error
     except _TROUBLE as error:
-        _let_go(error)
+        # else the sockets that the SDK could not connect stay open
+        let_go(error)
         raise EngineError(_reason(error)) from error
-
-
-def _let_go(error: BaseException) -> None:
-    """Have the sockets closed that the SDK could not connect, and that else stay open until garbage is collected."""
-    inner: BaseException | None = error
-    while inner is not None:
-        traceback.clear_frames(inner.__traceback__)
-        inner = inner.__cause__ or inner.__context__
 
 
 def _reason(error: BaseException) -> str:

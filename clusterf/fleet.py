@@ -12,13 +12,14 @@ holds for that run of the container and no other.
 
 from collections.abc import Collection, Iterable, Mapping
 from signal import SIGKILL
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Literal, NamedTuple
 
 from clusterf.advertise import Routing
 from clusterf.codec import Problem
 from clusterf.containers import Container, Network
 from clusterf.endings import Endings, ended
 from clusterf.engine_events import Event, event_of
+from clusterf.keyed import put
 from clusterf.labels import SOURCE
 from clusterf.made import NOTHING, Made, place_of, what_container_makes, what_network_makes
 from clusterf.marks import Mark
@@ -26,9 +27,6 @@ from clusterf.offers import Offers
 from clusterf.places import Addressing
 
 __all__ = ["Changes", "Fleet", "Look"]
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 # the actions that may change what a container makes
 _CHANGING: Final = frozenset({"start", "kill", "die", "stop", "oom", "pause", "unpause", "health_status", "rename"})
@@ -122,11 +120,11 @@ class Fleet:
     def inspected(self, thing: Container | Network) -> None:
         """Take it that this is what a container or a network is now."""
         if isinstance(thing, Network):
-            if _put(self._networks, thing.id, thing):
+            if put(self._networks, thing.id, thing):
                 self._dirty[thing.id] = None
         elif thing.id not in self._gone:
             signals = self._endings.looked(thing.id)
-            if _put(self._containers, thing.id, thing) or signals:
+            if put(self._containers, thing.id, thing) or signals:
                 self._dirty[thing.id] = None
                 self._note(thing, signals)
 
@@ -173,7 +171,7 @@ class Fleet:
             self._made[one] = made
         for path in before.keys | made.keys:
             value = made.keys.get(path)
-            if _put(self._wanted, path, value):
+            if put(self._wanted, path, value):
                 changes.keys[path] = value
         if before.problems != made.problems:
             changes.problems[one] = made.problems
@@ -182,13 +180,13 @@ class Fleet:
     def _settle_check(self, path: bytes, changes: Changes) -> None:
         best = self._offers.best(path)
         value = best.value if best is not None else None
-        if _put(self._wanted_checks, path, value):
+        if put(self._wanted_checks, path, value):
             changes.checks[path] = value
         problems: tuple[Problem, ...] = ()
         if best is not None and not self._offers.agree(path):
             reason = f"containers ask for different checks; the one started last counts, {best.by[:12]}"
             problems = (Problem(SOURCE, path, "", reason, fatal=False),)
-        if _put(self._contested, path, problems or None):
+        if put(self._contested, path, problems or None):
             changes.problems[path.decode()] = problems
 
     def _make(self, one: str) -> Made:
@@ -235,7 +233,7 @@ class Fleet:
         mark = self._marks.get(container.id, _UNMARKED)
         place = place_of(container, self._addressing, mark.place)
         mark = Mark(container.started_at if ended(container, signals) else mark.ended, place)
-        if _put(self._marks, container.id, mark if mark != _UNMARKED else None):
+        if put(self._marks, container.id, mark if mark != _UNMARKED else None):
             self._dirty[container.id] = self._dirty_marks[container.id] = None
 
     def _forget(self, one: str) -> None:
@@ -243,16 +241,5 @@ class Fleet:
         self._networks.pop(one, None)
         self._endings.forget(one)
         self._dirty[one] = None
-        if _put(self._marks, one, None):
+        if put(self._marks, one, None):
             self._dirty_marks[one] = None
-
-
-def _put(mapping: dict[K, V], key: K, value: V | None) -> bool:
-    """Set `key`, or remove it with None; tell whether that changed anything."""
-    if mapping.get(key) == value:
-        return False
-    if value is None:
-        del mapping[key]
-    else:
-        mapping[key] = value
-    return True

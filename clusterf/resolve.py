@@ -10,12 +10,13 @@ where; what of it is about the probes alone is not our concern.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 from sortedcontainers import SortedList
 
 from clusterf.codec import Problem
+from clusterf.keyed import put
 from clusterf.keys import path_of
 from clusterf.model import (
     Backend,
@@ -37,9 +38,6 @@ from clusterf.targets import Endpoint, endpoint
 from clusterf.virtuals import Claim, Defaults, marked_protocol, virtual_servers
 
 __all__ = ["BackendResolved", "Effect", "Member", "ProblemsOf", "Resolved", "Resolver", "ServiceResolved", "conflict"]
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 _METHODS = {"masq": Method.MASQ, "droute": Method.DROUTE, "tunnel": Method.TUNNEL}
 
@@ -120,7 +118,7 @@ class Resolver:
         match key:
             case FrontendKey(service):
                 assert value is None or isinstance(value, Frontend)
-                if _put(self._frontends, service, value):
+                if put(self._frontends, service, value):
                     self._dirty_services[service] = None
             case BackendKey():
                 assert value is None or isinstance(value, Backend)
@@ -151,7 +149,7 @@ class Resolver:
     def _update_backend(self, key: BackendKey, value: Backend | None) -> None:
         siblings = self._backends.setdefault(key.service, {})
         old = siblings.get(key.backend)
-        changed = _put(siblings, key.backend, value)
+        changed = put(siblings, key.backend, value)
         if not siblings:
             del self._backends[key.service]
         if not changed:
@@ -170,7 +168,7 @@ class Resolver:
 
     def _update_check(self, service: Name | None, value: HealthCheck | None) -> None:
         old = self._checks.get(service)
-        if not _put(self._checks, service, value):
+        if not put(self._checks, service, value):
             return
         if service is None:
             concerned = [name for name in self._frontends if name not in self._checks]
@@ -200,7 +198,7 @@ class Resolver:
         claims = tuple((v, claim) for v, claim in wanted if v not in excluded)
         key = FrontendKey(service)
         reasons = [f"its address {v.address} is in a range that --ipvs-exclude leaves alone" for v in excluded]
-        _put(self._claims, service, claims or None)
+        put(self._claims, service, claims or None)
         yield ServiceResolved(service, claims, _effect(self._check(service)) if claims else None)
         yield from self._report(key, reasons)
         yield from self._say(HealthKey(service), self._check_problems(service) if claims else ())
@@ -268,7 +266,7 @@ class Resolver:
         return self._say(key, tuple(conflict(path_of(key), reason) for reason in dict.fromkeys(reasons)))
 
     def _say(self, key: Key, problems: tuple[Problem, ...]) -> Iterator[ProblemsOf]:
-        if _put(self._problems, key, problems or None):
+        if put(self._problems, key, problems or None):
             yield ProblemsOf(key, problems)
 
 
@@ -294,14 +292,3 @@ def _addresses(end: Frontend | Backend | None) -> list[IPAddress]:
 
 def _within(address: IPAddress | None, networks: tuple[IPNetwork, ...]) -> bool:
     return address is not None and any(address in network for network in networks)
-
-
-def _put(mapping: dict[K, V], key: K, value: V | None) -> bool:
-    """Set `key`, or remove it with None; tell whether that changed anything."""
-    if mapping.get(key) == value:
-        return False
-    if value is None:
-        del mapping[key]
-    else:
-        mapping[key] = value
-    return True

@@ -15,17 +15,15 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 
+from clusterf.keyed import put
 from clusterf.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey, Key, Name, Value
 from clusterf.table import Family, IPAddress, Protocol
 
 __all__ = ["Change", "Endpoint", "Target", "Targets", "endpoint", "families", "parse_endpoint", "probed", "shard_of"]
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 class Endpoint(msgspec.Struct, frozen=True, array_like=True, order=True, gc=False):
@@ -163,17 +161,17 @@ class Targets:
         match key:
             case FrontendKey(service):
                 assert value is None or isinstance(value, Frontend)
-                if _put(self._frontends, service, value):
+                if put(self._frontends, service, value):
                     self._dirty_services[service] = None
             case HealthKey(service):
                 assert value is None or isinstance(value, HealthCheck)
-                if _put(self._checks, service, value):
+                if put(self._checks, service, value):
                     concerned = [s for s in self._backends if s not in self._checks] if service is None else [service]
                     self._dirty_services.update(dict.fromkeys(concerned))
             case BackendKey(service, backend):
                 assert value is None or isinstance(value, Backend)
                 siblings = self._backends.setdefault(service, {})
-                if _put(siblings, backend, value):
+                if put(siblings, backend, value):
                     self._dirty_backends[key] = None
                 if not siblings:
                     del self._backends[service]
@@ -231,14 +229,3 @@ def _own(backend: Backend | None, family: Family) -> object:
     """Return what makes a backend another one when it changes: where it is, as opposed to how it is probed."""
     assert backend is not None
     return backend.ipv4 if family is Family.IPV4 else backend.ipv6, backend.tcp
-
-
-def _put(mapping: dict[K, V], key: K, value: V | None) -> bool:
-    """Set `key`, or remove it with None; tell whether that changed anything."""
-    if mapping.get(key) == value:
-        return False
-    if value is None:
-        del mapping[key]
-    else:
-        mapping[key] = value
-    return True

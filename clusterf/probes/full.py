@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import traceback
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, NoReturn
 from urllib.parse import urlsplit
@@ -31,6 +30,7 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.http_exceptions import LineTooLong
 from yarl import URL
 
+from clusterf.frames import let_go
 from clusterf.health import Outcome
 from clusterf.model import HealthCheck
 from clusterf.probes import reasons
@@ -107,10 +107,10 @@ class FullProbe(Probe):
             async with self._session() as session:
                 return await self._follow(session)
         except (ClientError, OSError, RuntimeError, ValueError) as error:
-            _let_go(error)
+            let_go(error)
             return _explained(error)
         except _OnceFailed as failed:
-            _let_go(failed.error)
+            let_go(failed.error)
             return _explained(failed.error)
 
     def _session(self) -> ClientSession:
@@ -225,14 +225,6 @@ async def _judge(check: HealthCheck, response: ClientResponse) -> _Failed | None
             return _Failed(BODY_TOO_LONG)
     reason = why_not(check, bytes(body))
     return _Failed(reason) if reason else None
-
-
-def _let_go(error: BaseException) -> None:
-    """Let go of what the frames of an error refer to: the error itself, and so all that the probe had."""
-    inner: BaseException | None = error
-    while inner is not None:
-        traceback.clear_frames(inner.__traceback__)
-        inner = inner.__cause__ or inner.__context__
 
 
 def _explained(error: Exception) -> _Failed:
