@@ -205,7 +205,14 @@ def _backend(fields: dict[str, Any], reading: _Reading) -> Backend:
     return backend
 
 
+_OF_HTTP: Final = frozenset({"path", "method", "host", "status", "headers", "body", "expect", "expect_regex", "tls"})
+
+
 def _health_check(fields: dict[str, Any], reading: _Reading) -> HealthCheck:
+    if "type" not in fields:
+        for field in sorted(_OF_HTTP & fields.keys()):
+            reason = "has no effect without a type of http or https"
+            reading.problems.append(Problem(reading.source, reading.path, field, reason, fatal=False))
     # what is absent must not be at odds with what is there
     fields.setdefault("timeout", min(HealthCheck().timeout, fields.get("interval", HealthCheck().interval)))
     fields["source4"], fields["source6"] = fields.pop("source", (None, None))

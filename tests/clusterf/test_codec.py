@@ -291,7 +291,19 @@ def test_the_example_in_the_reference_is_all_defaults_but_type_and_path():
 def test_a_good_health_check_is_read(raw, value):
     decoded = read(HEALTH, raw)
     assert decoded.value == value
-    assert decoded.problems == ()
+    assert not [problem for problem in decoded.problems if problem.fatal]
+
+
+def test_fields_of_http_in_a_check_without_a_type_are_reported():
+    decoded = read(HEALTH, {"path": "/healthz", "status": "200", "interval": 3})
+    assert decoded.value == HealthCheck(path="/healthz", status=((200, 200),), interval=3.0)
+    reason = "has no effect without a type of http or https"
+    assert [(problem.field, problem.reason, problem.fatal) for problem in decoded.problems] == [
+        ("path", reason, False),
+        ("status", reason, False),
+    ]
+    for check in ({"type": "http", "path": "/healthz"}, {"type": "tcp", "path": "/"}, {"interval": 3}):
+        assert read(HEALTH, check).problems == ()
 
 
 @pytest.mark.parametrize(
@@ -424,8 +436,8 @@ def test_a_field_is_not_judged_by_a_bad_one():
 
 
 def test_unknown_fields_are_reported_and_the_rest_is_used():
-    decoded = read(HEALTH, {"Ttype": "http", "port": 80, "tls": {"CA": "/ca.pem", "Cert": 1}})
-    assert decoded.value == HealthCheck(port=80, tls=Tls(ca="/ca.pem"))
+    decoded = read(HEALTH, {"Ttype": "http", "Type": "https", "port": 80, "tls": {"CA": "/ca.pem", "Cert": 1}})
+    assert decoded.value == HealthCheck(type="https", port=80, tls=Tls(ca="/ca.pem"))
     assert [(problem.field, problem.fatal) for problem in decoded.problems] == [("Ttype", False), ("tls.Cert", False)]
 
 

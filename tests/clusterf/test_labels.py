@@ -208,7 +208,7 @@ def test_a_label_may_hold_a_check_in_short_or_as_json(text, check):
         ),
         ('{"interval": 0}', "docker: web: health.interval: Expected `float` > 0.0"),
         ('{"type": "icmp"}', "docker: web: health.type: Invalid enum value 'icmp'"),
-        ('{"tls": {"ca": 1}}', "docker: web: health.tls.ca: Expected `str`, got `int`"),
+        ('{"type": "https", "tls": {"ca": 1}}', "docker: web: health.tls.ca: Expected `str`, got `int`"),
         ("{", "docker: web: health: Input data was truncated"),
         ('{"a":' * 2700, "docker: web: health: nested too deeply"),
         ('{"a":[' + "[" * 8000 + "]" * 8000 + "]}", "docker: web: health: nested too deeply"),
