@@ -24,6 +24,7 @@ from clusterf.backoff import Backoff
 from clusterf.codec import Problem
 from clusterf.guard import CALM, RemovalGuard, Verdict
 from clusterf.jitter import jittered
+from clusterf.keeper import Keeper
 from clusterf.kernel import Kernel
 from clusterf.merge import RealServerWanted, VirtualServerWanted
 from clusterf.ownership import Ownership
@@ -84,6 +85,7 @@ class IpvsWriter(Actor):
         excluded: Callable[[VirtualServer], bool],
         options: Options,
         host: Host,
+        keepers: Sequence[Keeper] = (),
     ) -> None:
         super().__init__()
         self._open_kernel = open_kernel
@@ -91,6 +93,7 @@ class IpvsWriter(Actor):
         self._excluded = excluded
         self._options = options
         self._host = host
+        self._keepers = keepers
         self._prefix = "ipvs noop" if options.noop else "ipvs"
         # the subjects with fatal problems
         self._bad: set[object] = set()
@@ -211,6 +214,7 @@ class IpvsWriter(Actor):
     def _work(self) -> None:
         """Do one part: read what has to be read, then write what is to be written first. Raises OSError."""
         if self._unread:
+            self._keep()
             self._read()
         for virtual in list(islice(self._reconciler.stale, READ_PART)):
             self._reconciler.observe_virtual(virtual, self._kernel.read_virtual(virtual))
@@ -246,6 +250,14 @@ class IpvsWriter(Actor):
             self._tell_self(_Self.CALM_OVER, CALM)
         self._reported = until
         return verdict is Verdict.ALLOWED
+
+    def _keep(self) -> None:
+        """See to what the table needs beside it. That it cannot be had is no reason not to write the table."""
+        for keeper in self._keepers:
+            try:
+                keeper.keep()
+            except OSError as error:
+                log.error("%s: %s", self._prefix, error)
 
     def _read(self) -> None:
         """Read the whole table, emptying it first if that was asked for."""

@@ -5,7 +5,6 @@ import os
 import sys
 import tomllib
 from contextlib import ExitStack
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import setproctitle
 
 from actors.directories import runtime_directory, state_directory
 from actors.docker_options import check_docker, docker_options
+from actors.ipvs_options import ipvs_options
 from actors.roles import children_of
 from actors.supervisor import Policy, Supervisor
 from clusterf import __version__, logs
@@ -22,7 +22,6 @@ from clusterf.location import Access
 from clusterf.options import access_of, etcd_options
 from clusterf.settings import Settings
 from clusterf.source import Source, check_tree, parse_source
-from clusterf.table import SCHEDULERS
 from clusterf.targets import Endpoint, parse_endpoint
 
 __all__ = ["main"]
@@ -50,13 +49,6 @@ def _parse_sources(urls: tuple[str, ...], access: Access) -> tuple[Source, ...]:
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="'--config-source'") from None
     return sources
-
-
-def _parse_networks(ctx: click.Context, param: click.Parameter, cidrs: tuple[str, ...]) -> tuple[str, ...]:
-    try:
-        return tuple(str(ip_network(cidr, strict=False)) for cidr in cidrs)
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from None
 
 
 def _parse_endpoints(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> tuple[Endpoint, ...]:
@@ -149,20 +141,7 @@ def _expected(option: click.Option, value: object) -> tuple[str, bool]:
     help="Print the table, as ipvsadm -Sn does, after each apply.",
 )
 @click.option("--flush", is_flag=True, help="Empty the table before the first apply.")
-@click.option(
-    "--ipvs-scheduler",
-    type=click.Choice(sorted(SCHEDULERS)),
-    default="wlc",
-    show_default=True,
-    help="Scheduler of frontends that name none.",
-)
-@click.option(
-    "--ipvs-forward-method",
-    type=click.Choice(["masq", "droute", "tunnel"]),
-    default="masq",
-    show_default=True,
-    help="How backends without a route are reached.",
-)
+@ipvs_options
 @click.option(
     "--removal-hold",
     type=_Seconds(min=0),
@@ -170,14 +149,6 @@ def _expected(option: click.Option, value: object) -> tuple[str, bool]:
     show_default=True,
     metavar="S",
     help="Seconds for which the removal of most virtual servers at once is held; 0: it is not.",
-)
-@click.option("--ipvs-elide", is_flag=True, help="Leave out virtual servers without real servers.")
-@click.option(
-    "--ipvs-exclude",
-    metavar="CIDR",
-    multiple=True,
-    callback=_parse_networks,
-    help="Leave virtual servers with such addresses alone.",
 )
 @click.option(
     "--health-processes",

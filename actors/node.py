@@ -30,6 +30,7 @@ from actors.file_watcher import FileWatcher
 from actors.ipvs_writer import Host, IpvsWriter, Options
 from actors.route_resolver import RouteResolver
 from clusterf.fleet import Fleet
+from clusterf.keeper import Keeper
 from clusterf.kernel import Kernel, ShadowKernel, Unavailable
 from clusterf.netlink import open_kernel
 from clusterf.ownership import Ownership
@@ -96,6 +97,7 @@ def _director(settings: Settings, host: Host) -> list[Ref]:
             removal_hold=settings.removal_hold,
         ),
         host,
+        _keepers(settings),
     )
     merger = BackendMerger.start(
         writer,
@@ -107,6 +109,12 @@ def _director(settings: Settings, host: Host) -> list[Ref]:
     )
     resolver = RouteResolver.start(Path(settings.runtime_dir, "config.sock"), settings.defaults(), merger)
     return [resolver, merger, writer]
+
+
+def _keepers(settings: Settings) -> list[Keeper]:
+    """Return what keeps the rest of the kernel as the settings want it."""
+    del settings
+    return []
 
 
 def _health(name: str, settings: Settings, host: Host) -> list[Ref]:
