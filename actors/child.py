@@ -66,7 +66,7 @@ def _run(begin: control.Begin, control_socket: socket.socket) -> int:
             control.send(control_socket, message)
 
     host = Host(finish=lambda status: say(control.Finished(status)), flushed=lambda: say(control.Flushed()))
-    child = child_of(begin.name)
+    child = child_of(begin.name, begin.settings)
     try:
         keep_only(child.capabilities)
         actors = child.start(begin.settings, host)

@@ -6,6 +6,9 @@ from typing import Any
 
 import click
 
+from clusterf.names import check_interface
+from clusterf.options import sysctls_of
+from clusterf.syncing import SyncDaemon, parse_sync
 from clusterf.table import SCHEDULERS
 
 __all__ = ["ipvs_options"]
@@ -16,6 +19,23 @@ def _parse_networks(ctx: click.Context, param: click.Parameter, cidrs: tuple[str
         return tuple(str(ip_network(cidr, strict=False)) for cidr in cidrs)
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from None
+
+
+def _parse_sync(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> tuple[SyncDaemon, ...]:
+    try:
+        return parse_sync(texts)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def _parse_interface(ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
+    if name is None:
+        return None
+    try:
+        check_interface(name)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+    return name
 
 
 _OPTIONS = [
@@ -40,6 +60,28 @@ _OPTIONS = [
         multiple=True,
         callback=_parse_networks,
         help="Leave virtual servers with such addresses alone.",
+    ),
+    click.option(
+        "--ipvs-sync",
+        metavar="ROLE:INTERFACE[:SYNCID]",
+        multiple=True,
+        callback=_parse_sync,
+        help="Share connections with other directors: run the kernel's sync daemon master, backup, or both.",
+    ),
+    click.option(
+        "--ipvs-sysctl",
+        is_flag=False,
+        flag_value="on",
+        default="off",
+        metavar="[NAME=VALUE,…]",
+        callback=sysctls_of,
+        help="Keep the settings of IPVS (net.ipv4.vs.*) as recommended, or with these changes.",
+    ),
+    click.option(
+        "--vip-interface",
+        metavar="NAME",
+        callback=_parse_interface,
+        help="Keep the frontends' addresses on this interface.",
     ),
 ]
 

@@ -12,7 +12,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum, auto
 from itertools import islice
 from typing import Any, NamedTuple
@@ -24,8 +25,9 @@ from clusterf.backoff import Backoff
 from clusterf.codec import Problem
 from clusterf.guard import CALM, RemovalGuard, Verdict
 from clusterf.jitter import jittered
-from clusterf.keeper import Keeper
+from clusterf.keeper import Follower, Keeper
 from clusterf.kernel import Kernel
+from clusterf.logs import Lines
 from clusterf.merge import RealServerWanted, VirtualServerWanted
 from clusterf.ownership import Ownership
 from clusterf.reconcile import Reconciler
@@ -86,6 +88,7 @@ class IpvsWriter(Actor):
         options: Options,
         host: Host,
         keepers: Sequence[Keeper] = (),
+        follower: Follower | None = None,
     ) -> None:
         super().__init__()
         self._open_kernel = open_kernel
@@ -94,6 +97,7 @@ class IpvsWriter(Actor):
         self._options = options
         self._host = host
         self._keepers = keepers
+        self._follower = follower
         self._prefix = "ipvs noop" if options.noop else "ipvs"
         # the subjects with fatal problems
         self._bad: set[object] = set()
@@ -122,7 +126,8 @@ class IpvsWriter(Actor):
         self._kernel = self._open_kernel()
         self._ownership = self._open_ownership()
         owned = self._ownership.load()
-        self._reconciler = Reconciler(v for v in owned if not self._excluded(v))
+        self._reconciler = Reconciler({v: seconds for v, seconds in owned.items() if not self._excluded(v)})
+        self._follow(dict.fromkeys(self._reconciler.owned, True))
         if self._options.once:
             self._tell_self(_Self.GIVE_UP, self._options.once_timeout)
         self._resync_later()
@@ -214,8 +219,11 @@ class IpvsWriter(Actor):
     def _work(self) -> None:
         """Do one part: read what has to be read, then write what is to be written first. Raises OSError."""
         if self._unread:
-            self._keep()
+            self._keep(*self._keepers)
             self._read()
+            self._record_ownership()
+            if self._follower is not None:
+                self._keep(self._follower)
         for virtual in list(islice(self._reconciler.stale, READ_PART)):
             self._reconciler.observe_virtual(virtual, self._kernel.read_virtual(virtual))
         now = time.monotonic()
@@ -251,25 +259,51 @@ class IpvsWriter(Actor):
         self._reported = until
         return verdict is Verdict.ALLOWED
 
-    def _keep(self) -> None:
-        """See to what the table needs beside it. That it cannot be had is no reason not to write the table."""
-        for keeper in self._keepers:
-            try:
+    def _keep(self, *keepers: Keeper) -> None:
+        """See to what the table needs beside it."""
+        for keeper in keepers:
+            with self._tolerance():
                 keeper.keep()
-            except OSError as error:
-                log.error("%s: %s", self._prefix, error)
+
+    def _follow(self, changes: Mapping[VirtualServer, bool]) -> None:
+        """See to what virtual servers need that are ours (True), or are not any more."""
+        if self._follower is not None:
+            with self._tolerance():
+                self._follower.follow(changes)
+
+    @contextmanager
+    def _tolerance(self) -> Iterator[None]:
+        """Report what cannot be had beside the table: that is no reason not to write the table."""
+        try:
+            yield
+        except OSError as error:
+            log.error("%s: %s", self._prefix, error)
 
     def _read(self) -> None:
         """Read the whole table, emptying it first if that was asked for."""
         table = self._kernel.read()
         if self._flush:
             table = self._empty(table)
+        self._complete(table)
         drift = self._reconciler.observe(table)
         if self._unread in {"resync", "reload"} and drift:
             log.warning("ipvs: the table was changed by others in %d places, mending them", len(drift))
             for step in drift[:DRIFT_LINES]:
                 log.warning("ipvs: what they undid: %s", ipvsadm.command(step))
         self._unread = ""
+
+    def _complete(self, table: Table) -> None:
+        """Add what is on record, and seems to be gone, but is there.
+
+        What others remove while a table is read may hide something else from
+        the reader, and what is gone is struck off the record for good.
+        """
+        known = table.virtuals.keys() | self._reconciler.desired.virtuals.keys()
+        for virtual in self._reconciler.owned - known:
+            state = self._kernel.read_virtual(virtual)
+            if state is not None:
+                settings, reals = state
+                table.virtuals[virtual], table.reals[virtual] = settings, dict(reals)
 
     def _empty(self, table: Table) -> Table:
         """Remove all virtual servers but those that are excluded."""
@@ -292,9 +326,9 @@ class IpvsWriter(Actor):
     def _log_done(self, steps: Sequence[Step], errors: Sequence[int]) -> None:
         if not log.isEnabledFor(logging.INFO):
             return
-        for step, error in zip(steps, errors, strict=True):
-            if not error:
-                log.info("%s: %s", self._prefix, ipvsadm.command(step))
+        done = (step for step, error in zip(steps, errors, strict=True) if not error)
+        if lines := Lines(f"{self._prefix}: {ipvsadm.command(step)}" for step in done):
+            log.info(lines)
 
     def _settled(self) -> None:
         """There is nothing more to do at present: wait for what failed or drains, show the table."""
@@ -340,6 +374,7 @@ class IpvsWriter(Actor):
         changes = self._reconciler.take_ownership()
         if changes and not self._options.noop:
             self._ownership.record(changes)
+        self._follow({virtual: seconds is not None for virtual, seconds in changes.items()})
 
     def _read_again(self, why: str) -> None:
         self._unread = self._unread or why

@@ -84,6 +84,8 @@ def _expected(option: click.Option, value: object) -> tuple[str, bool]:
     """Return what TOML may hold for the option, and whether `value` is that."""
     if option.is_flag:
         return "true or false", isinstance(value, bool)
+    if isinstance(option.flag_value, str):  # whose value may be left out
+        return "true, false or a string", isinstance(value, bool | str)
     if isinstance(option.type, _Seconds):
         return "a number", isinstance(value, int | float) and not isinstance(value, bool)
     if isinstance(option.type, click.IntRange):

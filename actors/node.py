@@ -29,17 +29,23 @@ from actors.config_publisher import ConfigPublisher
 from actors.file_watcher import FileWatcher
 from actors.ipvs_writer import Host, IpvsWriter, Options
 from actors.route_resolver import RouteResolver
+from clusterf.announce import announce
 from clusterf.fleet import Fleet
-from clusterf.keeper import Keeper
+from clusterf.interface import RouteInterfaces, ShadowInterfaces
+from clusterf.keeper import Follower, Keeper
 from clusterf.kernel import Kernel, ShadowKernel, Unavailable
 from clusterf.netlink import open_kernel
 from clusterf.ownership import Ownership
-from clusterf.privileges import CAP_DAC_READ_SEARCH, CAP_NET_ADMIN
+from clusterf.privileges import CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_NET_RAW
+from clusterf.record import Record
 from clusterf.settings import Settings
 from clusterf.source import Source
 from clusterf.state import KeyedStore
+from clusterf.sync_daemons import sync_keepers
+from clusterf.sysctls import Sysctls
 from clusterf.table import Table, VirtualServer
 from clusterf.targets import Targets, shard_of
+from clusterf.vip_keeper import VipKeeper
 
 __all__ = ["Child", "child_of"]
 
@@ -82,10 +88,11 @@ def _watcher(number: int, source: Source, settings: Settings, publisher: Ref) ->
 
 def _director(settings: Settings, host: Host) -> list[Ref]:
     kernel = _noop_kernel() if settings.noop else open_kernel()
+    ours = KeyedStore(_state_file(settings, "ipvs.db"), read_only=settings.noop)
     excluded = [ip_network(cidr, strict=False) for cidr in settings.ipvs_exclude]
     writer = IpvsWriter.start(
         lambda: kernel,
-        lambda: Ownership(KeyedStore(_state_file(settings, "ipvs.db"), read_only=settings.noop)),
+        lambda: Ownership(ours),
         partial(_within, excluded),
         Options(
             noop=settings.noop,
@@ -97,7 +104,8 @@ def _director(settings: Settings, host: Host) -> list[Ref]:
             removal_hold=settings.removal_hold,
         ),
         host,
-        _keepers(settings),
+        _keepers(settings, ours),
+        _vip_keeper(settings, ours, excluded),
     )
     merger = BackendMerger.start(
         writer,
@@ -111,10 +119,33 @@ def _director(settings: Settings, host: Host) -> list[Ref]:
     return [resolver, merger, writer]
 
 
-def _keepers(settings: Settings) -> list[Keeper]:
+def _keepers(settings: Settings, ours: KeyedStore) -> list[Keeper]:
     """Return what keeps the rest of the kernel as the settings want it."""
-    del settings
-    return []
+    keepers: list[Keeper] = []
+    if settings.ipvs_sysctl:
+        keepers.append(Sysctls(dict(settings.ipvs_sysctl), noop=settings.noop))
+    keepers += sync_keepers(settings.ipvs_sync, ours, noop=settings.noop)
+    return keepers
+
+
+def _vip_keeper(settings: Settings, ours: KeyedStore, excluded: Sequence[Any]) -> Follower | None:
+    """Return what keeps the addresses of virtual servers, None where there is nothing to keep."""
+    interfaces = RouteInterfaces()
+    keeper = VipKeeper(
+        settings.vip_interface,
+        Record(ours, "addresses"),
+        ShadowInterfaces(interfaces) if settings.noop else interfaces,
+        announce if not settings.noop else None,
+        excluded=lambda address: any(address in network for network in excluded),
+        noop=settings.noop,
+    )
+    return None if keeper.idle else keeper
+
+
+def _director_capabilities(settings: Settings) -> frozenset[int]:
+    # addresses can only be announced in packets of one's own
+    announces = settings.vip_interface is not None and not settings.noop
+    return frozenset([CAP_NET_ADMIN, CAP_NET_RAW] if announces else [CAP_NET_ADMIN])
 
 
 def _health(name: str, settings: Settings, host: Host) -> list[Ref]:
@@ -190,13 +221,13 @@ def _within(networks: Sequence[Any], virtual: VirtualServer) -> bool:
     return virtual.address is not None and any(virtual.address in network for network in networks)
 
 
-def child_of(name: str) -> Child:
+def child_of(name: str, settings: Settings) -> Child:
     """Return the process of that name, one of `actors.roles.children_of`."""
     match name:
         case "config":
             return Child(frozenset([CAP_DAC_READ_SEARCH]), _config)
         case "director":
-            return Child(frozenset([CAP_NET_ADMIN]), _director)
+            return Child(_director_capabilities(settings), _director)
         case "docker":
             return Child(frozenset([CAP_DAC_READ_SEARCH]), _docker)
         case _:

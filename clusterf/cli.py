@@ -13,6 +13,7 @@ from click.shell_completion import get_completion_class
 
 from clusterf import __version__, logs
 from clusterf.cli_config import config
+from clusterf.cli_doctor import doctor
 from clusterf.cli_output import Printer, json_option, node_line
 from clusterf.etcd import EtcdError
 from clusterf.nodes import confirm as confirm_nodes
@@ -48,6 +49,7 @@ def main() -> None:
 
 
 main.add_command(config)
+main.add_command(doctor)
 
 
 @config.command()

@@ -12,7 +12,9 @@ The fields of JSON lines:
   `bad` (false: a warning);
 * what was done, last: `load` has `put`, `deleted`, `unchanged`, `kept`,
   `dry_run`; `dump` has `written`, `refused`, `left_out`;
-* a node told: `pid`, `told`, `reason`.
+* a node told: `pid`, `told`, `reason`;
+* a finding of `doctor`: `level` (`ok`, `warn` or `bad`), `check`, `text`,
+  `command` (the shell command that mends it; empty: none does).
 """
 
 import json

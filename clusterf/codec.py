@@ -23,6 +23,7 @@ from clusterf.fields import (
     check_vip,
     fields_of,
     matching,
+    one_of,
     or_default,
     parse_ip,
     parse_ipv4,
@@ -34,6 +35,7 @@ from clusterf.fields import (
     read_netmask,
     read_object,
     read_pattern,
+    read_port,
     read_prefix,
     read_scheduler,
     read_scheduler_flags,
@@ -56,6 +58,7 @@ from clusterf.model import (
     Value,
 )
 from clusterf.names import escape
+from clusterf.table import Tunnel, TunnelChecksum, TunnelType
 
 __all__ = ["MAX_SIZE", "Decoded", "Problem", "decode"]
 
@@ -225,15 +228,38 @@ def _health_check(fields: dict[str, Any], reading: _Reading) -> HealthCheck:
     return check
 
 
-def _route(fields: dict[str, Any], _: _Reading) -> Route:
+def _route(fields: dict[str, Any], reading: _Reading) -> Route:
     prefix, gateway = fields.get("prefix"), fields.get("gateway")
+    if "tunnel" in fields and fields.get("ipvsmethod") != "tunnel":
+        reading.fault("needs an IPVSMethod of tunnel", "tunnel", "ipvsmethod")
     return Route(
         prefix4=prefix if isinstance(prefix, IPv4Network) else None,
         prefix6=prefix if isinstance(prefix, IPv6Network) else None,
         gateway4=gateway if isinstance(gateway, IPv4Address) else None,
         gateway6=gateway if isinstance(gateway, IPv6Address) else None,
         method=fields.get("ipvsmethod"),
+        tunnel=fields.get("tunnel", Tunnel()),
     )
+
+
+# IPVS knows a checksum of its own for these types only, and takes another one without a word
+_CHECKSUMS: Final = {
+    TunnelType.IPIP: {TunnelChecksum.NONE},
+    TunnelType.GUE: {TunnelChecksum.NONE, TunnelChecksum.CSUM, TunnelChecksum.REMCSUM},
+    TunnelType.GRE: {TunnelChecksum.NONE, TunnelChecksum.CSUM},
+}
+
+
+def _tunnel(fields: dict[str, Any], reading: _Reading) -> Tunnel:
+    tunnel = Tunnel(**fields)
+    name = tunnel.type.name.lower()
+    if tunnel.type is TunnelType.GUE and not tunnel.port:
+        reading.fault("gue needs the port at which the real server takes it", "tunnel.port", "tunnel.type")
+    elif tunnel.type is not TunnelType.GUE and tunnel.port:
+        reading.fault(f"{name} has no port", "tunnel.port", "tunnel.type")
+    if tunnel.checksum not in _CHECKSUMS[tunnel.type]:
+        reading.fault(f"{name} has no {tunnel.checksum.name.lower()}", "tunnel.checksum", "tunnel.type")
+    return tunnel
 
 
 def _as_fields(fields: dict[str, Any], _: _Reading) -> dict[str, Any]:
@@ -290,6 +316,9 @@ _SHAPES: Final[Mapping[type, _Shape]] = {
             "prefix": read_prefix,
             "gateway": address(parse_ip, check_end),
             "ipvsmethod": or_default(fields_of(Route)["method"], None),
+            "tunnel": _Shape(
+                {"type": one_of(TunnelType), "port": read_port, "checksum": one_of(TunnelChecksum)}, _tunnel
+            ),
         },
         _route,
     ),

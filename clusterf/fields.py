@@ -6,6 +6,7 @@ ValueError with the reason why it is not one.
 
 import re
 from collections.abc import Callable
+from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from socket import AF_INET, AF_INET6, inet_pton
 from types import NoneType
@@ -13,7 +14,7 @@ from typing import Annotated, Any, get_args
 
 import msgspec
 
-from clusterf.model import IPNetwork
+from clusterf.model import IPNetwork, Port
 from clusterf.patterns import compile_pattern
 from clusterf.table import SCHEDULER_FLAGS, SCHEDULERS, IPAddress
 
@@ -26,6 +27,7 @@ __all__ = [
     "check_vip",
     "fields_of",
     "matching",
+    "one_of",
     "or_default",
     "parse_ip",
     "parse_ipv4",
@@ -37,6 +39,7 @@ __all__ = [
     "read_netmask",
     "read_object",
     "read_pattern",
+    "read_port",
     "read_prefix",
     "read_scheduler",
     "read_scheduler_flags",
@@ -49,6 +52,7 @@ Read = Callable[[Any], Any]
 ALL_ONES = 0xFFFFFFFF
 HTTP_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token of RFC 9110
 _BROADCAST = IPv4Address(ALL_ONES)
+_LOOPBACK_BROADCAST = IPv4Address("127.255.255.255")
 _PREFIX = re.compile(r"([^/]+)(/[0-9]{1,3})?")
 _STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
 _LABEL = r"[0-9A-Za-z_](?:[0-9A-Za-z_-]{0,61}[0-9A-Za-z_])?"
@@ -85,6 +89,7 @@ read_object = _typed(dict[str, Any])
 _text = _typed(str)
 _texts = _typed(tuple[str, ...])
 _texts_by_name = _typed(dict[str, str])
+read_port = _typed(Port)
 _prefix_length = _typed(Annotated[int, msgspec.Meta(ge=1, le=128)])
 
 
@@ -105,6 +110,18 @@ def _short(raw: object, longest: int) -> str:
     if len(text) > longest:
         raise ValueError(f"{len(text)} characters are too many, the limit is {longest}")
     return text
+
+
+def one_of(kind: type[Enum]) -> Read:
+    """Return a reader of the names of `kind`, in small letters, as its members."""
+    members = {member.name.lower(): member for member in kind}
+
+    def read(raw: object) -> Enum:
+        if (text := _text(raw)) not in members:
+            raise ValueError(f"not one of {', '.join(members)}: {text}")
+        return members[text]
+
+    return read
 
 
 def or_default(read: Read, default: str | None) -> Read:
@@ -155,6 +172,8 @@ def check_vip(address: IPAddress) -> None:
 def check_end(address: IPAddress) -> None:
     """Raise ValueError if the kernel takes no real server with `address`."""
     check_vip(address)
+    if address == _LOOPBACK_BROADCAST:
+        raise ValueError(f"broadcast address: {address}")
     if isinstance(address, IPv6Address) and (address.is_link_local or address.ipv4_mapped):
         raise ValueError(f"link-local or IPv4-mapped address: {address}")
 

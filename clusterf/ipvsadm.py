@@ -18,6 +18,9 @@ from clusterf.table import (
     ServiceFlag,
     Step,
     Table,
+    Tunnel,
+    TunnelChecksum,
+    TunnelType,
     VirtualServer,
     VirtualServerSettings,
 )
@@ -38,6 +41,12 @@ _METHODS = {
     Method.BYPASS: "(null)",
 }
 
+_CHECKSUMS = {
+    TunnelChecksum.NONE: "--tun-nocsum",
+    TunnelChecksum.CSUM: "--tun-csum",
+    TunnelChecksum.REMCSUM: "--tun-remcsum",
+}
+
 _SCHEDULER_FLAGS = (ServiceFlag.SCHED_1, ServiceFlag.SCHED_2, ServiceFlag.SCHED_3)
 _FLAG_NAMES = ("flag-1", "flag-2", "flag-3")
 # ipvsadm has no name for the third flag of these: it takes "flag-3", but prints nothing.
@@ -56,15 +65,14 @@ def command(step: Step) -> str:
             own = _OWN_FLAG_NAMES.get(step.settings.scheduler, ())
             text += _virtual_settings(step.virtual.family, step.settings, (*own, *_FLAG_NAMES[len(own) :]))
         case RealServerSettings():
-            text += _real_settings(step.settings) + _thresholds(step.settings)
+            text += _real_options(step.settings)
     return text
 
 
 def lines(table: Table) -> list[str]:
     """Return what `ipvsadm -Sn` prints of `table`, sorted bytewise.
 
-    That leaves out the connection thresholds, as ipvsadm does. A tunnel is
-    taken to be plain IP in IP, the only kind that a table can hold.
+    That leaves out the connection thresholds, as ipvsadm does.
     """
     found = [line for virtual, settings in table.virtuals.items() for line in _saved(virtual, settings, table)]
     return sorted(found)
@@ -80,7 +88,7 @@ def _saved(virtual: VirtualServer, settings: VirtualServerSettings, table: Table
 def _saved_reals(name: str, reals: Mapping[RealServer, RealServerSettings]) -> Iterator[str]:
     for real, settings in reals.items():
         line = f"-a {name} -r {_endpoint(real.address, real.port)}{_real_settings(settings)}"
-        yield f"{line} --tun-type ipip" if settings.method is Method.TUNNEL else line
+        yield f"{line}{_tunnel(settings.tunnel)}" if settings.method is Method.TUNNEL else line
 
 
 @lru_cache(maxsize=4096)
@@ -100,7 +108,7 @@ def _signed(mark: int) -> int:
 def _endpoint(address: IPAddress, port: int) -> str:
     """Return `address:port`, written as the C library does, unlike str(address) for mapped addresses."""
     if address.version == 4:
-        return f"{address}:{port}"
+        return f"{socket.inet_ntop(socket.AF_INET, address.packed)}:{port}"
     return f"[{socket.inet_ntop(socket.AF_INET6, address.packed)}]:{port}"
 
 
@@ -124,8 +132,23 @@ def _netmask(family: Family, netmask: int) -> str:
     return socket.inet_ntoa(netmask.to_bytes(4, "big")) if family is Family.IPV4 else str(netmask)
 
 
+@lru_cache(maxsize=4096)
+def _real_options(settings: RealServerSettings) -> str:
+    # IP in IP is what ipvsadm takes a tunnel for, too
+    tunnel = _tunnel(settings.tunnel) if settings.tunnel != Tunnel() else ""
+    return _real_settings(settings) + _thresholds(settings) + tunnel
+
+
 def _real_settings(settings: RealServerSettings) -> str:
     return f" {_METHODS[settings.method]} -w {settings.weight}"
+
+
+def _tunnel(tunnel: Tunnel) -> str:
+    text = f" --tun-type {tunnel.type.name.lower()}"
+    if tunnel.type is TunnelType.IPIP:
+        return text
+    port = f" --tun-port {tunnel.port}" if tunnel.type is TunnelType.GUE else ""
+    return f"{text}{port} {_CHECKSUMS[tunnel.checksum]}"
 
 
 def _thresholds(settings: RealServerSettings) -> str:

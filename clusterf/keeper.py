@@ -5,9 +5,12 @@ kept by a `Keeper` of its own, which only IpvsWriter calls, as there is one
 writer of the kernel.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
-__all__ = ["Keeper"]
+from clusterf.table import VirtualServer
+
+__all__ = ["Follower", "Keeper"]
 
 
 class Keeper(Protocol):
@@ -19,3 +22,17 @@ class Keeper(Protocol):
 
     def keep(self) -> None:
         """Make it as it has to be, and log what was done. Raises OSError if that cannot be done."""
+
+
+class Follower(Keeper, Protocol):
+    """Keeps what each virtual server of ours has to have, and so has to know them.
+
+    It is told to `keep` after the table was read.
+    """
+
+    def follow(self, changes: Mapping[VirtualServer, bool]) -> None:
+        """See to virtual servers that are ours from now on (True) and not yet made, or that have gone.
+
+        Called again, perhaps with none, after each part that was written.
+        Raises OSError if something cannot be had.
+        """

@@ -6,9 +6,14 @@ steps, count connections. `clusterf.netlink` is the real one.
 
 import errno
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from ipaddress import IPv4Address
+from typing import NamedTuple, Protocol
 
 from clusterf.table import (
+    SCHEDULERS,
+    Family,
+    IPAddress,
+    Method,
     Op,
     RealServer,
     RealServerSettings,
@@ -18,9 +23,19 @@ from clusterf.table import (
     VirtualServerSettings,
 )
 
-__all__ = ["Kernel", "ShadowKernel", "Unavailable", "VirtualServerState"]
+__all__ = ["ConnectionCount", "Kernel", "ShadowKernel", "Unavailable", "VirtualServerState"]
+
+_MAX_WEIGHT = 2**31 - 1
+_BROADCAST = IPv4Address("255.255.255.255")
 
 VirtualServerState = tuple[VirtualServerSettings, Mapping[RealServer, RealServerSettings]]
+
+
+class ConnectionCount(NamedTuple):
+    """How many connections a real server has: `active` ones, and those that are ending, ended lately or are of UDP."""
+
+    active: int
+    inactive: int
 
 
 class Unavailable(Exception):
@@ -39,8 +54,8 @@ class Kernel(Protocol):
     def read_virtual(self, virtual: VirtualServer) -> VirtualServerState | None:
         """Return one virtual server with its real servers, None if it does not exist."""
 
-    def connections(self, virtual: VirtualServer) -> Mapping[RealServer, int]:
-        """Return the active connections of each real server of `virtual`."""
+    def connections(self, virtual: VirtualServer) -> Mapping[RealServer, ConnectionCount]:
+        """Return how many connections each real server of `virtual` has."""
 
     def apply(self, steps: Sequence[Step]) -> list[int]:
         """Do the steps in order; return an errno for each, 0 where it is done.
@@ -74,7 +89,7 @@ class ShadowKernel:
         settings = self.table.virtuals.get(virtual)
         return None if settings is None else (settings, dict(self.table.reals[virtual]))
 
-    def connections(self, virtual: VirtualServer) -> Mapping[RealServer, int]:
+    def connections(self, virtual: VirtualServer) -> Mapping[RealServer, ConnectionCount]:
         """Return nothing: a shadow has no connections."""
         del virtual
         return {}
@@ -92,15 +107,21 @@ class ShadowKernel:
     def _refusal(self, step: Step) -> int:
         exists = step.virtual in self.table.virtuals
         if step.real is None:
-            if step.op is Op.ADD_VIRTUAL:
-                return errno.EEXIST if exists else 0
-            return 0 if exists else errno.ESRCH
+            if step.op is Op.ADD_VIRTUAL and exists:
+                return errno.EEXIST
+            if step.op is not Op.ADD_VIRTUAL and not exists:
+                return errno.ESRCH
+            assert not isinstance(step.settings, RealServerSettings)
+            return _refused_virtual(step.virtual, step.settings)
         if not exists:
             return errno.ESRCH
+        assert not isinstance(step.settings, VirtualServerSettings)
         known = step.real in self.table.reals[step.virtual]
-        if step.op is Op.ADD_REAL:
-            return errno.EEXIST if known else 0
-        return 0 if known else errno.ENOENT
+        if refused := _refused_real(step.virtual, step.real, step.settings):
+            return refused
+        if step.op is not Op.ADD_REAL:
+            return 0 if known else errno.ENOENT
+        return errno.EEXIST if known else _refused_address(step.real.address)
 
     def flush(self) -> None:
         """Empty the table."""
@@ -108,3 +129,28 @@ class ShadowKernel:
 
     def close(self) -> None:
         """Do nothing: there is nothing to let go of."""
+
+
+def _refused_virtual(virtual: VirtualServer, settings: VirtualServerSettings | None) -> int:
+    if settings is None:
+        return 0
+    if settings.scheduler not in SCHEDULERS:
+        return errno.ENOENT
+    return errno.EINVAL if virtual.family is Family.IPV6 and not 1 <= settings.netmask <= 128 else 0
+
+
+def _refused_real(virtual: VirtualServer, real: RealServer, settings: RealServerSettings | None) -> int:
+    if settings is None:
+        return 0
+    if settings.method is not Method.TUNNEL and Family.of(real.address) is not virtual.family:
+        return errno.EINVAL
+    return errno.ERANGE if settings.weight > _MAX_WEIGHT or settings.lower > settings.upper else 0
+
+
+def _refused_address(address: IPAddress) -> int:
+    """Return the errno for a real server that no packet can be sent to, 0 for any other."""
+    if address.version == 4:
+        refused = address == _BROADCAST
+    else:
+        refused = address.is_link_local or address.ipv4_mapped is not None
+    return errno.EINVAL if refused or address.is_multicast or address.is_unspecified else 0

@@ -14,7 +14,7 @@ import msgspec
 
 from clusterf.codec import Problem
 from clusterf.keys import path_of
-from clusterf.model import BackendKey, FrontendKey, Name
+from clusterf.model import MAX_THRESHOLD, BackendKey, FrontendKey, Name
 from clusterf.names import escape
 from clusterf.resolve import BackendResolved, ProblemsOf, Resolved, ServiceResolved, conflict
 from clusterf.standing import Members, PanicIs, Standings
@@ -25,8 +25,6 @@ __all__ = ["MAX_WEIGHT", "Merged", "Merger", "RealServerWanted", "VirtualServerW
 
 MAX_WEIGHT = 65535
 """The kernel takes more, but ipvsadm does not."""
-
-_MAX_THRESHOLD = 0xFFFFFFFF
 
 
 class VirtualServerWanted(NamedTuple):
@@ -222,15 +220,16 @@ class Merger:
             return
         names = _names(self._groups.get((virtual, owner), {}).get(real))
         members = [self._member(owner, name, virtual) for name in names]
-        odd = [n for n, member in zip(names, members, strict=True) if member.method is not members[0].method]
+        odd = [(name, at_odds(member, members[0])) for name, member in zip(names, members, strict=True)]
         yield from self._report(
             (virtual, real),
             tuple(
                 conflict(
                     path_of(BackendKey(owner, name)),
-                    f"its method does not count: {real} has that of backend {escape(names[0])}",
+                    f"its {what} does not count: {real} has that of backend {escape(names[0])}",
                 )
-                for name in odd
+                for name, what in odd
+                if what
             ),
         )
         standing = [self._stands(owner, name, virtual) for name in names]
@@ -259,7 +258,7 @@ def merged(members: Sequence[RealServerSettings], standing: Sequence[bool]) -> R
     Of those that are standing the weights add up, at most to `MAX_WEIGHT`. So
     do the thresholds of each kind, and if one of them has none there is none.
     If none is standing the weight is 0, and the thresholds are those of all.
-    The method is the first one's, standing or not.
+    The method and the tunnel are the first one's, standing or not.
     """
     if len(members) == 1:
         return members[0] if standing[0] else msgspec.structs.replace(members[0], weight=0)
@@ -267,7 +266,14 @@ def merged(members: Sequence[RealServerSettings], standing: Sequence[bool]) -> R
     weight = min(sum(member.weight for member in counting), MAX_WEIGHT)
     upper = _threshold([member.upper for member in counting or members])
     lower = _threshold([member.lower for member in counting or members])
-    return RealServerSettings(members[0].method, weight, upper, lower if upper else 0)
+    return RealServerSettings(members[0].method, weight, upper, lower if upper else 0, members[0].tunnel)
+
+
+def at_odds(member: RealServerSettings, first: RealServerSettings) -> str:
+    """Return what of `member` does not count beside `first`; empty if all does."""
+    if member.method is not first.method:
+        return "method"
+    return "tunnel" if member.tunnel != first.tunnel else ""
 
 
 def _names(group: Name | set[Name] | None) -> list[Name]:
@@ -277,4 +283,4 @@ def _names(group: Name | set[Name] | None) -> list[Name]:
 
 
 def _threshold(values: Sequence[int]) -> int:
-    return min(sum(values), _MAX_THRESHOLD) if all(values) else 0
+    return min(sum(values), MAX_THRESHOLD) if all(values) else 0

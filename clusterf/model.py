@@ -12,10 +12,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from clusterf.table import IPAddress, Protocol
+from clusterf.table import IPAddress, Protocol, Tunnel
 
 __all__ = [
     "ADDRESS_PROTOCOLS",
+    "MAX_THRESHOLD",
     "Backend",
     "BackendKey",
     "Frontend",
@@ -26,6 +27,7 @@ __all__ = [
     "Key",
     "Name",
     "Persistence",
+    "Port",
     "Route",
     "RouteKey",
     "Tls",
@@ -36,7 +38,8 @@ Name = bytes
 IPNetwork = IPv4Network | IPv6Network
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Weight = Annotated[int, Meta(ge=0, le=65535)]
-Threshold = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
+MAX_THRESHOLD = 2**31 - 1  # of connections; more is refused by ipvsadm, and by newer kernels
+Threshold = Annotated[int, Meta(ge=0, le=MAX_THRESHOLD)]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Count = Annotated[int, Meta(ge=1, le=1000)]
 
@@ -136,6 +139,7 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     Without a prefix it is the default route of both families. `method` None:
     backends under it are left out. At most one prefix and one gateway is set.
+    `tunnel` has its neutral value unless the method is `tunnel`.
     """
 
     prefix4: IPv4Network | None = None
@@ -143,6 +147,7 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     gateway4: IPv4Address | None = None
     gateway6: IPv6Address | None = None
     method: Literal["masq", "droute", "tunnel"] | None = None
+    tunnel: Tunnel = Tunnel()
 
     @property
     def prefix(self) -> IPNetwork | None:

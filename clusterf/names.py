@@ -1,8 +1,12 @@
 """Names for people: names hold any bytes, a line of a log does not."""
 
+import os
+import re
 from unicodedata import category
 
-__all__ = ["escape"]
+__all__ = ["check_interface", "escape"]
+
+_LONGEST_INTERFACE = 15  # bytes, IFNAMSIZ less the zero at its end
 
 # letters by their category, yet nothing is seen of them
 _BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
@@ -20,6 +24,16 @@ def escape(name: bytes) -> str:
     if text.isascii() and text.isprintable() and "\\" not in text:
         return text
     return "".join(map(_escape_one, text))
+
+
+def check_interface(name: str) -> None:
+    """Raise ValueError for what is no name of an interface (`dev_valid_name` in `net/core/dev.c`), or not printable."""
+    packed = os.fsencode(name)
+    shown = escape(packed)
+    if not packed or len(packed) > _LONGEST_INTERFACE:
+        raise ValueError(f"the name of an interface has 1 to {_LONGEST_INTERFACE} bytes: {shown!r}")
+    if shown != name or name in {".", ".."} or re.search(r"[/:\s]", name):
+        raise ValueError(f"no interface has such a name: {shown!r}")
 
 
 def _escape_one(char: str) -> str:

@@ -1,22 +1,18 @@
 """The kernel's IPVS, over generic netlink.
 
-pyroute2 finds the family; the requests are encoded by
+`clusterf.netlink_family` finds the family; the requests are encoded by
 `clusterf.netlink_codec` and sent in bulk by `clusterf.netlink_channel`.
 """
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
-from clusterf.kernel import Unavailable, VirtualServerState
+from clusterf.kernel import ConnectionCount, Unavailable, VirtualServerState
 from clusterf.netlink_channel import Channel
-from clusterf.netlink_codec import (
-    Command,
-    decode_connections,
-    decode_real,
-    decode_virtual,
-    encode,
-    encode_key,
-)
+from clusterf.netlink_codec import Command, decode_virtual, encode, encode_key
+from clusterf.netlink_family import MISSING, find_family
+from clusterf.netlink_reals import decode_connections, decode_real
 from clusterf.table import (
     RealServer,
     RealServerSettings,
@@ -28,8 +24,12 @@ from clusterf.table import (
 
 __all__ = ["NetlinkKernel", "open_kernel"]
 
+T = TypeVar("T")
+
+_DUMP_ATTEMPTS = 5
+
 _UNAVAILABLE = {
-    errno.ENOENT: "the kernel module ip_vs is missing: load it with modprobe ip_vs",
+    errno.ENOENT: MISSING,
     errno.EPERM: "the capability CAP_NET_ADMIN is missing: IPVS takes no command without it",
 }
 
@@ -56,11 +56,15 @@ class NetlinkKernel:
     Virtual servers of protocols other than TCP, UDP and SCTP are left alone:
     they are not read, so nothing is ever compared with them.
 
+    The module may be unloaded and loaded again meanwhile: as long as it is
+    away every method raises OSError (ENOENT).
+
     To open it raises OSError: ENOENT without IPVS, EPERM without CAP_NET_ADMIN.
     """
 
     def __init__(self, deadline: float = 10.0) -> None:
-        self._channel = Channel(_family(), deadline)
+        self._deadline = deadline
+        self._channel = Channel(find_family(deadline), deadline)
         try:
             self._channel.ask(Command.GET_INFO, b"", bytes)
         except OSError:
@@ -81,9 +85,19 @@ class NetlinkKernel:
         return table
 
     def read_virtuals(self) -> dict[VirtualServer, VirtualServerSettings]:
-        """Return all virtual servers without their real servers."""
-        found = self._channel.dump(Command.GET_SERVICE, b"", decode_virtual)
-        return dict(virtual for virtual in found if virtual is not None)
+        """Return all virtual servers without their real servers.
+
+        A dump goes on by position from one message to the next. When the kernel
+        rearranges its hash table in between, some virtual servers come twice
+        and as many not at all, and nothing but that tells of it
+        (`ip_vs_genl_dump_services`; the table of newer kernels grows and shrinks).
+        """
+        for _ in range(_DUMP_ATTEMPTS):
+            found = [virtual for virtual in self._dump(Command.GET_SERVICE, b"", decode_virtual) if virtual is not None]
+            virtuals = dict(found)
+            if len(virtuals) == len(found):
+                return virtuals
+        raise OSError(errno.EAGAIN, "the kernel rearranged its table during each dump of it")
 
     def read_virtual(self, virtual: VirtualServer) -> VirtualServerState | None:
         """Return one virtual server with its real servers, None if it does not exist."""
@@ -91,17 +105,20 @@ class NetlinkKernel:
         reals = None if settings is None else self._reals(virtual)
         return None if settings is None or reals is None else (settings, reals)
 
-    def connections(self, virtual: VirtualServer) -> Mapping[RealServer, int]:
-        """Return the active connections of each real server of `virtual`."""
-        return dict(self._channel.dump(Command.GET_DEST, encode_key(virtual), decode_connections))
+    def connections(self, virtual: VirtualServer) -> Mapping[RealServer, ConnectionCount]:
+        """Return how many connections each real server of `virtual` has."""
+        return dict(self._dump(Command.GET_DEST, encode_key(virtual), decode_connections))
 
     def apply(self, steps: Sequence[Step]) -> list[int]:
         """Do the steps in order; return an errno for each, 0 where it is done."""
-        return self._channel.batch(map(encode, steps))
+        errors = self._channel.batch(map(encode, steps))
+        if set(errors) == {errno.ENOENT} and self._moved():
+            raise OSError(errno.ENOENT, "the kernel module ip_vs was loaded again")
+        return errors
 
     def flush(self) -> None:
         """Remove every virtual server."""
-        self._channel.ask(Command.FLUSH, b"", bytes)
+        self._ask(Command.FLUSH, b"", bytes)
 
     def close(self) -> None:
         """Close the socket; the table stays as it is."""
@@ -109,7 +126,7 @@ class NetlinkKernel:
 
     def _settings(self, virtual: VirtualServer) -> VirtualServerSettings | None:
         try:
-            found = self._channel.ask(Command.GET_SERVICE, encode_key(virtual), decode_virtual)
+            found = self._ask(Command.GET_SERVICE, encode_key(virtual), decode_virtual)
         except OSError as error:
             if error.errno == errno.ESRCH:
                 return None
@@ -121,21 +138,33 @@ class NetlinkKernel:
 
         The kernel's dump gives nothing, and no error, for a virtual server that is gone.
         """
-        found = dict(self._channel.dump(Command.GET_DEST, encode_key(virtual), decode_real))
+        found = dict(self._dump(Command.GET_DEST, encode_key(virtual), decode_real))
         return None if not found and self._settings(virtual) is None else found
 
+    def _ask(self, command: Command, payload: bytes, decode: Callable[[bytes], T]) -> list[T]:
+        return self._query(self._channel.ask, command, payload, decode)
 
-def _family() -> int:
-    """Return the number of the IPVS family; raises OSError (ENOENT) if the kernel has none."""
-    # loading pyroute2 costs 0.3 s and 20 MB, so only who opens a kernel pays for it
-    from pyroute2.netlink import genlmsg  # noqa: PLC0415
-    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
-    from pyroute2.netlink.generic import GenericNetlinkSocket  # noqa: PLC0415
+    def _dump(self, command: Command, payload: bytes, decode: Callable[[bytes], T]) -> list[T]:
+        return self._query(self._channel.dump, command, payload, decode)
 
-    with GenericNetlinkSocket() as channel:
-        channel.asyncore.module_err_level = "debug"  # what is missing is for the caller to say
+    def _query(
+        self,
+        query: Callable[[int, bytes, Callable[[bytes], T]], list[T]],
+        command: Command,
+        payload: bytes,
+        decode: Callable[[bytes], T],
+    ) -> list[T]:
+        """Ask, and once more where the family has another number now. That alone makes a query fail with ENOENT."""
         try:
-            channel.bind("IPVS", genlmsg)
-        except NetlinkError as error:
-            raise OSError(error.code, str(error)) from error
-        return int(channel.prid)
+            return query(command, payload, decode)
+        except OSError as error:
+            if error.errno != errno.ENOENT or not self._moved():
+                raise
+        return query(command, payload, decode)
+
+    def _moved(self) -> bool:
+        """Find the family anew; tell whether it has another number now. Raises OSError (ENOENT) if it is gone."""
+        family = find_family(self._deadline)
+        moved = family != self._channel.family
+        self._channel.family = family
+        return moved

@@ -8,9 +8,9 @@ was not refused until then is done (`netlink_rcv_skb` in
 `genetlink.h`.
 """
 
-import contextlib
 import errno
 import os
+import select
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -25,9 +25,9 @@ T = TypeVar("T")
 _NETLINK_GENERIC = 16
 _SOL_NETLINK = 270
 _NETLINK_CAP_ACK = 10  # a refusal does not repeat the request
-_SO_RCVBUFFORCE = 33
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 
-_NOOP, _ERROR, _DONE = 1, 2, 3
+_NOOP, _ERROR, _DONE, _OVERRUN = 1, 2, 3, 4
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
 _DUMP_INTERRUPTED = 0x10
 
@@ -35,6 +35,7 @@ _HEADER = Struct("=IHHII")  # size, type, flags, sequence, port
 _MESSAGE = Struct("=IHHIIBBH")  # and the generic header: command, version, reserved
 _GENERIC_SIZE = _MESSAGE.size - _HEADER.size
 _STATUS = Struct("=i")
+_MAX_ERRNO = 4095
 _VERSION = 1
 
 # About 32 KiB. A refusal of each still fits into the queue that a host grants without privilege.
@@ -43,6 +44,9 @@ _BUFFER_BYTES = 256 << 10
 _QUEUE_BYTES = 4 << 20
 _SEQUENCES = 1 << 31
 _DUMP_ATTEMPTS = 5
+
+# (with MSG_TRUNC the size of a message is told that is larger than the buffer, and so was cut)
+_RECEIVE_FLAGS = socket.MSG_DONTWAIT | socket.MSG_TRUNC
 
 
 class Answer(NamedTuple):
@@ -55,7 +59,7 @@ class Answer(NamedTuple):
 
 
 class Channel:
-    """A socket for the requests of one family, by its number.
+    """A socket for the requests of one family, by its number, which may be set anew.
 
     Every method may raise OSError: ETIMEDOUT when the kernel's answers are
     not complete `deadline` seconds after a send, EBADMSG when they make no
@@ -64,7 +68,7 @@ class Channel:
     """
 
     def __init__(self, family: int, deadline: float) -> None:
-        self._family = family
+        self.family = family
         self._deadline = deadline
         self._sequence = 0
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
@@ -103,15 +107,16 @@ class Channel:
         first = self._reserve(len(requests) + 1)
         last = first + len(requests)
         messages = [
-            _message(self._family, command, payload, sequence, _REQUEST)
+            _message(self.family, command, payload, sequence, _REQUEST)
             for sequence, (command, payload) in enumerate(requests, first)
         ]
         messages.append(_HEADER.pack(_HEADER.size, _NOOP, _REQUEST | _ACK, last, 0))
         errors = [0] * (len(requests) + 1)
 
         def take(answer: Answer) -> None:
-            if answer.kind == _ERROR:
-                errors[answer.sequence - first] = _status(answer)
+            if answer.kind != _ERROR:
+                raise ValueError(f"netlink message of type {answer.kind} in answer to a change")
+            errors[answer.sequence - first] = _status(answer)
 
         self._exchange(b"".join(messages), first, last, take)
         return errors[:-1]
@@ -126,13 +131,21 @@ class Channel:
             interrupted |= bool(answer.flags & _DUMP_INTERRUPTED)
             if answer.kind in (_ERROR, _DONE):
                 error = _status(answer)
+                if answer.kind == _ERROR and not error and flags & _DUMP:
+                    raise ValueError("netlink dump without an end")
             else:
-                found.append(decode(bytes(answer.body[_GENERIC_SIZE:])))
+                found.append(decode(self._payload(answer)))
 
-        self._exchange(_message(self._family, command, payload, sequence, flags), sequence, sequence, take)
+        self._exchange(_message(self.family, command, payload, sequence, flags), sequence, sequence, take)
         if error:
             raise OSError(error, os.strerror(error))
         return found, interrupted
+
+    def _payload(self, answer: Answer) -> bytes:
+        """Return what follows the generic header of an answer."""
+        if answer.kind != self.family or len(answer.body) < _GENERIC_SIZE:
+            raise ValueError(f"netlink message of type {answer.kind} with {len(answer.body)} bytes")
+        return bytes(answer.body[_GENERIC_SIZE:])
 
     def _reserve(self, count: int) -> int:
         """Return the first of `count` unused sequence numbers."""
@@ -144,32 +157,45 @@ class Channel:
         """Send `data` and `take` each answer to `first`..`last`, until `last` is answered for good."""
         until = time.monotonic() + self._deadline
         try:
-            self._socket.send(data)
+            self._socket.send(data, socket.MSG_DONTWAIT)
             while not self._take(first, last, until, take):
                 pass
         except ValueError as error:
             self._reopen()
             raise OSError(errno.EBADMSG, str(error)) from error
-        except OSError:
+        except BaseException:
+            # whatever it is, what is still to come must not be in the way of the next exchange
             self._reopen()
             raise
 
     def _take(self, first: int, last: int, until: float, take: Callable[[Answer], None]) -> bool:
         """Take the answers of one receive; return whether the last one was among them."""
         for answer in answers(self._receive(until)):
-            if first <= answer.sequence <= last:
+            if answer.kind == _OVERRUN:
+                raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+            if first <= answer.sequence <= last and answer.kind != _NOOP:
                 take(answer)
                 if answer.sequence == last and answer.kind in (_ERROR, _DONE):
                     return True
         return False
 
     def _receive(self, until: float) -> memoryview:
-        remaining = until - time.monotonic()
-        if remaining > 0:
-            self._socket.settimeout(remaining)
-            with contextlib.suppress(TimeoutError):
-                return self._buffer[: self._socket.recv_into(self._buffer)]
+        """Return what comes next. It is there already, as a rule: the kernel does most of its work within the send."""
+        while (remaining := until - time.monotonic()) > 0:
+            try:
+                size = self._socket.recv_into(self._buffer, 0, _RECEIVE_FLAGS)
+            except BlockingIOError:
+                self._wait(remaining)
+                continue
+            if not _HEADER.size <= size <= len(self._buffer):
+                raise ValueError(f"{size} bytes from netlink at once")
+            return self._buffer[:size]
         raise TimeoutError(errno.ETIMEDOUT, "the kernel did not answer in time")
+
+    def _wait(self, seconds: float) -> None:
+        waiting = select.poll()
+        waiting.register(self._socket, select.POLLIN)
+        waiting.poll(seconds * 1000)
 
     def _reopen(self) -> None:
         self._socket.close()
@@ -178,14 +204,16 @@ class Channel:
 
 def answers(data: memoryview) -> Iterator[Answer]:
     """Yield the messages in what was received at once; raises ValueError where it is malformed."""
-    while data:
-        if len(data) < _HEADER.size:
-            raise ValueError(f"netlink message of {len(data)} bytes")
-        size, kind, flags, sequence, _ = _HEADER.unpack_from(data)
-        if not _HEADER.size <= size <= len(data):
-            raise ValueError(f"netlink message of {size} bytes in {len(data)}")
-        yield Answer(kind, flags, sequence, data[_HEADER.size : size])
-        data = data[(size + 3) & ~3 :]
+    unpack, header = _HEADER.unpack_from, _HEADER.size
+    offset, end = 0, len(data)
+    while offset < end:
+        if end - offset < header:
+            raise ValueError(f"netlink message of {end - offset} bytes")
+        size, kind, flags, sequence, _ = unpack(data, offset)
+        if not header <= size <= end - offset:
+            raise ValueError(f"netlink message of {size} bytes in {end - offset}")
+        yield Answer(kind, flags, sequence, data[offset + header : offset + size])
+        offset += (size + 3) & ~3
 
 
 def _sends(requests: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
@@ -201,22 +229,24 @@ def _message(family: int, command: int, payload: bytes, sequence: int, flags: in
 
 def _status(answer: Answer) -> int:
     """Return the errno that an ERROR or DONE message carries, 0 for success."""
-    if len(answer.body) >= _STATUS.size:
-        return -int(_STATUS.unpack_from(answer.body)[0])
-    if answer.kind == _DONE:
-        return 0
-    raise ValueError("netlink error message without an error")
+    if len(answer.body) < _STATUS.size:
+        raise ValueError("netlink status of no number")
+    error = -int(_STATUS.unpack_from(answer.body)[0])
+    if not 0 <= error <= _MAX_ERRNO:
+        raise ValueError(f"netlink status {-error}")
+    return error
 
 
 def _connect() -> socket.socket:
-    """Return a socket to which only the kernel can write, with a long queue."""
+    """Return a socket to which only the kernel can write, as it is connected, with a long queue either way."""
     channel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_GENERIC)
     try:
         channel.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
-        try:
-            channel.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _QUEUE_BYTES)
-        except PermissionError:
-            channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _QUEUE_BYTES)
+        for forced, granted in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
+            try:
+                channel.setsockopt(socket.SOL_SOCKET, forced, _QUEUE_BYTES)
+            except PermissionError:
+                channel.setsockopt(socket.SOL_SOCKET, granted, _QUEUE_BYTES)
         channel.connect((0, 0))
     except OSError:
         channel.close()

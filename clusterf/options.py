@@ -1,4 +1,4 @@
-"""Flags that the daemon and the tool have in common: how to get into etcd."""
+"""Flags that the daemon and the tool have in common: how to get into etcd, and the settings of IPVS."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 import click
 
 from clusterf.location import Access
+from clusterf.sysctls import parse_sysctls
 
-__all__ = ["access_of", "etcd_options"]
+__all__ = ["access_of", "etcd_options", "sysctls_of"]
 
 _FILE = click.Path(dir_okay=False)
 _OPTIONS = [
@@ -36,3 +37,11 @@ def etcd_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def access_of(flags: dict[str, Any]) -> Access:
     """Take the flags out of `flags`, and return what they say."""
     return Access(**{name: flags.pop(f"etcd_{name}") for name in ("ca", "cert", "key", "user", "password_file")})
+
+
+def sysctls_of(ctx: click.Context, param: click.Parameter, text: str) -> tuple[tuple[str, int], ...]:
+    """Return the settings of IPVS that a flag asks for, as pairs. Raises click.BadParameter."""
+    try:
+        return tuple(parse_sysctls(text).items())
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None

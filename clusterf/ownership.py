@@ -1,19 +1,18 @@
 """Which virtual servers in the kernel are ours, on record across restarts.
 
-The kernel does not say who made a virtual server. So what we make is written
-down before it is made, and what is neither in the configuration nor on record
-is left alone. A record counts for one boot and one network namespace, as the
-tables of others are others'.
+What we make is written down before it is made, and what is neither in the
+configuration nor on record is left alone. With each is kept how long its real
+servers may take to leave, as its configuration may be gone when it goes.
 """
 
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 
 import msgspec
 
-from clusterf.boot import boot_id
+from clusterf.drains import TIMEOUT
+from clusterf.record import Record
 from clusterf.state import KeyedStore
 from clusterf.table import Family, Protocol, VirtualServer
 
@@ -27,31 +26,36 @@ class Ownership:
 
     def __init__(self, store: KeyedStore) -> None:
         """Open the record, and drop those of earlier boots."""
-        boot = boot_id()
-        self._store = store
-        self._section = f"owned {boot} {os.stat('/proc/self/ns/net').st_ino}"  # noqa: PTH116
-        store.drop("owned ", but=f"owned {boot} ")
+        self._record = Record(store, "owned")
 
-    def load(self) -> set[VirtualServer]:
-        """Return the virtual servers on record."""
-        return set(self._load())
+    def load(self) -> dict[VirtualServer, float]:
+        """Return the virtual servers on record, and for how many seconds their real servers may drain."""
+        return dict(self._load())
 
-    def _load(self) -> Iterator[VirtualServer]:
-        for key, _ in self._store.items(self._section):
+    def _load(self) -> Iterator[tuple[VirtualServer, float]]:
+        for key, value in self._record.items():
             try:
-                yield _decode(key)
+                yield _decode(key), _decode_seconds(value)
             except (ValueError, KeyError) as error:
                 log.error("state: a virtual server on record is not understood, and left alone: %r: %s", key, error)
 
-    def record(self, changes: Mapping[VirtualServer, bool]) -> None:
-        """Write down what has become ours (True) and what has ceased to be."""
-        self._store.update(self._section, {_encode(v): b"" if ours else None for v, ours in changes.items()})
+    def record(self, changes: Mapping[VirtualServer, float | None]) -> None:
+        """Write down what is ours, with the seconds that its real servers may drain; None: it has ceased to be."""
+        self._record.update({_encode(v): None if s is None else _encode_seconds(s) for v, s in changes.items()})
 
 
 def _encode(virtual: VirtualServer) -> bytes:
     protocol = virtual.protocol.name if virtual.protocol is not None else None
     address = str(virtual.address) if virtual.address is not None else None
     return msgspec.json.encode([virtual.family.name, protocol, address, virtual.port, virtual.fwmark])
+
+
+def _encode_seconds(seconds: float) -> bytes:
+    return b"" if seconds == TIMEOUT else msgspec.json.encode(seconds)
+
+
+def _decode_seconds(value: bytes) -> float:
+    return msgspec.json.decode(value, type=float) if value else TIMEOUT
 
 
 def _decode(key: bytes) -> VirtualServer:

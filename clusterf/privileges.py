@@ -9,10 +9,11 @@ import os
 import struct
 from collections.abc import Iterable
 
-__all__ = ["CAP_DAC_READ_SEARCH", "CAP_NET_ADMIN", "keep_only"]
+__all__ = ["CAP_DAC_READ_SEARCH", "CAP_NET_ADMIN", "CAP_NET_RAW", "keep_only"]
 
 CAP_DAC_READ_SEARCH = 2
 CAP_NET_ADMIN = 12
+CAP_NET_RAW = 13
 
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 23, 24, 38
 _CAPABILITY_VERSION_3 = 0x20080522

@@ -10,23 +10,28 @@ Only our own virtual servers are ever changed: those that are desired, and
 those that we are recorded to have made.
 
 A real server that leaves while it has connections is drained: it gets weight
-0, and goes when it has none or its time is up.
+0, and goes when it has none or its time is up. One that only had some lately
+gets weight 0 too, and goes when a second look finds that none came meanwhile.
 """
 
 import errno
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
+from types import MappingProxyType
 from typing import NamedTuple
+
+import msgspec
 
 from clusterf.diff import diff, real_step, virtual_step
 from clusterf.drains import Drains
-from clusterf.kernel import VirtualServerState
+from clusterf.kernel import ConnectionCount, VirtualServerState
 from clusterf.table import (
     Op,
     Protocol,
     RealServer,
     RealServerSettings,
+    ServiceFlag,
     Step,
     Table,
     VirtualServer,
@@ -35,8 +40,10 @@ from clusterf.virtuals import Claim
 
 __all__ = ["Connections", "Failure", "Place", "Reconciler"]
 
-Connections = Callable[[VirtualServer], Mapping[RealServer, int]]
-"""Tells the active connections of the real servers of a virtual server."""
+Connections = Callable[[VirtualServer], Mapping[RealServer, ConnectionCount]]
+"""Tells the connections of the real servers of a virtual server."""
+
+_NONE = ConnectionCount(0, 0)
 
 _OUT_OF_DATE = {errno.EEXIST, errno.ENOENT, errno.ESRCH}
 _REREADS = 2  # of one virtual server in a row, before waiting
@@ -59,16 +66,20 @@ class Failure(NamedTuple):
 class _Look(NamedTuple):
     """What removals in a virtual server have to heed, looked up once for all of a part."""
 
-    # the active connections of its real servers
-    active: Mapping[RealServer, int]
+    # the connections of its real servers; empty where nothing is to be waited for
+    counts: Mapping[RealServer, ConnectionCount]
     # whether real servers that are wanted could not be added, and none that is wanted takes connections
     irreplaceable: bool
 
 
 class Reconciler:
-    """Bring the actual table to the desired one, some steps at a time."""
+    """Bring the actual table to the desired one, some steps at a time.
 
-    def __init__(self, owned: Iterable[VirtualServer] = ()) -> None:
+    `owned`: the virtual servers that we are recorded to have made, and how
+    many seconds their real servers may take to leave.
+    """
+
+    def __init__(self, owned: Mapping[VirtualServer, float] = MappingProxyType({})) -> None:
         self.desired = Table()
         self.actual = Table()
         self.owned = set(owned)
@@ -78,6 +89,8 @@ class Reconciler:
         self.failed: dict[Place, int] = {}
         # real servers that leave and may finish their connections
         self.draining = Drains()
+        for virtual, seconds in owned.items():
+            self.draining.set_timeout(virtual, seconds)
         # places that are worked off before all others, what is wanted first
         self._urgent: OrderedDict[Place, None] = OrderedDict()
         # places that may differ, in the order in which they were marked
@@ -125,7 +138,7 @@ class Reconciler:
             self._unwanted.add(virtual)
         else:
             self._unwanted.discard(virtual)
-            self.draining.set_timeout(virtual, claim.drain_timeout)
+            self._set_timeout(virtual, claim.drain_timeout)
         self._mark(Place(virtual))
         if new:
             for real in self.actual.reals.get(virtual, ()):
@@ -237,13 +250,15 @@ class Reconciler:
             if self.failed.keys().isdisjoint((Place(virtual), Place(virtual, real))):
                 self._mark(Place(virtual, real))
 
-    def take_ownership(self) -> dict[VirtualServer, bool]:
-        """Return which virtual servers have become ours (True) or ceased to be since the last call.
+    def take_ownership(self) -> dict[VirtualServer, float | None]:
+        """Return what is to be put on record of which virtual servers are ours, since the last call.
 
-        What has become ours has to be on record before its step is done.
+        With each that is ours goes for how many seconds its real servers may
+        drain; None: it has ceased to be ours. What has become ours has to be on
+        record before its step is done.
         """
         changes, self._ownership = self._ownership, {}
-        return changes
+        return {virtual: self.draining.timeout(virtual) if ours else None for virtual, ours in changes.items()}
 
     def take_departed(self) -> list[VirtualServer]:
         """Return which virtual servers have begun to go since the last call.
@@ -290,9 +305,15 @@ class Reconciler:
 
     def _look(self, connections: Connections, virtual: VirtualServer) -> _Look:
         wanted, actual = self.desired.reals.get(virtual, {}), self.actual.reals.get(virtual, {})
-        drains = actual and virtual not in self.stale and virtual.protocol is not Protocol.UDP
+        drains = actual and virtual not in self.stale and self._connects(virtual)
         irreplaceable = virtual in self._troubled and not any(r in actual and actual[r].weight for r in wanted)
         return _Look(connections(virtual) if drains else {}, irreplaceable)
+
+    def _connects(self, virtual: VirtualServer) -> bool:
+        """Tell whether the virtual server, which is there, has connections that are worth to be waited for."""
+        if virtual.protocol is not None:
+            return virtual.protocol is not Protocol.UDP
+        return not self.actual.virtuals[virtual].flags & ServiceFlag.ONE_PACKET
 
     def _removal(self, place: Place, now: float, look: _Look) -> list[Step]:
         virtual, real = place
@@ -300,7 +321,7 @@ class Reconciler:
             return []
         if virtual not in self.desired.virtuals:
             # (there is a mark of the virtual server for each that went)
-            return self._remove_virtual(virtual, now, look.active) if real is None else []
+            return self._remove_virtual(virtual, now, look.counts) if real is None else []
         if real is None or real in self.desired.reals[virtual]:
             return []
         if real not in self.actual.reals.get(virtual, ()):
@@ -309,9 +330,12 @@ class Reconciler:
         if look.irreplaceable:
             self._put_off(place, 0)
             return []
-        return self._remove_real(virtual, real, now, look.active)
+        may = self._may_leave(virtual, real, now, look.counts.get(real, _NONE))
+        return self._remove_real(virtual, real, may=may)
 
-    def _remove_virtual(self, virtual: VirtualServer, now: float, active: Mapping[RealServer, int]) -> list[Step]:
+    def _remove_virtual(
+        self, virtual: VirtualServer, now: float, counts: Mapping[RealServer, ConnectionCount]
+    ) -> list[Step]:
         self._depart(virtual)
         if virtual not in self.actual.virtuals:
             self._forget(virtual)
@@ -319,21 +343,26 @@ class Reconciler:
         if virtual not in self.owned:
             return []
         reals = self.actual.reals[virtual]
-        if not any(self.draining.busy(virtual, real, now, active) for real in reals):
+        leave = [(r, self._may_leave(virtual, r, now, counts.get(r, _NONE))) for r in reals]
+        if all(may for _, may in leave):
             return [Step(Op.REMOVE_VIRTUAL, virtual)]
-        return [step for real in reals for step in self._remove_real(virtual, real, now, active)]
+        return [step for real, may in leave for step in self._remove_real(virtual, real, may=may)]
 
-    def _remove_real(
-        self, virtual: VirtualServer, real: RealServer, now: float, active: Mapping[RealServer, int]
-    ) -> list[Step]:
-        """Return the step by which a real server goes, or drains; none if it drains already."""
-        if not self.draining.busy(virtual, real, now, active):
+    def _remove_real(self, virtual: VirtualServer, real: RealServer, *, may: bool) -> list[Step]:
+        """Return the step by which a real server goes, or drains if it may not; none if it drains already."""
+        if may:
             return [Step(Op.REMOVE_REAL, virtual, real)]
         settings = self.actual.reals[virtual][real]
         if settings.weight == 0:
             return []
-        quiescent = RealServerSettings(settings.method, 0, settings.upper, settings.lower)
-        return [Step(Op.EDIT_REAL, virtual, real, quiescent)]
+        return [Step(Op.EDIT_REAL, virtual, real, msgspec.structs.replace(settings, weight=0))]
+
+    def _may_leave(self, virtual: VirtualServer, real: RealServer, now: float, count: ConnectionCount) -> bool:
+        if count.active:
+            return not self.draining.has_time(virtual, real, now)
+        # one that is in use could get a connection between this look and its end
+        weight = self.actual.reals[virtual][real].weight
+        return not (count.inactive and weight and self.draining.timeout(virtual))
 
     def _succeeded(self, step: Step) -> None:
         if step.virtual not in self.actual.virtuals and step.op is not Op.ADD_VIRTUAL:
@@ -346,6 +375,9 @@ class Reconciler:
             self._forget(step.virtual)
         elif step.real is not None and step.op is Op.REMOVE_REAL:
             self.draining.forget(step.virtual, step.real)
+        elif step.op is Op.EDIT_REAL and step.real not in self.desired.reals.get(step.virtual, ()):
+            # its weight is 0 now: whether it still has, or got, connections is to be seen at once
+            self._removals[Place(step.virtual, step.real if step.virtual in self.desired.virtuals else None)] = None
 
     def _fail(self, step: Step, error: int) -> None:
         if error in _OUT_OF_DATE and self._rereads[step.virtual] < _REREADS:
@@ -377,6 +409,12 @@ class Reconciler:
 
     def _ours(self, virtual: VirtualServer) -> bool:
         return virtual in self.desired.virtuals or virtual in self.owned
+
+    def _set_timeout(self, virtual: VirtualServer, seconds: float) -> None:
+        if self.draining.timeout(virtual) != seconds:
+            self.draining.set_timeout(virtual, seconds)
+            if virtual in self.owned:
+                self._ownership[virtual] = True
 
     def _own(self, virtual: VirtualServer) -> None:
         if virtual not in self.owned:

@@ -33,7 +33,7 @@ from clusterf.model import (
     Value,
 )
 from clusterf.routes import AddressRange, RouteTable
-from clusterf.table import Family, IPAddress, Method, Protocol, RealServer, RealServerSettings, VirtualServer
+from clusterf.table import Family, IPAddress, Method, Protocol, RealServer, RealServerSettings, Tunnel, VirtualServer
 from clusterf.targets import Endpoint, endpoint
 from clusterf.virtuals import Claim, Defaults, marked_protocol, virtual_servers
 
@@ -238,15 +238,19 @@ class Resolver:
             return None
         route = self._routes.lookup(address)
         if route is None:
-            method, gateway = self._defaults.method, None
+            method, gateway, tunnel = self._defaults.method, None, Tunnel()
         elif route.method is None:
             return None
         else:
-            method, gateway = _METHODS[route.method], route.gateway
+            method, gateway, tunnel = _METHODS[route.method], route.gateway, route.tunnel
         if gateway is not None:
-            if Family.of(gateway) is not virtual.family and method is not Method.TUNNEL:
+            other = Family.of(gateway) is not virtual.family
+            if other and method is not Method.TUNNEL:
                 reasons.append(f"left out: its route's gateway {gateway} is of the other family, which needs tunnel")
                 return None
+            if other and self._defaults.synced:
+                # no reason to take away one that the kernel has
+                reasons.append(f"its route's gateway {gateway} is of the other family, which --ipvs-sync rules out")
             real = RealServer(gateway, virtual.port)
         elif method is Method.MASQ:
             real = RealServer(address, port)
@@ -254,7 +258,8 @@ class Resolver:
             if port != listening:
                 reasons.append(f"port {port} counts as {listening}: {method.name.lower()} cannot change the port")
             real = RealServer(address, virtual.port)
-        return real, RealServerSettings(method, backend.weight, backend.upper_threshold, backend.lower_threshold)
+        limits = backend.upper_threshold, backend.lower_threshold
+        return real, RealServerSettings(method, backend.weight, *limits, tunnel)
 
     def _route_problems(self, name: Name) -> list[str]:
         winner = self._routes.beaten_by(name)

@@ -10,6 +10,7 @@ from clusterf.advertise import Routing
 from clusterf.location import Location
 from clusterf.places import Addressing
 from clusterf.source import Source
+from clusterf.syncing import SyncDaemon
 from clusterf.table import Method
 from clusterf.targets import Endpoint
 from clusterf.virtuals import Defaults
@@ -36,6 +37,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ipvs_forward_method: Literal["masq", "droute", "tunnel"]
     ipvs_elide: bool
     ipvs_exclude: tuple[str, ...]
+    ipvs_sync: tuple[SyncDaemon, ...]
+    ipvs_sysctl: tuple[tuple[str, int], ...]
+    vip_interface: str | None
     health_processes: int
     health_references: tuple[Endpoint, ...]
     docker_endpoint: str | None
@@ -70,6 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             scheduler=self.ipvs_scheduler,
             method=Method[self.ipvs_forward_method.upper()],
             exclude=tuple(ip_network(cidr, strict=False) for cidr in self.ipvs_exclude),
+            synced=bool(self.ipvs_sync),
         )
 
     def published_to(self) -> Location | None:

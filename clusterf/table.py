@@ -25,6 +25,9 @@ __all__ = [
     "ServiceFlag",
     "Step",
     "Table",
+    "Tunnel",
+    "TunnelChecksum",
+    "TunnelType",
     "VirtualServer",
     "VirtualServerSettings",
     "table_of",
@@ -61,6 +64,25 @@ class Method(IntEnum):
     TUNNEL = 2
     DROUTE = 3
     BYPASS = 4
+
+
+class TunnelType(IntEnum):
+    """What a tunnelled packet is wrapped in (`IP_VS_CONN_F_TUNNEL_TYPE_*`)."""
+
+    IPIP = 0
+    GUE = 1
+    GRE = 2
+
+
+class TunnelChecksum(IntEnum):
+    """Which checksum the wrapping has (`IP_VS_TUNNEL_ENCAP_FLAG_*`).
+
+    REMCSUM leaves the one of the wrapped packet to the receiver of GUE.
+    """
+
+    NONE = 0
+    CSUM = 1
+    REMCSUM = 2
 
 
 class ServiceFlag(IntFlag):
@@ -135,16 +157,29 @@ class RealServer(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
         return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
 
 
+class Tunnel(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """How packets are wrapped on their way to a real server; plain IP in IP unless told.
+
+    `port` is the UDP port at which the real server takes GUE, 0 with another type.
+    """
+
+    type: TunnelType = TunnelType.IPIP
+    port: int = 0
+    checksum: TunnelChecksum = TunnelChecksum.NONE
+
+
 class RealServerSettings(msgspec.Struct, frozen=True, gc=False):
     """How a real server is reached and how much it takes.
 
-    `upper` and `lower` are the connection thresholds, 0: none.
+    `upper` and `lower` are the connection thresholds, 0: none. `tunnel` counts
+    only with `Method.TUNNEL`, and has its neutral value without.
     """
 
     method: Method
     weight: int
     upper: int = 0
     lower: int = 0
+    tunnel: Tunnel = Tunnel()
 
 
 class Op(Enum):

@@ -21,12 +21,15 @@ __all__ = ["Claim", "Defaults", "marked_protocol", "virtual_servers"]
 class Defaults(msgspec.Struct, frozen=True):
     """What the node adds to the configuration.
 
-    Virtual servers with an address in `exclude` are never ours.
+    Virtual servers with an address in `exclude` are never ours. `synced`: the
+    kernel synchronises connections, and so takes no real server of the other
+    family.
     """
 
     scheduler: str = "wlc"
     method: Method = Method.MASQ
     exclude: tuple[IPNetwork, ...] = ()
+    synced: bool = False
 
 
 class Claim(msgspec.Struct, frozen=True, gc=False):

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from clusterf.model import Frontend, HealthCheck, Route, Value
+from clusterf.table import Tunnel
 
 __all__ = ["written"]
 
@@ -14,8 +15,9 @@ def written(value: Value) -> dict[str, Any]:
     """Return the JSON object of `value`, without the fields that have their defaults; `decode` reads it back."""
     match value:
         case Route(method=method):
-            fields = {"Prefix": value.prefix, "Gateway": value.gateway, "IPVSMethod": method}
-            return {name: str(field) for name, field in fields.items() if field is not None}
+            texts = {"Prefix": value.prefix, "Gateway": value.gateway, "IPVSMethod": method}
+            fields = {name: str(text) for name, text in texts.items() if text is not None}
+            return fields | ({"tunnel": _tunnel(value.tunnel)} if value.tunnel != Tunnel() else {})
         case Frontend(persistence=persistence) if persistence is not None:
             return _fields(value) | {"persistence": _persistence(_fields(persistence))}
         case HealthCheck(headers=headers, status=status):
@@ -30,6 +32,13 @@ def written(value: Value) -> dict[str, Any]:
 def _fields(value: msgspec.Struct) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(value, enc_hook=str)
     return fields
+
+
+def _tunnel(tunnel: Tunnel) -> dict[str, Any]:
+    names = {"type": tunnel.type, "checksum": tunnel.checksum}
+    return {field: kind.name.lower() for field, kind in names.items() if kind} | (
+        {"port": tunnel.port} if tunnel.port else {}
+    )
 
 
 def _persistence(fields: dict[str, Any]) -> dict[str, Any]:

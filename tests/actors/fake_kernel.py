@@ -1,6 +1,6 @@
 """A kernel's IPVS in memory that fails when it is told to."""
 
-from clusterf.kernel import ShadowKernel
+from clusterf.kernel import ConnectionCount, ShadowKernel
 
 __all__ = ["FakeKernel"]
 
@@ -36,7 +36,7 @@ class FakeKernel(ShadowKernel):
 
     def connections(self, virtual):
         self._exchange()
-        return self.active.get(virtual, {})
+        return {real: ConnectionCount(count, 0) for real, count in self.active.get(virtual, {}).items()}
 
     def apply(self, steps):
         self._exchange()

@@ -76,7 +76,7 @@ class Writing:
         self.departed = []
         self.ref = None
 
-    def start(self, *, excluded=(), **options):
+    def start(self, *, excluded=(), follower=None, **options):
         def count_flush():
             self.flushed += 1
 
@@ -86,6 +86,7 @@ class Writing:
             lambda v: v in excluded,
             Options(**options),
             Host(self.finished.append, count_flush),
+            follower=follower,
         )
         self.actor = self.ref._actor_weakref()
         return self
@@ -129,7 +130,7 @@ def writing(kernel, tmp_path):
 
 def test_nothing_is_done_before_all_is_known(writing, kernel):
     kernel.table = table(v9={1: 1})
-    Ownership(KeyedStore(writing.path)).record({virtual(9): True})
+    Ownership(KeyedStore(writing.path)).record({virtual(9): 30.0})
     writing.start(flush=True).want(v1={1: 10}, synced=False)
     writing.ref.tell(Reload())
     heard = []
@@ -161,7 +162,8 @@ def test_every_operation_is_logged_as_ipvsadm_would_do_it(writing, caplog):
     writing.want(RealServerWanted(virtual(1), real(1), weighing(0))).settled()
     writing.want(RealServerWanted(virtual(1), real(1), None)).settled()
     writing.want(VirtualServerWanted(virtual(1), None)).settled()
-    assert [record.getMessage() for record in caplog.records if record.name == "actors.ipvs_writer"] == [
+    records = [record for record in caplog.records if record.name == "actors.ipvs_writer"]
+    assert [line for record in records for line in record.getMessage().splitlines()] == [
         "ipvs noop: ipvsadm -A -t 10.1.1.1:80 -s wlc",
         "ipvs noop: ipvsadm -a -t 10.1.1.1:80 -r 10.2.2.1:80 -m -w 10",
         "ipvs noop: ipvsadm -e -t 10.1.1.1:80 -r 10.2.2.1:80 -m -w 0",
@@ -259,6 +261,23 @@ def test_after_a_broken_exchange_the_table_is_read_again(writing, kernel, caplog
     assert "Connection timed out; reading the table again" in caplog.text
 
 
+def test_when_answers_are_lost_the_rest_is_written_and_nothing_twice(writing, kernel, monkeypatch, caplog):
+    def half(steps):
+        monkeypatch.undo()
+        kernel.apply(steps[: len(steps) // 2])
+        raise OSError(errno.ENOBUFS, "No buffer space available")
+
+    caplog.set_level("INFO")
+    monkeypatch.setattr(kernel, "apply", half)
+    reals = dict.fromkeys(range(1, 51), 10)
+    writing.start().want(v1=reals, v2=reals)
+    wait_until(lambda: kernel.table == table(v1=reals, v2=reals))
+    assert len(set(kernel.steps)) == len(kernel.steps) == 102
+    assert kernel.reads == 2
+    assert "No buffer space available; reading the table again" in caplog.text
+    assert "failed" not in caplog.text
+
+
 def test_a_kernel_that_stays_broken_is_not_asked_in_a_hot_loop(writing, kernel, caplog):
     kernel.breaks = [OSError(errno.EIO, "broken") for _ in range(1000)]
     writing.start().want(v1={1: 10})
@@ -311,7 +330,7 @@ def test_a_flush_that_fails_is_done_again(writing, kernel):
 
 
 def test_what_is_excluded_is_never_touched(writing, kernel, caplog):
-    Ownership(KeyedStore(writing.path)).record({virtual(8): True, virtual(9): True})
+    Ownership(KeyedStore(writing.path)).record({virtual(8): 30.0, virtual(9): 30.0})
     kernel.table = table(v7={1: 1}, v8={1: 1}, v9={1: 1})
     writing.start(flush=True, excluded={virtual(8)}).want(v1={}).settled()
     assert kernel.flushes == 0
@@ -320,25 +339,38 @@ def test_what_is_excluded_is_never_touched(writing, kernel, caplog):
 
 
 def test_what_is_not_ours_is_left_alone_and_what_is_on_record_goes(writing, kernel):
-    Ownership(KeyedStore(writing.path)).record({virtual(9): True})
+    Ownership(KeyedStore(writing.path)).record({virtual(9): 30.0})
     kernel.table = table(v8={1: 1}, v9={1: 1})
     writing.start().want(v1={}).settled()
     assert kernel.table == table(v1={}, v8={1: 1})
+
+
+def test_what_is_on_record_is_not_forgotten_for_a_table_that_is_read_without_it(writing, kernel, monkeypatch):
+    def incomplete():
+        monkeypatch.undo()
+        return table(v8={1: 1})
+
+    Ownership(KeyedStore(writing.path)).record({virtual(7): 30.0, virtual(9): 30.0})
+    kernel.table = table(v8={1: 1}, v9={1: 1})
+    monkeypatch.setattr(kernel, "read", incomplete)
+    writing.start().want(v1={}).settled()
+    assert kernel.table == table(v1={}, v8={1: 1})
+    assert Ownership(KeyedStore(writing.path)).load().keys() == {virtual(1)}
 
 
 def test_what_we_make_is_on_record_for_the_next_writer(writing, kernel):
     writing.start().want(v1={}, v2={}).settled()
     writing.ref.stop()
     assert kernel.closed
-    assert Ownership(KeyedStore(writing.path)).load() == {virtual(1), virtual(2)}
+    assert Ownership(KeyedStore(writing.path)).load().keys() == {virtual(1), virtual(2)}
     writing.start().want(v1={}).settled()
     assert kernel.table == table(v1={})
-    assert Ownership(KeyedStore(writing.path)).load() == {virtual(1)}
+    assert Ownership(KeyedStore(writing.path)).load().keys() == {virtual(1)}
 
 
 def test_with_noop_nothing_goes_on_record(writing):
     writing.start(noop=True).want(v1={}).settled()
-    assert Ownership(KeyedStore(writing.path)).load() == set()
+    assert Ownership(KeyedStore(writing.path)).load() == {}
 
 
 def test_a_real_server_that_leaves_drains_first(writing, kernel, monkeypatch):
@@ -488,7 +520,7 @@ def test_a_few_virtual_servers_go_though_there_is_a_hold(writing, kernel):
 
 
 def test_a_node_that_starts_on_an_empty_configuration_holds_what_it_made(writing, kernel, caplog):
-    Ownership(KeyedStore(writing.path)).record({virtual(number): True for number in range(1, 13)})
+    Ownership(KeyedStore(writing.path)).record({virtual(number): 30.0 for number in range(1, 13)})
     kernel.table = table(**TWELVE)
     writing.start(removal_hold=1000.0).want()
     wait_until(lambda: "12 of 12 virtual servers would go at once" in caplog.text)
@@ -502,3 +534,69 @@ def test_a_few_go_soon_although_a_hold_was_to_last_longer(writing, kernel, caplo
     writing.want(**TWELVE).settled()
     writing.want(*gone(1))
     wait_until(lambda: virtual(1) not in kernel.table.virtuals)
+
+
+class Following:
+    """What a writer tells of virtual servers: each with whether it is ours, and whether it is in the table then."""
+
+    def __init__(self, kernel, *, fails=False):
+        self.kernel = kernel
+        self.fails = fails
+        self.told = []
+
+    def follow(self, changes):
+        self.told += [(v, ours, v in self.kernel.table.virtuals) for v, ours in changes.items()]
+        self._fail()
+
+    def keep(self):
+        self.told.append("keep")
+        self._fail()
+
+    def _fail(self):
+        if self.fails:
+            raise OSError("there is no interface eth0")
+
+
+def test_virtual_servers_are_followed_from_before_they_are_made_until_they_are_gone(writing, kernel):
+    following = Following(kernel)
+    writing.start(follower=following).want(v1={1: 10}).settled()
+    writing.want(v1={1: 20, 2: 10}).settled()
+    writing.want(*gone(1)).settled()
+    assert following.told == ["keep", (virtual(1), True, False), (virtual(1), False, False)]
+
+
+def test_what_is_followed_is_kept_after_each_look_at_the_whole_table(writing, kernel):
+    Ownership(KeyedStore(writing.path)).record({virtual(1): 30.0, virtual(9): 30.0})
+    kernel.table = table(v1={}, v2={})
+    following = Following(kernel)
+    writing.start(follower=following).want(v1={}, v2={}).settled()
+    assert set(following.told[:2]) == {(virtual(1), True, True), (virtual(9), True, False)}
+    assert set(following.told[2:-1]) == {(virtual(2), True, True), (virtual(9), False, False)}
+    assert following.told[-1] == "keep"
+    writing.ref.tell(Reload())
+    wait_until(lambda: following.told.count("keep") == 2)
+
+
+def test_a_virtual_server_is_followed_while_its_real_servers_drain_and_while_it_is_held(writing, kernel, caplog):
+    following = Following(kernel)
+    writing.start(follower=following, removal_hold=1000.0).want(**TWELVE).settled()
+    kernel.active[virtual(1)] = {real(1): 3}
+    writing.want(*gone(1))
+    wait_until(lambda: kernel.table.reals[virtual(1)] == {real(1): weighing(0)})
+    writing.want(*gone(*range(2, 13)))
+    wait_until(lambda: "held" in caplog.text)
+    assert all(ours for _, ours, _ in following.told[1:])
+
+
+def test_a_flush_leaves_those_that_come_back_followed(writing, kernel):
+    Ownership(KeyedStore(writing.path)).record({virtual(1): 30.0})
+    kernel.table = table(v1={})
+    following = Following(kernel)
+    writing.start(follower=following, flush=True).want(v1={}).settled()
+    assert following.told == [(virtual(1), True, True), "keep"]
+
+
+def test_a_follower_that_fails_is_reported_and_the_table_written_all_the_same(writing, kernel, caplog):
+    writing.start(follower=Following(kernel, fails=True)).want(v1={1: 10}).settled()
+    assert kernel.table == table(v1={1: 10})
+    assert "ipvs: there is no interface eth0" in caplog.text

@@ -264,6 +264,10 @@ WRONG = {
     "bytes that are not UTF-8 in a directory": ["--state-dir", b"STATE\xff"],
     "a bad CIDR": ["--ipvs-exclude", "10.0.0.0/33"],
     "a bad scheduler": ["--ipvs-scheduler", "best"],
+    "an unknown setting of IPVS": ["--ipvs-sysctl", "sync_version=1"],
+    "a bad value of one": ["--ipvs-sysctl", "conn_reuse_mode=4"],
+    "no name of an interface": ["--vip-interface", "eth0/1"],
+    "two sync daemons of one role": ["--ipvs-sync", "both:eth1", "--ipvs-sync", "master:eth2"],
     "a bad method": ["--ipvs-forward-method", "walk"],
     "a bad level": ["--log-level", "loud"],
     "no number": ["--resync-interval", "soon"],
@@ -321,6 +325,11 @@ WRONG_TOML = [
     "resync-interval = nan",
     "ipvs-scheduler = 'best'",
     "ipvs-exclude = ['x']",
+    "ipvs-sync = ['master:eth1:256']",
+    "ipvs-sync = 7",
+    "ipvs-sysctl = 1",
+    "ipvs-sysctl = ['on']",
+    "ipvs-sysctl = 'maybe'",
     "health-processes = '2'",
     "health-processes = true",
     "health-processes = 2.0",
@@ -349,6 +358,8 @@ def test_a_wrong_environment_ends_with_2(tmp_path, tree):
         "CLUSTERF_RESYNC_INTERVAL": "soon",
         "CLUSTERF_NOOP": "maybe",
         "CLUSTERF_IPVS_EXCLUDE": "x",
+        "CLUSTERF_IPVS_SYNC": "master:eth1 master:eth1",
+        "CLUSTERF_IPVS_SYSCTL": "sloppy_tcp=2",
         "CLUSTERF_HEALTH_PROCESSES": "many",
         "CLUSTERF_HEALTH_REFERENCE": "192.0.2.1:53 x",
     }.items():
@@ -371,6 +382,8 @@ def test_every_setting_may_be_in_the_environment(tmp_path, tree):
         "CLUSTERF_STATE_DIR": str(tmp_path / "state"),
         "CLUSTERF_RUNTIME_DIR": str(tmp_path / "run"),
         "CLUSTERF_LOG_LEVEL": "error",
+        "CLUSTERF_IPVS_SYNC": "master:eth1:7 backup:eth2",
+        "CLUSTERF_VIP_INTERFACE": "lo",
         "CLUSTERF_HEALTH_PROCESSES": "2",
         "CLUSTERF_HEALTH_REFERENCE": "192.0.2.1:53 [2001:db8::1]:53",
     }
@@ -390,6 +403,7 @@ def test_every_setting_may_be_in_a_file_and_the_environment_and_flags_win(tmp_pa
         once-timeout = 30
         ipvs-scheduler = "rr"
         ipvs-exclude = ["10.9.0.0/16"]
+        ipvs-sync = "both:eth1:7"
         health-processes = 2
         health-reference = ["192.0.2.1:53", "[2001:db8::1]:53"]
         state-dir = "{tmp_path}/state"
@@ -412,6 +426,13 @@ def test_virtual_servers_that_are_excluded_are_not_made(tmp_path, tree):
 
 
 @needs_no_ipvs
+def test_addresses_are_added_before_their_virtual_servers(tmp_path, tree):
+    status, _, err = once(tmp_path, tree, "--vip-interface", "lo")
+    assert status == 0
+    first, second, *_ = (line for line in err.splitlines() if line.startswith("ipvs noop: "))
+    assert (first, second) == ("ipvs noop: ip address add 10.107.107.107/32 dev lo", f"ipvs noop: ipvsadm {ADD}")
+
+
 def test_without_ipvs_one_line_names_the_module(tmp_path, tree):
     status, out, err = run(*flags(tmp_path, "--config-source", f"file://{tree}"))
     assert (status, out) == (1, "")

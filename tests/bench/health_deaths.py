@@ -8,7 +8,6 @@ at random times.
 import random
 import re
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.bench import rivals
+from tests.bench import keepalived
 from tests.bench.fleets import PORT, WEIGHT, Fleet
 from tests.bench.health_watch import connects
 from tests.bench.nodes import command, running
@@ -102,18 +101,9 @@ def _node(fleet: Fleet, directory: Path) -> Iterator[None]:
 
 @contextmanager
 def _keepalived(fleet: Fleet, directory: Path) -> Iterator[None]:
-    configuration = directory / "keepalived.conf"
-    configuration.write_text("".join(f"{line}\n" for line in fleet.keepalived()))
-    # checks only, in the foreground, its log to nobody
-    flags = ["-C", "-n", "-l", "-f", str(configuration)]
-    flags += ["-p", str(directory / "parent.pid"), "-c", str(directory / "checkers.pid")]
-    with (directory / "log").open("w") as log:
-        process = subprocess.Popen(rivals.command("keepalived", *flags), stdout=log, stderr=log)
-    try:
+    keepalived.configure(directory, fleet.keepalived())
+    with keepalived.running(directory):
         yield
-    finally:
-        process.terminate()
-        process.wait()
 
 
 CHECKERS: dict[str, Checker] = {"node": _node, "keepalived": _keepalived}

@@ -14,8 +14,8 @@ from tests.bench.etcd_report import EtcdPlan, EtcdResults
 from tests.bench.fleets import Fleet
 from tests.bench.health_deaths import Deaths
 from tests.bench.health_report import HealthPlan, HealthResults
+from tests.bench.ipvs import IpvsPlan, IpvsResults
 from tests.bench.report import Results, aims, between_markers, report
-from tests.bench.starts import Starts
 from tests.bench.trees import Shape
 from tests.lab import etcd
 
@@ -32,6 +32,7 @@ class _Plan(NamedTuple):
     large: Shape
     changes: int
     memory: str  # of the guest
+    ipvs: IpvsPlan
     etcd: EtcdPlan
     health: HealthPlan
 
@@ -39,7 +40,14 @@ class _Plan(NamedTuple):
 FULL = _Plan(
     *(Shape(1, 100), Shape(1000, 100)),
     changes=100,
-    memory="4G",
+    memory="5G",
+    ipvs=IpvsPlan(
+        *(Shape(1, 100), [Shape(1000, 100), Shape(10_000, 10)]),
+        rounds=3,
+        singles=2000,
+        changes=30,
+        reloads=10,
+    ),
     etcd=EtcdPlan(1000, Shape(10, 100), rate=1000, seconds=60),
     health=HealthPlan(
         [
@@ -54,10 +62,11 @@ QUICK = _Plan(
     *(Shape(1, 30), Shape(100, 30)),
     changes=10,
     memory="2G",
+    ipvs=IpvsPlan(Shape(1, 30), [Shape(100, 30), Shape(300, 10)], rounds=1, singles=100, changes=3, reloads=2),
     etcd=EtcdPlan(20, Shape(2, 30), rate=200, seconds=2),
     health=HealthPlan([Fleet("tcp", 100, 0.5, 0.5), Fleet("http", 100, 0.5, 0.5)], Fleet("tcp", 20, 1, 1), deaths=3),
 )
-PARTS = ("start", "change", "etcd", "health")
+PARTS = ("ipvs", "change", "etcd", "health")
 
 
 def main() -> int:
@@ -84,16 +93,17 @@ def _command(*, quick: bool, only: str | None) -> str:
 
 def _measure(plan: _Plan, parts: Collection[str]) -> Results:
     return Results(
-        starts=_starts_in_guest(plan) if "start" in parts else None,
+        ipvs=_ipvs(plan) if "ipvs" in parts else None,
         changes=_changes(plan) if "change" in parts else None,
         etcd=_with_etcd(plan) if "etcd" in parts else None,
         health=_health(plan) if "health" in parts else None,
     )
 
 
-def _starts_in_guest(plan: _Plan) -> Starts:
-    _say(f"starting nodes with {plan.large} backends in a guest")
-    return _in_guest(plan.memory, "tests.bench.starts", plan.large, Starts)
+def _ipvs(plan: _Plan) -> IpvsResults:
+    _say(f"writing {' and '.join(map(str, plan.ipvs.shapes))} backends in a guest, by all means")
+    rivals.install()
+    return _in_guest(plan.memory, "tests.bench.ipvs", [msgspec.json.encode(plan.ipvs).decode()], IpvsResults)
 
 
 def _changes(plan: _Plan) -> list[changes.Changes]:
@@ -120,7 +130,7 @@ def _health(plan: _Plan) -> HealthResults:
 def _in_guest(memory: str, module: str, arguments: Iterable[object], kind: type[T]) -> T:
     """Run a module in a guest, and return what it prints as JSON."""
     subprocess.run([ROOT / "tests/lab/install"], check=True, stdout=sys.stderr)
-    lab = [sys.executable, "tests/lab/run", "--timeout", "900", "--memory", memory, "--"]
+    lab = [sys.executable, "tests/lab/run", "--timeout", "1500", "--memory", memory, "--"]
     measure = [sys.executable, "-m", module, *map(str, arguments)]
     done = subprocess.run([*lab, *measure], cwd=ROOT, check=True, stdout=subprocess.PIPE)
     return msgspec.json.decode(done.stdout, type=kind)

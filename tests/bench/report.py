@@ -13,8 +13,9 @@ from tests.bench.changes import Changes
 from tests.bench.etcd_report import EtcdResults, etcd_aims, etcd_tables
 from tests.bench.figures import RATIO_LIMIT, Aim, memory_table, milliseconds, percentile, row, total
 from tests.bench.health_report import HealthResults, health_aims, health_tables
+from tests.bench.ipvs import IpvsResults
+from tests.bench.ipvs_report import ipvs_aims, ipvs_tables
 from tests.bench.nodes import Memory
-from tests.bench.starts import Starts
 
 __all__ = ["Results", "aims", "between_markers", "report"]
 
@@ -35,7 +36,7 @@ MEMORY_LIMIT = 600  # MB of all processes together
 class Results(NamedTuple):
     """What was measured in one run; None: that part was not."""
 
-    starts: Starts | None = None
+    ipvs: IpvsResults | None = None
     changes: Sequence[Changes] | None = None  # of the small configuration, and of the large one
     etcd: EtcdResults | None = None
     health: HealthResults | None = None
@@ -44,7 +45,7 @@ class Results(NamedTuple):
     def memory(self) -> dict[str, dict[str, Memory]]:
         """What the processes have with the large configuration, by the place where they were."""
         places = {
-            "guest": self.starts and self.starts.memory,
+            "guest": self.ipvs and self.ipvs.writings[0].changes.memory,
             "host, `--noop`": self.changes and self.changes[-1].memory,
             "host, `--noop`, etcd": self.etcd and self.etcd.changes[-1].memory,
         }
@@ -53,8 +54,8 @@ class Results(NamedTuple):
 
 def aims(results: Results) -> Iterator[Aim]:
     """Yield what we aim at, and whether it is reached."""
-    if results.starts:
-        yield from _start_aims(results.starts)
+    if results.ipvs:
+        yield from ipvs_aims(results.ipvs)
     if results.changes:
         yield from _change_aims(*results.changes)
     if results.etcd:
@@ -64,13 +65,6 @@ def aims(results: Results) -> Iterator[Aim]:
     if results.memory:
         most = max(total(memory).rss for memory in results.memory.values()) / 1e3
         yield Aim(f"all processes together stay under {MEMORY_LIMIT} MB: {most:.0f} MB", most < MEMORY_LIMIT)
-
-
-def _start_aims(starts: Starts) -> Iterator[Aim]:
-    ratio = starts.fresh.apply / starts.ipvsadm
-    yield Aim(f"the operations take less time than `ipvsadm -R`: {ratio:.2f} of it", ratio < 1)
-    written = starts.again.operations
-    yield Aim(f"a restart with the table right writes nothing: {written} operations", written == 0)
 
 
 def _change_aims(small: Changes, large: Changes) -> Iterator[Aim]:
@@ -113,8 +107,8 @@ def _machine() -> Iterator[str]:
 
 
 def _tables(results: Results) -> Iterator[str]:
-    if results.starts:
-        yield from (*_start_table(results.starts), "")
+    if results.ipvs:
+        yield from (*ipvs_tables(results.ipvs), "")
     if results.changes:
         yield from (*_change_table(results.changes), "")
     if results.etcd:
@@ -123,16 +117,6 @@ def _tables(results: Results) -> Iterator[str]:
         yield from (*health_tables(results.health), "")
     if results.memory:
         yield from (*memory_table("memory", results.memory), "")
-
-
-def _start_table(starts: Starts) -> Iterator[str]:
-    fresh, again = starts.fresh, starts.again
-    yield f"| start, {starts.shape} backends, in the guest | seconds |"
-    yield "| --- | ---: |"
-    yield f"| `ipvsadm -R` | {starts.ipvsadm:.2f} |"
-    yield f"| node: the {fresh.operations:,} operations | {fresh.apply:.2f} |"
-    yield f"| node: from exec to the last operation | {fresh.last:.2f} |"
-    yield f"| node: the same again, {again.operations} operations, from exec to exit | {again.exit:.2f} |"
 
 
 def _change_table(changes: Sequence[Changes]) -> Iterator[str]:

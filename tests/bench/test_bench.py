@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import pytest
 
-from tests.bench import changes, etcd_changes, etcd_report, health_deaths, health_probes, starts
+from clusterf import ipvsadm
+from tests.bench import changes, etcd_changes, etcd_report, health_deaths, health_probes, ipvs, keepalived
 from tests.bench.changes import Changes
 from tests.bench.etcd_changes import EtcdChanges
 from tests.bench.etcd_flood import Flood
@@ -21,9 +22,14 @@ from tests.bench.health_deaths import Deaths
 from tests.bench.health_probes import Probing
 from tests.bench.health_report import HealthResults, health_aims
 from tests.bench.health_watch import connects, lags, observer, watch
+from tests.bench.ipvs import Bulk, IpvsPlan, IpvsResults, Singles, Writing
+from tests.bench.ipvs_director import Cycle, Reading
+from tests.bench.ipvs_programs import NodeChanges, Reloads
+from tests.bench.ipvs_report import ipvs_aims
+from tests.bench.ipvs_tables import table
 from tests.bench.nodes import Memory
 from tests.bench.report import BEGIN, END, Results, aims, between_markers, report
-from tests.bench.starts import Start, Starts
+from tests.bench.starts import Start
 from tests.bench.trees import Shape
 from tests.system.netns import joined, network_namespace
 
@@ -66,11 +72,32 @@ def health_results(
     )
 
 
-def results(apply: float = 1.0, latency: float = 0.02, cpu: float = 0.002, **etcd: float) -> Results:
-    fresh = Start(operations=101_000, first=5.0, last=5.0 + apply, exit=8.0)
-    again = Start(operations=0, first=0.0, last=0.0, exit=6.0)
+def bulk(apply: float, read: float) -> Bulk:
+    return Bulk(2.0, 0.5, apply, Cycle(2.0, 0.5, 1.25, 0.25), Reading(read, 0.1, 0.2))
+
+
+def ipvs_results(
+    apply: float = 3.0, read: float = 0.5, ipvsadm: float = 10.0, keepalived: float = 6.0, operations: float = 1.9,
+    written: int = 0, single: float = 0.00019, reload: float = 0.3,
+) -> IpvsResults:  # fmt: skip
+    fresh = Start(operations=101_000, first=5.0, last=5.0 + operations, exit=8.0)
+    again = Start(operations=written, first=0.0, last=0.0, exit=6.0)
+    return IpvsResults(
+        [
+            Writing(
+                Shape(1000, 100),
+                [bulk(apply + 1, read + 1), bulk(apply, read)],
+                ipvsadm, Reloads(keepalived, [reload] * 9 + [0.9]),
+                fresh, again, NodeChanges([0.04] * 29 + [0.1], MEMORY),
+            )
+        ],
+        [Singles(Shape(1, 100), [0.0001] * 100), Singles(Shape(1000, 100), [0.0001] * 98 + [single] * 2)],
+    )  # fmt: skip
+
+
+def results(latency: float = 0.02, cpu: float = 0.002, **etcd: float) -> Results:
     return Results(
-        Starts(Shape(1000, 100), 10.0, fresh, again, MEMORY),
+        ipvs_results(),
         [
             Changes(Shape(1, 100), [0.02] * 99 + [0.05], 0.002, 0.005, MEMORY),
             Changes(Shape(1000, 100), [latency] * 99 + [0.06], cpu, 0.006, MEMORY),
@@ -81,17 +108,39 @@ def results(apply: float = 1.0, latency: float = 0.02, cpu: float = 0.002, **etc
 
 
 @pytest.mark.ipvs
-def test_a_start_is_measured_against_ipvsadm() -> None:
-    shape = Shape(50, 50)
+def test_tables_are_written_by_all_means() -> None:
+    small, shape = Shape(1, 10), Shape(60, 10)
 
-    measured = starts.measure(shape)
+    measured = ipvs.measure(IpvsPlan(small, [shape], rounds=1, singles=3, changes=2, reloads=2))
 
-    assert measured.ipvsadm > 0
-    assert measured.fresh.operations == shape.operations
-    assert 0 < measured.fresh.first < measured.fresh.last < measured.fresh.exit
-    assert measured.again.operations == 0
-    assert set(measured.memory) == PROCESSES
-    assert all(0 < memory.pss <= memory.rss for memory in measured.memory.values())
+    [writing] = measured.writings
+    [within] = writing.rounds
+    times = [within.acknowledged, within.batched, within.apply, within.cycle.steps, within.cycle.kernel]
+    times += [within.reading.kernel, within.reading.start, writing.ipvsadm, writing.keepalived.start]
+    assert all(0 < took < 60 for took in (*times, *writing.keepalived.latencies, *writing.changes.latencies))
+    assert len(writing.keepalived.latencies) == len(writing.changes.latencies) == 2
+    assert writing.fresh.operations == shape.operations
+    assert 0 < writing.fresh.first <= writing.fresh.last < writing.fresh.exit
+    assert writing.again.operations == 0
+    assert set(writing.changes.memory) == PROCESSES
+    assert all(0 < memory.pss <= memory.rss for memory in writing.changes.memory.values())
+    assert [(single.shape, len(single.latencies)) for single in measured.singles] == [(small, 3), (shape, 3)]
+
+
+def test_the_table_is_the_same_as_text_and_as_values() -> None:
+    shape = Shape(3, 4)
+
+    assert ipvsadm.lines(table(shape)) == sorted(shape.table())
+
+
+def test_keepalived_gets_the_same_table() -> None:
+    lines = "\n".join(keepalived.of_shape(Shape(2, 2), {(1, 0): 20})).split()
+
+    assert lines.count("virtual_server") == 2
+    assert [lines[at + 1] for at, word in enumerate(lines) if word == "real_server"] == [
+        *("11.0.0.1", "11.0.0.2", "11.0.1.1", "11.0.1.2")
+    ]
+    assert [lines[at + 1] for at, word in enumerate(lines) if word == "weight"] == ["10", "10", "20", "10"]
 
 
 def test_changes_are_measured_at_two_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,10 +224,16 @@ def test_the_lag_is_what_a_probe_is_behind_the_earliest_place_of_its_target() ->
 
 
 def test_the_report_has_the_numbers() -> None:
-    text = report(results(apply=2.0, latency=0.025), ["make bench"])
+    text = report(results(latency=0.025), ["make bench"])
 
-    assert "| `ipvsadm -R` | 10.00 |" in text
-    assert "| node: the 101,000 operations | 2.01 |" in text
+    assert "| messages encoded beforehand, an answer to 256 | 0.500 |" in text
+    assert "| steps made beforehand, by the node's kernel class | 3.000 |" in text
+    assert "| to find it right, after a start | 0.600 |" in text
+    assert "| `ipvsadm -R`, from exec to exit | 10.000 |" in text
+    assert "| node: the operations | 1.909 |" in text
+    assert "| p50 of 30 and 10 changes | 40.0 | 300.0 | 0.13 |" in text
+    assert "| max of 30 and 10 changes | 100.0 | 900.0 | 0.11 |" in text
+    assert "| p99 | 100 | 190 |" in text
     assert "| latency, p50, ms | 20.00 | 25.00 | 1.25 |" in text
     assert "| latency, p99, ms | 20.00 | 25.00 | 1.25 |" in text
     assert "| to the event at a bare watch, p99, ms | 2.00 | 2.00 | 1.00 |" in text
@@ -194,12 +249,23 @@ def test_the_report_has_the_numbers() -> None:
 @pytest.mark.parametrize(
     "missed",
     [
-        *({"apply": 10.0}, {"latency": 0.031}, {"cpu": 0.0031}),
+        *({"latency": 0.031}, {"cpu": 0.0031}),
         *({"bare": 0.001}, {"took": 70.0}, {"wrong": 1}, {"grown": 21_000}),
     ],
 )
 def test_an_aim_that_is_missed_is_told(missed: dict[str, float]) -> None:
     assert sum(not aim.reached for aim in aims(results(**missed))) == 1
+
+
+@pytest.mark.parametrize(
+    "missed",
+    [
+        *({"apply": 3.1}, {"read": 0.91}, {"ipvsadm": 9.0}, {"keepalived": 5.0}),
+        *({"written": 1}, {"single": 0.00021}, {"reload": 0.039}),
+    ],
+)
+def test_an_aim_of_writing_that_is_missed_is_told(missed: dict[str, Any]) -> None:
+    assert [aim.reached for aim in ipvs_aims(ipvs_results(**missed))].count(False) == 1
 
 
 def test_the_cpu_time_with_etcd_is_aimed_at_too() -> None:
@@ -225,7 +291,7 @@ def test_a_part_is_reported_on_its_own() -> None:
 
     assert "etcd: first sync" in text
     assert "| memory, PSS / RSS in MB | host, `--noop`, etcd |" in text
-    assert "ipvsadm -R" not in text
+    assert "ipvs: a table written" not in text
 
 
 def test_the_report_takes_the_place_of_the_last_one() -> None:

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Shape"]
+__all__ = ["PORT", "VIP_PORT", "WEIGHT", "Shape", "address", "vip"]
 
 WEIGHT = 10
+VIP_PORT, PORT = 80, 8080
 
 
 class Shape(NamedTuple):
@@ -39,7 +40,7 @@ class Shape(NamedTuple):
     def objects(self) -> Iterator[tuple[str, str]]:
         """Yield the path and the value of each object; a frontend comes before its backends."""
         for service in range(self.services):
-            yield f"services/{_service(service)}/frontend", f'{{"ipv4": "{_vip(service)}", "tcp": 80}}'
+            yield f"services/{_service(service)}/frontend", f'{{"ipv4": "{vip(service)}", "tcp": {VIP_PORT}}}'
             for backend in range(self.backends):
                 yield self.path(service, backend), self.value(service, backend, WEIGHT)
 
@@ -49,7 +50,7 @@ class Shape(NamedTuple):
 
     def value(self, service: int, backend: int, weight: int) -> str:
         """Return what is there for a backend of that weight."""
-        return f'{{"ipv4": "{_address(service, backend)}", "tcp": 8080, "weight": {weight}}}'
+        return f'{{"ipv4": "{address(service, backend)}", "tcp": {PORT}, "weight": {weight}}}'
 
     def change(self, root: Path, service: int, backend: int, weight: int) -> str:
         """Give a backend another weight, by a rename over its file; return the operation that follows."""
@@ -66,22 +67,24 @@ class Shape(NamedTuple):
     def table(self) -> Iterator[str]:
         """Yield the lines of the table, such as `ipvsadm -Sn` prints and `ipvsadm -R` takes."""
         for service in range(self.services):
-            yield f"-A -t {_vip(service)}:80 -s wlc"
+            yield f"-A -t {vip(service)}:{VIP_PORT} -s wlc"
             for backend in range(self.backends):
                 yield f"-a {_real(service, backend, WEIGHT)}"
+
+
+def vip(service: int) -> str:
+    """Return the address of a virtual server."""
+    return f"10.107.{service >> 8}.{service & 255}"
+
+
+def address(service: int, backend: int) -> str:
+    """Return the address of a real server."""
+    return f"11.{service >> 8}.{service & 255}.{backend + 1}"
 
 
 def _service(number: int) -> str:
     return f"service-{number:05}"
 
 
-def _vip(service: int) -> str:
-    return f"10.107.{service >> 8}.{service & 255}"
-
-
-def _address(service: int, backend: int) -> str:
-    return f"11.{service >> 8}.{service & 255}.{backend + 1}"
-
-
 def _real(service: int, backend: int, weight: int) -> str:
-    return f"-t {_vip(service)}:80 -r {_address(service, backend)}:8080 -m -w {weight}"
+    return f"-t {vip(service)}:{VIP_PORT} -r {address(service, backend)}:{PORT} -m -w {weight}"

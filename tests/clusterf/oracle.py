@@ -26,6 +26,7 @@ from clusterf.table import (
     RealServerSettings,
     ServiceFlag,
     Table,
+    Tunnel,
     VirtualServer,
     VirtualServerSettings,
 )
@@ -36,16 +37,17 @@ __all__ = ["Configuration", "Model", "expected", "route_of"]
 
 Configuration = Mapping[Key, Value]
 Membership = tuple[bytes, bytes, VirtualServer, RealServer]
+Forwarding = tuple[Method, Tunnel]
 
 
 class Placed(NamedTuple):
-    """Where a backend of a service serves in a virtual server, by which method, and where it is probed."""
+    """Where a backend of a service serves in a virtual server, how packets get there, and where it is probed."""
 
     service: bytes
     backend: bytes
     virtual: VirtualServer
     real: RealServer
-    method: Method
+    forwarding: Forwarding
     endpoint: Endpoint | None
 
     @property
@@ -144,10 +146,10 @@ def expected(
         backends = _backends(configuration, owner)
         for real, group in meeting.items():
             group.sort(key=lambda one: one.backend)
-            method = group[0].method
-            reported |= {path_of(BackendKey(owner, one.backend)) for one in group if one.method is not method}
+            forwarding = group[0].forwarding
+            reported |= {path_of(BackendKey(owner, one.backend)) for one in group if one.forwarding != forwarding}
             standing = [backends[p.backend] for p in group if model is None or model.standing[p.membership]]
-            settings = _merge(method, standing or [backends[p.backend] for p in group], counts=bool(standing))
+            settings = _merge(forwarding, standing or [backends[p.backend] for p in group], counts=bool(standing))
             left_out = not standing and _check(configuration, owner).on_down == "remove"
             table.put_real(virtual, real, None if left_out else settings)
     return table, reported
@@ -290,8 +292,8 @@ def _settings(virtual: VirtualServer, frontend: Frontend, defaults: Defaults) ->
 
 def _place(
     virtual: VirtualServer, frontend: Frontend, backend: Backend, routes: Mapping[bytes, Route], defaults: Defaults
-) -> tuple[tuple[RealServer, Method] | None, bool]:
-    """Return where the backend serves and by which method, and whether it is reported."""
+) -> tuple[tuple[RealServer, Forwarding] | None, bool]:
+    """Return where the backend serves and how packets get there, and whether it is reported."""
     address = backend.ipv4 if virtual.family == Family.IPV4 else backend.ipv6
     if virtual.protocol is not None:
         named = virtual.protocol.name.lower()
@@ -302,23 +304,25 @@ def _place(
         return None, False
     route = route_of(routes, address)
     if route is None:
-        gateway, method = None, defaults.method
+        gateway, method, tunnel = None, defaults.method, Tunnel()
     elif route.method is None:
         return None, False
     else:
-        gateway, method = route.gateway, Method[route.method.upper()]
-    if gateway is not None and gateway.version != address.version and method is not Method.TUNNEL:
+        gateway, method, tunnel = route.gateway, Method[route.method.upper()], route.tunnel
+    other = gateway is not None and gateway.version != address.version
+    if other and method is not Method.TUNNEL:
         return None, True
     if gateway is not None:
-        return (RealServer(gateway, virtual.port), method), False
+        return (RealServer(gateway, virtual.port), (method, tunnel)), other and defaults.synced
     if method is Method.MASQ:
-        return (RealServer(address, theirs), method), False
-    return (RealServer(address, virtual.port), method), theirs != ours
+        return (RealServer(address, theirs), (method, tunnel)), False
+    return (RealServer(address, virtual.port), (method, tunnel)), theirs != ours
 
 
-def _merge(method: Method, backends: list[Backend], *, counts: bool) -> RealServerSettings:
+def _merge(forwarding: Forwarding, backends: list[Backend], *, counts: bool) -> RealServerSettings:
     uppers, lowers = [b.upper_threshold for b in backends], [b.lower_threshold for b in backends]
-    upper = 0 if 0 in uppers else min(sum(uppers), 2**32 - 1)
-    lower = 0 if 0 in lowers else min(sum(lowers), 2**32 - 1)
+    upper = 0 if 0 in uppers else min(sum(uppers), 2**31 - 1)
+    lower = 0 if 0 in lowers else min(sum(lowers), 2**31 - 1)
     weight = min(sum(b.weight for b in backends), 65535) if counts else 0
-    return RealServerSettings(method, weight, upper, lower)
+    method, tunnel = forwarding
+    return RealServerSettings(method, weight, upper, lower, tunnel)

@@ -22,6 +22,9 @@ from clusterf.table import (
     RealServer,
     RealServerSettings,
     ServiceFlag,
+    Tunnel,
+    TunnelChecksum,
+    TunnelType,
     VirtualServer,
     VirtualServerSettings,
     table_of,
@@ -48,7 +51,7 @@ frontends = st.builds(
     one_packet=st.booleans(),
     drain_timeout=st.sampled_from([0.0, 30.0]),
 )
-thresholds = st.sampled_from([(0, 0), (0, 0), (9, 0), (9, 5), (2**32 - 1, 2**31)])
+thresholds = st.sampled_from([(0, 0), (0, 0), (9, 0), (9, 5), (2**31 - 1, 2**30)])
 backends = st.builds(
     lambda ipv4, ipv6, tcp, udp, sctp, weight, limits: Backend(ipv4, ipv6, tcp, udp, sctp, weight, *limits),
     *(st.none() | IPV4, st.none() | IPV6, PORTS, PORTS, PORTS),
@@ -68,9 +71,12 @@ GATEWAYS = st.sampled_from(
         *({"gateway6": IPv6Address(a)} for a in ("fd00::2", "2001:db8::254")),
     ]
 )
+TUNNELS = (Tunnel(), Tunnel(TunnelType.GUE, 6080), Tunnel(TunnelType.GRE, 0, TunnelChecksum.CSUM))
 routes = st.builds(
-    lambda prefix, gateway, method: Route(**prefix, **gateway, method=method),
-    *(PREFIXES, GATEWAYS, st.sampled_from([None, "masq", "droute", "tunnel"])),
+    lambda prefix, gateway, how: Route(**prefix, **gateway, **how),
+    *(PREFIXES, GATEWAYS),
+    st.sampled_from([None, "masq", "droute"]).map(lambda method: {"method": method})
+    | st.sampled_from(TUNNELS).map(lambda tunnel: {"method": "tunnel", "tunnel": tunnel}),
 )
 checks = st.builds(
     HealthCheck,
@@ -97,6 +103,7 @@ node_defaults = st.builds(
     scheduler=st.just("wlc"),
     method=st.sampled_from([Method.MASQ, Method.DROUTE]),
     exclude=st.sampled_from([(), EXCLUDED]),
+    synced=st.booleans(),
 )
 
 virtuals = st.builds(
@@ -110,7 +117,13 @@ virtual_settings = st.builds(
     *(st.sampled_from(["rr", "wlc"]), st.sampled_from([ServiceFlag(0), ServiceFlag.SCHED_1]), st.just(0), st.just(128)),
 )
 reals = st.builds(RealServer, IPV4 | IPV6, st.sampled_from([80, 81]))
-real_settings = st.builds(RealServerSettings, st.sampled_from([Method.MASQ, Method.DROUTE]), st.integers(0, 3))
+real_settings = st.builds(
+    RealServerSettings, st.sampled_from([Method.MASQ, Method.DROUTE]), st.integers(0, 3)
+) | st.builds(
+    lambda tunnel, weight: RealServerSettings(Method.TUNNEL, weight, tunnel=tunnel),
+    st.sampled_from(TUNNELS),
+    st.integers(0, 3),
+)
 tables = st.dictionaries(
     virtuals, st.tuples(virtual_settings, st.dictionaries(reals, real_settings, max_size=5)), max_size=5
 ).map(lambda rows: table_of((virtual, *row) for virtual, row in rows.items()))

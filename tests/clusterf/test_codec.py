@@ -19,12 +19,14 @@ from clusterf.model import (
     RouteKey,
     Tls,
 )
+from clusterf.table import Tunnel, TunnelChecksum, TunnelType
 
 FRONTEND = FrontendKey(b"web")
 BACKEND = BackendKey(b"web", b"1")
 HEALTH = HealthKey(None)
 ROUTE = RouteKey(b"test1")
 KEYS = [FRONTEND, BACKEND, HEALTH, ROUTE]
+CSUM, REMCSUM = TunnelChecksum.CSUM, TunnelChecksum.REMCSUM
 VIP4 = IPv4Address("10.107.107.107")
 VIP6 = IPv6Address("fd07::107")
 
@@ -166,6 +168,7 @@ def assert_one_fault(decoded, field, reason):
         ({"weight": 65535, "ipv6": "::1"}, Backend(weight=65535, ipv6=IPv6Address("::1"))),
         ({"ipv4": "127.0.0.1"}, Backend(ipv4=IPv4Address("127.0.0.1"))),
         ({"upper_threshold": 5, "lower_threshold": 5}, Backend(upper_threshold=5, lower_threshold=5)),
+        ({"upper_threshold": 2**31 - 1}, Backend(upper_threshold=2**31 - 1)),
     ],
 )
 def test_a_good_backend_is_read(raw, value):
@@ -180,11 +183,13 @@ def test_a_good_backend_is_read(raw, value):
         ({"ipv4": "0.0.0.0"}, "ipv4", "unspecified"),
         ({"ipv4": "239.1.1.1"}, "ipv4", "multicast"),
         ({"ipv4": "255.255.255.255"}, "ipv4", "broadcast"),
+        ({"ipv4": "127.255.255.255"}, "ipv4", "broadcast"),
         ({"ipv6": "fe80::1"}, "ipv6", "link-local"),
         ({"ipv6": "::ffff:10.3.107.1"}, "ipv6", "IPv4-mapped"),
         ({"ipv6": "fd00::1%eth0"}, "ipv6", "zone"),
         ({"upper_threshold": 5, "lower_threshold": 10}, "lower_threshold", "greater than upper_threshold"),
         ({"lower_threshold": 1}, "lower_threshold", "greater than upper_threshold"),
+        ({"upper_threshold": 2**31}, "upper_threshold", "<= 2147483647"),
         ({"lower_threshold": 1, "upper_threshold": "x"}, "upper_threshold", "Expected `int`"),
     ],
 )
@@ -206,6 +211,19 @@ def test_a_bad_field_makes_a_backend_bad(raw, field, reason):
         ({"Prefix": "fd00::1"}, Route(prefix6=IPv6Network("fd00::1/128"))),
         ({"Gateway": "10.3.0.1", "IPVSMethod": "tunnel"}, Route(gateway4=IPv4Address("10.3.0.1"), method="tunnel")),
         ({"Gateway": "fd00::1"}, Route(gateway6=IPv6Address("fd00::1"))),
+        *(
+            ({"IPVSMethod": "tunnel", "Tunnel": raw}, Route(method="tunnel", tunnel=tunnel))
+            for raw, tunnel in (
+                (None, Tunnel()),
+                ({}, Tunnel()),
+                ({"type": "ipip", "checksum": "none", "port": None}, Tunnel()),
+                ({"Type": "gue", "Port": 1}, Tunnel(TunnelType.GUE, 1)),
+                ({"type": "gue", "port": 65535, "checksum": "csum"}, Tunnel(TunnelType.GUE, 65535, CSUM)),
+                ({"type": "gue", "port": 6080, "checksum": "remcsum"}, Tunnel(TunnelType.GUE, 6080, REMCSUM)),
+                ({"type": "gre"}, Tunnel(TunnelType.GRE)),
+                ({"type": "gre", "checksum": "csum"}, Tunnel(TunnelType.GRE, 0, CSUM)),
+            )
+        ),
     ],
 )
 def test_a_good_route_is_read(raw, value):
@@ -229,10 +247,44 @@ def test_a_good_route_is_read(raw, value):
         ({"Gateway": "gw.example"}, "gateway", "not an IPv4 address"),
         ({"IPVSMethod": "nat"}, "ipvsmethod", "Invalid enum value 'nat'"),
         ({"IPVSMethod": 1}, "ipvsmethod", "Expected `str`"),
+        ({"IPVSMethod": "masq", "tunnel": {}}, "tunnel", "needs an IPVSMethod of tunnel"),
+        ({"IPVSMethod": "", "tunnel": {"type": "gre"}}, "tunnel", "needs an IPVSMethod of tunnel"),
+        ({"tunnel": {"type": "gre"}}, "tunnel", "needs an IPVSMethod of tunnel"),
+        ({"IPVSMethod": "nat", "tunnel": {}}, "ipvsmethod", "Invalid enum value 'nat'"),
+        ({"IPVSMethod": "tunnel", "tunnel": "gre"}, "tunnel", "Expected `object`, got `str`"),
     ],
 )
 def test_a_bad_field_makes_a_route_bad(raw, field, reason):
     assert_one_fault(read(ROUTE, raw), field, reason)
+
+
+@pytest.mark.parametrize(
+    ("raw", "field", "reason"),
+    [
+        ({"type": "vxlan"}, "type", "not one of ipip, gue, gre: vxlan"),
+        ({"type": "GUE", "port": 6080}, "type", "not one of ipip, gue, gre: GUE"),
+        ({"type": ""}, "type", "not one of"),
+        ({"type": 1}, "type", "Expected `str`, got `int`"),
+        ({"type": "vxlan", "port": 6080, "checksum": "remcsum"}, "type", "not one of"),
+        ({"type": "gue"}, "port", "gue needs the port"),
+        ({"type": "gue", "port": 0}, "port", "Expected `int` >= 1"),
+        ({"type": "gue", "port": 65536}, "port", "Expected `int` <= 65535"),
+        ({"port": 6080}, "port", "ipip has no port"),
+        ({"type": "gre", "port": 6080}, "port", "gre has no port"),
+        ({"checksum": "csum"}, "checksum", "ipip has no csum"),
+        ({"checksum": "remcsum"}, "checksum", "ipip has no remcsum"),
+        ({"type": "gre", "checksum": "remcsum"}, "checksum", "gre has no remcsum"),
+        ({"type": "gre", "checksum": "crc"}, "checksum", "not one of none, csum, remcsum: crc"),
+    ],
+)
+def test_a_tunnel_is_of_a_type_with_what_that_type_has(raw, field, reason):
+    assert_one_fault(read(ROUTE, {"IPVSMethod": "tunnel", "tunnel": raw}), f"tunnel.{field}", reason)
+
+
+def test_what_a_tunnel_does_not_know_is_reported_and_ignored():
+    decoded = read(ROUTE, {"IPVSMethod": "tunnel", "tunnel": {"type": "gre", "ttl": 64}})
+    assert decoded.value == Route(method="tunnel", tunnel=Tunnel(TunnelType.GRE))
+    assert [(problem.field, problem.fatal) for problem in decoded.problems] == [("tunnel.ttl", False)]
 
 
 def test_the_example_in_the_reference_is_all_defaults_but_type_and_path():

@@ -15,6 +15,9 @@ from clusterf.table import (
     ServiceFlag,
     Step,
     Table,
+    Tunnel,
+    TunnelChecksum,
+    TunnelType,
     VirtualServer,
     VirtualServerSettings,
     table_of,
@@ -123,6 +126,24 @@ def test_a_tunnel_is_printed_with_its_type():
     assert ipvsadm.command(step) == "ipvsadm -a -t 10.0.0.1:80 -r [fd00::5]:80 -i -w 1"
     table = table_of([(WEB, settings(), {real("fd00::5"): tunnel})])
     assert ipvsadm.lines(table)[1] == "-a -t 10.0.0.1:80 -r [fd00::5]:80 -i -w 1 --tun-type ipip"
+
+
+@pytest.mark.parametrize(
+    ("tunnel", "text"),
+    [
+        (Tunnel(TunnelType.GUE, 6080), "gue --tun-port 6080 --tun-nocsum"),
+        (Tunnel(TunnelType.GUE, 6080, TunnelChecksum.CSUM), "gue --tun-port 6080 --tun-csum"),
+        (Tunnel(TunnelType.GUE, 1, TunnelChecksum.REMCSUM), "gue --tun-port 1 --tun-remcsum"),
+        (Tunnel(TunnelType.GRE), "gre --tun-nocsum"),
+        (Tunnel(TunnelType.GRE, 0, TunnelChecksum.CSUM), "gre --tun-csum"),
+    ],
+)
+def test_a_tunnel_of_another_type_is_written_with_what_it_has(tunnel, text):
+    how = RealServerSettings(Method.TUNNEL, 1, 9, 4, tunnel)
+    step = Step(Op.EDIT_REAL, WEB, real("10.1.0.1"), how)
+    assert ipvsadm.command(step) == f"ipvsadm -e -t 10.0.0.1:80 -r 10.1.0.1:80 -i -w 1 -x 9 -y 4 --tun-type {text}"
+    table = table_of([(WEB, settings(), {real("10.1.0.1"): how})])
+    assert ipvsadm.lines(table)[1] == f"-a -t 10.0.0.1:80 -r 10.1.0.1:80 -i -w 1 --tun-type {text}"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import logging
+from select import PIPE_BUF
 
 import msgspec
 import pytest
@@ -65,3 +66,33 @@ def test_the_actor_library_is_quiet(capsys):
     logs.set_up("text", "debug")
     logging.getLogger("pykka").info("Starting something")
     assert capsys.readouterr().err == ""
+
+
+def test_many_events_of_one_moment_have_a_line_each(capsys):
+    for form in ("text", "json"):
+        logs.set_up(form, "info")
+        logging.getLogger("clusterf.test").info(logs.Lines(["one", "two % three"]))
+    *text, first, second = capsys.readouterr().err.splitlines()
+    assert text == ["one", "two % three"]
+    events = [msgspec.json.decode(line) for line in (first, second)]
+    assert [event.pop("message") for event in events] == ["one", "two % three"]
+    assert events[0] == events[1]
+    assert events[0]["logger"] == "clusterf.test"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_many_events_are_few_writes_none_of_which_a_pipe_would_tear(form, monkeypatch):
+    writes = []
+    logs.set_up(form, "info")
+    (handler,) = logging.getLogger().handlers
+    monkeypatch.setattr(handler.stream, "write", writes.append)
+    events = logs.Lines(f"event {number} é" for number in range(1000))
+
+    logging.getLogger("clusterf.test").info(events)
+    logging.getLogger("clusterf.test").info("é" * PIPE_BUF)
+
+    *many, one = writes
+    assert all(write.endswith("\n") and len(write.encode()) <= PIPE_BUF for write in many)
+    assert all(len(write.encode()) > PIPE_BUF / 2 for write in many[:-1])
+    assert "".join(many).count("\n") == len(events)
+    assert len(one.encode()) > PIPE_BUF

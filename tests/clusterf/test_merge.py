@@ -4,14 +4,14 @@ import pytest
 
 from clusterf.merge import MAX_WEIGHT, RealServerWanted, VirtualServerWanted, merged
 from clusterf.model import Backend, BackendKey, Frontend, FrontendKey, Route, RouteKey
-from clusterf.table import Method, RealServer, RealServerSettings
+from clusterf.table import Method, RealServer, RealServerSettings, Tunnel, TunnelType
 from tests.clusterf.pipeline import Pipeline
 
 VIP = IPv4Address("198.51.100.1")
 WEB = Frontend(ipv4=VIP, tcp=80)
 GATEWAY = Route(prefix4=IPv4Network("10.0.0.0/8"), gateway4=IPv4Address("10.9.0.1"), method="tunnel")
 REAL = RealServer(IPv4Address("10.9.0.1"), 80)
-MOST = 2**32 - 1
+MOST = 2**31 - 1
 
 
 def backend(number, **fields):
@@ -101,6 +101,21 @@ def test_of_different_methods_at_one_real_server_the_lowest_backend_name_decides
     assert {p.path for p in pipeline.outstanding} == {b"services/web/backends/b", b"services/web/backends/d"}
     pipeline.put(FrontendKey(b"web"), None)
     assert pipeline.outstanding == set()
+
+
+def test_of_different_tunnels_at_one_real_server_the_lowest_backend_name_decides():
+    gateway = IPv4Address("10.9.0.1")
+    gre = Route(prefix4=IPv4Network("11.0.0.0/8"), gateway4=gateway, method="tunnel", tunnel=Tunnel(TunnelType.GRE))
+    pipeline = Pipeline.of(behind_gateway(backend(1)) | {RouteKey(b"s"): gre})
+    pipeline.put(BackendKey(b"web", b"1"), Backend(ipv4=IPv4Address("11.0.0.1"), tcp=8080))
+    assert pipeline.lines[1:] == ["-a -t 198.51.100.1:80 -r 10.9.0.1:80 -i -w 20"]
+    assert [str(p) for p in pipeline.outstanding] == [
+        "configuration: services/web/backends/1: its tunnel does not count: 10.9.0.1:80 has that of backend 0"
+    ]
+    pipeline.put(BackendKey(b"web", b"0"), backend(1, weight=0))
+    pipeline.put(BackendKey(b"web", b"-"), Backend(ipv4=IPv4Address("11.0.0.2"), tcp=8080))
+    assert pipeline.lines[1:] == ["-a -t 198.51.100.1:80 -r 10.9.0.1:80 -i -w 20 --tun-type gre --tun-nocsum"]
+    assert {p.path for p in pipeline.outstanding} == {b"services/web/backends/0"}
 
 
 def test_the_lowest_service_name_owns_a_virtual_server_that_others_claim():

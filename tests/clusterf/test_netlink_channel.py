@@ -1,3 +1,5 @@
+import concurrent.futures
+import contextlib
 import errno
 import socket
 import struct
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from clusterf import netlink_channel
 from clusterf.netlink_channel import Channel, answers
 
-ERROR, DONE, FAMILY = 2, 3, 30
+NOOP, ERROR, DONE, OVERRUN, FAMILY = 1, 2, 3, 4, 30
 INTERRUPTED = 0x10
 
 
@@ -59,6 +61,10 @@ def message(kind: int, sequence: int, body: bytes = b"", flags: int = 0) -> byte
 
 def status(sequence: int, error: int = 0, kind: int = ERROR) -> bytes:
     return message(kind, sequence, struct.pack("=i", -error))
+
+
+def done(sequence: int, flags: int = 0) -> bytes:
+    return message(DONE, sequence, bytes(4), flags)
 
 
 def row(sequence: int, body: bytes, flags: int = 0) -> bytes:
@@ -112,14 +118,14 @@ def test_a_dump_may_end_with_an_error(kernel, channel):
 
 
 def test_an_inconsistent_dump_is_repeated(kernel, channel):
-    kernel.answer(row(1, b"half", INTERRUPTED), message(DONE, 1))
-    kernel.answer(row(2, b"full"), message(DONE, 2))
+    kernel.answer(row(1, b"half", INTERRUPTED), done(1))
+    kernel.answer(row(2, b"full"), done(2))
     assert channel.dump(8, b"", bytes) == [b"full"]
 
 
 def test_a_dump_that_stays_inconsistent_is_an_error(kernel, channel):
     for sequence in range(1, 6):
-        kernel.answer(message(DONE, sequence, flags=INTERRUPTED))
+        kernel.answer(done(sequence, flags=INTERRUPTED))
     with pytest.raises(OSError) as raised:
         channel.dump(8, b"", bytes)
     assert raised.value.errno == errno.EAGAIN
@@ -146,13 +152,130 @@ def test_chatter_that_never_ends_does_not_outlast_the_deadline(kernel, channel, 
     assert raised.value.errno == errno.ETIMEDOUT
 
 
-@pytest.mark.parametrize("answer", [b"\0", bytes(16), status(1)[:-1], message(ERROR, 1), row(1, b"odd.")[:-2]])
+SENSELESS = {
+    "a byte": b"\0",
+    "a message of no size": bytes(16),
+    "a cut acknowledgement": status(1)[:-1],
+    "an acknowledgement without a status": message(ERROR, 1),
+    "an acknowledgement with half a status": message(ERROR, 1, b"\0\0"),
+    "an end with half a status": message(DONE, 1, b"\0\0"),
+    "an error that is none": message(ERROR, 1, struct.pack("=i", 5)),
+    "an error beyond all": message(ERROR, 1, struct.pack("=i", -(2**31))),
+    "a cut answer": row(1, b"odd.")[:-2],
+    "an answer without a generic header": message(FAMILY, 1, b"\0\0"),
+    "an answer of another family": message(FAMILY + 1, 1, bytes(8)),
+    "an answer of a reserved type": message(5, 1, bytes(8)),
+}
+
+
+@pytest.mark.parametrize("answer", SENSELESS.values(), ids=SENSELESS.keys())
 def test_answers_that_make_no_sense_are_an_error(kernel, channel, answer):
-    kernel.answer(answer)
+    kernel.answer(answer + status(1))
     with pytest.raises(OSError) as raised:
         channel.ask(4, b"", bytes)
     assert raised.value.errno == errno.EBADMSG
     assert len(kernel.ends) == 2
+
+
+@pytest.mark.parametrize("answer", [done(2), row(1, b"what"), row(2, b"what")])
+def test_a_change_is_answered_with_a_status_only(kernel, channel, answer):
+    kernel.answer(answer, status(2))
+    with pytest.raises(OSError) as raised:
+        channel.batch([(5, b"")])
+    assert raised.value.errno == errno.EBADMSG
+
+
+def test_a_dump_that_is_acknowledged_and_has_no_end_is_no_empty_one(kernel, channel):
+    kernel.answer(status(1))
+    with pytest.raises(OSError) as raised:
+        channel.dump(8, b"", bytes)
+    assert raised.value.errno == errno.EBADMSG
+
+
+def test_a_message_that_does_not_fit_is_not_taken_without_its_end(kernel, channel, monkeypatch):
+    # (cut where one message ends and the next begins, so that it looks whole)
+    monkeypatch.setattr(channel, "_buffer", memoryview(bytearray(len(row(1, b"one.")))))
+    kernel.answer(row(1, b"one."), row(1, b"two."))
+    kernel.answer(done(1))
+    with pytest.raises(OSError, match="48 bytes") as raised:
+        channel.dump(8, b"", bytes)
+    assert raised.value.errno == errno.EBADMSG
+
+
+def test_an_overrun_is_a_loss_whatever_it_answers(kernel, channel):
+    kernel.answer(message(OVERRUN, 0), status(2))
+    with pytest.raises(OSError) as raised:
+        channel.batch([(5, b"")])
+    assert raised.value.errno == errno.ENOBUFS
+    assert len(kernel.ends) == 2
+
+
+def test_a_message_without_a_meaning_is_passed_over(kernel, channel):
+    kernel.answer(message(NOOP, 1), row(1, b"yes!"), message(NOOP, 1), status(1))
+    assert channel.ask(4, b"", bytes) == [b"yes!"]
+
+
+def test_answers_may_come_late_and_in_pieces_if_it_is_in_time(kernel):
+    channel = Channel(FAMILY, 30)
+    pieces = [row(1, b"one."), row(1, b"two."), done(1)]
+
+    def answer() -> None:
+        kernel.requests()
+        for piece in pieces:
+            kernel.answer(piece)
+
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        answered = threads.submit(answer)
+        assert channel.dump(8, b"", bytes) == [b"one.", b"two."]
+        answered.result()
+    channel.close()
+
+
+def test_what_is_answered_to_an_earlier_exchange_is_not_taken(kernel, channel):
+    kernel.answer(status(1))
+    channel.ask(4, b"", bytes)
+    kernel.answer(row(1, b"late"), status(1, errno.EPERM), row(2, b"mine"), status(2))
+    assert channel.ask(4, b"", bytes) == [b"mine"]
+
+
+def test_an_exchange_that_is_broken_off_leaves_nothing_to_the_next(kernel, channel):
+    def broken_off(payload: bytes) -> bytes:
+        raise KeyboardInterrupt
+
+    kernel.answer(row(1, b"one."))
+    with pytest.raises(KeyboardInterrupt):
+        channel.dump(8, b"", broken_off)
+    kernel.answer(done(2))
+    assert channel.dump(8, b"", bytes) == []
+    assert len(kernel.ends) == 2
+
+
+def test_a_queue_that_is_full_is_an_error_and_no_wait(kernel, channel):
+    filler = bytes(1000)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            channel._socket.send(filler, socket.MSG_DONTWAIT)
+    with pytest.raises(OSError) as raised:
+        channel.batch([(5, b"")])
+    assert raised.value.errno == errno.EAGAIN
+    kernel.answer(status(4))
+    assert channel.batch([(5, b"")]) == [0]
+
+
+def test_a_channel_whose_socket_died_and_cannot_be_had_anew_works_once_it_can(kernel, channel, monkeypatch):
+    def none_left() -> socket.socket:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    kernel.ends[0].close()
+    with monkeypatch.context() as full:
+        full.setattr(netlink_channel, "_connect", none_left)
+        for _ in range(2):
+            with pytest.raises(OSError):
+                channel.batch([(5, b"")])
+    with pytest.raises(OSError):
+        channel.batch([(5, b"")])
+    kernel.answer(status(8))
+    assert channel.batch([(5, b"")]) == [0]
 
 
 def test_an_answer_that_cannot_be_decoded_is_an_error(kernel, channel):

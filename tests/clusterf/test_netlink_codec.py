@@ -6,15 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterf.netlink_codec import (
-    Command,
-    attributes,
-    decode_connections,
-    decode_real,
-    decode_virtual,
-    encode,
-    encode_key,
-)
+from clusterf.kernel import ConnectionCount
+from clusterf.netlink_attributes import attributes
+from clusterf.netlink_codec import Command, decode_virtual, encode, encode_key
+from clusterf.netlink_reals import decode_connections, decode_real
 from clusterf.table import (
     Family,
     Method,
@@ -24,6 +19,9 @@ from clusterf.table import (
     RealServerSettings,
     ServiceFlag,
     Step,
+    Tunnel,
+    TunnelChecksum,
+    TunnelType,
     VirtualServer,
     VirtualServerSettings,
 )
@@ -44,7 +42,7 @@ DEST = outer(
     2,
     "1400 0100 0a03 6b01 0000 0000 0000 0000 0000 0000 0600 0200 1f90 0000 0800 0300 0000 0000"
     "0800 0400 0a00 0000 0500 0d00 0000 0000 0600 0e00 0000 0000 0600 0f00 0000 0000 0800 0500 6400 0000"
-    "0800 0600 3200 0000 0800 0700 0300 0000 0800 0800 0000 0000 0800 0900 0000 0000 0600 0b00 0200 0000",
+    "0800 0600 3200 0000 0800 0700 0300 0000 0800 0800 0400 0000 0800 0900 0000 0000 0600 0b00 0200 0000",
 )
 
 WEB = VirtualServer(Family.IPV4, Protocol.TCP, IPv4Address("10.107.107.107"), 1337)
@@ -61,7 +59,11 @@ virtuals = st.one_of(
     st.builds(lambda family, mark: VirtualServer(family, fwmark=mark), st.sampled_from(Family), u32.filter(bool)),
 )
 reals = st.builds(RealServer, addresses, u16)
-real_settings = st.builds(RealServerSettings, st.sampled_from(Method), u32, u32, u32)
+tunnels = st.builds(Tunnel, st.sampled_from(TunnelType), u16, st.sampled_from(TunnelChecksum))
+real_settings = st.one_of(
+    st.builds(RealServerSettings, st.sampled_from(Method), u32, u32, u32),
+    st.builds(RealServerSettings, st.just(Method.TUNNEL), u32, u32, u32, tunnels),
+)
 names = st.text("abcdefgh", max_size=15)
 
 
@@ -83,7 +85,7 @@ def test_a_virtual_server_of_the_kernel_is_read():
 
 def test_a_real_server_of_the_kernel_is_read():
     assert decode_real(DEST) == (BACKEND, RealServerSettings(Method.MASQ, 10, 100, 50))
-    assert decode_connections(DEST) == (BACKEND, 3)
+    assert decode_connections(DEST) == (BACKEND, ConnectionCount(active=3, inactive=4))
 
 
 def test_timeout_and_netmask_count_only_with_persistence():
@@ -96,15 +98,42 @@ def test_a_virtual_server_of_another_protocol_is_none_of_ours():
     assert decode_virtual(gre) is None
 
 
+def forwarded(method: int, kind: int = 0, port: int = 0, flags: int = 0) -> bytes:
+    """Return that answer with another forwarding."""
+    answer = DEST.replace(bytes.fromhex("0800030000000000"), struct.pack("=HHI", 8, 3, method))
+    plain = bytes.fromhex("05000d0000000000 06000e0000000000 06000f0000000000")
+    assert plain in answer
+    attributes = struct.pack("=HHB3x", 5, 13, kind), struct.pack("=HH", 6, 14), struct.pack("!H2x", port)
+    return answer.replace(plain, b"".join(attributes) + struct.pack("=HHH2x", 6, 15, flags))
+
+
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("answer", "tunnel"),
     [
-        ("0800030000000000", "0800030007000000"),  # a forwarding method without a name
-        ("0800030000000000080004000a00000005000d0000", "0800030002000000080004000a00000005000d0001"),  # GUE
+        (forwarded(2), Tunnel()),
+        (forwarded(2, 1, 6080), Tunnel(TunnelType.GUE, 6080)),
+        (forwarded(2, 1, 6080, 2), Tunnel(TunnelType.GUE, 6080, TunnelChecksum.REMCSUM)),
+        (forwarded(2, 2, 0, 1), Tunnel(TunnelType.GRE, 0, TunnelChecksum.CSUM)),
+        (forwarded(2, 0, 5, 1), Tunnel(TunnelType.IPIP, 5, TunnelChecksum.CSUM)),  # is nothing that can be asked for
     ],
 )
-def test_forwarding_that_nobody_asks_for_is_read_as_bypass(old, new):
-    assert decode_real(DEST.replace(bytes.fromhex(old), bytes.fromhex(new)))[1].method is Method.BYPASS
+def test_a_tunnel_of_the_kernel_is_read(answer, tunnel):
+    assert decode_real(answer)[1] == RealServerSettings(Method.TUNNEL, 10, 100, 50, tunnel)
+
+
+@pytest.mark.parametrize("answer", [forwarded(7), forwarded(2, 3), forwarded(2, 1, 6080, 3), forwarded(2, 1, 6080, 4)])
+def test_forwarding_without_a_name_is_read_as_bypass_for_which_nobody_asks(answer):
+    assert decode_real(answer)[1] == RealServerSettings(Method.BYPASS, 10, 100, 50)
+
+
+def test_a_tunnel_counts_for_no_other_method():
+    assert decode_real(forwarded(0, 1, 6080, 1))[1] == RealServerSettings(Method.MASQ, 10, 100, 50)
+
+
+def test_a_kernel_that_knows_one_kind_of_tunnel_does_not_say_so():
+    silent = {kind: body for kind, body in attributes(attributes(forwarded(2))[2]).items() if kind not in (13, 14, 15)}
+    body = b"".join(struct.pack("=HH", len(b) + 4, kind) + b + b"\0" * (-len(b) % 4) for kind, b in silent.items())
+    assert decode_real(outer(2, body.hex()))[1] == RealServerSettings(Method.TUNNEL, 10, 100, 50)
 
 
 @pytest.mark.parametrize("decode", [decode_virtual, decode_real, decode_connections])
@@ -201,6 +230,16 @@ def test_messages_are_what_the_kernel_expects():
         6: b"\x32\0\0\0",
         11: b"\x02\0",
     }
+
+
+def test_a_tunnel_is_told_only_where_it_is_another_than_ip_in_ip():
+    for settings in (RealServerSettings(Method.MASQ, 10), RealServerSettings(Method.TUNNEL, 10, tunnel=Tunnel())):
+        _, payload = encode(Step(Op.EDIT_REAL, WEB, BACKEND, settings))
+        assert not attributes(attributes(payload)[2]).keys() & {13, 14, 15}
+    gue = Tunnel(TunnelType.GUE, 6080, TunnelChecksum.REMCSUM)
+    _, payload = encode(Step(Op.ADD_REAL, WEB, BACKEND, RealServerSettings(Method.TUNNEL, 10, tunnel=gue)))
+    dest = attributes(attributes(payload)[2])
+    assert [dest[kind] for kind in (13, 14, 15)] == [b"\x01", b"\x17\xc0", b"\x02\0"]
 
 
 def test_equal_settings_of_real_servers_are_one_object():

@@ -1,13 +1,16 @@
 import errno
 from ipaddress import IPv4Address, IPv6Address
+from types import MappingProxyType
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from clusterf.diff import diff
-from clusterf.kernel import ShadowKernel
+from clusterf.drains import TIMEOUT
+from clusterf.kernel import ConnectionCount, ShadowKernel
 from clusterf.reconcile import Failure, Place, Reconciler
 from clusterf.table import (
     Family,
@@ -19,6 +22,8 @@ from clusterf.table import (
     ServiceFlag,
     Step,
     Table,
+    Tunnel,
+    TunnelType,
     VirtualServer,
     VirtualServerSettings,
     table_of,
@@ -45,12 +50,16 @@ class FaultyKernel(ShadowKernel):
         self.faults = []
         self.refused = {}
         self.active = {}
+        self.inactive = {}
         self.writes = []
         self.looks = 0
 
     def connections(self, virtual):
         self.looks += 1
-        return {r: self.active.get((virtual, r), 0) for r in self.table.reals.get(virtual, ())}
+        return {r: self.count(virtual, r) for r in self.table.reals.get(virtual, ())}
+
+    def count(self, virtual, real):
+        return ConnectionCount(self.active.get((virtual, real), 0), self.inactive.get((virtual, real), 0))
 
     def _apply(self, step):
         self.writes.append(step)
@@ -72,7 +81,15 @@ def work(reconciler, kernel, now=0.0, limit=100, rounds=50):
     raise AssertionError("there is always more to do")
 
 
-def started(reals=None, kernel_table=None, owned=(), virtual=WEB, claim=CLAIM):
+def step(reconciler, kernel, *, departures=True, now=0.0):
+    """Do one part; return which virtual servers have begun to go by it."""
+    steps = reconciler.next_steps(100, now, kernel.connections, departures=departures)
+    departed = reconciler.take_departed()
+    reconciler.done(steps, kernel.apply(steps))
+    return departed
+
+
+def started(reals=None, kernel_table=None, owned=MappingProxyType({}), virtual=WEB, claim=CLAIM):
     """Return a reconciler that wants one virtual server, and has read the kernel."""
     kernel = FaultyKernel(kernel_table)
     reconciler = Reconciler(owned)
@@ -99,7 +116,7 @@ def test_an_empty_kernel_gets_what_is_wanted():
     reconciler, kernel = started({ONE: TEN, TWO: FIVE})
     assert work(reconciler, kernel) == []
     assert kernel.table == web({ONE: TEN, TWO: FIVE})
-    assert reconciler.take_ownership() == {WEB: True}
+    assert reconciler.take_ownership() == {WEB: 30.0}
 
 
 def test_a_kernel_that_is_right_is_not_written():
@@ -125,31 +142,31 @@ def test_ownership_is_told_before_the_step_that_makes_it():
     reconciler, kernel = started()
     steps = reconciler.next_steps(100, 0.0, kernel.connections)
     assert steps == [Step(Op.ADD_VIRTUAL, WEB, None, WLC)]
-    assert reconciler.take_ownership() == {WEB: True}
+    assert reconciler.take_ownership() == {WEB: 30.0}
     assert reconciler.take_ownership() == {}
 
 
-@pytest.mark.parametrize(("owned", "goes"), [((WEB,), True), ((), False)])
+@pytest.mark.parametrize(("owned", "goes"), [({WEB: 30.0}, True), ({}, False)])
 def test_of_what_is_not_wanted_only_our_own_goes(owned, goes):
     reconciler, kernel = started(virtual=DNS, kernel_table=web({ONE: TEN}), owned=owned)
     work(reconciler, kernel)
     assert (WEB not in kernel.table.virtuals) == goes
-    assert reconciler.take_ownership() == {DNS: True} | ({WEB: False} if goes else {})
+    assert reconciler.take_ownership() == {DNS: 30.0} | ({WEB: None} if goes else {})
 
 
 def test_a_virtual_server_that_was_there_is_ours_once_it_is_wanted_and_goes_when_it_is_not():
     reconciler, kernel = settled(virtual=DNS, kernel_table=web({ONE: TEN}))
     reconciler.want_virtual(WEB, CLAIM)
     work(reconciler, kernel)
-    assert reconciler.take_ownership() == {WEB: True}
+    assert reconciler.take_ownership() == {WEB: 30.0}
     reconciler.want_virtual(WEB, None)
     work(reconciler, kernel)
     assert WEB not in kernel.table.virtuals
 
 
 def test_what_others_removed_is_no_longer_ours():
-    reconciler, kernel = started(virtual=DNS, owned=[WEB])
-    assert reconciler.take_ownership() == {WEB: False}
+    reconciler, kernel = started(virtual=DNS, owned={WEB: 30.0})
+    assert reconciler.take_ownership() == {WEB: None}
     kernel.table.put_virtual(WEB, RR)
     reconciler.observe(kernel.read())
     work(reconciler, kernel)
@@ -176,7 +193,7 @@ def test_what_others_changed_is_told_and_mended():
         (DNS, WLC, 30.0, 1, False),
         (DNS, ONE_PACKET, 30.0, 1, False),
         (MARK, WLC, 30.0, 1, True),
-        (MARK, ONE_PACKET, 30.0, 1, True),  # of a mark, one packet is for its UDP only
+        (MARK, ONE_PACKET, 30.0, 1, False),
     ],
 )
 @pytest.mark.parametrize("whole", [False, True])
@@ -222,6 +239,131 @@ def test_a_real_server_that_returns_while_it_drains_gets_its_weight_back_and_its
         assert not reconciler.draining
         work(reconciler, kernel, now=now)
         assert kernel.table == web({ONE: TEN})
+
+
+def test_a_real_server_that_returns_while_it_drains_gets_its_weight_and_nothing_else():
+    reconciler, kernel = settled({ONE: TEN})
+    kernel.active[WEB, ONE] = 1
+    reconciler.want_real(WEB, ONE, None)
+    work(reconciler, kernel)
+    reconciler.want_real(WEB, ONE, FIVE)
+    for now in (1.0, 100.0):
+        reconciler.check_drains()
+        work(reconciler, kernel, now=now)
+    assert kernel.writes == [Step(Op.EDIT_REAL, WEB, ONE, ZERO), Step(Op.EDIT_REAL, WEB, ONE, FIVE)]
+
+
+@pytest.mark.parametrize("settings", [TEN, RealServerSettings(Method.TUNNEL, 10, 9, 3, Tunnel(TunnelType.GUE, 6080))])
+def test_nothing_but_the_weight_of_a_real_server_that_drains_is_changed_and_that_is_kept_so(settings):
+    reconciler, kernel = settled({ONE: settings})
+    kernel.active[WEB, ONE] = 1
+    reconciler.want_real(WEB, ONE, None)
+    work(reconciler, kernel)
+    drained = msgspec.structs.replace(settings, weight=0)
+    assert kernel.table == web({ONE: drained})
+    kernel.table.put_real(WEB, ONE, settings)
+    reconciler.observe(kernel.read())
+    work(reconciler, kernel, now=1.0)
+    assert kernel.table == web({ONE: drained})
+
+
+@pytest.mark.parametrize(("before", "after", "end"), [(30.0, 60.0, 60.0), (30.0, 10.0, 10.0), (30.0, 0.0, 5.0)])
+@pytest.mark.parametrize("back", [True, False])
+def test_a_drain_timeout_that_changes_counts_for_what_drains_already(before, after, end, back):
+    reconciler, kernel = settled({ONE: TEN, TWO: TEN}, claim=Claim(WLC, before))
+    kernel.active[WEB, ONE] = 1
+    if back:
+        reconciler.want_virtual(WEB, None)
+    else:
+        reconciler.want_real(WEB, ONE, None)
+    work(reconciler, kernel, now=0.0)
+    reconciler.want_virtual(WEB, Claim(WLC, after))
+    reconciler.want_real(WEB, TWO, TEN)
+    for now, there in ((5.0, end > 5.0), (end - 0.1, end > 5.0), (end, False)):
+        reconciler.check_drains()
+        work(reconciler, kernel, now=now)
+        assert kernel.table == web({TWO: TEN} | ({ONE: ZERO} if there else {}))
+
+
+def test_a_service_that_returns_while_it_drains_gets_its_weights_and_what_it_lost_goes_on_draining():
+    reconciler, kernel = settled({ONE: TEN, TWO: TEN})
+    kernel.active = {(WEB, ONE): 1, (WEB, TWO): 1}
+    reconciler.want_virtual(WEB, None)
+    work(reconciler, kernel)
+    kernel.writes.clear()
+    reconciler.want_virtual(WEB, CLAIM)
+    reconciler.want_real(WEB, ONE, TEN)
+    work(reconciler, kernel, now=20.0)
+    assert kernel.writes == [Step(Op.EDIT_REAL, WEB, ONE, TEN)]
+    reconciler.check_drains()
+    work(reconciler, kernel, now=30.0)
+    assert kernel.table == web({ONE: TEN})
+
+
+def test_the_real_servers_of_another_service_that_takes_a_virtual_server_come_first_and_ours_drain_in_it():
+    reconciler, kernel = settled({ONE: TEN, TWO: TEN})
+    kernel.active[WEB, ONE] = 1
+    reconciler.want_virtual(WEB, Claim(RR, 5.0))
+    for real, wanted in ((ONE, None), (TWO, None), (THREE, FIVE)):
+        reconciler.want_real(WEB, real, wanted)
+    work(reconciler, kernel)
+    assert kernel.writes == [
+        Step(Op.EDIT_VIRTUAL, WEB, None, RR),
+        Step(Op.ADD_REAL, WEB, THREE, FIVE),
+        Step(Op.EDIT_REAL, WEB, ONE, ZERO),
+        Step(Op.REMOVE_REAL, WEB, TWO),
+    ]
+    reconciler.check_drains()
+    work(reconciler, kernel, now=5.0)
+    assert kernel.table == web({THREE: FIVE}, RR)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("arrives", [False, True])
+def test_a_connection_that_comes_while_a_real_server_is_about_to_go_is_not_cut(whole, arrives):
+    reconciler, kernel = settled({ONE: TEN, TWO: TEN})
+    kernel.inactive[WEB, ONE] = 1
+    if whole:
+        reconciler.want_virtual(WEB, None)
+    else:
+        reconciler.want_real(WEB, ONE, None)
+    step(reconciler, kernel)
+    assert kernel.table.reals[WEB][ONE] == ZERO
+    kernel.active[WEB, ONE] = int(arrives)
+    work(reconciler, kernel)
+    assert (ONE in kernel.table.reals.get(WEB, ())) == arrives
+    reconciler.check_drains()
+    work(reconciler, kernel, now=30.0)
+    assert kernel.table == (Table() if whole else web({TWO: TEN}))
+
+
+@pytest.mark.parametrize(("virtual", "claim"), [(DNS, CLAIM), (MARK, Claim(ONE_PACKET, 30.0)), (WEB, Claim(WLC, 0.0))])
+def test_what_does_not_drain_is_not_looked_at_twice(virtual, claim):
+    reconciler, kernel = settled({ONE: TEN}, virtual=virtual, claim=claim)
+    kernel.inactive[virtual, ONE] = kernel.active[virtual, ONE] = 1
+    reconciler.want_real(virtual, ONE, None)
+    work(reconciler, kernel)
+    assert kernel.writes == [Step(Op.REMOVE_REAL, virtual, ONE)]
+
+
+def test_what_was_recorded_says_how_long_a_service_drains_that_left_before_the_start():
+    left = web({ONE: TEN})
+    reconciler, kernel = started(virtual=DNS, owned={WEB: 90.0}, kernel_table=left)
+    kernel.active[WEB, ONE] = 1
+    for now, there in ((0.0, True), (89.9, True), (90.0, False)):
+        reconciler.check_drains()
+        work(reconciler, kernel, now=now)
+        assert (WEB in kernel.table.virtuals) == there
+
+
+def test_a_drain_timeout_is_put_on_record_when_it_changes_and_only_then():
+    reconciler, _ = settled({ONE: TEN}, claim=Claim(WLC, 60.0))
+    reconciler.want_virtual(WEB, Claim(RR, 60.0))
+    assert reconciler.take_ownership() == {}
+    reconciler.want_virtual(WEB, Claim(RR, 0.0))
+    assert reconciler.take_ownership() == {WEB: 0.0}
+    reconciler.want_virtual(DNS, Claim(RR, 5.0))
+    assert reconciler.take_ownership() == {}  # before it is ours
 
 
 @pytest.mark.parametrize("gone", [ONE, None])
@@ -438,14 +580,6 @@ def test_what_is_urgent_in_a_virtual_server_that_goes_is_forgotten():
     assert kernel.writes == [Step(Op.REMOVE_VIRTUAL, WEB)]
 
 
-def step(reconciler, kernel, *, departures=True, now=0.0):
-    """Do one part; return which virtual servers have begun to go by it."""
-    steps = reconciler.next_steps(100, now, kernel.connections, departures=departures)
-    departed = reconciler.take_departed()
-    reconciler.done(steps, kernel.apply(steps))
-    return departed
-
-
 def test_a_virtual_server_is_told_to_go_once_when_that_is_allowed():
     reconciler, kernel = settled({ONE: TEN})
     kernel.active[WEB, ONE] = 1
@@ -540,7 +674,8 @@ def test_one_in_which_a_real_server_drains_may_not_go_any_sooner():
 VIRTUALS = st.sampled_from([WEB, DNS, MARK])
 REALS = st.sampled_from([ONE, TWO, THREE])
 WEIGHTS = st.sampled_from([ZERO, FIVE, TEN])
-TIMEOUTS = {WEB: 10.0, DNS: 30.0, MARK: 0.0}
+TIMEOUTS = st.sampled_from([0.0, 10.0, 30.0, 60.0])
+SETTINGS = st.sampled_from([WLC, RR, ONE_PACKET])
 ERRORS = st.sampled_from([0, 0, errno.EEXIST, errno.ENOENT, errno.ESRCH, errno.EINVAL, errno.ENOMEM])
 
 
@@ -551,7 +686,9 @@ class Writing(RuleBasedStateMachine):
         super().__init__()
         self.kernel = FaultyKernel(table_of([(FOREIGN, RR, {ONE: TEN})]))
         self.now = 0.0
-        self.record = set()
+        # how long the real servers of what is ours may drain, as it is on record, and as it was told last
+        self.record = {}
+        self.timeouts = {}
         self.wanted = Table()
         # since when a real server that is there is not wanted
         self.left = {}
@@ -567,24 +704,27 @@ class Writing(RuleBasedStateMachine):
             self.kernel.table.put_real(WEB, ONE, FIVE)
             self.alone = ours
         if ours:
-            self.record.add(WEB)
+            self.record[WEB] = 10.0
         self.restart()
 
     @rule()
     def restart(self):
         self.reconciler = Reconciler(self.record)
         self.unwanted.clear()
+        self.timeouts = {virtual: self.timeouts.get(virtual) for virtual in self.wanted.virtuals}
         for virtual, how in self.wanted.virtuals.items():
-            self.reconciler.want_virtual(virtual, Claim(how, TIMEOUTS[virtual]))
+            self.reconciler.want_virtual(virtual, Claim(how, self.timeouts[virtual]))
             for real, wanted in self.wanted.reals[virtual].items():
                 self.reconciler.want_real(virtual, real, wanted)
         self.observe()
 
-    @rule(virtual=VIRTUALS, how=st.sampled_from([WLC, RR]))
-    def want_virtual(self, virtual, how):
+    @rule(virtual=VIRTUALS, how=SETTINGS, timeout=TIMEOUTS)
+    def want_virtual(self, virtual, how, timeout):
+        how = RR if virtual is WEB and how is ONE_PACKET else how
         self.wanted.put_virtual(virtual, how)
+        self.timeouts[virtual] = timeout
         self.unwanted.discard(virtual)
-        self.reconciler.want_virtual(virtual, Claim(how, TIMEOUTS[virtual]))
+        self.reconciler.want_virtual(virtual, Claim(how, timeout))
 
     @rule(virtual=VIRTUALS)
     def want_no_virtual(self, virtual):
@@ -608,9 +748,10 @@ class Writing(RuleBasedStateMachine):
         elif virtual in table.virtuals:
             table.put_real(virtual, real, weight)
 
-    @rule(virtual=VIRTUALS, real=REALS, count=st.sampled_from([0, 3]))
-    def connect(self, virtual, real, count):
-        self.kernel.active[virtual, real] = count
+    @rule(virtual=VIRTUALS, real=REALS, active=st.sampled_from([0, 3]), inactive=st.sampled_from([0, 0, 2]))
+    def connect(self, virtual, real, active, inactive):
+        self.kernel.active[virtual, real] = active
+        self.kernel.inactive[virtual, real] = inactive
 
     @rule(faults=st.lists(ERRORS, min_size=1, max_size=6))
     def fail(self, faults):
@@ -638,7 +779,7 @@ class Writing(RuleBasedStateMachine):
     def step(self, limit, departures=True):
         for virtual in list(self.reconciler.stale):
             self.reconciler.observe_virtual(virtual, self.kernel.read_virtual(virtual))
-        in_force = self.record & self.reconciler.actual.virtuals.keys()
+        in_force = self.record.keys() & self.reconciler.actual.virtuals.keys()
         steps = self.reconciler.next_steps(limit, self.now, self.kernel.connections, departures=departures)
         assert in_force.isdisjoint(self.hear()) or departures, "before it may go"
         assert self.unwanted.isdisjoint(step.virtual for step in steps), "not told"
@@ -678,7 +819,7 @@ class Writing(RuleBasedStateMachine):
         for virtual in others:
             table.put_virtual(virtual, None)
         assert table == self.wanted == self.reconciler.desired
-        assert self.record == set(self.wanted.virtuals)
+        assert self.record == {virtual: self.timeouts[virtual] for virtual in self.wanted.virtuals}
         assert not self.unwanted
         self.kernel.writes.clear()
         self.restart()
@@ -702,8 +843,11 @@ class Writing(RuleBasedStateMachine):
         return told
 
     def keep_record(self):
-        for virtual, ours in self.reconciler.take_ownership().items():
-            (self.record.add if ours else self.record.discard)(virtual)
+        for virtual, seconds in self.reconciler.take_ownership().items():
+            if seconds is None:
+                self.record.pop(virtual, None)
+            else:
+                self.record[virtual] = seconds
 
     def judge(self, step):
         virtual, real = step.virtual, step.real
@@ -722,11 +866,28 @@ class Writing(RuleBasedStateMachine):
         elif real is not None:
             assert (step.op, step.settings.weight) == (Op.EDIT_REAL, 0)
             if real in self.kernel.table.reals.get(virtual, ()):
-                assert self.kernel.active.get((virtual, real)), "drained without a connection"
+                assert any(self.kernel.count(virtual, real)), "drained without a connection"
+                assert self.connects(virtual)
 
     def judge_leaving(self, virtual, real):
-        if virtual.protocol is not Protocol.UDP and self.kernel.active.get((virtual, real)):
-            assert self.now - self.left[virtual, real] >= TIMEOUTS[virtual]
+        timeout = self.timeout(virtual)
+        if not timeout or not self.connects(virtual):
+            return
+        active, inactive = self.kernel.count(virtual, real)
+        if active:
+            assert self.now - self.left[virtual, real] >= timeout
+        elif inactive:
+            assert not self.reconciler.actual.reals[virtual][real].weight, "a connection may come meanwhile"
+
+    def connects(self, virtual):
+        """Tell whether the virtual server, as far as is known, has connections that are waited for."""
+        if virtual.protocol is not None:
+            return virtual.protocol is not Protocol.UDP
+        return not self.reconciler.actual.virtuals[virtual].flags & ServiceFlag.ONE_PACKET
+
+    def timeout(self, virtual):
+        """Return how long real servers may take: as was told last, or else as is on record."""
+        return self.timeouts.get(virtual, self.record.get(virtual, TIMEOUT))
 
     def only_what_is_busy_drains(self):
         for step in diff(self.wanted, self.kernel.table):
@@ -738,7 +899,8 @@ class Writing(RuleBasedStateMachine):
             for real in reals:
                 assert self.kernel.table.reals[step.virtual][real].weight == 0
                 assert self.kernel.active[step.virtual, real]
-                assert step.virtual.protocol is not Protocol.UDP
+                assert self.connects(step.virtual)
+                assert self.timeout(step.virtual) > 0
 
 
 Writing.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

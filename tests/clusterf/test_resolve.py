@@ -17,7 +17,7 @@ from clusterf.model import (
 )
 from clusterf.model import RouteKey as R
 from clusterf.resolve import BackendResolved, Effect, ProblemsOf, Resolver, ServiceResolved
-from clusterf.table import Family, Method, ServiceFlag, VirtualServer
+from clusterf.table import Family, Method, ServiceFlag, Tunnel, TunnelType, VirtualServer
 from clusterf.targets import Endpoint
 from clusterf.virtuals import Defaults
 from tests.clusterf.oracle import expected
@@ -116,6 +116,15 @@ def test_the_route_says_what_the_real_server_is(table, real):
     assert [p.rpartition(": ")[0] for p in problems] == ([f"configuration: {HAS_PORT_80[0]}"] if changes_port else [])
 
 
+def test_the_tunnel_of_a_route_is_that_of_the_real_servers_under_it():
+    gue = Tunnel(TunnelType.GUE, 6080)
+    wrapped = Route(prefix4=ip_network("10.0.0.0/8"), method="tunnel", tunnel=gue)
+    pipeline = Pipeline.of({F: WEB, B: ONE, R(b"r"): wrapped})
+    assert pipeline.lines[1].endswith("-i -w 10 --tun-type gue --tun-port 6080 --tun-nocsum")
+    pipeline.put(R(b"r"), route("10.0.0.0/8", "tunnel"))
+    assert pipeline.lines[1].endswith("-i -w 10")
+
+
 @pytest.mark.parametrize("method", ["droute", "tunnel"])
 def test_a_backend_that_has_the_frontend_s_port_anyway_is_not_reported(method):
     assert made(WEB, Backend(ipv4=IN4, tcp=80), route(method=method))[1] == []
@@ -133,6 +142,15 @@ def test_a_gateway_of_the_other_family_works_with_tunnel_only(method, fits, fami
     assert [p.path for problems in pipeline.problems.values() for p in problems] == (
         [] if fits else [b"services/web/backends/1"]
     )
+
+
+def test_a_gateway_of_the_other_family_is_reported_but_stays_where_connections_are_synchronised():
+    six = route(method="tunnel", gateway="fd09::1")
+    lines, problems = made(WEB, ONE, six, defaults=Defaults(synced=True))
+    assert lines[1] == "-a -t 198.51.100.1:80 -r [fd09::1]:80 -i -w 10"
+    reason = "its route's gateway fd09::1 is of the other family, which --ipvs-sync rules out"
+    assert problems == [f"configuration: services/web/backends/1: {reason}"]
+    assert made(WEB, ONE, route(method="tunnel", gateway="10.9.0.1"), defaults=Defaults(synced=True))[1] == []
 
 
 def test_without_a_route_the_node_s_own_method_counts():

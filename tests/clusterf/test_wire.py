@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterf.model import Backend, Frontend, HealthCheck, Persistence, Route, Tls
+from clusterf.table import Tunnel, TunnelChecksum, TunnelType
 from clusterf.wire import dec_hook, enc_hook
 
 
@@ -54,7 +55,11 @@ HEALTH_CHECKS = st.builds(
     tls=st.builds(Tls, verify=st.booleans(), ca=st.text()),
     interval=st.floats(0.1, 10),
 )
-ROUTES = st.builds(Route, prefix4=st.none() | NETWORKS4, prefix6=st.none() | NETWORKS6, gateway4=IPV4, gateway6=IPV6)
+ROUTES = st.builds(
+    Route,
+    *(st.none() | NETWORKS4, st.none() | NETWORKS6, IPV4, IPV6),
+    tunnel=st.builds(Tunnel, st.sampled_from(TunnelType), st.integers(0, 65535), st.sampled_from(TunnelChecksum)),
+)
 MESSAGES = st.one_of(
     st.builds(FrontendIs, st.binary(), st.none() | FRONTENDS),
     st.builds(BackendIs, st.binary(), st.binary(), st.none() | BACKENDS),

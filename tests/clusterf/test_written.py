@@ -40,6 +40,8 @@ def test_what_is_written_is_read_back(item):
         (HEALTH, b'{"type":"http","headers":{"Host":"a"},"status":"200-299,404","interval":1.5,"timeout":1.5}'),
         (HEALTH, b'{"type":"https","tls":{"verify":false,"ca":"/ca.pem"}}'),
         (b"routes/r", b'{"Prefix":"10.0.0.0/8","Gateway":"10.1.1.1","IPVSMethod":"tunnel"}'),
+        (b"routes/r", b'{"IPVSMethod":"tunnel","tunnel":{"type":"gue","port":6080,"checksum":"remcsum"}}'),
+        (b"routes/r", b'{"IPVSMethod":"tunnel","tunnel":{"type":"gre"}}'),
         (b"routes/r", b"{}"),
     ],
 )

@@ -200,7 +200,7 @@ class Guest:
             "job": {
                 "argv": list(self._command.argv),
                 "cwd": str(Path.cwd()),
-                "env": {**os.environ, "CLUSTERF_LAB_GUEST": self._kernel.name},
+                "env": {"CLUSTERF_IPVS_SYSCTL": "1", **os.environ, "CLUSTERF_LAB_GUEST": self._kernel.name},
                 "timeout": self._command.timeout,
             },
         }

@@ -11,6 +11,7 @@ made, so only that moment is spent there, and a server is ready once it is made.
 
 import contextlib
 import ctypes
+import hashlib
 import http.client
 import os
 import re
@@ -18,7 +19,9 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import StreamRequestHandler, TCPServer, ThreadingMixIn
@@ -35,7 +38,9 @@ __all__ = [
     "Conversation",
     "DataPlane",
     "Director",
+    "Download",
     "WebServer",
+    "content",
     "inside",
     "namespace",
 ]
@@ -49,6 +54,8 @@ BACKENDS = {
 }
 WEB, ECHO = 80, 7000  # the frontends' ports
 WEB_BACKEND, ECHO_BACKEND = 8080, 7000
+DOWNLOAD = "/download"
+SIZE = 4_000_000  # bytes of a download, much more than sockets hold
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -115,16 +122,27 @@ def make_router(director: str) -> None:
     set_switches(director, {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1})
 
 
+@cache
+def content(backend: str) -> bytes:
+    """Return what is downloaded from a backend."""
+    return hashlib.shake_256(backend.encode()).digest(SIZE)
+
+
 class Page(BaseHTTPRequestHandler):
-    """Answers each request with the backend's name."""
+    """Answers each request with the backend's name, or with its content, of which the second half waits."""
 
     server: "Server"
 
     def do_GET(self) -> None:
-        body = self.server.backend.encode()
+        body = content(self.server.backend) if self.path == DOWNLOAD else self.server.backend.encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("Backend", self.server.backend)
         self.end_headers()
+        if self.path == DOWNLOAD:
+            self.wfile.write(body[: SIZE // 2])
+            self.server.resumed.wait()
+            body = body[SIZE // 2 :]
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
@@ -150,6 +168,8 @@ class Server(ThreadingMixIn, TCPServer):
 
     def __init__(self, backend: str, port: int, handler: type[StreamRequestHandler]) -> None:
         self.backend = backend
+        # whether downloads go on to their ends
+        self.resumed = threading.Event()
         super().__init__(("::", port), handler)
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
@@ -174,15 +194,50 @@ class WebServer:
         self._backend = backend
         self._end = end
         self._running = contextlib.ExitStack()
+        self._server: Server
 
     def start(self) -> None:
         """Serve from now on."""
         with inside(self._end):
-            self._running.enter_context(Server(self._backend, WEB_BACKEND, Page))
+            self._server = self._running.enter_context(Server(self._backend, WEB_BACKEND, Page))
 
     def stop(self) -> None:
         """Refuse connections from now on."""
         self._running.close()
+
+    def resume(self) -> None:
+        """Let downloads go on to their ends: those that there are, and those to come."""
+        self._server.resumed.set()
+
+    def pause(self) -> None:
+        """Let downloads wait after their first half."""
+        self._server.resumed.clear()
+
+
+class Download:
+    """A download that has begun, and of which much is to come."""
+
+    def __init__(self, connection: http.client.HTTPConnection) -> None:
+        self._connection = connection
+        connection.request("GET", DOWNLOAD)
+        self._response = connection.getresponse()
+        self.backend = self._response.headers["Backend"]
+        self._begun = self._response.read(SIZE // 4)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave it as it is."""
+        self._response.close()
+        self._connection.close()
+
+    def finish(self) -> bytes:
+        """Return all that it has brought."""
+        return self._begun + self._response.read()
 
 
 class Conversation:
@@ -216,20 +271,49 @@ class Client:
 
     def get(self, address: str, path: str = "/") -> str:
         """Make one HTTP request on a connection of its own; return the name of the backend that has answered."""
-        with contextlib.closing(http.client.HTTPConnection(address, WEB, timeout=self.timeout)) as connection:
-            with inside(self.namespace):
-                connection.connect()
+        with contextlib.closing(self._connect(address)) as connection:
             connection.request("GET", path)
             return connection.getresponse().read().decode()
+
+    def download(self, address: str) -> Download:
+        """Begin a download."""
+        return Download(self._connect(address))
+
+    @contextlib.contextmanager
+    def visits(self, *addresses: str) -> Iterator[Sequence[str]]:
+        """Make one request after the other meanwhile, each on a connection of its own; see who answers.
+
+        Raises at the end what one of them has failed with.
+        """
+        answered: list[str] = []
+        enough = threading.Event()
+
+        def visit() -> None:
+            while not enough.is_set():
+                answered.extend(self.get(address) for address in addresses)
+
+        with ThreadPoolExecutor(1) as pool:
+            visiting = pool.submit(visit)
+            try:
+                yield answered
+            finally:
+                enough.set()
+                visiting.result()
+
+    def _connect(self, address: str) -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection(address, WEB, timeout=self.timeout)
+        with inside(self.namespace):
+            connection.connect()
+        return connection
 
     def backends(self, address: str, requests: int = 8) -> set[str]:
         """Return the names of the backends that answer that many requests."""
         return {self.get(address) for _ in range(requests)}
 
-    def talk(self, address: str) -> Conversation:
-        """Open a connection to the echo service."""
+    def talk(self, address: str, port: int = ECHO) -> Conversation:
+        """Open a connection to the echo service, or to another one of its kind."""
         with inside(self.namespace):
-            return Conversation(socket.create_connection((address, ECHO), timeout=self.timeout))
+            return Conversation(socket.create_connection((address, port), timeout=self.timeout))
 
 
 class Director(Node):

@@ -2,6 +2,7 @@ import errno
 import os
 import shlex
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ from clusterf.table import (
     ServiceFlag,
     Step,
     Table,
+    Tunnel,
+    TunnelChecksum,
+    TunnelType,
     VirtualServer,
     VirtualServerSettings,
     table_of,
@@ -37,6 +41,10 @@ PERSISTENT = ServiceFlag.PERSISTENT
 WLC = VirtualServerSettings("wlc", NONE, 0, 0xFFFFFFFF)
 WLC6 = VirtualServerSettings("wlc", NONE, 0, 128)
 MASQ = RealServerSettings(Method.MASQ, 10)
+TUNNELS = (
+    *(Tunnel(TunnelType.GUE, 6080, checksum) for checksum in TunnelChecksum),
+    *(Tunnel(TunnelType.GRE, 0, checksum) for checksum in (TunnelChecksum.NONE, TunnelChecksum.CSUM)),
+)
 WEB = VirtualServer(Family.IPV4, Protocol.TCP, IPv4Address("10.107.107.107"), 1337)
 
 
@@ -109,9 +117,10 @@ def everything() -> Table:
     mixed = {real(f"10.3.107.{int(m)}"): RealServerSettings(m, 65535, 100, 50) for m in methods}
     mixed[real("10.3.107.9")] = RealServerSettings(Method.MASQ, 1, 100, 0)
     mixed[real("fd00:3::1")] = RealServerSettings(Method.TUNNEL, 3)
+    mixed |= {real(f"10.3.108.{n}"): RealServerSettings(Method.TUNNEL, n, tunnel=t) for n, t in enumerate(TUNNELS)}
     rows.append((virtual("10.0.0.3"), settings("ovf"), mixed))
     mixed6 = {real(f"fd00:3::{int(m)}"): RealServerSettings(m, 0) for m in methods}
-    mixed6[real("10.3.107.1")] = RealServerSettings(Method.TUNNEL, 3)
+    mixed6[real("10.3.107.1")] = RealServerSettings(Method.TUNNEL, 3, tunnel=TUNNELS[0])
     rows.append((virtual("fd00::3"), settings("lblcr", netmask=128), mixed6))
     return table_of(rows)
 
@@ -154,7 +163,7 @@ def test_what_is_written_is_read_back_and_printed_as_ipvsadm_does(kernel: Netlin
     assert ipvsadm.lines(table) == saved()
     for each, how in table.virtuals.items():
         assert kernel.read_virtual(each) == (how, table.reals[each])
-        assert kernel.connections(each) == dict.fromkeys(table.reals[each], 0)
+        assert kernel.connections(each) == dict.fromkeys(table.reals[each], (0, 0))
 
 
 def test_edits_and_removals_have_the_effect_on_the_kernel_that_they_have_on_a_table(kernel: NetlinkKernel) -> None:
@@ -221,12 +230,10 @@ def test_a_table_made_by_others_is_read_without_what_cannot_be_ours(kernel: Netl
 
     assert table.virtuals == {virtual("10.0.0.1"): settings("rr")}
     assert table.reals[virtual("10.0.0.1")] == {
-        real("10.3.0.1"): RealServerSettings(Method.BYPASS, 1),
+        real("10.3.0.1"): RealServerSettings(Method.TUNNEL, 1, tunnel=Tunnel(TunnelType.GUE, 5555)),
         real("127.0.0.1"): RealServerSettings(Method.MASQ, 70000, 9, 4),
     }
-    assert [line for line in saved() if "--xxx-service" not in line and "gue" not in line] == [
-        line for line in ipvsadm.lines(table) if "(null)" not in line
-    ]
+    assert [line for line in saved() if "--xxx-service" not in line] == ipvsadm.lines(table)
 
 
 def test_a_real_server_with_an_unknown_method_is_read_and_can_be_edited(kernel: NetlinkKernel) -> None:
@@ -239,6 +246,21 @@ def test_a_real_server_with_an_unknown_method_is_read_and_can_be_edited(kernel: 
     assert ipvsadm.lines(kernel.read()) == saved()
     assert kernel.apply([Step(Op.EDIT_REAL, WEB, key, MASQ)]) == [0]
     assert kernel.read().reals[WEB] == {key: MASQ}
+
+
+def test_a_tunnel_of_an_unknown_type_is_read_and_can_be_edited(kernel: NetlinkKernel) -> None:
+    plain, (gue, *_) = RealServerSettings(Method.TUNNEL, 5), TUNNELS
+    kernel.apply([Step(Op.ADD_VIRTUAL, WEB, settings=WLC)])
+    command, payload = encode(
+        Step(Op.ADD_REAL, WEB, real("10.3.0.1"), RealServerSettings(Method.TUNNEL, 5, tunnel=gue))
+    )
+    known, unknown = (struct.pack("=HHB", 5, 13, kind) for kind in (TunnelType.GUE, 9))
+    assert known in payload
+    assert kernel._channel.batch([(command, payload.replace(known, unknown))]) == [0]
+
+    assert kernel.read().reals[WEB] == {real("10.3.0.1"): RealServerSettings(Method.BYPASS, 5)}
+    assert kernel.apply([Step(Op.EDIT_REAL, WEB, real("10.3.0.1"), plain)]) == [0]
+    assert kernel.read().reals[WEB] == {real("10.3.0.1"): plain}
 
 
 def test_each_step_has_its_own_errno_and_the_others_are_done(kernel: NetlinkKernel) -> None:
@@ -325,7 +347,7 @@ def test_active_connections_are_counted_per_real_server(kernel: NetlinkKernel) -
         ]
     )
     with socket.create_server(("127.0.0.1", 8080)), socket.create_connection(("127.0.0.1", 8081), 5):
-        assert kernel.connections(virtual("127.0.0.1", 8081)) == {local: 1}
+        assert kernel.connections(virtual("127.0.0.1", 8081)) == {local: (1, 0)}
 
 
 def test_a_kernel_opened_and_closed_leaves_no_descriptor_and_no_thread(namespace: None) -> None:

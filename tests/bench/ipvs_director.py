@@ -1,0 +1,134 @@
+"""What a director does to its kernel, without its processes, messages, configuration and logs."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import msgspec
+
+from actors.ipvs_writer import PART
+from clusterf.netlink import open_kernel
+from clusterf.reconcile import Reconciler
+from clusterf.table import Step, Table, VirtualServer
+from clusterf.virtuals import Claim
+from tests.bench.ipvs_tables import real_server, settings, steps_of, table, virtual_server
+from tests.bench.trees import Shape
+
+__all__ = ["Cycle", "Director", "Reading"]
+
+DRAIN_TIMEOUT = 30.0  # seconds, as frontends have it that say nothing
+
+
+class Cycle(msgspec.Struct, frozen=True, order=True):
+    """How long a table took that was written from nothing. Times are in seconds."""
+
+    total: float
+    steps: float  # to say what to write next
+    kernel: float  # to write it
+    done: float  # to take it as done
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """How long it took to find that there is nothing to do. Times are in seconds."""
+
+    kernel: float  # to read the table
+    start: float  # to compare it with what is wanted, when nothing was known of it
+    resync: float  # and when it was known
+
+    @property
+    def total(self) -> float:
+        """All of it, after a start."""
+        return self.kernel + self.start
+
+
+class Director:
+    """What wants the table of a shape in this thread's network namespace, and nothing else."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self._wanted = table(shape)
+        self._kernel = open_kernel()
+        self._reconciler = _wanting(self._wanted, {})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the kernel."""
+        self._kernel.close()
+
+    def apply(self) -> float:
+        """Write the whole table in one go, with steps that were made before; return how long it took."""
+        steps = list(steps_of(self._wanted))
+        began = time.perf_counter()
+        errors = self._kernel.apply(steps)
+        took = time.perf_counter() - began
+        assert not any(errors)
+        return took
+
+    def write(self) -> Cycle:
+        """Write the whole table as an IpvsWriter does, part by part."""
+        self._reconciler.observe(self._kernel.read())
+        began = time.perf_counter()
+        spent = [0.0, 0.0, 0.0]
+        while times := self._part():
+            spent = [before + more for before, more in zip(spent, times, strict=True)]
+        total = time.perf_counter() - began
+        assert self._kernel.read() == self._wanted, "the table is not as it should be"
+        return Cycle(total, *spent)
+
+    def _part(self) -> tuple[float, float, float] | None:
+        """Do the next part, and return how long each thing took; None if there is nothing to do."""
+        began = time.perf_counter()
+        steps = self._next()
+        if not steps:
+            return None
+        known = time.perf_counter()
+        errors = self._kernel.apply(steps)
+        written = time.perf_counter()
+        assert not self._reconciler.done(steps, errors)
+        self._reconciler.take_ownership()
+        return known - began, written - known, time.perf_counter() - written
+
+    def reread(self) -> Reading:
+        """Read the table, which is right, as a node does that has just started, and then once more."""
+        self._reconciler = _wanting(self._wanted, dict.fromkeys(self._wanted.virtuals, DRAIN_TIMEOUT))
+        began = time.perf_counter()
+        found = self._kernel.read()
+        read = time.perf_counter()
+        self._look(found)
+        seen = time.perf_counter()
+        again = self._kernel.read()
+        reread = time.perf_counter()
+        self._look(again)
+        return Reading(read - began, seen - read, time.perf_counter() - reread)
+
+    def _look(self, found: Table) -> None:
+        self._reconciler.observe(found)
+        assert not self._next(), "there is nothing to do"
+
+    def change(self, service: int, backend: int, weight: int) -> float:
+        """Want another weight of a backend, and write it; return how long that took, of one message."""
+        virtual, real, how = virtual_server(service), real_server(service, backend), settings(weight)
+        began = time.perf_counter()
+        self._reconciler.want_real(virtual, real, how)
+        steps = self._next()
+        errors = self._kernel.apply(steps)
+        failures = self._reconciler.done(steps, errors)
+        took = time.perf_counter() - began
+        assert len(steps) == 1
+        assert not failures
+        return took
+
+    def _next(self) -> Sequence[Step]:
+        return self._reconciler.next_steps(PART, time.monotonic(), self._kernel.connections)
+
+
+def _wanting(wanted: Table, owned: Mapping[VirtualServer, float]) -> Reconciler:
+    """Return what has been told all that is wanted, one thing after the other."""
+    reconciler = Reconciler(owned)
+    for virtual, how in wanted.virtuals.items():
+        reconciler.want_virtual(virtual, Claim(how, DRAIN_TIMEOUT))
+        for real, weight in wanted.reals[virtual].items():
+            reconciler.want_real(virtual, real, weight)
+    return reconciler
