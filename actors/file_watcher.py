@@ -12,7 +12,10 @@ __all__ = ["FileWatcher"]
 
 
 class FileWatcher(SourceWatcher):
-    """Tell `publisher` what the tree says, under this source's number; look at all of it every `interval` seconds."""
+    """Tell `publisher` what the tree says, under this source's number; look at all of it every `interval` seconds.
+
+    With `once` it is left alone when it has been told.
+    """
 
     def __init__(
         self,
@@ -22,5 +25,9 @@ class FileWatcher(SourceWatcher):
         state_file: Path | None,
         interval: float,
         publisher: pykka.ActorRef[Any],
+        *,
+        once: bool = False,
     ) -> None:
-        super().__init__(number, url, publisher, lambda say: TreeFollower(url, root, state_file, interval, say))
+        super().__init__(
+            number, url, publisher, lambda say: TreeFollower(url, root, state_file, interval, say, once=once)
+        )

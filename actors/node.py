@@ -83,7 +83,10 @@ def _watcher(number: int, source: Source, settings: Settings, publisher: Ref) ->
 
         return EtcdWatcher.start(number, source.url, source.etcd, state_file, ETCD_LIST_INTERVAL, publisher)
     assert source.tree is not None
-    return FileWatcher.start(number, source.url, Path(source.tree), state_file, settings.resync_interval, publisher)
+    root = Path(source.tree)
+    return FileWatcher.start(
+        number, source.url, root, state_file, settings.resync_interval, publisher, once=settings.once
+    )
 
 
 def _director(settings: Settings, host: Host) -> list[Ref]:

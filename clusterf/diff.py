@@ -17,6 +17,8 @@ def diff(desired: Table, actual: Table) -> Iterator[Step]:
         if step := virtual_step(virtual, settings, actual.virtuals.get(virtual)):
             yield step
         present = actual.reals.get(virtual, {})
+        if desired.reals[virtual] == present:
+            continue  # as most are, which is told at once
         for real, wanted in desired.reals[virtual].items():
             if change := real_step(virtual, real, wanted, present.get(real)):
                 yield change

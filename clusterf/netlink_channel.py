@@ -124,28 +124,25 @@ class Channel:
     def _query(self, command: int, payload: bytes, decode: Callable[[bytes], T], flags: int) -> tuple[list[T], bool]:
         sequence = self._reserve(1)
         found: list[T] = []
-        error, interrupted = 0, False
+        family, error, interrupted = self.family, 0, False
 
         def take(answer: Answer) -> None:
             nonlocal error, interrupted
-            interrupted |= bool(answer.flags & _DUMP_INTERRUPTED)
-            if answer.kind in (_ERROR, _DONE):
+            kind, mark, _, body = answer
+            interrupted |= bool(mark & _DUMP_INTERRUPTED)
+            if kind == family and len(body) >= _GENERIC_SIZE:
+                found.append(decode(bytes(body[_GENERIC_SIZE:])))
+            elif kind in (_ERROR, _DONE):
                 error = _status(answer)
-                if answer.kind == _ERROR and not error and flags & _DUMP:
+                if kind == _ERROR and not error and flags & _DUMP:
                     raise ValueError("netlink dump without an end")
             else:
-                found.append(decode(self._payload(answer)))
+                raise ValueError(f"netlink message of type {kind} with {len(body)} bytes")
 
         self._exchange(_message(self.family, command, payload, sequence, flags), sequence, sequence, take)
         if error:
             raise OSError(error, os.strerror(error))
         return found, interrupted
-
-    def _payload(self, answer: Answer) -> bytes:
-        """Return what follows the generic header of an answer."""
-        if answer.kind != self.family or len(answer.body) < _GENERIC_SIZE:
-            raise ValueError(f"netlink message of type {answer.kind} with {len(answer.body)} bytes")
-        return bytes(answer.body[_GENERIC_SIZE:])
 
     def _reserve(self, count: int) -> int:
         """Return the first of `count` unused sequence numbers."""
@@ -158,8 +155,15 @@ class Channel:
         until = time.monotonic() + self._deadline
         try:
             self._socket.send(data, socket.MSG_DONTWAIT)
-            while not self._take(first, last, until, take):
-                pass
+            while True:
+                for answer in answers(self._receive(until)):
+                    kind, _, sequence, _ = answer
+                    if kind == _OVERRUN:
+                        raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+                    if first <= sequence <= last and kind != _NOOP:
+                        take(answer)
+                        if sequence == last and kind in (_DONE, _ERROR):
+                            return
         except ValueError as error:
             self._reopen()
             raise OSError(errno.EBADMSG, str(error)) from error
@@ -167,17 +171,6 @@ class Channel:
             # whatever it is, what is still to come must not be in the way of the next exchange
             self._reopen()
             raise
-
-    def _take(self, first: int, last: int, until: float, take: Callable[[Answer], None]) -> bool:
-        """Take the answers of one receive; return whether the last one was among them."""
-        for answer in answers(self._receive(until)):
-            if answer.kind == _OVERRUN:
-                raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
-            if first <= answer.sequence <= last and answer.kind != _NOOP:
-                take(answer)
-                if answer.sequence == last and answer.kind in (_ERROR, _DONE):
-                    return True
-        return False
 
     def _receive(self, until: float) -> memoryview:
         """Return what comes next. It is there already, as a rule: the kernel does most of its work within the send."""

@@ -34,10 +34,13 @@ PART = 1000  # of what is found, said at a time
 
 
 class TreeFollower(Follower):
-    """Follows the tree below `root`."""
+    """Follows the tree below `root`; with `once` only until it has said all of it."""
 
-    def __init__(self, url: str, root: Path, state_file: Path | None, interval: float, say: Say) -> None:
+    def __init__(
+        self, url: str, root: Path, state_file: Path | None, interval: float, say: Say, *, once: bool = False
+    ) -> None:
         super().__init__(url, state_file, interval, say)
+        self._once = once
         self._root = root
         self._tree = FileTree(root)
         self._patience = Backoff(initial=LOOK / 1000, longest=5)
@@ -124,6 +127,8 @@ class TreeFollower(Follower):
         if news or synced:
             self._say(news, synced)
         self._state.save()
+        if self._once and self._synced:
+            self._stopping.set()
 
     def _judge(self, entry: Entry) -> Iterator[Said]:
         if entry.trouble:

@@ -33,8 +33,8 @@ class Watched:
         self.said = ref._actor_weakref()
         self.watcher = None
 
-    def start(self, interval=1000.0):
-        self.watcher = FileWatcher.start(0, self.url, self.root, self.state_file, interval, self.ref)
+    def start(self, interval=1000.0, *, once=False):
+        self.watcher = FileWatcher.start(0, self.url, self.root, self.state_file, interval, self.ref, once=once)
         return self
 
     def restart(self):
@@ -70,6 +70,20 @@ class Watched:
 def tree(tmp_path, recorder_ref):
     (tmp_path / "root").mkdir()
     return Watched(tmp_path / "root", tmp_path / "config.db", recorder_ref)
+
+
+def test_who_is_to_look_once_follows_until_all_has_been_said_and_no_longer(tree):
+    tree.write('{"weight": "not yet')
+    tree.start(once=True)
+    (follower,) = [thread for thread in threading.enumerate() if thread.name == f"source {tree.url}"]
+
+    tree.write(weighing(1))
+    tree.synced()
+
+    follower.join(10)
+    assert not follower.is_alive()
+    assert tree.weights_said() == [1]
+    assert tree.watcher.is_alive()
 
 
 def test_what_is_there_at_the_start_is_said_and_that_it_is_all(tree):
