@@ -10,7 +10,6 @@ __all__ = ["ipvs_aims", "ipvs_tables"]
 
 LIMIT = 1.5  # times what messages take that were encoded beforehand
 IPVSADM, KEEPALIVED = 5, 3  # times as fast as these
-READING = 0.5  # of what it takes to write
 GROWTH = 2  # of the slowest changes of a large table, to those of a small one
 _WITHIN = {
     "acknowledged": "messages encoded beforehand, an answer to each",
@@ -53,8 +52,6 @@ def _writing_aims(writing: Writing) -> Iterator[Aim]:
         yield Aim(f"{where}: a node's operations are {least} times as fast as {name}: {ratio:.1f}", ratio >= least)
     written = writing.again.operations
     yield Aim(f"{where}: a restart with the table right writes nothing: {written} operations", written == 0)
-    reading = _best(writing, "reading.total") / _best(writing, "cycle.total")
-    yield Aim(f"{where}: to find it right takes under {READING} of writing it: {reading:.2f}", reading < READING)
 
 
 def _single_aims(singles: Sequence[Singles]) -> Iterator[Aim]:
