@@ -122,7 +122,7 @@ def unloaded() -> Iterator[None]:
     before = loader.read_text()
     try:
         loader.write_text("/bin/false")
-        wait_until(unload)  # the namespaces of other tests end some time after these
+        wait_until(unload, 60)  # the namespaces of other tests end some time after these
         yield
     finally:
         loader.write_text(before)
