@@ -99,6 +99,8 @@ class IpvsWriter(Actor):
         self._keepers = keepers
         self._follower = follower
         self._prefix = "ipvs noop" if options.noop else "ipvs"
+        # whether something beside the table could not be had at the last attempt
+        self._lacking = False
         # the subjects with fatal problems
         self._bad: set[object] = set()
         self._backoff = Backoff(initial=0.5, longest=30)
@@ -219,6 +221,7 @@ class IpvsWriter(Actor):
     def _work(self) -> None:
         """Do one part: read what has to be read, then write what is to be written first. Raises OSError."""
         if self._unread:
+            self._lacking = False
             self._keep(*self._keepers)
             self._read()
             self._record_ownership()
@@ -278,6 +281,7 @@ class IpvsWriter(Actor):
             yield
         except OSError as error:
             log.error("%s: %s", self._prefix, error)
+            self._lacking = not self._options.noop
 
     def _read(self) -> None:
         """Read the whole table, emptying it first if that was asked for."""
@@ -351,7 +355,7 @@ class IpvsWriter(Actor):
         self._finished = True
         if self._reconciler.failed:
             log.error("--once: %d operations failed", len(self._reconciler.failed))
-        self._host.finish(1 if self._reconciler.failed else 3 if self._bad else 0)
+        self._host.finish(1 if self._reconciler.failed or self._lacking else 3 if self._bad else 0)
 
     def _print(self) -> None:
         if not self._options.print_table:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from clusterf.table import Family
 from clusterf.vips import Placed, Present
 
 __all__ = ["Interfaces", "Link", "RouteInterfaces", "ShadowInterfaces"]
@@ -22,6 +23,7 @@ T = TypeVar("T")
 
 _UP, _LOOPBACK, _RUNNING, _NO_ARP = 0x1, 0x8, 0x40, 0x80  # IFF_* of netdevice(7)
 _ETHERNET = 1  # ARPHRD_ETHER
+_FAMILIES = frozenset(Family)  # others, such as Phonet and MCTP, have addresses too
 _NO_DUPLICATE_SEARCH = 0x2  # IFA_F_NODAD
 _DUMP_INTERRUPTED = 0x10
 _DUMP_ATTEMPTS = 5
@@ -101,7 +103,7 @@ class RouteInterfaces:
             async with asyncio.timeout(self._deadline):
                 found = [message async for message in await route.addr("dump")]
             if not any(message["header"]["flags"] & _DUMP_INTERRUPTED for message in found):
-                return [_present(message) for message in found]
+                return [_present(message) for message in found if message["family"] in _FAMILIES]
         raise OSError(errno.EAGAIN, "the addresses changed during each dump of them")
 
     def _change(self, command: str, addresses: Sequence[Placed]) -> list[int]:

@@ -32,8 +32,7 @@ class Lines(tuple[str, ...]):
 
 class _TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        message = _utf8(record.message)
-        return message if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {message}"
+        return record.message if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {record.message}"
 
 
 class _JsonFormatter(logging.Formatter):
@@ -56,7 +55,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            for piece in _pieces(self.format(record)):
+            for piece in _pieces(_utf8(self.format(record))):
                 self.stream.write(piece)
                 self.flush()
         except Exception:  # noqa: BLE001 - as logging's own handlers do: it says so, and goes on

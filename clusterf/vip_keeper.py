@@ -64,7 +64,7 @@ class VipKeeper:
         self._known = False
         # until when others are taken to have added nothing anywhere
         self._fresh_until = 0.0
-        # what was added and is to be announced, and what could not be
+        # what was added, or may have been, and is to be announced if it is there, and what could not be
         self._news: dict[IPAddress, None] = {}
         self._unannounced: dict[IPAddress, None] = {}
 
@@ -136,9 +136,10 @@ class VipKeeper:
         for placed in missing:
             self._vips.own(placed)
         self._record.update({_encode(placed): b"" for placed in missing})
+        # (an exchange that breaks may have added some)
+        self._news.update((placed.address, None) for placed in missing)
         errors = self._interfaces.add(missing)
-        added = self._report("add", missing, errors, expected=errno.EEXIST)
-        self._news.update((placed.address, None) for placed in added)
+        self._report("add", missing, errors, expected=errno.EEXIST)
         for placed, error in zip(missing, errors, strict=True):
             if error == errno.EEXIST:
                 self._vips.leave(placed)
@@ -175,8 +176,9 @@ class VipKeeper:
         link = self._link
         if not self._news or link is None or not link.up:
             return
-        news, self._news = self._news, {}
-        if self._announce is None or not link.hardware:
+        news = {address: None for address in self._news if self._vips.owns(Placed(link.index, address))}
+        self._news = {}
+        if not news or self._announce is None or not link.hardware:
             return
         try:
             self._announce(link, list(news))

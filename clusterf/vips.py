@@ -131,6 +131,10 @@ class Vips:
         self.disown(placed)
         self._others.add(placed.address)
 
+    def owns(self, placed: Placed) -> bool:
+        """Tell whether the address is ours there."""
+        return placed.interface in self._ours.get(placed.address, ())
+
     def needs(self, placed: Placed) -> bool:
         """Tell whether the address is wanted there."""
         return placed.interface == self._target and self._is_needed(placed.address)

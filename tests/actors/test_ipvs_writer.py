@@ -600,3 +600,12 @@ def test_a_follower_that_fails_is_reported_and_the_table_written_all_the_same(wr
     writing.start(follower=Following(kernel, fails=True)).want(v1={1: 10}).settled()
     assert kernel.table == table(v1={1: 10})
     assert "ipvs: there is no interface eth0" in caplog.text
+
+
+@pytest.mark.parametrize(("noop", "status"), [(False, 1), (True, 0)])
+def test_once_without_what_the_table_needs_beside_it_ends_with_1_unless_nothing_was_to_be_done(
+    writing, kernel, noop, status
+):
+    writing.start(follower=Following(kernel, fails=True), once=True, noop=noop).want(v1={1: 10})
+    assert wait_until(lambda: writing.finished) == [status]
+    assert kernel.table == table(v1={1: 10})

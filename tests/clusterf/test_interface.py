@@ -56,6 +56,23 @@ def test_an_answer_that_makes_no_sense_is_an_error_of_the_kernel(monkeypatch):
     assert caught.value.errno == errno.EBADMSG
 
 
+def test_addresses_of_other_families_are_passed_over(monkeypatch):
+    whole = AsyncIPRoute.addr
+
+    async def addr(self, command, **arguments):
+        async def answers():
+            async for message in await whole(self, command, **arguments):
+                yield message
+            message["family"], message["attrs"] = 35, [("IFA_LOCAL", "6c")]  # AF_PHONET
+            yield message
+
+        return answers()
+
+    monkeypatch.setattr(AsyncIPRoute, "addr", addr)
+    _, present = RouteInterfaces().look("lo")
+    assert Present(LOOPBACK, ip_address("127.0.0.1"), 8) in present
+
+
 def test_a_list_that_changed_while_it_was_read_is_read_again(monkeypatch):
     whole, lists = AsyncIPRoute.addr, []
 

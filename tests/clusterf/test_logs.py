@@ -54,6 +54,19 @@ def test_a_name_that_is_not_utf8_can_be_logged(form, capsys):
     assert "no such file: " in err
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_an_exception_with_a_name_that_is_not_utf8_can_be_logged(form, capsys):
+    logs.set_up(form, "info")
+    try:
+        raise ValueError(b"\xff".decode(errors="surrogateescape"))
+    except ValueError:
+        logging.getLogger("clusterf.test").exception("failed")
+    err = capsys.readouterr().err
+    assert "failed" in err
+    assert "ValueError: \\" in err
+    assert "Logging error" not in err
+
+
 def test_the_level_holds_and_to_set_up_again_replaces(capsys):
     logs.set_up("json", "debug")
     logs.set_up("text", "error")

@@ -51,6 +51,10 @@ class Keeping:
         return {tuple(msgspec.json.decode(key)) for key, _ in Record(KeyedStore(self.path), "addresses").items()}
 
 
+def raise_timeout(_):
+    raise TimeoutError(errno.ETIMEDOUT, "the kernel did not answer in time")
+
+
 @pytest.fixture
 def keeping(tmp_path):
     return Keeping(tmp_path / "ipvs.db")
@@ -123,6 +127,21 @@ def test_what_has_gone_again_is_not_announced(keeping):
     keeper.keep()
     keeper.follow({})
     assert keeping.announced == [("eth0", {B})]
+
+
+def test_what_went_with_an_interface_that_was_down_is_not_announced_when_it_is_up(keeping):
+    keeping.interfaces.links["eth0"] = msgspec.structs.replace(ETH, up=False)
+    keeper = keeping.start("eth0", C)
+    with pytest.raises(OSError, match="is down"):
+        keeper.keep()
+    keeping.interfaces.remove = raise_timeout
+    with pytest.raises(TimeoutError):
+        keeper.follow(virtuals(C, ours=False))
+    keeping.interfaces.take(ETH, C)
+    keeping.interfaces.links["eth0"] = ETH
+    keeper.keep()
+    keeper.follow({})
+    assert keeping.announced == []
 
 
 def test_what_could_not_be_announced_is_tried_again_with_the_next_look(keeping, caplog):
@@ -340,7 +359,7 @@ def test_what_became_of_a_broken_exchange_is_found_out_by_the_next_look(keeping,
         keeping.interfaces.add = add
         if added:
             keeping.interfaces.put(ETH, *(placed.address for placed in addresses))
-        raise TimeoutError(errno.ETIMEDOUT, "the kernel did not answer in time")
+        raise_timeout(addresses)
 
     keeping.interfaces.add = break_off
     with pytest.raises(TimeoutError):
@@ -350,6 +369,8 @@ def test_what_became_of_a_broken_exchange_is_found_out_by_the_next_look(keeping,
     assert keeping.interfaces.asked == []
     keeper.keep()
     assert keeping.interfaces.on(ETH) == {A, B}
+    keeper.follow({})
+    assert keeping.announced == [("eth0", {A, B})]
     keeper.follow(virtuals(A, B, ours=False))
     assert keeping.interfaces.on(ETH) == set()
 
