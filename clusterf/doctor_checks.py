@@ -68,7 +68,9 @@ def _check_modules(facts: Facts, schedulers: Sequence[str]) -> Iterator[Finding]
     yield Finding("ok", "module", "ip_vs is in the kernel")
     missing = [name for name in schedulers if f"ip_vs_{name}" not in facts.modules.present | (loadable or frozenset())]
     if missing:
-        text = f"not in the kernel, for frontends that name them: {', '.join(missing)}"
+        # without a list of modules, as in a container, the kernel may have them or load them nevertheless
+        where = "not in the kernel" if loadable is not None else "not loaded, and nothing here tells if they can be"
+        text = f"{where}, for frontends that name them: {', '.join(missing)}"
         yield Finding("warn", "schedulers", text, f"modprobe -a {' '.join(f'ip_vs_{name}' for name in missing)}")
     else:
         yield Finding("ok", "schedulers", "all are in the kernel, or loaded by it when they are needed")
@@ -224,7 +226,7 @@ def _check_table(table: ConnectionTable, memory: int) -> Iterator[Finding]:
     size = f"{'at most ' * table.grows}{1 << table.bits} buckets for {table.connections} connections"
     if table.bits < bits:
         text = f"{size}, few for this machine; it is another one when the module is loaded anew"
-        mend = f"echo options ip_vs conn_tab_bits={bits} >/etc/modprobe.d/ip_vs.conf"
+        mend = f"echo options ip_vs conn_tab_bits={bits} >/etc/modprobe.d/clusterf-ip_vs.conf"
         yield Finding("warn", "table", text, mend)
     else:
         yield Finding("ok", "table", size)

@@ -7,19 +7,21 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from clusterf.doctor import Conf, ConnectionTable, Facts, Interface, Modules
 from clusterf.kernel import Unavailable
 from clusterf.netlink import open_kernel
 from clusterf.privileges import CAP_NET_ADMIN
 from clusterf.sysctls import VALUES
+from clusterf.table import Family
 
 __all__ = ["RealServers", "gather", "parse_modules", "parse_real_servers"]
 
 SYS = Path("/proc/sys/net")
-# /proc/net is that of the process, not of the thread
-NET = Path("/proc/thread-self/net")
+THREAD = Path("/proc/thread-self")
+NET = THREAD / "net"  # /proc/net is that of the process, not of the thread
+FAMILIES = frozenset(Family)  # others, such as Phonet and MCTP, have addresses too
 IFF_UP, IFF_LOOPBACK, IFF_NOARP = 0x1, 0x8, 0x80  # include/uapi/linux/if.h
 
 _Key = TypeVar("_Key")
@@ -34,7 +36,7 @@ class RealServers(NamedTuple):
 
 
 def gather() -> Facts:
-    """Return the facts. Raises OSError if the interfaces cannot be read; what is not there is no error."""
+    """Return the facts. Raises OSError if the interfaces cannot be read, or /proc is not there; less is no error."""
     ipvs, net_admin = (NET / "ip_vs").exists(), _has_net_admin()
     reals = parse_real_servers(_lines(NET / "ip_vs"))
     return Facts(
@@ -77,7 +79,8 @@ def parse_modules(lines: Iterable[str]) -> frozenset[str]:
 
 
 def _has_net_admin() -> bool:
-    line = next(line for line in _lines(Path("/proc/thread-self/status")) if line.startswith("CapEff:"))
+    lines = (THREAD / "status").read_text().splitlines()
+    line = next(line for line in lines if line.startswith("CapEff:"))
     return bool(int(line.split()[1], 16) >> CAP_NET_ADMIN & 1)
 
 
@@ -109,27 +112,40 @@ def _conf(name: str) -> Conf:
 
 
 def _interfaces() -> Iterator[Interface]:
-    # loading pyroute2 costs 0.3 s and 20 MB
-    from pyroute2 import IPRoute  # noqa: PLC0415
-
-    with IPRoute() as channel:
-        links, addresses = list(channel.get_links()), list(channel.get_addr())
+    links, addresses = _look()
     held: dict[int, list[IPv4Interface | IPv6Interface]] = {}
     for one in addresses:
+        if one["family"] not in FAMILIES:
+            continue
         # the other end of a point-to-point link has IFA_ADDRESS
         address = one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS")
         held.setdefault(one["index"], []).append(ip_interface(f"{address}/{one['prefixlen']}"))
     for link in links:
-        name, flags = link.get_attr("IFLA_IFNAME"), link["flags"]
+        # text if it is UTF-8, else bytes
+        found, flags = link.get_attr("IFLA_IFNAME"), link["flags"]
+        name = found.encode() if isinstance(found, str) else found
         yield Interface(
-            name=name,
+            name=name.decode(errors="backslashreplace"),
             kind=link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or "",
             up=bool(flags & IFF_UP),
             loopback=bool(flags & IFF_LOOPBACK),
             arp=not flags & (IFF_LOOPBACK | IFF_NOARP),
-            conf=_conf(name),
+            conf=_conf(os.fsdecode(name)),
             addresses=tuple(held.get(link["index"], ())),
         )
+
+
+def _look() -> tuple[list[Any], list[Any]]:
+    """Return the messages of links and of addresses. Raises OSError."""
+    # loading pyroute2 costs 0.3 s and 20 MB
+    from pyroute2 import IPRoute  # noqa: PLC0415
+    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
+
+    try:
+        with IPRoute() as channel:
+            return list(channel.get_links()), list(channel.get_addr())
+    except NetlinkError as error:
+        raise OSError(error.code, f"the interfaces cannot be read: {os.strerror(error.code)}") from error
 
 
 def _table(reals: RealServers) -> ConnectionTable | None:

@@ -49,7 +49,7 @@ def open_kernel(deadline: float = 10.0) -> "NetlinkKernel":
 class NetlinkKernel:
     """The `Kernel` of this network namespace.
 
-    Each exchange with the kernel ends within `deadline` seconds. Where a
+    Answers of the kernel are waited for `deadline` seconds at most. Where a
     method raises OSError, it is unknown how much of it was done: read again.
     To be used by one thread at a time.
 

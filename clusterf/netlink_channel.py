@@ -152,9 +152,10 @@ class Channel:
 
     def _exchange(self, data: bytes, first: int, last: int, take: Callable[[Answer], None]) -> None:
         """Send `data` and `take` each answer to `first`..`last`, until `last` is answered for good."""
-        until = time.monotonic() + self._deadline
         try:
             self._socket.send(data, socket.MSG_DONTWAIT)
+            # from here on: what the kernel does within the send may take long (to look for modules), and is no silence
+            until = time.monotonic() + self._deadline
             while True:
                 for answer in answers(self._receive(until)):
                     kind, _, sequence, _ = answer

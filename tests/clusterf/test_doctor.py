@@ -1,15 +1,19 @@
 """The checks of `clusterf doctor`, with facts as values."""
 
+import errno
 import json
 import re
 import shlex
 from ipaddress import ip_address, ip_interface
 
+import pyroute2
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from pyroute2.netlink.exceptions import NetlinkError
 
+from clusterf import doctor_facts
 from clusterf.cli import main
 from clusterf.cli_doctor import finding_line
 from clusterf.doctor import Conf, ConnectionTable, Facts, Finding, Interface, Modules
@@ -80,9 +84,13 @@ def test_a_kernel_without_the_module_is_not_told_to_load_it():
     assert "6.1.0 has no module ip_vs" in finding.text
 
 
-def test_schedulers_that_the_kernel_does_not_have_are_a_warning():
-    modules = Modules(frozenset({"ip_vs"}), None)
-    assert only(director(modules=modules)) == ("warn", "schedulers", "modprobe -a ip_vs_mh ip_vs_rr")
+@pytest.mark.parametrize(
+    ("loadable", "text"), [(None, "nothing here tells if they can be"), (frozenset({"ip_vs"}), "not in the kernel")]
+)
+def test_schedulers_that_the_kernel_may_not_have_are_a_warning(loadable, text):
+    findings = director(modules=Modules(frozenset({"ip_vs"}), loadable))
+    assert only(findings) == ("warn", "schedulers", "modprobe -a ip_vs_mh ip_vs_rr")
+    assert text in findings[0].text
 
 
 @pytest.mark.parametrize(("root", "command"), [(False, "sudo clusterf doctor"), (True, "")])
@@ -149,7 +157,7 @@ def test_what_an_interface_is_named_never_runs():
 
 
 def test_few_buckets_for_the_memory_or_the_connections_are_a_warning():
-    command = "echo options ip_vs conn_tab_bits={} >/etc/modprobe.d/ip_vs.conf"
+    command = "echo options ip_vs conn_tab_bits={} >/etc/modprobe.d/clusterf-ip_vs.conf"
 
     def found(**changes):
         memory = changes.pop("memory", GIB)
@@ -312,6 +320,42 @@ def test_the_facts_of_any_machine_can_be_read():
     facts = gather()
     assert "lo" in {interface.name for interface in facts.interfaces}
     assert facts.memory > 0
+
+
+class Message(dict):
+    """What pyroute2 makes of an answer, as far as it is looked at."""
+
+    def get_attr(self, name):
+        return self.get(name)
+
+    def get_nested(self, *_):
+        return None
+
+
+def test_interfaces_may_have_names_of_any_bytes_and_addresses_of_any_family(monkeypatch):
+    links = [Message(index=1, flags=1, IFLA_IFNAME=b"\xff"), Message(index=2, flags=1, IFLA_IFNAME="\u00e9")]
+    phonet = Message(index=1, family=35, prefixlen=0, IFA_LOCAL="6c")
+    ours = Message(index=1, family=2, prefixlen=24, IFA_LOCAL="10.1.1.1")
+    monkeypatch.setattr(doctor_facts, "_look", lambda: (links, [phonet, ours]))
+    interfaces = gather().interfaces
+    assert [(one.name, one.addresses) for one in interfaces] == [
+        (r"\xff", (ip_interface("10.1.1.1/24"),)),
+        ("\u00e9", ()),
+    ]
+
+
+@pytest.mark.parametrize("trouble", ["interfaces", "proc"])
+def test_what_cannot_be_read_is_one_line(monkeypatch, tmp_path, trouble):
+    def refuse():
+        raise NetlinkError(errno.EACCES)
+
+    if trouble == "interfaces":
+        monkeypatch.setattr(pyroute2, "IPRoute", refuse)
+    else:
+        monkeypatch.setattr(doctor_facts, "THREAD", tmp_path)
+    result = CliRunner().invoke(main, ["doctor"], catch_exceptions=False)
+    assert result.exit_code == 1
+    assert re.fullmatch(r"Error: [^\n]+\n", result.output)
 
 
 @pytest.mark.parametrize("role", ["director", "real-server"])

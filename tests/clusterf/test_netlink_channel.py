@@ -152,6 +152,22 @@ def test_chatter_that_never_ends_does_not_outlast_the_deadline(kernel, channel, 
     assert raised.value.errno == errno.ETIMEDOUT
 
 
+def test_what_the_kernel_does_within_a_send_may_take_longer_than_the_deadline(kernel, channel, monkeypatch):
+    now, ours = [0.0], channel._socket
+
+    class Working:
+        recv_into, fileno, close = ours.recv_into, ours.fileno, ours.close
+
+        def send(self, data: bytes, flags: int) -> int:
+            now[0] += 60
+            return ours.send(data, flags)
+
+    monkeypatch.setattr(netlink_channel.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(channel, "_socket", Working())
+    kernel.answer(status(1, errno.ENOENT), status(2))
+    assert channel.batch([(5, b"")]) == [errno.ENOENT]
+
+
 SENSELESS = {
     "a byte": b"\0",
     "a message of no size": bytes(16),

@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import os
 import subprocess
 import threading
 from collections.abc import Sequence
@@ -104,6 +105,13 @@ def test_a_real_server_is_well_once_what_it_prints_was_run(wires: None) -> None:
     mend(found)
     status, found = doctor("--role", "real-server", *VIPS)
     assert (status, amiss(found)) == (0, [])
+
+
+def test_an_interface_may_be_named_by_any_bytes(namespace: None) -> None:
+    subprocess.run([b"ip", b"link", b"add", b"v\xff", b"up", b"type", b"veth", b"peer", b"name", b"v1"], check=True)
+    Path("/proc/sys/net/ipv4/conf", os.fsdecode(b"v\xff"), "rp_filter").write_text("1")
+    _, found = doctor("--role", "real-server")
+    assert [one.level for one in found if r"strict on v\xff" in one.text] == ["warn"]
 
 
 def test_a_proc_that_can_only_be_read_is_found_and_said_of_settings_that_cannot_be_kept() -> None:
