@@ -107,16 +107,23 @@ def test_nobody_but_the_kernel_can_write_to_the_socket_of_a_node(kernel: Netlink
         stranger.sendto(bytes([16, *[0] * 15]), (port, 0))
 
 
+def loaded() -> list[str]:
+    """Return the modules of IPVS, ip_vs itself last."""
+    names = [line.split()[0] for line in Path("/proc/modules").read_text().splitlines()]
+    return sorted((name for name in names if name == "ip_vs" or name.startswith("ip_vs_")), reverse=True)
+
+
 @contextlib.contextmanager
 def unloaded() -> Iterator[None]:
     """Take ip_vs out of the kernel, and what would load it when it is asked for; then put all back."""
-    loaded = [line.split()[0] for line in Path("/proc/modules").read_text().splitlines()]
-    schedulers = [name for name in loaded if name.startswith("ip_vs_")]
-    if "ip_vs" not in loaded:
+    modules = loaded()
+    if "ip_vs" not in modules:
         pytest.skip("ip_vs is no module of this kernel")
 
     def unload() -> bool:
-        return not subprocess.run(["rmmod", *schedulers, "ip_vs"], capture_output=True, check=False).returncode
+        # (what is built on it goes first, and may be gone already where the last attempt failed)
+        subprocess.run(["rmmod", *loaded()], capture_output=True, check=False)
+        return not loaded()
 
     loader = Path("/proc/sys/kernel/modprobe")
     before = loader.read_text()
@@ -126,7 +133,7 @@ def unloaded() -> Iterator[None]:
         yield
     finally:
         loader.write_text(before)
-        subprocess.run(["modprobe", "-a", "ip_vs", *schedulers], check=True)
+        subprocess.run(["modprobe", "-a", *modules], check=True)
 
 
 def test_a_kernel_goes_on_when_the_module_was_loaded_again(kernel: NetlinkKernel) -> None:
