@@ -79,4 +79,6 @@ def replaced(lines):
     """The lines, where a real server that was added with weight 0 and then got its own is added with that."""
     text = "\n".join(lines)
     pattern = r"(ipvs noop: ipvsadm) -a (-t \S+ -r 127\S+ -m) -w 0\n((?:.*\n)*?)\1 -e \2 -w 10"
-    return re.sub(pattern, r"\1 -a \2 -w 10\n\3", text).splitlines()
+    while (text := re.sub(pattern, r"\1 -a \2 -w 10\n\3", before := text)) != before:
+        pass  # what is between the two of one may be half of another
+    return text.splitlines()
