@@ -12,8 +12,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from itertools import islice
 from typing import Any, NamedTuple
@@ -25,7 +24,7 @@ from clusterf.backoff import Backoff
 from clusterf.codec import Problem
 from clusterf.guard import CALM, RemovalGuard, Verdict
 from clusterf.jitter import jittered
-from clusterf.keeper import Follower, Keeper
+from clusterf.keeper import Keepers
 from clusterf.kernel import Kernel
 from clusterf.logs import Lines
 from clusterf.merge import RealServerWanted, VirtualServerWanted
@@ -71,6 +70,7 @@ class _Self(Enum):
     RECONCILE = auto()
     RESYNC = auto()
     RETRY = auto()
+    KEEP = auto()
     CHECK_DRAINS = auto()
     CALM_OVER = auto()
     HOLD_OVER = auto()
@@ -87,8 +87,7 @@ class IpvsWriter(Actor):
         excluded: Callable[[VirtualServer], bool],
         options: Options,
         host: Host,
-        keepers: Sequence[Keeper] = (),
-        follower: Follower | None = None,
+        keepers: Keepers,
     ) -> None:
         super().__init__()
         self._open_kernel = open_kernel
@@ -97,10 +96,8 @@ class IpvsWriter(Actor):
         self._options = options
         self._host = host
         self._keepers = keepers
-        self._follower = follower
+        self._keep_backoff = Backoff(initial=1, longest=options.resync_interval)
         self._prefix = "ipvs noop" if options.noop else "ipvs"
-        # whether something beside the table could not be had at the last attempt
-        self._lacking = False
         # the subjects with fatal problems
         self._bad: set[object] = set()
         self._backoff = Backoff(initial=0.5, longest=30)
@@ -129,7 +126,7 @@ class IpvsWriter(Actor):
         self._ownership = self._open_ownership()
         owned = self._ownership.load()
         self._reconciler = Reconciler({v: seconds for v, seconds in owned.items() if not self._excluded(v)})
-        self._follow(dict.fromkeys(self._reconciler.owned, True))
+        self._keepers.follow(dict.fromkeys(self._reconciler.owned, True))
         if self._options.once:
             self._tell_self(_Self.GIVE_UP, self._options.once_timeout)
         self._resync_later()
@@ -168,6 +165,9 @@ class IpvsWriter(Actor):
             case _Self.RETRY:
                 self._reconciler.retry()
                 self._tell_self(_Self.RECONCILE)
+            case _Self.KEEP:
+                self._keep()
+                self._record_ownership()  # with which is told what has come back meanwhile
             case _Self.CHECK_DRAINS:
                 self._reconciler.check_drains()
                 self._tell_self(_Self.RECONCILE)
@@ -221,12 +221,9 @@ class IpvsWriter(Actor):
     def _work(self) -> None:
         """Do one part: read what has to be read, then write what is to be written first. Raises OSError."""
         if self._unread:
-            self._lacking = False
-            self._keep(*self._keepers)
             self._read()
             self._record_ownership()
-            if self._follower is not None:
-                self._keep(self._follower)
+            self._keep()
         for virtual in list(islice(self._reconciler.stale, READ_PART)):
             self._reconciler.observe_virtual(virtual, self._kernel.read_virtual(virtual))
         now = time.monotonic()
@@ -262,26 +259,17 @@ class IpvsWriter(Actor):
         self._reported = until
         return verdict is Verdict.ALLOWED
 
-    def _keep(self, *keepers: Keeper) -> None:
+    def _keep(self) -> None:
         """See to what the table needs beside it."""
-        for keeper in keepers:
-            with self._tolerance():
-                keeper.keep()
+        self._keepers.keep()
+        if not self._keepers.lacking:
+            self._keep_backoff.reset()
+        self._keep_again()
 
-    def _follow(self, changes: Mapping[VirtualServer, bool]) -> None:
-        """See to what virtual servers need that are ours (True), or are not any more."""
-        if self._follower is not None:
-            with self._tolerance():
-                self._follower.follow(changes)
-
-    @contextmanager
-    def _tolerance(self) -> Iterator[None]:
-        """Report what cannot be had beside the table: that is no reason not to write the table."""
-        try:
-            yield
-        except OSError as error:
-            log.error("%s: %s", self._prefix, error)
-            self._lacking = not self._options.noop
+    def _keep_again(self) -> None:
+        """See to it again after a while, if it could not be had."""
+        if self._keepers.lacking and _Self.KEEP not in self._due:
+            self._tell_self(_Self.KEEP, self._keep_backoff.next())
 
     def _read(self) -> None:
         """Read the whole table, emptying it first if that was asked for."""
@@ -355,7 +343,7 @@ class IpvsWriter(Actor):
         self._finished = True
         if self._reconciler.failed:
             log.error("--once: %d operations failed", len(self._reconciler.failed))
-        self._host.finish(1 if self._reconciler.failed or self._lacking else 3 if self._bad else 0)
+        self._host.finish(1 if self._reconciler.failed or self._keepers.lacking else 3 if self._bad else 0)
 
     def _print(self) -> None:
         if not self._options.print_table:
@@ -378,7 +366,8 @@ class IpvsWriter(Actor):
         changes = self._reconciler.take_ownership()
         if changes and not self._options.noop:
             self._ownership.record(changes)
-        self._follow({virtual: seconds is not None for virtual, seconds in changes.items()})
+        self._keepers.follow({virtual: seconds is not None for virtual, seconds in changes.items()})
+        self._keep_again()
 
     def _read_again(self, why: str) -> None:
         self._unread = self._unread or why

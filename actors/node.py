@@ -32,7 +32,7 @@ from actors.route_resolver import RouteResolver
 from clusterf.announce import announce
 from clusterf.fleet import Fleet
 from clusterf.interface import RouteInterfaces, ShadowInterfaces
-from clusterf.keeper import Follower, Keeper
+from clusterf.keeper import Follower, Keeper, Keepers
 from clusterf.kernel import Kernel, ShadowKernel, Unavailable
 from clusterf.netlink import open_kernel
 from clusterf.ownership import Ownership
@@ -107,8 +107,7 @@ def _director(settings: Settings, host: Host) -> list[Ref]:
             removal_hold=settings.removal_hold,
         ),
         host,
-        _keepers(settings, ours),
-        _vip_keeper(settings, ours, excluded),
+        Keepers(_keepers(settings, ours), _vip_keeper(settings, ours, excluded), noop=settings.noop),
     )
     merger = BackendMerger.start(
         writer,

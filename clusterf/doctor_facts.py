@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from clusterf.doctor import Conf, ConnectionTable, Facts, Interface, Modules
+from clusterf.interface import RouteInterfaces
 from clusterf.kernel import Unavailable
 from clusterf.netlink import open_kernel
 from clusterf.privileges import CAP_NET_ADMIN
 from clusterf.sysctls import VALUES
-from clusterf.table import Family
 
 __all__ = ["RealServers", "gather", "parse_modules", "parse_real_servers"]
 
 SYS = Path("/proc/sys/net")
 THREAD = Path("/proc/thread-self")
 NET = THREAD / "net"  # /proc/net is that of the process, not of the thread
-FAMILIES = frozenset(Family)  # others, such as Phonet and MCTP, have addresses too
 IFF_UP, IFF_LOOPBACK, IFF_NOARP = 0x1, 0x8, 0x80  # include/uapi/linux/if.h
 
 _Key = TypeVar("_Key")
@@ -112,15 +111,11 @@ def _conf(name: str) -> Conf:
 
 
 def _interfaces() -> Iterator[Interface]:
-    links, addresses = _look()
     held: dict[int, list[IPv4Interface | IPv6Interface]] = {}
-    for one in addresses:
-        if one["family"] not in FAMILIES:
-            continue
-        # the other end of a point-to-point link has IFA_ADDRESS
-        address = one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS")
-        held.setdefault(one["index"], []).append(ip_interface(f"{address}/{one['prefixlen']}"))
-    for link in links:
+    _, addresses = RouteInterfaces().look(None)
+    for index, address, length in addresses:
+        held.setdefault(index, []).append(ip_interface(f"{address}/{length}"))
+    for link in _links():
         # text if it is UTF-8, else bytes
         found, flags = link.get_attr("IFLA_IFNAME"), link["flags"]
         name = found.encode() if isinstance(found, str) else found
@@ -135,15 +130,15 @@ def _interfaces() -> Iterator[Interface]:
         )
 
 
-def _look() -> tuple[list[Any], list[Any]]:
-    """Return the messages of links and of addresses. Raises OSError."""
+def _links() -> list[Any]:
+    """Return the messages of links. Raises OSError."""
     # loading pyroute2 costs 0.3 s and 20 MB
     from pyroute2 import IPRoute  # noqa: PLC0415
     from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
 
     try:
         with IPRoute() as channel:
-            return list(channel.get_links()), list(channel.get_addr())
+            return list(channel.get_links())
     except NetlinkError as error:
         raise OSError(error.code, f"the interfaces cannot be read: {os.strerror(error.code)}") from error
 

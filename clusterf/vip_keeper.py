@@ -77,13 +77,13 @@ class VipKeeper:
         """Have the addresses of virtual servers that are about to be made (True), and no longer those of others.
 
         What an earlier call has added is announced, as its virtual server is
-        there now. Raises OSError if the kernel cannot be asked: then nothing
-        more is done until `keep`.
+        there now. Raises OSError if the kernel refuses some, which are tried
+        again by `keep`, or cannot be asked: then nothing is done until `keep`.
         """
         self._vips.follow(changes)
         if self._known:
             self._tell()
-            self._apply()
+            _complain(self._apply())
 
     def keep(self) -> None:
         """Have all that is needed and nothing else of ours. Raises OSError with the reason why that cannot be."""
@@ -92,13 +92,14 @@ class VipKeeper:
         self._known = False
         self._observe()
         self._known = True
-        self._apply()
+        refused = self._apply()
         self._news |= self._unannounced
         self._unannounced = {}
         if self._name is not None and self._link is None:
             raise OSError(f"there is no interface {self._name}: the addresses of virtual servers cannot be added")
         if self._link is not None and not self._link.up:
             raise OSError(f"the interface {self._name} is down: nobody reaches the addresses on it")
+        _complain(refused)
 
     def _observe(self) -> None:
         start = self._clock()
@@ -119,20 +120,22 @@ class VipKeeper:
                 *(self._prefix, self._name, ", ".join(again[:_NAMED]), more),
             )
 
-    def _apply(self) -> None:
-        """Add what is missing, then remove what is superfluous. Raises OSError."""
+    def _apply(self) -> int:
+        """Add what is missing, then remove what is superfluous; return how many the kernel refused. Raises OSError."""
+        refused = 0
         try:
             if self._vips.missing() and self._clock() >= self._fresh_until:
                 self._observe()
             if missing := self._vips.missing():
-                self._add(missing)
+                refused += self._add(missing)
             if superfluous := self._vips.superfluous():
-                self._remove(superfluous)
+                refused += self._remove(superfluous)
         except OSError:
             self._known = False
             raise
+        return refused
 
-    def _add(self, missing: Sequence[Placed]) -> None:
+    def _add(self, missing: Sequence[Placed]) -> int:
         for placed in missing:
             self._vips.own(placed)
         self._record.update({_encode(placed): b"" for placed in missing})
@@ -146,8 +149,9 @@ class VipKeeper:
             elif error:
                 self._vips.disown(placed)
         self._record.update({_encode(placed): None for placed, error in zip(missing, errors, strict=True) if error})
+        return sum(error not in {0, errno.EEXIST} for error in errors)
 
-    def _remove(self, superfluous: Sequence[Placed]) -> None:
+    def _remove(self, superfluous: Sequence[Placed]) -> int:
         errors = self._interfaces.remove(superfluous)
         removed = self._report("del", superfluous, errors)
         for placed in removed:
@@ -156,6 +160,7 @@ class VipKeeper:
                 self._news.pop(placed.address, None)
                 self._unannounced.pop(placed.address, None)
         self._record.update({_encode(placed): None for placed in removed})
+        return len(superfluous) - len(removed)
 
     def _report(
         self, action: str, addresses: Iterable[Placed], errors: Iterable[int], *, expected: int = 0
@@ -191,6 +196,12 @@ class VipKeeper:
         whole = f"{placed.address}/{placed.address.max_prefixlen}"
         settings = " nodad preferred_lft 0" if action == "add" and placed.address.version == 6 else ""
         return f"ip address {action} {whole} dev {quote(self._interfaces.name_of(placed.interface))}{settings}"
+
+
+def _complain(refused: int) -> None:
+    """Raise OSError if the kernel has refused some; which, and why, has been said of each."""
+    if refused:
+        raise OSError(f"{refused} addresses could not be added or removed")
 
 
 def _encode(placed: Placed) -> bytes:

@@ -8,14 +8,11 @@ after all that is there was read. Nothing here does I/O.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from clusterf.table import IPAddress, VirtualServer
 
 __all__ = ["Placed", "Present", "Vips"]
-
-_BROADCAST = IPv4Address("255.255.255.255")
 
 
 class Placed(NamedTuple):
@@ -63,8 +60,8 @@ class Vips:
         """Take it that virtual servers are ours (True) from now on, or are not."""
         for virtual, ours in changes.items():
             address = virtual.address
-            if address is None or not _assignable(address):
-                continue
+            if address is None or address.is_loopback:
+                continue  # (a machine has those by itself)
             if ours:
                 self._needed.setdefault(address, set()).add(virtual)
             elif address in self._needed:
@@ -144,8 +141,3 @@ class Vips:
 
     def _is_elsewhere(self, address: IPAddress) -> bool:
         return address in self._others or self._target in self._ours[address]
-
-
-def _assignable(address: IPAddress) -> bool:
-    """Tell whether a machine may have the address to itself: the kernel does not mind any of the others."""
-    return not (address.is_multicast or address.is_unspecified or address.is_loopback or address == _BROADCAST)

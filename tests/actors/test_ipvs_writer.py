@@ -8,6 +8,7 @@ from actors import ipvs_writer
 from actors.ipvs_writer import Host, IpvsWriter, Options
 from actors.messages import Confirm, MergedUpdate, Ping, Reload
 from clusterf.codec import Problem
+from clusterf.keeper import Keepers
 from clusterf.merge import RealServerWanted, VirtualServerWanted
 from clusterf.ownership import Ownership
 from clusterf.resolve import ProblemsOf
@@ -86,7 +87,7 @@ class Writing:
             lambda v: v in excluded,
             Options(**options),
             Host(self.finished.append, count_flush),
-            follower=follower,
+            Keepers(follower=follower, noop=options.get("noop", False)),
         )
         self.actor = self.ref._actor_weakref()
         return self
@@ -594,6 +595,21 @@ def test_a_flush_leaves_those_that_come_back_followed(writing, kernel):
     following = Following(kernel)
     writing.start(follower=following, flush=True).want(v1={}).settled()
     assert following.told == [(virtual(1), True, True), "keep"]
+
+
+def test_what_cannot_be_had_beside_the_table_is_tried_again_before_the_next_look_at_it(writing, kernel, caplog):
+    following = Following(kernel, fails=True)
+    writing.start(follower=following, resync_interval=1000.0).want(v1={1: 10}).settled()
+    following.fails = False
+    kept = following.told.count("keep")
+    wait_until(lambda: following.told.count("keep") == kept + 1)
+    writing.settled()
+    assert ipvs_writer._Self.KEEP not in writing.actor._due
+
+    following.fails = True
+    writing.want(v2={}).settled()
+    following.fails = False
+    wait_until(lambda: following.told.count("keep") == kept + 2)
 
 
 def test_a_follower_that_fails_is_reported_and_the_table_written_all_the_same(writing, kernel, caplog):

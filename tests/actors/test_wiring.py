@@ -27,6 +27,7 @@ from actors.messages import (
 from actors.route_resolver import RouteResolver
 from clusterf.codec import Problem, decode
 from clusterf.health import Verdict
+from clusterf.keeper import Keepers
 from clusterf.keys import parse_key
 from clusterf.merge import RealServerWanted, VirtualServerWanted
 from clusterf.model import Backend, BackendKey, HealthCheck, RouteKey
@@ -369,7 +370,12 @@ class SlowKernel(FakeKernel):
 
 def writing(kernel, **options):
     return IpvsWriter.start(
-        lambda: kernel, lambda: Ownership(KeyedStore(None)), lambda _: False, Options(**options), Host(None, None)
+        lambda: kernel,
+        lambda: Ownership(KeyedStore(None)),
+        lambda _: False,
+        Options(**options),
+        Host(None, None),
+        Keepers(),
     )
 
 

@@ -325,7 +325,8 @@ def test_a_node_that_never_had_an_interface_looks_at_nothing(keeping):
 def test_what_is_refused_is_reported_and_tried_with_the_next_look_and_the_others_are_added(keeping, caplog):
     keeping.interfaces.refused[A] = errno.EACCES
     keeper = keeping.start("eth0", A, B)
-    keeper.keep()
+    with pytest.raises(OSError, match="1 addresses could not be added or removed"):
+        keeper.keep()
     assert keeping.interfaces.on(ETH) == {B}
     assert keeping.recorded == {(2, "10.1.1.2")}
     assert "ipvs: failed: ip address add 10.1.1.1/32 dev eth0: Permission denied" in caplog.text
@@ -341,7 +342,8 @@ def test_what_cannot_be_removed_stays_on_record_until_it_is(keeping):
     keeper = keeping.start("eth0", A)
     keeper.keep()
     keeping.interfaces.refused[A] = errno.EIO
-    keeper.follow(virtuals(A, ours=False))
+    with pytest.raises(OSError, match="1 addresses could not be added or removed"):
+        keeper.follow(virtuals(A, ours=False))
     assert keeping.recorded == {(2, "10.1.1.1")}
     keeping.interfaces.refused.clear()
     keeper.keep()

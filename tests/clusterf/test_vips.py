@@ -61,8 +61,8 @@ def test_an_address_that_others_have_put_anywhere_is_neither_added_nor_removed(p
     assert (state.missing(), state.superfluous()) == ([], [])
 
 
-@pytest.mark.parametrize("text", ["0.0.0.0", "127.0.0.9", "224.0.0.5", "255.255.255.255", "::", "::1", "ff02::1"])
-def test_what_no_machine_has_to_itself_is_not_added(text):
+@pytest.mark.parametrize("text", ["127.0.0.1", "127.0.0.9", "::1"])
+def test_loopback_addresses_are_not_added(text):
     state = vips()
     state.observe(LO, [])
     state.follow({virtual(ip_address(text)): True, VirtualServer(Family.IPV4, fwmark=7): True})
