@@ -1,9 +1,7 @@
 """`clusterf-node`, the daemon: its flags, checked, and the supervisor."""
 
-import math
 import os
 import sys
-import tomllib
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,33 +10,21 @@ import click
 import msgspec
 import setproctitle
 
-from actors.directories import runtime_directory, state_directory
-from actors.docker_options import check_docker, docker_options
-from actors.ipvs_options import ipvs_options
-from actors.roles import children_of
-from actors.supervisor import Policy, Supervisor
-from clusterf import __version__, logs
-from clusterf.location import Access
-from clusterf.options import access_of, etcd_options
-from clusterf.settings import Settings
-from clusterf.source import Source, check_tree, parse_source
-from clusterf.targets import Endpoint, parse_endpoint
+from actors.node import children_of
+from actors.options.docker import check_docker, docker_options
+from actors.options.ipvs import ipvs_options
+from actors.options.settings_file import Seconds, read_toml
+from actors.settings import Settings
+from actors.supervision.directories import runtime_directory, state_directory
+from actors.supervision.supervisor import Policy, Supervisor
+from clusterf import __version__
+from clusterf.etcd.location import Access
+from clusterf.etcd.options import access_of, etcd_options
+from clusterf.lib import logs
+from clusterf.lib.addresses import Endpoint, parse_endpoint
+from clusterf.sources.url import Source, check_tree, parse_source
 
 __all__ = ["main"]
-
-
-class _Seconds(click.FloatRange):
-    """A number of seconds, up to a year: one that every clock takes."""
-
-    name = "seconds"
-
-    def __init__(self, min: float) -> None:  # noqa: A002
-        super().__init__(min=min, max=365 * 86400)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse what is not a number, too: it is in no range, and click does not see that."""
-        seconds = super().convert(value, param, ctx)
-        return self.fail(f"{value} is not a number", param, ctx) if math.isnan(seconds) else seconds
 
 
 def _parse_sources(urls: tuple[str, ...], access: Access) -> tuple[Source, ...]:
@@ -58,43 +44,6 @@ def _parse_endpoints(ctx: click.Context, param: click.Parameter, texts: tuple[st
         raise click.BadParameter(str(error), ctx, param) from None
 
 
-def _read_toml(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
-    """Take the file's keys as defaults: they yield to the environment and to flags."""
-    if path is None:
-        return None
-    try:
-        table = tomllib.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise click.BadParameter(f"{path}: {error}", ctx, param) from None
-    options = {name: p for p in ctx.command.params if p.expose_value for name in p.opts if isinstance(p, click.Option)}
-    defaults = {}
-    for key, value in table.items():
-        option = options.get(f"--{key}")
-        if option is None:
-            raise click.BadParameter(f"{path}: no such setting: {key}", ctx, param)
-        what, good = _expected(option, value)
-        if not good:
-            raise click.BadParameter(f"{path}: {key}: not {what}: {value!r}", ctx, param)
-        defaults[option.name] = [value] if option.multiple and isinstance(value, str) else value
-    ctx.default_map = defaults
-    return path
-
-
-def _expected(option: click.Option, value: object) -> tuple[str, bool]:
-    """Return what TOML may hold for the option, and whether `value` is that."""
-    if option.is_flag:
-        return "true or false", isinstance(value, bool)
-    if isinstance(option.flag_value, str):  # whose value may be left out
-        return "true, false or a string", isinstance(value, bool | str)
-    if isinstance(option.type, _Seconds):
-        return "a number", isinstance(value, int | float) and not isinstance(value, bool)
-    if isinstance(option.type, click.IntRange):
-        return "a whole number", isinstance(value, int) and not isinstance(value, bool)
-    if option.multiple and isinstance(value, list):
-        return "a list of strings", all(isinstance(item, str) for item in value)
-    return "a string", isinstance(value, str)
-
-
 @click.command(context_settings={"auto_envvar_prefix": "CLUSTERF", "help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="clusterf-node")
 @click.option(
@@ -102,7 +51,7 @@ def _expected(option: click.Option, value: object) -> tuple[str, bool]:
     type=click.Path(path_type=Path, dir_okay=False),
     is_eager=True,
     expose_value=False,
-    callback=_read_toml,
+    callback=read_toml,
     help="TOML file with the same settings; flags and CLUSTERF_... in the environment win over it.",
 )
 @click.option(
@@ -129,7 +78,7 @@ def _expected(option: click.Option, value: object) -> tuple[str, bool]:
 @click.option("--once", is_flag=True, help="Apply the configuration once, then exit.")
 @click.option(
     "--once-timeout",
-    type=_Seconds(min=0.001),
+    type=Seconds(min=0.001),
     default=60.0,
     show_default=True,
     metavar="S",
@@ -146,7 +95,7 @@ def _expected(option: click.Option, value: object) -> tuple[str, bool]:
 @ipvs_options
 @click.option(
     "--removal-hold",
-    type=_Seconds(min=0),
+    type=Seconds(min=0),
     default=60.0,
     show_default=True,
     metavar="S",
@@ -172,7 +121,7 @@ def _expected(option: click.Option, value: object) -> tuple[str, bool]:
 @docker_options
 @click.option(
     "--resync-interval",
-    type=_Seconds(min=1),
+    type=Seconds(min=1),
     default=60.0,
     show_default=True,
     metavar="S",
@@ -180,7 +129,7 @@ def _expected(option: click.Option, value: object) -> tuple[str, bool]:
 )
 @click.option(
     "--stuck-timeout",
-    type=_Seconds(min=1),
+    type=Seconds(min=1),
     default=30.0,
     show_default=True,
     metavar="S",

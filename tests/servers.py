@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from clusterf.targets import Endpoint
+from clusterf.lib.addresses import Endpoint
 
 __all__ = [
     "Authority",

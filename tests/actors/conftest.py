@@ -3,7 +3,7 @@
 import pykka
 import pytest
 
-from tests.actors.recorder import Recorder
+from tests.actors.support.recorder import Recorder
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,10 @@ import yaml
 from click.testing import CliRunner
 
 from actors.main import main
-from clusterf.containers import container_of
-from clusterf.labels import Report, located, parse
-from clusterf.places import Place
-from tests.clusterf.fake_engine import inspect
+from clusterf.docker.addresses import Place
+from clusterf.docker.containers import container_of
+from clusterf.docker.labels import Report, located, parse
+from tests.clusterf.support.fake_engine import inspect
 
 ROOT = Path(__file__).parents[2]
 KEYS = {

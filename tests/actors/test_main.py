@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from actors.main import main
-from tests.actors.node_process import COMMAND, NodeProcess
+from tests.actors.support.node_process import COMMAND, NodeProcess
 from tests.waiting import wait_until
 
 FRONTEND = '{"ipv4": "10.107.107.107", "tcp": 1337}'

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.actors.node_process import NodeProcess
+from tests.actors.support.node_process import NodeProcess
 from tests.processes import started
 from tests.waiting import wait_until
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from clusterf.etcd import Client
+from clusterf.etcd.client import Client
 from tests.bench.changes import IDLE, cpu_rates
 from tests.bench.etcd_source import Prefix, bare_watch
 from tests.bench.nodes import Lines, Memory, Node, command, running

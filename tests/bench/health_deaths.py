@@ -21,7 +21,7 @@ from tests.bench import keepalived
 from tests.bench.fleets import PORT, WEIGHT, Fleet
 from tests.bench.health_watch import connects
 from tests.bench.nodes import command, running
-from tests.system.netns import network_namespace
+from tests.system.support.netns import network_namespace
 from tests.waiting import wait_until
 
 __all__ = ["Deaths", "measure"]

@@ -22,7 +22,7 @@ from tests.bench.fleets import Fleet
 from tests.bench.health_server import serving
 from tests.bench.health_watch import connects, lags, observer, watch
 from tests.bench.nodes import command, cpu_of, running
-from tests.system.netns import network_namespace
+from tests.system.support.netns import network_namespace
 from tests.waiting import wait_until
 
 __all__ = ["Probing", "measure"]

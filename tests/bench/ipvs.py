@@ -23,7 +23,7 @@ from tests.bench.ipvs_programs import NodeChanges, Reloads, change_node, restore
 from tests.bench.ipvs_tables import steps_of, table
 from tests.bench.starts import Start
 from tests.bench.trees import WEIGHT, Shape
-from tests.system.netns import network_namespace
+from tests.system.support.netns import network_namespace
 
 __all__ = ["IpvsPlan", "IpvsResults", "Singles", "Writing", "measure"]
 

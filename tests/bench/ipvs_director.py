@@ -6,11 +6,10 @@ from typing import Self
 
 import msgspec
 
-from actors.ipvs_writer import PART
-from clusterf.netlink import open_kernel
-from clusterf.reconcile import Reconciler
-from clusterf.table import Step, Table, VirtualServer
-from clusterf.virtuals import Claim
+from actors.director.ipvs_writer import PART
+from clusterf.ipvs.netlink.client import open_kernel
+from clusterf.ipvs.table import Claim, Step, Table, VirtualServer
+from clusterf.reconcile.reconciler import Reconciler
 from tests.bench.ipvs_tables import real_server, settings, steps_of, table, virtual_server
 from tests.bench.trees import Shape
 

@@ -12,9 +12,9 @@ from itertools import islice
 from struct import Struct
 from typing import NamedTuple
 
-from clusterf.netlink_codec import encode
-from clusterf.netlink_family import find_family
-from clusterf.table import Step
+from clusterf.ipvs.netlink.family import find_family
+from clusterf.ipvs.netlink.services import encode
+from clusterf.ipvs.table import Step
 
 __all__ = ["Send", "acknowledged", "batched", "write"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from clusterf.netlink import open_kernel
+from clusterf.ipvs.netlink.client import open_kernel
 from tests.bench import keepalived, nodes
 from tests.bench.ipvs_tables import real_server, settings, virtual_server
 from tests.bench.ipvs_tables import table as table_of_shape

@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from clusterf.table import (
-    Family,
+from clusterf.ipvs.table import (
     Method,
     Op,
-    Protocol,
     RealServer,
     RealServerSettings,
     ServiceFlag,
@@ -17,6 +15,7 @@ from clusterf.table import (
     VirtualServerSettings,
     table_of,
 )
+from clusterf.lib.addresses import Family, Protocol
 from tests.bench.trees import PORT, VIP_PORT, WEIGHT, Shape, address, vip
 
 __all__ = ["real_server", "settings", "steps_of", "table", "virtual_server"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from actors.ipvs_writer import PART
+from actors.director.ipvs_writer import PART
 from tests.bench.nodes import command
 
 __all__ = ["Start", "once"]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
-from clusterf import ipvsadm
+from clusterf.ipvs import ipvsadm
 from tests.bench import changes, etcd_changes, etcd_report, health_deaths, health_probes, ipvs, keepalived
 from tests.bench.changes import Changes
 from tests.bench.etcd_changes import EtcdChanges
@@ -31,7 +31,7 @@ from tests.bench.nodes import Memory
 from tests.bench.report import BEGIN, END, Results, aims, between_markers, report
 from tests.bench.starts import Start
 from tests.bench.trees import Shape
-from tests.system.netns import joined, network_namespace
+from tests.system.support.netns import joined, network_namespace
 
 SMALL, LARGE = Shape(1, 10), Shape(5, 10)
 MEMORY = {"supervisor": Memory(1000, 2000), "director": Memory(300_000, 400_000)}

@@ -23,7 +23,7 @@ import docker
 from docker.models.containers import Container
 
 from tests.lab.images import IMAGES, WEB, root_filesystem
-from tests.system.netns import joined
+from tests.system.support.netns import joined
 from tests.waiting import wait_until
 
 __all__ = ["Engine", "install", "missing", "remove_cgroup"]

@@ -18,7 +18,7 @@ from typing import Any, Self
 import msgspec
 import trustme
 
-from clusterf.location import Access, Location, parse_location
+from clusterf.etcd.location import Access, Location, parse_location
 from tests.waiting import wait_until
 
 __all__ = ["PASSWORD", "USER", "EtcdCluster", "Member", "Tls", "install"]

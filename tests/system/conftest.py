@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.lab.docker import Engine, missing
-from tests.system.netns import network_namespace
-from tests.system.node import Node, Tree
+from tests.system.support.netns import network_namespace
+from tests.system.support.node import Node, Tree
 
 
 @pytest.fixture

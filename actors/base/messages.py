@@ -1,0 +1,24 @@
+"""What the child process tells each of its actors: answer a ping, reload, confirm, leave."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+__all__ = ["Confirm", "Leave", "Ping", "Reload"]
+
+
+class Ping(NamedTuple):
+    """Answer, to show that the actor is not stuck."""
+
+    answer: Callable[[], None]
+
+
+class Reload(NamedTuple):
+    """Read all again, as the operator asks for it."""
+
+
+class Confirm(NamedTuple):
+    """Do what is held for the operator to confirm."""
+
+
+class Leave(NamedTuple):
+    """The node is being stopped, and not because of a failure; you are stopped next."""

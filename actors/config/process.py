@@ -1,0 +1,37 @@
+"""The wiring of the config process."""
+
+from pathlib import Path
+
+from actors.base.process import Host, Ref
+from actors.config.config_publisher import ConfigPublisher
+from actors.config.file_watcher import FileWatcher
+from actors.settings import Settings, state_path
+from clusterf.sources.url import Source
+
+__all__ = ["start"]
+
+ETCD_LIST_INTERVAL = 300.0  # seconds between lists of a whole etcd, for what its watch may have missed
+
+
+def start(name: str, settings: Settings, host: Host) -> list[Ref]:
+    """Start the actors, the first in the flow first. Raises Unavailable where the process cannot do its work at all."""
+    del name, host
+    publisher = ConfigPublisher.start(
+        settings.sources, settings.filter_routes, Path(settings.runtime_dir, "config.sock")
+    )
+    watchers = [_watcher(number, source, settings, publisher) for number, source in enumerate(settings.sources)]
+    return [*watchers, publisher]
+
+
+def _watcher(number: int, source: Source, settings: Settings, publisher: Ref) -> Ref:
+    state_file = state_path(settings, "config.db")
+    if source.etcd is not None:
+        # what it is built on is large, and of no use to the others
+        from actors.config.etcd_watcher import EtcdWatcher  # noqa: PLC0415
+
+        return EtcdWatcher.start(number, source.url, source.etcd, state_file, ETCD_LIST_INTERVAL, publisher)
+    assert source.tree is not None
+    root = Path(source.tree)
+    return FileWatcher.start(
+        number, source.url, root, state_file, settings.resync_interval, publisher, once=settings.once
+    )

@@ -1,0 +1,97 @@
+"""What the watchers of sources have in common: a follower in a thread of its own."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pykka
+
+from actors.base.actor import Actor
+from actors.config.messages import SourceSaid
+from actors.link.messages import ConfigMessage, ProblemsAre, object_is
+from clusterf.config.problems import Problem
+from clusterf.sources.follower import Follower, Say
+from clusterf.sources.last_good import Said, describe
+
+__all__ = ["SourceWatcher", "Voice"]
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 2.0  # seconds for a follower to leave; one that hangs ends with the process
+
+
+class SourceWatcher(Actor):
+    """Tell `publisher` what a source says, under the source's number; `follow` makes what follows it."""
+
+    def __init__(
+        self, number: int, url: str, publisher: pykka.ActorRef[Any], follow: Callable[[Say], Follower]
+    ) -> None:
+        super().__init__()
+        self._number = number
+        self._voice = Voice(url)
+        self._publisher = publisher
+        self._follower = follow(self._say)
+        self._thread = threading.Thread(target=self._run, name=f"source {url}")
+
+    def on_start(self) -> None:
+        """Begin to follow the source."""
+        self._thread.start()
+
+    def on_stop(self) -> None:
+        """Leave it."""
+        self._follower.stop()
+        self._thread.join(PATIENCE)
+
+    def reload(self) -> None:
+        """Read everything again."""
+        self._follower.again.set()
+
+    def receive(self, message: Any) -> None:
+        """Fail if the thread has."""
+        match message:
+            case _Crashed():
+                raise message.error
+            case _:
+                raise TypeError(f"{type(self).__name__} does not handle {message!r}")
+
+    def _say(self, said: list[Said], synced: bool) -> None:
+        messages: list[ConfigMessage] = [m for one in said for m in self._voice.messages(one)]
+        self._publisher.tell(SourceSaid(self._number, tuple(messages), synced))
+
+    def _run(self) -> None:
+        try:
+            self._follower.run()
+        except pykka.ActorDeadError:
+            log.debug("the publisher is gone, and so am I")
+        except Exception as error:  # noqa: BLE001
+            # raised again by the actor, where it is noticed
+            self.actor_ref.tell(_Crashed(error))
+
+
+class _Crashed:
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+class Voice:
+    """Speaks for the source at `url`."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        # what was wrong with paths when they were last spoken of
+        self._problems: dict[bytes, tuple[Problem, ...]] = {}
+
+    def messages(self, said: Said) -> Iterator[ConfigMessage]:
+        """Yield what `said` means to others, logging problems that are new."""
+        if said.key is not None and not said.keep:
+            yield object_is(said.key, said.value)
+        if said.problems == self._problems.get(said.path, ()):
+            return
+        if said.problems:
+            self._problems[said.path] = said.problems
+        else:
+            del self._problems[said.path]
+        for line in describe(said):
+            log.warning("%s", line)
+        yield ProblemsAre(self._url, said.path, said.problems)

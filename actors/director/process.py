@@ -1,0 +1,110 @@
+"""The wiring of the director process, and the capabilities that it needs."""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from actors.base.process import Host, Ref
+from actors.director.backend_merger import BackendMerger
+from actors.director.ipvs_writer import IpvsWriter, Options
+from actors.director.route_resolver import RouteResolver
+from actors.settings import Settings, state_path
+from clusterf.host.interfaces import RouteInterfaces, ShadowInterfaces
+from clusterf.ipvs.kernel import Kernel, Unavailable
+from clusterf.ipvs.netlink.client import open_kernel
+from clusterf.ipvs.shadow import ShadowKernel
+from clusterf.ipvs.table import Table, VirtualServer
+from clusterf.lib.store import KeyedStore
+from clusterf.reconcile.companions import Follower, Keeper, Keepers
+from clusterf.reconcile.ownership import Ownership
+from clusterf.reconcile.record import Record
+from clusterf.reconcile.sync_daemons import sync_keepers
+from clusterf.reconcile.sysctls import Sysctls
+from clusterf.vip.announce import announce
+from clusterf.vip.keeper import VipKeeper
+
+__all__ = ["start"]
+
+log = logging.getLogger(__name__)
+
+
+def start(name: str, settings: Settings, host: Host) -> list[Ref]:
+    """Start the actors, the first in the flow first. Raises Unavailable where the process cannot do its work at all."""
+    del name
+    kernel = _noop_kernel() if settings.noop else open_kernel()
+    ours = KeyedStore(state_path(settings, "ipvs.db"), read_only=settings.noop)
+    excluded = [ip_network(cidr, strict=False) for cidr in settings.ipvs_exclude]
+    writer = IpvsWriter.start(
+        lambda: kernel,
+        lambda: Ownership(ours),
+        partial(_within, excluded),
+        Options(
+            noop=settings.noop,
+            once=settings.once,
+            once_timeout=settings.once_timeout,
+            print_table=settings.print_table,
+            flush=settings.flush,
+            resync_interval=settings.resync_interval,
+            removal_hold=settings.removal_hold,
+        ),
+        host,
+        Keepers(_keepers(settings, ours), _vip_keeper(settings, ours, excluded), noop=settings.noop),
+    )
+    merger = BackendMerger.start(
+        writer,
+        elide=settings.ipvs_elide,
+        health=settings.health_sockets(),
+        in_force=Table if settings.flush else kernel.read if settings.noop else _read_kernel,
+        # what is left of the time is for what the writer has to do
+        patience=0.9 * settings.once_timeout if settings.once else None,
+    )
+    resolver = RouteResolver.start(Path(settings.runtime_dir, "config.sock"), settings.defaults(), merger)
+    return [resolver, merger, writer]
+
+
+def _keepers(settings: Settings, ours: KeyedStore) -> list[Keeper]:
+    """Return what keeps the rest of the kernel as the settings want it."""
+    keepers: list[Keeper] = []
+    if settings.ipvs_sysctl:
+        keepers.append(Sysctls(dict(settings.ipvs_sysctl), noop=settings.noop))
+    keepers += sync_keepers(settings.ipvs_sync, ours, noop=settings.noop)
+    return keepers
+
+
+def _vip_keeper(settings: Settings, ours: KeyedStore, excluded: Sequence[Any]) -> Follower | None:
+    """Return what keeps the addresses of virtual servers, None where there is nothing to keep."""
+    interfaces = RouteInterfaces()
+    keeper = VipKeeper(
+        settings.vip_interface,
+        Record(ours, "addresses"),
+        ShadowInterfaces(interfaces) if settings.noop else interfaces,
+        announce if not settings.noop else None,
+        excluded=lambda address: any(address in network for network in excluded),
+        noop=settings.noop,
+    )
+    return None if keeper.idle else keeper
+
+
+def _noop_kernel() -> Kernel:
+    """Return a shadow of the kernel's table, of an empty one if that cannot be read."""
+    try:
+        return ShadowKernel(_read_kernel())
+    except (Unavailable, OSError) as error:
+        log.warning("ipvs noop: the table cannot be read and is taken as empty: %s", error)
+        return ShadowKernel()
+
+
+def _read_kernel() -> Table:
+    """Return the kernel's table, read apart from its writer. Raises Unavailable or OSError."""
+    kernel = open_kernel()
+    try:
+        return kernel.read()
+    finally:
+        kernel.close()
+
+
+def _within(networks: Sequence[Any], virtual: VirtualServer) -> bool:
+    return virtual.address is not None and any(virtual.address in network for network in networks)

@@ -1,0 +1,69 @@
+"""RouteResolver: from the configuration link to claims and members."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pykka
+
+from actors.base.actor import Actor
+from actors.director.messages import ResolvedUpdate
+from actors.link.messages import ProblemsAre, Received, Synced, VerdictIs
+from actors.link.subscription import Subscription
+from clusterf.config.problems import ProblemsOf
+from clusterf.director.resolver import Resolver
+from clusterf.director.virtual_servers import Defaults
+
+__all__ = ["RouteResolver"]
+
+log = logging.getLogger(__name__)
+
+
+class RouteResolver(Actor):
+    """Resolve what comes over the link at `socket`, and tell `merger` what became of it."""
+
+    def __init__(self, socket: Path, defaults: Defaults, merger: pykka.ActorRef[Any]) -> None:
+        super().__init__()
+        self._subscription = Subscription(socket, self._tell_self)
+        self._resolver = Resolver(defaults)
+        self._merger = merger
+        # whether the configuration was told as a whole once
+        self._synced = False
+
+    def on_start(self) -> None:
+        """Begin to receive."""
+        self._subscription.start()
+
+    def on_stop(self) -> None:
+        """Hang up."""
+        self._subscription.stop()
+
+    def receive(self, message: Any) -> None:
+        """Resolve what was received."""
+        match message:
+            case Received():
+                self._resolve(message)
+            case _:
+                raise TypeError(f"RouteResolver does not handle {message!r}")
+
+    def _tell_self(self, message: Received) -> None:
+        self.actor_ref.tell(message)
+
+    def _resolve(self, received: Received) -> None:
+        problems = []
+        for message in received.messages:
+            match message:
+                case Synced():
+                    self._synced = True
+                case ProblemsAre():
+                    problems.append(ProblemsOf(message.key, message.problems))
+                case VerdictIs():
+                    raise TypeError(f"the configuration holds no {message!r}")
+                case _:
+                    self._resolver.update(message.key, message.value)
+        resolved = list(self._resolver.flush())
+        for item in resolved:
+            if isinstance(item, ProblemsOf):
+                for problem in item.problems:
+                    log.warning("%s", problem)
+        self._merger.tell(ResolvedUpdate((*problems, *resolved), self._synced, received.taken))

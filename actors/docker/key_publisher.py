@@ -1,0 +1,125 @@
+"""KeyPublisher: keys in etcd that are there for as long as this node is.
+
+All keys hang on one lease. It is kept alive three times within its TTL; a node
+that dies takes its keys along when the TTL is over. On any trouble (etcd does
+not answer, a token has expired) the connection is dropped and the next
+endpoint taken, for ever; then what is on the lease is read, and made equal to
+what is wanted. So it is at an interval too, which mends what others did to our
+keys. A lease that is gone (it ran out, was revoked, etcd was restored from
+nothing) is replaced by a new one, and everything written again.
+
+The id of the lease is kept on disk. Who starts again within the TTL goes on
+with that lease, so that no key is ever absent. What hangs on it and is not
+wanted any more goes when the whole set has been told, not before.
+
+Which keys are ours, and what happens to those of others: see `clusterf.etcd.leased_keys`.
+Whether a key is still there that somebody else has, and that we would set if he
+had not, is asked whenever the lease is kept alive.
+"""
+
+import logging
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pykka
+
+from actors.base.actor import Actor
+from clusterf.etcd.lease_keeper import LeaseKeeper
+from clusterf.etcd.leased_keys import NOTHING
+from clusterf.etcd.location import Location
+
+__all__ = ["KeyPublisher", "Publish", "PublishOnly", "Withdraw"]
+
+log = logging.getLogger(__name__)
+
+
+class Publish(NamedTuple):
+    """The key `path`, below the prefix, has this value; None: it is not to be there.
+
+    `if_absent`: only where nobody else sets it. What somebody else has set is
+    neither overwritten nor removed; when it goes, ours comes.
+    """
+
+    path: bytes
+    value: bytes | None
+    if_absent: bool = False
+
+
+class PublishOnly(NamedTuple):
+    """These keys, and no others, are to be there; those of `if_absent` only where nobody else sets them."""
+
+    wanted: Mapping[bytes, bytes]
+    if_absent: Mapping[bytes, bytes] = NOTHING
+
+
+class Withdraw(NamedTuple):
+    """All keys are to go, now. What is told later is published on a new lease."""
+
+
+class KeyPublisher(Actor):
+    """Keep what is told published below the prefix of `location`, while this actor lives and `ttl` seconds longer.
+
+    `lease_file` holds the lease for the next one to take over; None: nobody
+    does. An actor that is stopped leaves its keys alone, unless it was told
+    `Withdraw`, which it then tries at every endpoint once more. With
+    `leave_nothing` it does so when the operator stops the node.
+    """
+
+    def __init__(self, location: Location, ttl: int, lease_file: Path | None, *, leave_nothing: bool = False) -> None:
+        super().__init__()
+        self._leave_nothing = leave_nothing
+        # whether what is told does not count any more
+        self._leaving = False
+        self._keeper = LeaseKeeper(location, ttl, lease_file)
+        self._thread = threading.Thread(target=self._run, name="etcd lease")
+
+    def on_start(self) -> None:
+        """Begin to publish."""
+        self._thread.start()
+
+    def on_stop(self) -> None:
+        """Stop, and leave the lease to run out."""
+        self._keeper.stop()
+        self._thread.join()
+
+    def reload(self) -> None:
+        """Look at once whether what is there is what is wanted."""
+        self._keeper.check()
+
+    def leave(self) -> None:
+        """Withdraw all, if that is to be done."""
+        if self._leave_nothing:
+            self._leaving = True
+            self._keeper.withdraw()
+
+    def receive(self, message: Any) -> None:
+        """Take in what is wanted; it is written by the thread."""
+        match message:
+            case Publish() | PublishOnly() if self._leaving:
+                log.debug("leaving: %r does not count", message)
+            case Publish():
+                self._keeper.want(*message)
+            case PublishOnly():
+                self._keeper.want_only(*message)
+            case Withdraw():
+                self._keeper.withdraw()
+            case _Crashed():
+                raise message.error
+            case _:
+                raise TypeError(f"KeyPublisher does not handle {message!r}")
+
+    def _run(self) -> None:
+        try:
+            self._keeper.run()
+        except Exception as error:  # noqa: BLE001
+            # raised again by the actor, where it is noticed
+            with suppress(pykka.ActorDeadError):
+                self.actor_ref.tell(_Crashed(error))
+
+
+class _Crashed:
+    def __init__(self, error: Exception) -> None:
+        self.error = error

@@ -1,0 +1,50 @@
+"""NoopPublisher: says what would be done to etcd, as the etcdctl commands that would do it."""
+
+import logging
+import shlex
+from typing import Any
+
+from actors.base.actor import Actor
+from actors.docker.key_publisher import Publish, PublishOnly
+from clusterf.etcd.location import Location
+from clusterf.lib.text import escape
+
+__all__ = ["NoopPublisher"]
+
+log = logging.getLogger(__name__)
+
+
+class NoopPublisher(Actor):
+    """Stands in for KeyPublisher, and writes nothing."""
+
+    def __init__(self, location: Location) -> None:
+        super().__init__()
+        self._prefix = location.prefix
+        self._published: dict[bytes, bytes] = {}
+
+    def receive(self, message: Any) -> None:
+        """Say what would be done."""
+        match message:
+            case Publish():
+                self._publish(message)
+            case PublishOnly(wanted, if_absent):
+                for path in self._published.keys() - wanted.keys() - if_absent.keys():
+                    self._publish(Publish(path, None))
+                for path, value in wanted.items():
+                    self._publish(Publish(path, value))
+                for path, value in if_absent.items():
+                    self._publish(Publish(path, value, if_absent=True))
+            case _:
+                raise TypeError(f"NoopPublisher does not handle {message!r}")
+
+    def _publish(self, change: Publish) -> None:
+        if self._published.get(change.path) == change.value:
+            return
+        if change.value is None:
+            del self._published[change.path]
+            words = ["del", escape(self._prefix + change.path)]
+        else:
+            self._published[change.path] = change.value
+            words = ["put", escape(self._prefix + change.path), escape(change.value)]
+        note = "  # if there is none" if change.if_absent and change.value is not None else ""
+        log.info("etcd noop: etcdctl %s%s", shlex.join(words), note)

@@ -1,0 +1,79 @@
+"""`clusterf doctor`: whether this machine has what its part in the load balancing needs."""
+
+import sys
+from ipaddress import IPv4Address, IPv6Address
+
+import click
+
+from clusterf.cli.output import Line, Printer, json_option
+from clusterf.doctor.checks import check_director, check_real_server
+from clusterf.doctor.model import Finding
+from clusterf.ipvs.table import SCHEDULERS
+from clusterf.lib.addresses import check_end, parse_ip
+from clusterf.lib.text import escape
+from clusterf.reconcile.options import sysctls_of
+from clusterf.reconcile.sysctls import RECOMMENDED
+
+__all__ = ["doctor", "finding_line"]
+
+_STYLES = {"ok": "green", "warn": "yellow", "bad": "red"}
+_Addresses = tuple[IPv4Address | IPv6Address, ...]
+
+
+def _parse_addresses(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> _Addresses:
+    try:
+        addresses = tuple(map(parse_ip, texts))
+        for address in addresses:
+            check_end(address)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+    return addresses
+
+
+@click.command()
+@click.option(
+    "--role",
+    type=click.Choice(["director", "real-server"]),
+    default="director",
+    show_default=True,
+    help="What this machine is: it writes IPVS, or it gets packets by droute or tunnel.",
+)
+@click.option(
+    "--vip", "vips", metavar="ADDR", multiple=True, callback=_parse_addresses, help="It is to have this address."
+)
+@click.option(
+    "--ipvs-sysctl",
+    envvar="CLUSTERF_IPVS_SYSCTL",
+    metavar="NAME=VALUE,…",
+    default="on",
+    callback=sysctls_of,
+    help="The settings of IPVS that a director is to have. [default: those recommended]",
+)
+@json_option
+def doctor(role: str, vips: _Addresses, ipvs_sysctl: tuple[tuple[str, int], ...], *, as_json: bool) -> None:
+    """Look whether this machine has what it needs, and print how to mend what it lacks; change nothing.
+
+    Exit 1 if anything is bad, 0 if there are warnings only.
+    """
+    # what it is built on is large, and of no use to the others
+    from clusterf.doctor.facts import gather  # noqa: PLC0415
+
+    facts = gather()
+    if role == "director":
+        findings = list(check_director(facts, sorted(SCHEDULERS), dict(ipvs_sysctl) or RECOMMENDED, vips))
+    else:
+        findings = list(check_real_server(facts, vips))
+    Printer(as_json=as_json).all(map(finding_line, findings))
+    sys.exit(any(finding.level == "bad" for finding in findings))
+
+
+def finding_line(finding: Finding) -> Line:
+    """Return the line of a finding."""
+    level, check, text, command = finding.level, finding.check, _printable(finding.text), _printable(finding.command)
+    plain = f"{level}: {check}: {text}" + f"; run: {command}" * bool(command)
+    return Line(finding._asdict(), (level, check, text, command), plain, _STYLES[level])
+
+
+def _printable(text: str) -> str:
+    """Return a text in which there may be the name of an interface, which may be anything."""
+    return text if text.isprintable() else escape(text.encode())

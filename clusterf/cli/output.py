@@ -1,0 +1,139 @@
+r"""What the tool prints: plain lines, JSON lines, or on a terminal aligned columns and colours.
+
+Each thing printed is a `Line`, which has all three forms. In plain lines the
+spaces of a name are `\x20`, so that a key is always one word.
+
+The fields of JSON lines:
+
+* an object: `key`, `value`;
+* a change: `change` (`added`, `changed` or `deleted`), `key` and, unless it
+  was deleted, `value`;
+* a problem: `source`, `key`, `field` (empty: the whole object), `reason`,
+  `bad` (false: a warning);
+* what was done, last: `load` has `put`, `deleted`, `unchanged`, `kept`,
+  `dry_run`; `dump` has `written`, `refused`, `left_out`;
+* a node told: `pid`, `told`, `reason`;
+* a finding of `doctor`: `level` (`ok`, `warn` or `bad`), `check`, `text`,
+  `command` (the shell command that mends it; empty: none does).
+"""
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from clusterf.config.encode import written
+from clusterf.config.model import Value
+from clusterf.config.problems import Problem
+from clusterf.host.nodes import Told
+from clusterf.lib.text import escape
+
+__all__ = ["Line", "Printer", "change_line", "json_option", "node_line", "object_line", "problem_line", "summary_line"]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
+_SIGNS = {"added": ("+", "green"), "changed": ("~", "yellow"), "deleted": ("-", "red")}
+
+
+class Line(NamedTuple):
+    """One thing to print: its fields in JSON, its columns on a terminal and their style, its plain text."""
+
+    fields: dict[str, Any]
+    cells: tuple[str, ...]
+    text: str
+    style: str = ""
+
+
+class Printer:
+    """Prints lines in the form that is asked for."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._json = as_json
+        self._console = Console(highlight=False) if sys.stdout.isatty() and not as_json else None
+
+    def one(self, line: Line) -> None:
+        """Print one line at once."""
+        if self._json:
+            click.echo(_printable_json(msgspec.json.encode(line.fields).decode()))
+        elif self._console is None:
+            click.echo(line.text.encode(errors="backslashreplace"))
+        else:
+            self._console.print(Text(line.text, style=line.style), soft_wrap=True)
+
+    def all(self, lines: Iterable[Line]) -> None:
+        """Print lines of one kind, with aligned columns where that is for people."""
+        if self._console is None:
+            for line in lines:
+                self.one(line)
+            return
+        table = Table.grid(padding=(0, 2))
+        for line in lines:
+            table.add_row(*(Text(cell, style=line.style, overflow="fold") for cell in line.cells))
+        if table.row_count:
+            self._console.print(table)
+
+
+def object_line(path: bytes, raw: bytes) -> Line:
+    """Return the line of an object as it is written."""
+    name, value = _word(path), _on_one_line(raw)
+    return Line({"key": escape(path), "value": msgspec.Raw(value.encode())}, (name, value), f"{name} {value}")
+
+
+def change_line(path: bytes, before: bytes | Value | None, after: bytes | Value | None) -> Line:
+    """Return the line of a change to a value, as it is written or, if it is none of bytes, as it is understood."""
+    change = "added" if before is None else "deleted" if after is None else "changed"
+    sign, style = _SIGNS[change]
+    fields: dict[str, Any] = {"change": change, "key": escape(path)}
+    if after is None:
+        return Line(fields, (sign, _word(path), ""), f"{sign} {_word(path)}", style)
+    value = _on_one_line(after if isinstance(after, bytes) else msgspec.json.encode(written(after)))
+    fields["value"] = msgspec.Raw(value.encode())
+    return Line(fields, (sign, _word(path), value), f"{sign} {_word(path)} {value}", style)
+
+
+def problem_line(problem: Problem) -> Line:
+    """Return the line of a problem, as logs have it."""
+    source, field, reason = map(_utf8, (problem.source, problem.field, problem.reason))
+    fields = {"source": source, "key": escape(problem.path), "field": field, "reason": reason, "bad": problem.fatal}
+    text = str(problem) if problem.fatal else f"{problem} (ignored)"
+    cells = (escape(source.encode()), escape(problem.path), escape(field.encode()), escape(reason.encode()))
+    return Line(fields, cells, text, "red" if problem.fatal else "yellow")
+
+
+def node_line(told: Told) -> Line:
+    """Return the line of a node that was told something, or not."""
+    text = f"clusterf-node {told.pid}: {told.trouble or 'told'}"
+    fields = {"pid": told.pid, "told": not told.trouble, "reason": told.trouble}
+    return Line(fields, (text,), text, "red" if told.trouble else "green")
+
+
+def summary_line(prefix: str, counts: dict[str, int], **more: bool) -> Line:
+    """Return the line of what was done, or as `prefix` says, what it would have been."""
+    text = prefix + ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items())
+    return Line(counts | more, (text,), text, "bold")
+
+
+def _on_one_line(raw: bytes) -> str:
+    """Return the JSON in `raw`, a good value, on one line."""
+    text = raw.decode().strip() or "{}"
+    return _printable_json(msgspec.json.format(text, indent=0))
+
+
+def _printable_json(text: str) -> str:
+    """Return JSON with what is not printable escaped as JSON does; it is in strings only."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+
+
+def _word(path: bytes) -> str:
+    return escape(path).replace(" ", r"\x20")
+
+
+def _utf8(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

@@ -1,0 +1,293 @@
+"""From JSON to the values of the configuration, and what is wrong with them.
+
+This is the one place where untrusted bytes become values, so nothing that is
+in them may raise. Each kind of object has a `_Shape`: how each field is read,
+and what its fields must be to each other. Fields are read one by one, so that
+every bad one is reported. As Go's encoding/json does, names of fields are
+matched without regard to case, the last of equal names counts, and null counts
+as absent; an empty address, prefix, gateway, method or scheduler does, too.
+(A name that is repeated to the letter counts at its first place.)
+"""
+
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from clusterf.config.fields import (
+    ALL_ONES,
+    Read,
+    address,
+    fields_of,
+    matching,
+    one_of,
+    or_default,
+    read_body,
+    read_expected,
+    read_headers,
+    read_method,
+    read_netmask,
+    read_object,
+    read_pattern,
+    read_port,
+    read_prefix,
+    read_scheduler,
+    read_scheduler_flags,
+    read_server_name,
+    read_sources,
+    read_status,
+)
+from clusterf.config.model import (
+    Backend,
+    BackendKey,
+    Frontend,
+    FrontendKey,
+    HealthCheck,
+    HealthKey,
+    Key,
+    Persistence,
+    Route,
+    RouteKey,
+    Tls,
+    Value,
+)
+from clusterf.config.problems import Problem, cut
+from clusterf.ipvs.table import Tunnel, TunnelChecksum, TunnelType
+from clusterf.lib.addresses import check_end, check_vip, parse_ip, parse_ipv4, parse_ipv6
+
+__all__ = ["MAX_SIZE", "Decoded", "decode"]
+
+MAX_SIZE: Final = 3 << 19  # etcd's own limit of a request, 1.5 MiB
+_JSON: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+class Decoded(msgspec.Struct, frozen=True):
+    """A value, None if it is bad, and what was wrong with it."""
+
+    value: Value | None
+    problems: tuple[Problem, ...]
+
+
+def decode(source: str, path: bytes, key: Key, raw: bytes) -> Decoded:
+    """Return the value that `raw` holds for `key`, and all that is wrong with it.
+
+    Never raises, whatever `raw` is. An unknown field is a problem but not a
+    fatal one. `source` and `path` only go into the problems.
+
+    A persistence `netmask` that is a number is a prefix length: of IPv6 if the
+    frontend has an `ipv6`, and IPv4 clients are then each on their own; else of
+    IPv4. A dotted quad is always the IPv4 mask.
+    """
+    reading = _Reading(source, path)
+    try:
+        data = _parse(raw)
+    except ValueError as error:
+        reading.fault(str(error), "")
+        return Decoded(None, tuple(reading.problems))
+    value = reading.object(_SHAPES[type(key)], data)
+    return Decoded(None if reading.bad else value, tuple(reading.problems))
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object in `raw`. Raises ValueError."""
+    if len(raw) > MAX_SIZE:
+        raise ValueError(f"{len(raw)} bytes are too many, the limit is {MAX_SIZE}")
+    text = raw.decode()
+    if not text or text.isspace():
+        return {}
+    try:
+        return _JSON.decode(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+class _Shape(NamedTuple):
+    """How an object is read: its fields by lower-case name, and what is made of those present."""
+
+    fields: Mapping[str, "Read | _Shape"]
+    finish: Callable[[dict[str, Any], "_Reading"], Any]
+
+
+class _Reading:
+    """One value while it is read, and what is wrong with it so far."""
+
+    def __init__(self, source: str, path: bytes) -> None:
+        self.source = source
+        self.path = path
+        self.problems: list[Problem] = []
+        self.bad: set[str] = set()  # the fields with a fatal problem
+
+    def fault(self, reason: str, field: str, *others: str) -> None:
+        """Report `field` as bad, unless it, or one of the others that it is judged by, already is."""
+        if self.bad.isdisjoint((field, *others)):
+            self.bad.add(field)
+            self.problems.append(Problem(self.source, self.path, field, cut(reason), fatal=True))
+
+    def object(self, shape: _Shape, data: dict[str, Any], at: str = "") -> Any:
+        """Return what `shape` makes of `data`; `at` is in front of the names of its fields."""
+        values = {}
+        last = {name.lower(): (name, raw) for name, raw in data.items() if raw is not None}
+        for field, (name, raw) in last.items():
+            read = shape.fields.get(field)
+            if read is None:
+                self.problems.append(Problem(self.source, self.path, cut(at + name), "unknown field", fatal=False))
+                continue
+            try:
+                if isinstance(read, _Shape):
+                    values[field] = self.object(read, read_object(raw), f"{field}.")
+                else:
+                    values[field] = read(raw)
+            except ValueError as error:
+                self.fault(str(error), at + field)
+        return shape.finish(values, self)
+
+
+def _frontend(fields: dict[str, Any], reading: _Reading) -> Frontend:
+    if "persistence" in fields:
+        six = fields.get("ipv6") is not None
+        fields["persistence"] = _persistence(fields["persistence"], reading, six=six)
+    frontend = Frontend(**fields)
+    if frontend.one_packet and frontend.udp is None and frontend.fwmark is None:
+        reading.fault("needs udp or fwmark", "one_packet", "udp", "fwmark")
+    for flag in frontend.scheduler_flags if frontend.scheduler else ():
+        if not flag.startswith((f"{frontend.scheduler}-", "flag-")):
+            reading.fault(f"{flag} is no flag of {frontend.scheduler}", "scheduler_flags")
+    return frontend
+
+
+def _persistence(fields: dict[str, Any], reading: _Reading, *, six: bool) -> Persistence:
+    netmask = fields.pop("netmask", None)
+    if isinstance(netmask, IPv4Address):
+        fields["netmask4"] = int(netmask)
+    elif netmask and six:
+        fields["netmask6"] = netmask
+    elif netmask and netmask <= 32:
+        fields["netmask4"] = ALL_ONES << (32 - netmask) & ALL_ONES
+    elif netmask:
+        reading.fault(f"a prefix length of IPv4 is at most 32, not {netmask}", "persistence.netmask", "ipv6")
+    return Persistence(**fields)
+
+
+def _backend(fields: dict[str, Any], reading: _Reading) -> Backend:
+    backend = Backend(**fields)
+    if backend.lower_threshold > backend.upper_threshold:
+        reading.fault("greater than upper_threshold", "lower_threshold", "upper_threshold")
+    return backend
+
+
+_OF_HTTP: Final = frozenset({"path", "method", "host", "status", "headers", "body", "expect", "expect_regex", "tls"})
+
+
+def _health_check(fields: dict[str, Any], reading: _Reading) -> HealthCheck:
+    if "type" not in fields:
+        for field in sorted(_OF_HTTP & fields.keys()):
+            reason = "has no effect without a type of http or https"
+            reading.problems.append(Problem(reading.source, reading.path, field, reason, fatal=False))
+    # what is absent must not be at odds with what is there
+    fields.setdefault("timeout", min(HealthCheck().timeout, fields.get("interval", HealthCheck().interval)))
+    fields["source4"], fields["source6"] = fields.pop("source", (None, None))
+    check = HealthCheck(**fields)
+    for field in ("expect", "expect_regex"):
+        if check.method == "HEAD" and getattr(check, field):
+            reading.fault("an answer to HEAD has no body", field, "method")
+    if check.timeout > check.interval:
+        reading.fault(f"{check.timeout:g} s is longer than the interval, {check.interval:g} s", "timeout", "interval")
+    return check
+
+
+def _route(fields: dict[str, Any], reading: _Reading) -> Route:
+    prefix, gateway = fields.get("prefix"), fields.get("gateway")
+    if "tunnel" in fields and fields.get("ipvsmethod") != "tunnel":
+        reading.fault("needs an IPVSMethod of tunnel", "tunnel", "ipvsmethod")
+    return Route(
+        prefix4=prefix if isinstance(prefix, IPv4Network) else None,
+        prefix6=prefix if isinstance(prefix, IPv6Network) else None,
+        gateway4=gateway if isinstance(gateway, IPv4Address) else None,
+        gateway6=gateway if isinstance(gateway, IPv6Address) else None,
+        method=fields.get("ipvsmethod"),
+        tunnel=fields.get("tunnel", Tunnel()),
+    )
+
+
+# IPVS knows a checksum of its own for these types only, and takes another one without a word
+_CHECKSUMS: Final = {
+    TunnelType.IPIP: {TunnelChecksum.NONE},
+    TunnelType.GUE: {TunnelChecksum.NONE, TunnelChecksum.CSUM, TunnelChecksum.REMCSUM},
+    TunnelType.GRE: {TunnelChecksum.NONE, TunnelChecksum.CSUM},
+}
+
+
+def _tunnel(fields: dict[str, Any], reading: _Reading) -> Tunnel:
+    tunnel = Tunnel(**fields)
+    name = tunnel.type.name.lower()
+    if tunnel.type is TunnelType.GUE and not tunnel.port:
+        reading.fault("gue needs the port at which the real server takes it", "tunnel.port", "tunnel.type")
+    elif tunnel.type is not TunnelType.GUE and tunnel.port:
+        reading.fault(f"{name} has no port", "tunnel.port", "tunnel.type")
+    if tunnel.checksum not in _CHECKSUMS[tunnel.type]:
+        reading.fault(f"{name} has no {tunnel.checksum.name.lower()}", "tunnel.checksum", "tunnel.type")
+    return tunnel
+
+
+def _as_fields(fields: dict[str, Any], _: _Reading) -> dict[str, Any]:
+    return fields
+
+
+def _tls(fields: dict[str, Any], _: _Reading) -> Tls:
+    return Tls(**fields)
+
+
+# but for those that are one field of the configuration
+_HEALTH = {name: read for name, read in fields_of(HealthCheck).items() if name not in ("source4", "source6")}
+_SHAPES: Final[Mapping[type, _Shape]] = {
+    FrontendKey: _Shape(
+        fields_of(Frontend)
+        | {
+            "ipv4": address(parse_ipv4, check_vip),
+            "ipv6": address(parse_ipv6, check_vip),
+            "scheduler": read_scheduler,
+            "scheduler_flags": read_scheduler_flags,
+            "persistence": _Shape({"timeout": fields_of(Persistence)["timeout"], "netmask": read_netmask}, _as_fields),
+        },
+        _frontend,
+    ),
+    BackendKey: _Shape(
+        fields_of(Backend) | {"ipv4": address(parse_ipv4, check_end), "ipv6": address(parse_ipv6, check_end)},
+        _backend,
+    ),
+    HealthKey: _Shape(
+        _HEALTH
+        | {
+            "path": matching(r"/[^\s\x00-\x1f\x7f-\x9f]*", "a path that starts with / and holds no spaces"),
+            "method": or_default(read_method, HealthCheck().method),
+            "host": matching(r"[!-~]*", "a name of ASCII without spaces and control characters", 255),
+            "status": read_status,
+            "headers": read_headers,
+            "body": read_body,
+            "expect": read_expected,
+            "expect_regex": read_pattern,
+            "source": read_sources,
+            "tls": _Shape(
+                fields_of(Tls)
+                | {
+                    "server_name": read_server_name,
+                    "ca": matching(r"(/[^\x00-\x1f\x7f-\x9f]*)?", "an absolute file name"),
+                },
+                _tls,
+            ),
+        },
+        _health_check,
+    ),
+    RouteKey: _Shape(
+        {
+            "prefix": read_prefix,
+            "gateway": address(parse_ip, check_end),
+            "ipvsmethod": or_default(fields_of(Route)["method"], None),
+            "tunnel": _Shape(
+                {"type": one_of(TunnelType), "port": read_port, "checksum": one_of(TunnelChecksum)}, _tunnel
+            ),
+        },
+        _route,
+    ),
+}

@@ -1,0 +1,48 @@
+"""Values as they are written in a configuration: the way back from what `clusterf.config.decode` reads."""
+
+from ipaddress import IPv4Address
+from typing import Any
+
+import msgspec
+
+from clusterf.config.model import Frontend, HealthCheck, Route, Value
+from clusterf.ipvs.table import Tunnel
+
+__all__ = ["written"]
+
+
+def written(value: Value) -> dict[str, Any]:
+    """Return the JSON object of `value`, without the fields that have their defaults; `decode` reads it back."""
+    match value:
+        case Route(method=method):
+            texts = {"Prefix": value.prefix, "Gateway": value.gateway, "IPVSMethod": method}
+            fields = {name: str(text) for name, text in texts.items() if text is not None}
+            return fields | ({"tunnel": _tunnel(value.tunnel)} if value.tunnel != Tunnel() else {})
+        case Frontend(persistence=persistence) if persistence is not None:
+            return _fields(value) | {"persistence": _persistence(_fields(persistence))}
+        case HealthCheck(headers=headers, status=status):
+            fields = _fields(value)
+            ranges = ",".join(f"{low}-{high}" if low != high else f"{low}" for low, high in status)
+            readable = {"headers": dict(headers), "status": ranges}
+            return fields | {name: field for name, field in readable.items() if name in fields}
+        case _:
+            return _fields(value)
+
+
+def _fields(value: msgspec.Struct) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(value, enc_hook=str)
+    return fields
+
+
+def _tunnel(tunnel: Tunnel) -> dict[str, Any]:
+    names = {"type": tunnel.type, "checksum": tunnel.checksum}
+    return {field: kind.name.lower() for field, kind in names.items() if kind} | (
+        {"port": tunnel.port} if tunnel.port else {}
+    )
+
+
+def _persistence(fields: dict[str, Any]) -> dict[str, Any]:
+    mask, length = fields.pop("netmask4", None), fields.pop("netmask6", None)
+    if mask is not None:
+        return fields | {"netmask": str(IPv4Address(mask))}
+    return fields | {"netmask": length} if length is not None else fields

@@ -1,0 +1,211 @@
+"""The words of the configuration: frontends, backends, routes and health checks.
+
+Frozen values, one class per kind of key below the configuration's prefix.
+What a field may hold is checked here, once, when `clusterf.config.decode` builds the
+value; the rest of the code takes a value of these types as right. Names of
+services, backends and routes are bytes: a name may hold any byte but `/`.
+"""
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from clusterf.ipvs.table import Tunnel
+from clusterf.lib.addresses import IPAddress, IPNetwork, Protocol
+
+__all__ = [
+    "ADDRESS_PROTOCOLS",
+    "MAX_THRESHOLD",
+    "Backend",
+    "BackendKey",
+    "Frontend",
+    "FrontendKey",
+    "HealthCheck",
+    "HealthKey",
+    "Key",
+    "Name",
+    "Persistence",
+    "Port",
+    "Route",
+    "RouteKey",
+    "Tls",
+    "Value",
+]
+
+Name = bytes
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Weight = Annotated[int, Meta(ge=0, le=65535)]
+MAX_THRESHOLD = 2**31 - 1  # of connections; more is refused by ipvsadm, and by newer kernels
+Threshold = Annotated[int, Meta(ge=0, le=MAX_THRESHOLD)]
+Seconds = Annotated[float, Meta(gt=0, le=86400)]
+Count = Annotated[int, Meta(ge=1, le=1000)]
+
+
+class FrontendKey(msgspec.Struct, frozen=True, tag="frontend", gc=False):
+    """The key `services/SERVICE/frontend`."""
+
+    service: Name
+
+
+class BackendKey(msgspec.Struct, frozen=True, tag="backend", gc=False):
+    """The key `services/SERVICE/backends/BACKEND`."""
+
+    service: Name
+    backend: Name
+
+
+class HealthKey(msgspec.Struct, frozen=True, tag="health", gc=False):
+    """The key `services/SERVICE/health`, or `health` where service is None."""
+
+    service: Name | None
+
+
+class RouteKey(msgspec.Struct, frozen=True, tag="route", gc=False):
+    """The key `routes/ROUTE`."""
+
+    route: Name
+
+
+Key = FrontendKey | BackendKey | HealthKey | RouteKey
+
+
+class Persistence(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Clients stay with their real server for `timeout` seconds.
+
+    `netmask4` (the mask as a number) and `netmask6` (the prefix length) group
+    clients that stay together.
+    """
+
+    timeout: Annotated[int, Meta(ge=1, le=31 * 86400)] = 300
+    netmask4: Annotated[int, Meta(ge=1, le=0xFFFFFFFF)] = 0xFFFFFFFF
+    netmask6: Annotated[int, Meta(ge=1, le=128)] = 128
+
+
+class Frontend(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A service's VIP and ports, and how IPVS balances them.
+
+    `scheduler` None: the node's own. `drain_timeout` is in seconds.
+    """
+
+    ipv4: IPv4Address | None = None
+    ipv6: IPv6Address | None = None
+    tcp: Port | None = None
+    udp: Port | None = None
+    sctp: Port | None = None
+    fwmark: Annotated[int, Meta(ge=1, le=0xFFFFFFFF)] | None = None
+    scheduler: str | None = None
+    scheduler_flags: tuple[str, ...] = ()
+    persistence: Persistence | None = None
+    one_packet: bool = False
+    drain_timeout: Annotated[float, Meta(ge=0, le=86400)] = 30.0
+
+    def port(self, protocol: Protocol) -> int | None:
+        """Return the port of `protocol`, None where it has none."""
+        return port_of(self, protocol)
+
+
+class Backend(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """One instance: its addresses, ports and weight.
+
+    `upper_threshold` and `lower_threshold` are connections, 0: none.
+    """
+
+    ipv4: IPv4Address | None = None
+    ipv6: IPv6Address | None = None
+    tcp: Port | None = None
+    udp: Port | None = None
+    sctp: Port | None = None
+    weight: Weight = 10
+    upper_threshold: Threshold = 0
+    lower_threshold: Threshold = 0
+
+    def port(self, protocol: Protocol) -> int | None:
+        """Return the port of `protocol`, None where it has none."""
+        return port_of(self, protocol)
+
+
+def port_of(end: Frontend | Backend, protocol: Protocol) -> int | None:
+    """Return the port that `end` names for `protocol`, None where it names none."""
+    if protocol is Protocol.TCP:
+        return end.tcp
+    return end.udp if protocol is Protocol.UDP else end.sctp
+
+
+class Route(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """How backends under a prefix are reached.
+
+    Without a prefix it is the default route of both families. `method` None:
+    backends under it are left out. At most one prefix and one gateway is set.
+    `tunnel` has its neutral value unless the method is `tunnel`.
+    """
+
+    prefix4: IPv4Network | None = None
+    prefix6: IPv6Network | None = None
+    gateway4: IPv4Address | None = None
+    gateway6: IPv6Address | None = None
+    method: Literal["masq", "droute", "tunnel"] | None = None
+    tunnel: Tunnel = Tunnel()
+
+    @property
+    def prefix(self) -> IPNetwork | None:
+        """The prefix, None for the default route."""
+        return self.prefix4 or self.prefix6
+
+    @property
+    def gateway(self) -> IPAddress | None:
+        """The address that the real server has instead of the backend's own."""
+        return self.gateway4 or self.gateway6
+
+
+class Tls(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """How an `https` check verifies the backend's certificate.
+
+    `server_name` empty: the check's host, else the address. `ca`: PEM file of
+    the authorities to trust; empty: the system's.
+    """
+
+    verify: bool = True
+    server_name: str = ""
+    ca: str = ""
+
+
+class HealthCheck(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """How the backends of a service are probed.
+
+    `interval`, `timeout` and `fast_interval` are in seconds, `jitter` is a
+    share of the interval, `panic_threshold` is in percent. `status` are the
+    inclusive ranges of good HTTP status codes. `expect` is a part of a good
+    body, `expect_regex` (RE2) matches one; empty: any body is good. At most
+    `redirects` redirects are followed. `source4` and `source6` are addresses
+    to probe from, None: as the kernel's routes say.
+    """
+
+    type: Literal["none", "tcp", "http", "https"] = "tcp"
+    path: str = "/"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    method: str = "GET"
+    host: str = ""
+    status: tuple[tuple[int, int], ...] = ((200, 399),)
+    headers: tuple[tuple[str, str], ...] = ()
+    body: str = ""
+    expect: str = ""
+    expect_regex: str = ""
+    redirects: Annotated[int, Meta(ge=0, le=10)] = 0
+    source4: IPv4Address | None = None
+    source6: IPv6Address | None = None
+    tls: Tls = Tls()
+    interval: Seconds = 5.0
+    timeout: Seconds = 2.0
+    rise: Count = 2
+    fall: Count = 3
+    fast_interval: Seconds = 1.0
+    jitter: Annotated[float, Meta(ge=0, le=1)] = 0.1
+    initial: Literal["up", "down"] = "down"
+    panic_threshold: Annotated[float, Meta(ge=0, le=100)] = 0.0
+    on_down: Literal["drain", "remove"] = "drain"
+
+
+Value = Frontend | Backend | HealthCheck | Route
+ADDRESS_PROTOCOLS = (Protocol.TCP, Protocol.UDP, Protocol.SCTP)

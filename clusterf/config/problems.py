@@ -1,0 +1,52 @@
+"""What is wrong with an object of the configuration, as one printable line."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from clusterf.lib.text import escape
+
+__all__ = ["Problem", "ProblemsOf", "conflict", "cut", "printable"]
+
+_SHOWN = 200  # characters of a hostile value that a line of a log takes
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What is wrong with one key of one source.
+
+    `path` is the key path, `field` is empty where the object as a whole is
+    meant. `fatal`: the object is not used; else this is only a warning.
+    `str()` of it is one printable line, whatever the parts hold.
+    """
+
+    source: str
+    path: bytes
+    field: str
+    reason: str
+    fatal: bool
+
+    def __str__(self) -> str:
+        parts = (printable(self.source), escape(self.path), printable(self.field), printable(self.reason))
+        return ": ".join(filter(None, parts))
+
+
+def printable(text: str) -> str:
+    """Return `text` as one printable line, shortened."""
+    return cut(escape(cut(text).encode(errors="surrogatepass")))
+
+
+def cut(text: str) -> str:
+    """Return the beginning of a text that is too long for a line of a log."""
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+class ProblemsOf(NamedTuple):
+    """These problems, and no others, `subject` has at present."""
+
+    subject: object
+    problems: tuple[Problem, ...]
+
+
+def conflict(path: bytes, reason: str) -> Problem:
+    """Return the problem of an object that is right in itself but not beside the others."""
+    return Problem(source="configuration", path=path, field="", reason=reason, fatal=True)

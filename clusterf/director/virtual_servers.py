@@ -1,0 +1,64 @@
+"""The virtual servers that a frontend becomes, and how it wants each of them."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from clusterf.config.model import Frontend
+from clusterf.ipvs.table import SCHEDULER_FLAGS, Claim, Method, ServiceFlag, VirtualServer, VirtualServerSettings
+from clusterf.lib.addresses import Family, IPNetwork, Protocol
+
+__all__ = ["Defaults", "marked_protocol", "virtual_servers"]
+
+
+class Defaults(msgspec.Struct, frozen=True):
+    """What the node adds to the configuration.
+
+    Virtual servers with an address in `exclude` are never ours. `synced`: the
+    kernel synchronises connections, and so takes no real server of the other
+    family.
+    """
+
+    scheduler: str = "wlc"
+    method: Method = Method.MASQ
+    exclude: tuple[IPNetwork, ...] = ()
+    synced: bool = False
+
+
+def virtual_servers(frontend: Frontend, defaults: Defaults) -> tuple[tuple[VirtualServer, Claim], ...]:
+    """Return the virtual servers that `frontend` names, each as it wants it."""
+    return tuple((v, Claim(_settings(v, frontend, defaults), frontend.drain_timeout)) for v in _named(frontend))
+
+
+def marked_protocol(frontend: Frontend) -> Protocol | None:
+    """Return whose ports the real servers of a fwmark have: the first protocol named, None: the packet's own port."""
+    return next((p for p in Protocol if frontend.port(p) is not None), None)
+
+
+def _named(frontend: Frontend) -> Iterator[VirtualServer]:
+    addresses = [(Family.of(a), a) for a in (frontend.ipv4, frontend.ipv6) if a is not None]
+    if frontend.fwmark is not None:
+        for family in [family for family, _ in addresses] or [Family.IPV4]:
+            yield VirtualServer(family, fwmark=frontend.fwmark)
+        return
+    for family, address in addresses:
+        for protocol in Protocol:
+            port = frontend.port(protocol)
+            if port is not None:
+                yield VirtualServer(family, protocol, address, port)
+
+
+def _settings(virtual: VirtualServer, frontend: Frontend, defaults: Defaults) -> VirtualServerSettings:
+    flags = ServiceFlag(0)
+    for name in frontend.scheduler_flags:
+        flags |= SCHEDULER_FLAGS[name]
+    # the kernel knows one-packet scheduling for UDP only
+    if frontend.one_packet and virtual.protocol in {None, Protocol.UDP}:
+        flags |= ServiceFlag.ONE_PACKET
+    four = virtual.family is Family.IPV4
+    timeout, netmask = 0, 0xFFFFFFFF if four else 128
+    if frontend.persistence is not None:
+        flags |= ServiceFlag.PERSISTENT
+        timeout = frontend.persistence.timeout
+        netmask = frontend.persistence.netmask4 if four else frontend.persistence.netmask6
+    return VirtualServerSettings(frontend.scheduler or defaults.scheduler, flags, timeout, netmask)

@@ -1,0 +1,251 @@
+"""What a Docker engine says of its containers and networks, as frozen values.
+
+`container_of` and `network_of` take what the engine answers to an inspect,
+look at the fields that matter here, and at nothing else; ports and addresses
+are parsed once. What an engine may leave out (nulls, fields of other versions)
+is taken as absent; what is there but of another shape raises ValueError.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address, IPv6Address
+from signal import SIGKILL, SIGTERM
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+
+from clusterf.config.fields import read_prefix
+from clusterf.docker.signals import signal_number
+from clusterf.lib.addresses import IPNetwork, Protocol, parse_ip, parse_ipv4, parse_ipv6
+
+__all__ = ["PREFIX", "Attachment", "Container", "Network", "Published", "container_of", "convert", "network_of"]
+
+PREFIX: Final = "net.qmsk.clusterf."
+T = TypeVar("T")
+Health = Literal["none", "starting", "healthy", "unhealthy"]
+
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")  # goes into the paths of keys
+_PORTS: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
+_TIME: Final = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})")
+_NEVER: Final = "0001-01-01T"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Attachment(msgspec.Struct, frozen=True, gc=False):
+    """A network that a container is on, by name and id, and its addresses there: none while it does not run."""
+
+    network: str
+    network_id: str
+    ipv4: IPv4Address | None = None
+    ipv6: IPv6Address | None = None
+
+
+class Published(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A container's port, and the host's that leads to it, at one address of the host; empty: at all of them."""
+
+    protocol: Protocol
+    port: int
+    address: str
+    host_port: int
+
+
+class Container(msgspec.Struct, frozen=True):
+    """A container. `running` is true of one that is paused, but not of one between two runs.
+
+    `labels` are those that begin with `PREFIX`, by what follows it, and
+    include those of its image, which the engine has merged.
+    `started_at` is the Unix time of the last start in nanoseconds, by the
+    engine's clock; 0: it has never run. `stop_signal` is the number of the
+    signal by which it is told to stop. `exposed` are the ports that its
+    configuration names, `published` those that the host answers for now.
+    """
+
+    id: str
+    name: str
+    labels: Mapping[str, str]
+    exposed: frozenset[tuple[Protocol, int]] = frozenset()
+    published: tuple[Published, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    running: bool = False
+    paused: bool = False
+    health: Health = "none"
+    started_at: int = 0
+    stop_signal: int = int(SIGTERM)
+
+    def is_ended_by(self, signal: int) -> bool:
+        """Tell whether a signal asks this container to stop."""
+        return signal in (SIGTERM, SIGKILL, self.stop_signal)
+
+
+class Network(msgspec.Struct, frozen=True):
+    """A network and its subnets, IPv4 before IPv6."""
+
+    id: str
+    name: str
+    prefixes: tuple[IPNetwork, ...] = ()
+
+
+class _HealthState(msgspec.Struct, rename="pascal"):
+    status: str = ""
+
+
+class _State(msgspec.Struct, rename="pascal"):
+    running: bool
+    paused: bool = False
+    restarting: bool = False
+    dead: bool = False
+    started_at: str = _NEVER
+    health: _HealthState | None = None
+
+
+class _Config(msgspec.Struct, rename="pascal"):
+    labels: dict[str, str] | None = None
+    exposed_ports: dict[str, Any] | None = None
+    stop_signal: str | None = None
+
+
+class _HostConfig(msgspec.Struct, rename="pascal"):
+    port_bindings: dict[str, Any] | None = None
+
+
+class _Endpoint(msgspec.Struct):
+    network_id: str = msgspec.field(name="NetworkID", default="")
+    ipv4: str = msgspec.field(name="IPAddress", default="")
+    ipv6: str = msgspec.field(name="GlobalIPv6Address", default="")
+
+
+class _Binding(msgspec.Struct, rename="pascal"):
+    host_ip: str = ""
+    host_port: str = ""
+
+
+class _NetworkSettings(msgspec.Struct, rename="pascal"):
+    networks: dict[str, _Endpoint | None] | None = None
+    ports: dict[str, list[_Binding] | None] | None = None
+
+
+class _Inspect(msgspec.Struct, rename="pascal"):
+    id: str
+    state: _State
+    config: _Config
+    network_settings: _NetworkSettings
+    name: str = ""
+    host_config: _HostConfig | None = None
+
+
+class _Subnet(msgspec.Struct, rename="pascal"):
+    subnet: str = ""
+
+
+class _Ipam(msgspec.Struct, rename="pascal"):
+    config: list[_Subnet] | None = None
+
+
+class _NetworkInspect(msgspec.Struct, rename="pascal"):
+    id: str
+    name: str
+    ipam: _Ipam | None = msgspec.field(name="IPAM", default=None)
+
+
+def container_of(inspect: Mapping[str, Any]) -> Container:
+    """Return the container that the engine describes. Raises ValueError with the reason why it does not."""
+    seen = convert(inspect, _Inspect)
+    state, config, settings = seen.state, seen.config, seen.network_settings
+    # what only the host's side names is exposed too, and is known as well when the container does not run
+    exposed = {**(config.exposed_ports or {}), **((seen.host_config and seen.host_config.port_bindings) or {})}
+    return Container(
+        id=_checked_id(seen.id),
+        name=seen.name.removeprefix("/"),
+        labels={k.removeprefix(PREFIX): v for k, v in (config.labels or {}).items() if k.startswith(PREFIX)},
+        exposed=_exposed(exposed),
+        published=tuple(_published(settings.ports or {})),
+        attachments=tuple(_attachment(name, end) for name, end in sorted((settings.networks or {}).items()) if end),
+        running=state.running and not state.restarting and not state.dead,
+        paused=state.paused,
+        health=_health(state.health.status if state.health else ""),
+        started_at=_nanoseconds(state.started_at),
+        # as the engine does with one that it does not know
+        stop_signal=signal_number(config.stop_signal or "") or int(SIGTERM),
+    )
+
+
+def network_of(inspect: Mapping[str, Any]) -> Network:
+    """Return the network that the engine describes. Raises ValueError with the reason why it does not."""
+    seen = convert(inspect, _NetworkInspect)
+    subnets = (seen.ipam and seen.ipam.config) or []
+    prefixes = {prefix for subnet in subnets if (prefix := read_prefix(subnet.subnet)) is not None}
+    ordered = sorted(prefixes, key=lambda prefix: (prefix.version, int(prefix.network_address), prefix.prefixlen))
+    return Network(_checked_id(seen.id), seen.name, tuple(ordered))
+
+
+def convert(raw: object, kind: type[T]) -> T:
+    """Return what the engine's JSON holds of `kind`. Raises ValueError."""
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"not what an engine says: {error}") from None
+
+
+def _checked_id(text: str) -> str:
+    if not _ID.fullmatch(text):
+        raise ValueError(f"not an id: {text[:100]!r}")
+    return text
+
+
+def _health(status: str) -> Health:
+    match status:
+        case "starting" | "healthy" | "unhealthy":
+            return status
+        case _:
+            return "none"
+
+
+def _ports(text: str) -> tuple[Protocol, int, int] | None:
+    """Return the first and the last port that such as `8080/tcp` or `8000-8010/udp` names, None for what does not."""
+    match = _PORTS.fullmatch(text)
+    if match is None:
+        return None
+    low = int(match[1])
+    high = int(match[2] or low)
+    return (Protocol[(match[3] or "tcp").upper()], low, high) if 0 < low <= high < 1 << 16 else None
+
+
+def _exposed(texts: Iterable[str]) -> frozenset[tuple[Protocol, int]]:
+    """Return all ports that are named; those of many ranges that overlap are counted out once."""
+    exposed: set[tuple[Protocol, int]] = set()
+    highest = dict.fromkeys(Protocol, 0)
+    for protocol, low, high in sorted(filter(None, map(_ports, texts))):
+        exposed.update((protocol, port) for port in range(max(low, highest[protocol] + 1), high + 1))
+        highest[protocol] = max(high, highest[protocol])
+    return frozenset(exposed)
+
+
+def _published(bindings: Mapping[str, list[_Binding] | None]) -> Iterable[Published]:
+    for text, ends in sorted(bindings.items()):
+        for end in ends or ():
+            match _ports(text), _ports(end.host_port):
+                case (protocol, port, last), (_, host_port, host_last) if port == last and host_port == host_last:
+                    yield Published(protocol, port, str(parse_ip(end.host_ip)) if end.host_ip else "", host_port)
+
+
+def _attachment(name: str, end: _Endpoint) -> Attachment:
+    return Attachment(
+        network=name,
+        network_id=end.network_id,
+        ipv4=parse_ipv4(end.ipv4) if end.ipv4 else None,
+        ipv6=parse_ipv6(end.ipv6) if end.ipv6 else None,
+    )
+
+
+def _nanoseconds(text: str) -> int:
+    """Return the Unix time that RFC 3339 text names, in nanoseconds; 0 for the year 1, which means never."""
+    if not text or text.startswith(_NEVER):
+        return 0
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a time: {text[:100]!r}")
+    seconds = (datetime.fromisoformat(match[1] + match[3]) - _EPOCH) // timedelta(seconds=1)
+    if seconds >= 1 << 33:  # in the year 2242; in nanoseconds it still fits into 64 bits
+        raise ValueError(f"a time too far away: {text}")
+    return max(0, seconds * 10**9 + int((match[2] or "").ljust(9, "0")))

@@ -1,0 +1,225 @@
+"""From a container's labels to the backends and the health check that it asks for.
+
+    net.qmsk.clusterf.service="web api"         services it backs
+    net.qmsk.clusterf.backend.tcp=8080          port for all of them (also .udp, .sctp)
+    net.qmsk.clusterf.backend:api.tcp=9090      port for one of them; empty: none
+    net.qmsk.clusterf.backend.weight=20         (also backend:SERVICE.weight)
+    net.qmsk.clusterf.network=front             which network's address to publish
+    net.qmsk.clusterf.health=http:/healthz      a check for services without one: tcp, http:PATH, https:PATH, JSON
+
+Who runs a container need not be who runs the cluster. So what labels hold is
+bounded in size and number, is read by the codec as if it came from etcd, and
+what is bad takes away no more than the backend that it is for.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import msgspec
+
+from clusterf.config.decode import decode
+from clusterf.config.model import ADDRESS_PROTOCOLS, Backend, BackendKey, HealthKey
+from clusterf.config.problems import Problem
+from clusterf.docker.addresses import Place, host_ports
+from clusterf.docker.containers import Container
+
+__all__ = ["SOURCE", "Labels", "Report", "encode", "located", "network_label", "parse"]
+
+SOURCE: Final = "docker"  # of problems
+MAX_SERVICES: Final = 1000
+MAX_NAME: Final = 255  # bytes of a service's name, as of a file's: a tree has the same names
+MAX_CHECK: Final = 16384  # characters
+MAX_PROBLEMS: Final = 20
+MAX_SHOWN: Final = 100  # characters of whatever others have chosen
+
+_PORTS: Final = {protocol.name.lower(): protocol for protocol in ADDRESS_PROTOCOLS}
+_CHECK: Final = re.compile(r"(?P<plain>none|tcp)|(?P<web>https?)(?::(?P<path>.*))?", re.DOTALL)
+_NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+
+
+class Labels(NamedTuple):
+    """What the labels of a container say, wherever it is.
+
+    `backends`, by service, have no addresses yet, and the ports of the
+    container. `check` is the JSON of a health check.
+    """
+
+    backends: Mapping[str, Backend]
+    check: bytes | None
+
+
+class Report:
+    """What is wrong with a container or a network, by its name; of very many things only how many they are."""
+
+    def __init__(self, name: str) -> None:
+        self._path = name[:MAX_SHOWN].encode(errors="replace")
+        self._problems: dict[Problem, None] = {}
+        self._more = 0
+
+    def __call__(self, field: str, reason: str, *, fatal: bool = True) -> None:
+        """Report a label, or with an empty `field` the whole. `fatal`: it takes something away."""
+        problem = Problem(SOURCE, self._path, field[:MAX_SHOWN], reason, fatal)
+        if len(self._problems) < MAX_PROBLEMS:
+            self._problems[problem] = None
+        elif problem not in self._problems:
+            self._more += 1
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What was reported, each thing once."""
+        more = [Problem(SOURCE, self._path, "", f"and {self._more} more", fatal=True)] if self._more else []
+        return (*self._problems, *more)
+
+
+class _Backends(NamedTuple):
+    """The labels about backends: what is for all services, and what is for one of them, by field."""
+
+    general: Mapping[str, str]
+    own: Mapping[str, Mapping[str, str]]
+
+    def of(self, service: str) -> dict[str, tuple[str, str]]:
+        """Return the label and the text of each field that a service's backend has."""
+        fields = {field: (f"backend.{field}", text) for field, text in self.general.items()}
+        for field, text in self.own.get(service, {}).items():
+            fields[field] = f"backend:{service}.{field}", text
+        return {field: (label, text) for field, (label, text) in fields.items() if text}
+
+
+def network_label(container: Container) -> str:
+    """Return the name of the network whose addresses count, empty where no label tells."""
+    return container.labels.get("network", "").strip()
+
+
+def parse(container: Container, report: Report) -> Labels:
+    """Return what the labels of a container ask for, and report what of it cannot be used."""
+    texts = {label: text.strip() for label, text in container.labels.items()}
+    services = _services(texts.get("service", ""), report)
+    check = _check(health, report) if (health := texts.get("health")) else None
+    sorted_out = _sort(texts, services, report)
+    backends = {}
+    for service in services:
+        backend = _backend(service, sorted_out.of(service), container, report)
+        if backend is not None:
+            backends[service] = backend
+    return Labels(backends, check)
+
+
+def _services(text: str, report: Report) -> dict[str, None]:
+    """Return the names that a label holds, each once, without those that no service can have."""
+    names = dict.fromkeys(text.split())
+    if not names:
+        report("service", "no service is named")
+    good: dict[str, None] = {}
+    for name in names:
+        if len(good) == MAX_SERVICES:
+            report("service", f"{len(names)} services are too many, the limit is {MAX_SERVICES}")
+            break
+        if fault := _fault(name):
+            report("service", f"not the name of a service, {fault}: {name[:MAX_SHOWN]}")
+        else:
+            good[name] = None
+    return good
+
+
+def _fault(name: str) -> str:
+    """Return why no service can have this name, empty where one can."""
+    if "/" in name or name in {".", ".."}:
+        return "it would be a path"
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return "it is no text"
+    return f"{size} bytes are too many" if size > MAX_NAME else ""
+
+
+def _sort(labels: Mapping[str, str], services: Mapping[str, None], report: Report) -> _Backends:
+    """Return the labels about backends, and report those that are about nothing."""
+    general: dict[str, str] = {}
+    own: dict[str, dict[str, str]] = {}
+    for label, text in sorted(labels.items()):
+        if label in {"service", "network", "health"}:
+            continue
+        scope, _, field = label.rpartition(".")
+        kind, _, service = scope.partition(":")
+        if kind != "backend" or field not in {*_PORTS, "weight"}:
+            report(label, "unknown label", fatal=False)
+        elif scope == "backend":
+            general[field] = text
+        elif service in services:
+            own.setdefault(service, {})[field] = text
+        else:
+            report(label, "for a service that the container does not back", fatal=False)
+    return _Backends(general, own)
+
+
+def _backend(
+    service: str, texts: Mapping[str, tuple[str, str]], container: Container, report: Report
+) -> Backend | None:
+    """Return what labels make of the backend of one service, None where they make none."""
+    numbers = {field: int(text) for field, (_, text) in texts.items() if _NUMBER.fullmatch(text)}
+    for field, (label, text) in texts.items():
+        if field not in numbers:
+            report(label, f"not a number: {text[:MAX_SHOWN]}")
+    decoded = decode(SOURCE, b"", BackendKey(b"", b""), msgspec.json.encode(numbers))
+    for problem in decoded.problems:
+        report(texts[problem.field][0], problem.reason)
+    if len(numbers) < len(texts) or not isinstance(decoded.value, Backend):
+        return None
+    ports = [(field, protocol) for field, protocol in _PORTS.items() if field in numbers]
+    hidden = [field for field, protocol in ports if (protocol, numbers[field]) not in container.exposed]
+    for field in hidden:
+        report(texts[field][0], f"port {numbers[field]}/{field} is not exposed")
+    if not ports:
+        report("service", f"{service}: no label names a port for it")
+    return msgspec.structs.replace(decoded.value, **dict.fromkeys(hidden)) if len(hidden) < len(ports) else None
+
+
+def _check(text: str, report: Report) -> bytes | None:
+    """Return the JSON of the health check that the text of a label is, None where it is none."""
+    try:
+        raw = _check_json(text)
+    except ValueError as error:
+        report("health", str(error)[:MAX_SHOWN])
+        return None
+    decoded = decode(SOURCE, b"", HealthKey(None), raw)
+    for problem in decoded.problems:
+        report(".".join(filter(None, ("health", problem.field))), problem.reason, fatal=problem.fatal)
+    return raw if decoded.value is not None else None
+
+
+def _check_json(text: str) -> bytes:
+    """Return the JSON that the text of a label is, or is short for. Raises ValueError."""
+    if len(text) > MAX_CHECK:
+        raise ValueError(f"{len(text)} characters are too many, the limit is {MAX_CHECK}")
+    if text.startswith("{"):
+        return text.encode()
+    match = _CHECK.fullmatch(text)
+    if match is None:
+        raise ValueError(f"none of tcp, http:PATH, https:PATH, or a JSON object: {text}")
+    check = {"type": match["plain"] or match["web"], "path": match["path"]}
+    return msgspec.json.encode({field: value for field, value in check.items() if value is not None})
+
+
+def located(labels: Labels, place: Place, report: Report) -> dict[str, Backend]:
+    """Return the backends that labels ask for, where they can be reached at `place`, and report what cannot be."""
+    if place.published is None:
+        return {s: msgspec.structs.replace(b, ipv4=place.ipv4, ipv6=place.ipv6) for s, b in labels.backends.items()}
+    backends = {}
+    for service, backend in labels.backends.items():
+        wanted = [(p, port) for p in ADDRESS_PROTOCOLS if (port := backend.port(p)) is not None]
+        at, ports, differs = host_ports(place, wanted)
+        for protocol, port in wanted:
+            if protocol not in ports:
+                report("", f"port {port}/{protocol.name.lower()} is not published at an address of the host")
+        if differs:
+            report("", f"published at other ports of {place.ipv6} than of {place.ipv4}, which counts", fatal=False)
+        if ports:
+            by_name = {name: ports.get(protocol) for name, protocol in _PORTS.items()}
+            backends[service] = msgspec.structs.replace(backend, ipv4=at.ipv4, ipv6=at.ipv6, **by_name)
+    return backends
+
+
+def encode(backend: Backend) -> bytes:
+    """Return the JSON of a backend as it is in etcd, without what is as by default."""
+    return msgspec.json.encode(backend, enc_hook=str)

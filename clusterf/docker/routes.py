@@ -1,0 +1,50 @@
+"""From a host's networks to the routes by which directors reach their containers."""
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import Literal
+
+import msgspec
+
+from clusterf.config.keys import path_of
+from clusterf.config.model import RouteKey
+from clusterf.docker.containers import Network
+from clusterf.lib.addresses import IPNetwork
+
+__all__ = ["Routing", "routes_of"]
+
+
+class Routing(msgspec.Struct, frozen=True):
+    """Which networks, by name, a node advertises, and how directors reach them.
+
+    The gateways are the host's addresses; None: directors are on the networks
+    themselves. `method` None: directors leave out the backends there.
+    """
+
+    networks: frozenset[str] = frozenset()
+    gateway4: IPv4Address | None = None
+    gateway6: IPv6Address | None = None
+    method: Literal["masq", "droute", "tunnel"] | None = None
+
+
+def routes_of(network: Network, routing: Routing) -> dict[bytes, bytes]:
+    """Return the JSON of a network's routes by their paths, none of one that is not advertised.
+
+    They are called after the network's id: ID, or with both families ID and
+    ID-ipv6; further subnets of a family get a number, from 2 on.
+    """
+    if network.name not in routing.networks:
+        return {}
+    routes: dict[bytes, bytes] = {}
+    for version in (4, 6):
+        family = [prefix for prefix in network.prefixes if prefix.version == version]
+        base = f"{network.id}-ipv6" if routes else network.id
+        for number, prefix in enumerate(family, 1):
+            name = base if number == 1 else f"{base}-{number}"
+            routes[path_of(RouteKey(name.encode()))] = _route(prefix, routing)
+    return routes
+
+
+def _route(prefix: IPNetwork, routing: Routing) -> bytes:
+    gateway = routing.gateway4 if prefix.version == 4 else routing.gateway6
+    fields = {"Prefix": str(prefix), "Gateway": gateway and str(gateway), "IPVSMethod": routing.method}
+    return msgspec.json.encode({field: value for field, value in fields.items() if value is not None})

@@ -1,0 +1,82 @@
+"""What every probe is: begun once, ended once, and over when its time is up."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+from clusterf.health.probes import reasons
+from clusterf.health.targets import Target
+from clusterf.health.verdict import Outcome
+from clusterf.lib.text import escape
+
+__all__ = ["Probe"]
+
+_LONGEST: Final = 200  # characters of a reason
+_LATE: Final = 0.5  # seconds by which the end of the time may be noticed late, or half of it if that is longer
+
+
+class Probe(ABC):
+    """One probe of a target. `ended` is called once with its outcome, from the loop, never from `begin`."""
+
+    __slots__ = ("_ended", "_loop", "_started", "_timer", "target")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, target: Target, ended: Callable[["Probe", Outcome], None]
+    ) -> None:
+        self.target = target
+        self._loop = loop
+        self._ended = ended
+        self._started = 0.0
+        # None before the probe has begun and once it is over
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """Begin, and with it the time that the probe may take."""
+        self._started = monotonic()
+        self._timer = self._loop.call_later(self.target.check.timeout, self._expire)
+        try:
+            self._open()
+        except OSError as error:
+            self._loop.call_soon(self._fail_by, error.errno)
+
+    def abandon(self) -> bool:
+        """Give up without an outcome. Returns False if the probe is over already."""
+        if self._timer is None:
+            return False
+        self._timer.cancel()
+        self._timer = None
+        self._release()
+        return True
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Do the first step. Raises OSError if it fails."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Give back all that the probe holds."""
+
+    def _succeed(self) -> None:
+        self._end("")
+
+    def _fail(self, reason: str) -> None:
+        self._end(reason)
+
+    def _expire(self) -> None:
+        """Fail, unless the process was held up: then an answer may be there that it has not come to read."""
+        timeout = self.target.check.timeout
+        if monotonic() > self._started + timeout + max(_LATE, timeout / 2):
+            self._end(reasons.HELD_UP, local=True)
+        else:
+            self._fail(reasons.TIMEOUT)
+
+    def _fail_by(self, error: int | None) -> None:
+        """Fail by what the system has said."""
+        self._end(reasons.of_errno(error), local=reasons.is_local(error))
+
+    def _end(self, reason: str, *, local: bool = False) -> None:
+        if self.abandon():
+            shown = reason and escape(reason.encode())[:_LONGEST]
+            self._ended(self, Outcome(not reason, shown, monotonic() - self._started, local))

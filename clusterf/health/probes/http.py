@@ -1,0 +1,147 @@
+"""An HTTP probe without TLS and redirects: most of all probes, so they are to be cheap.
+
+The request goes out on the bare socket of a TCP probe, and a real parser
+(llhttp, by httptools) reads the answer. A transport and a stream would add
+half as much again, a client library five times as much.
+"""
+
+from select import EPOLLIN, EPOLLOUT
+from typing import Final
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from clusterf.health.probes import reasons
+from clusterf.health.probes.http_request import (
+    BODY_TOO_LONG,
+    HEADERS_TOO_LONG,
+    MAX_BODY,
+    MAX_HEADERS,
+    first_request,
+    is_good,
+    why_not,
+)
+from clusterf.health.probes.tcp import TcpProbe
+
+__all__ = ["PlainProbe"]
+
+_PIECE: Final = 16 << 10  # bytes to read at once
+_MAX_WIRE: Final = 8 * MAX_BODY  # bytes after the headers: chunks of one byte take six
+
+
+class PlainProbe(TcpProbe):
+    """Connects, asks, and reads the answer to its end.
+
+    The parser calls `on_…` while it is fed; what they note counts when it returns.
+    """
+
+    __slots__ = ("_body", "_complete", "_framed", "_length", "_parser", "_received", "_status", "_unsent")
+
+    def _connected(self) -> None:
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+        self._received = 0
+        # of the answer, once its headers are complete; those that only announce it are passed over
+        self._status = 0
+        # whether the answer says itself where it ends
+        self._framed = False
+        self._complete = False
+        self._body: list[bytes] = []
+        self._length = 0
+        self._unsent = first_request(self.target).encoded()
+        self._send()
+
+    def _release(self) -> None:
+        self._parser = None  # which refers to this probe
+        super()._release()
+
+    def _send(self) -> None:
+        assert self._socket is not None
+        try:
+            sent = self._socket.send(self._unsent)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._fail_by(error.errno)
+            return
+        self._unsent = self._unsent[sent:]
+        if self._unsent:
+            self._sockets.watch(self._descriptor, EPOLLIN | EPOLLOUT, self._exchange)
+        else:
+            self._sockets.watch(self._descriptor, EPOLLIN, self._read)
+
+    def _exchange(self) -> None:
+        """Go on while the request is not sent: an answer may be there before."""
+        self._read()
+        if self._socket is not None:
+            self._send()
+
+    def _read(self) -> None:
+        assert self._socket is not None
+        try:
+            data = self._socket.recv(_PIECE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._fail_by(error.errno)
+            return
+        if data:
+            self._parse(data)
+        elif self._status and not self._framed:
+            self._judge()
+        else:
+            self._fail(reasons.CLOSED)
+
+    def _parse(self, data: bytes) -> None:
+        assert self._parser is not None
+        self._received += len(data)
+        is_http = True
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            self._complete = True
+        except HttpParserError:
+            is_http = False
+        if self._status and not is_good(self.target.check, self._status):
+            self._fail(f"HTTP {self._status}")
+        elif self._length > MAX_BODY or self._received > MAX_HEADERS + _MAX_WIRE:
+            self._fail(BODY_TOO_LONG)
+        elif self._complete:
+            # what comes after the end does not matter
+            self._judge()
+        elif not is_http:
+            self._fail(reasons.NOT_HTTP)
+        elif not self._status and self._received > MAX_HEADERS:
+            self._fail(HEADERS_TOO_LONG)
+
+    def _judge(self) -> None:
+        if reason := why_not(self.target.check, b"".join(self._body)):
+            self._fail(reason)
+        else:
+            self._succeed()
+
+    def on_message_begin(self) -> None:
+        """Take note that an answer begins, maybe after one that has only announced it."""
+        self._framed = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take note of a header."""
+        lower = name.lower()
+        if lower == b"content-length" or (lower == b"transfer-encoding" and b"chunked" in value.lower()):
+            self._framed = True
+
+    def on_headers_complete(self) -> None:
+        """Take note of the status."""
+        assert self._parser is not None
+        status = self._parser.get_status_code()
+        if status >= 200 or status == 101:
+            self._status = status
+            self._complete = self.target.check.method == "HEAD"
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._length += len(body)
+        if self._length <= MAX_BODY:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """Take note that the answer is complete."""
+        self._complete = bool(self._status)

@@ -1,0 +1,250 @@
+"""An HTTP probe by aiohttp: for checks with TLS, or that follow redirects.
+
+Each probe has a session and a connection of its own, so that nothing of one
+reaches another: no cookies, no kept connections, no proxies of the environment.
+It is only ever given URLs with the target's own address.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, NoReturn
+from urllib.parse import urlsplit
+
+from aiohttp import (
+    ClientError,
+    ClientHandlerType,
+    ClientOSError,
+    ClientPayloadError,
+    ClientRequest,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    ServerDisconnectedError,
+    TCPConnector,
+)
+from aiohttp.abc import AbstractResolver
+from aiohttp.http_exceptions import LineTooLong
+from yarl import URL
+
+from clusterf.config.model import HealthCheck
+from clusterf.health.probes import reasons
+from clusterf.health.probes.base import Probe
+from clusterf.health.probes.http_request import (
+    BODY_TOO_LONG,
+    HEADERS_TOO_LONG,
+    MAX_BODY,
+    MAX_HEADERS,
+    Request,
+    authority,
+    first_request,
+    is_good,
+    why_not,
+)
+from clusterf.health.probes.redirects import REDIRECTS, BadRedirect, follow
+from clusterf.health.probes.tcp import new_socket, source_of
+from clusterf.health.probes.tls import Contexts, TlsError
+from clusterf.health.targets import Target
+from clusterf.health.verdict import Outcome
+from clusterf.lib.addresses import Endpoint
+from clusterf.lib.tracebacks import let_go
+
+__all__ = ["FullProbe"]
+
+# bytes that the kernel keeps for us: aiohttp parses all that is there at once, and a flood of small answers
+# that only announce others would keep the loop from the other probes
+_BUFFER: Final = 8 << 10
+# these are not sent unless the check says so; the other ones that aiohttp adds by itself always are given
+_NOT_ADDED: Final = ("Accept-Encoding", "Content-Type")
+
+
+class FullProbe(Probe):
+    """Asks, and goes where it is sent to, as often as the check allows."""
+
+    __slots__ = ("_contexts", "_sockets", "_task")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        target: Target,
+        ended: Callable[[Probe, Outcome], None],
+        contexts: Contexts,
+    ) -> None:
+        super().__init__(loop, target, ended)
+        self._contexts = contexts
+        self._sockets: list[socket.socket] = []
+
+    def _open(self) -> None:
+        self._task: asyncio.Task[_Failed | None] | None = self._loop.create_task(self._run())
+        self._task.add_done_callback(self._ran)
+
+    def _release(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        for each in self._sockets:
+            # else a target that does not answer the end of TLS would keep it open; it may be closed already
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def _ran(self, task: "asyncio.Task[_Failed | None]") -> None:
+        if task.cancelled():
+            # its error refers to all that it had, this probe too: a cycle, in which TLS has a buffer of 256 KiB
+            self._task = None
+            return
+        if error := task.exception():
+            # not foreseen: the target has failed all the same, and the loop tells of it
+            self._fail(f"failed: {type(error).__name__}")
+            self._loop.call_exception_handler({"message": f"probe of {self.target.endpoint}", "exception": error})
+        elif failed := task.result():
+            self._end(failed.reason, local=failed.local)
+        else:
+            self._succeed()
+
+    async def _run(self) -> "_Failed | None":
+        try:
+            async with self._session() as session:
+                return await self._follow(session)
+        except (ClientError, OSError, RuntimeError, ValueError) as error:
+            let_go(error)
+            return _explained(error)
+        except _OnceFailed as failed:
+            let_go(failed.error)
+            return _explained(failed.error)
+
+    def _session(self) -> ClientSession:
+        connector = TCPConnector(
+            resolver=_NoNames(),
+            use_dns_cache=False,
+            force_close=True,
+            limit=0,
+            socket_factory=self._new_socket,
+        )
+        return ClientSession(
+            connector=connector,
+            cookie_jar=DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=_NOT_ADDED,
+            # the probe's own is the only one
+            timeout=ClientTimeout(),
+            max_line_size=MAX_HEADERS,
+            max_field_size=MAX_HEADERS,
+            middlewares=(_only_once,),
+        )
+
+    def _new_socket(self, address: tuple[Any, ...]) -> socket.socket:
+        new = new_socket(address[0], source_of(self.target))
+        new.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        self._sockets.append(new)
+        return new
+
+    async def _follow(self, session: ClientSession) -> "_Failed | None":
+        check = self.target.check
+        request = first_request(self.target)
+        for _ in range(check.redirects + 1):
+            async with await self._ask(session, request) as response:
+                location = response.headers.get("Location")
+                if not check.redirects or response.status not in REDIRECTS or location is None:
+                    return await _judge(check, response)
+            request = follow(request, response.status, location)
+        return _Failed(f"redirects: more than {check.redirects}")
+
+    async def _ask(self, session: ClientSession, request: Request) -> ClientResponse:
+        at = authority(Endpoint(self.target.endpoint.packed, request.port), request.scheme)
+        secure = request.scheme == "https"
+        return await session.request(
+            request.method,
+            URL(f"{request.scheme}://{at}{request.path}", encoded=True),
+            headers=[("Host", request.host), *request.headers],
+            data=request.body or None,
+            allow_redirects=False,
+            ssl=self._contexts.get(self.target.check.tls) if secure else True,
+            server_hostname=self._server_name(request.host) if secure else None,
+        )
+
+    def _server_name(self, host: str) -> str:
+        """Return the name, or address, that the certificate has to be for. Raises TlsError.
+
+        A name is also what the target is told that is asked for.
+        """
+        check = self.target.check
+        if check.tls.server_name and host == first_request(self.target).host:
+            return check.tls.server_name
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            if not name.encode("idna"):
+                raise ValueError
+        except ValueError:
+            if check.tls.verify:
+                raise TlsError("host is not the name of one") from None
+            return str(self.target.endpoint.address)
+        return name
+
+
+class _Failed(NamedTuple):
+    """Why a probe failed."""
+
+    reason: str
+    local: bool = False
+
+
+class _OnceFailed(Exception):
+    """What aiohttp would take as a reason to ask again."""
+
+    def __init__(self, error: ClientError) -> None:
+        super().__init__()
+        self.error = error
+
+
+class _NoNames(AbstractResolver):
+    """Resolves nothing: no probe has a name to be resolved."""
+
+    async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> NoReturn:  # noqa: ARG002
+        raise OSError(f"no probe resolves names: {host}")
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+async def _only_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Let no request be made twice, which aiohttp does where a connection ends before the answer."""
+    try:
+        return await handler(request)
+    except (ClientOSError, ServerDisconnectedError) as error:
+        raise _OnceFailed(error) from None
+
+
+async def _judge(check: HealthCheck, response: ClientResponse) -> _Failed | None:
+    if not is_good(check, response.status):
+        return _Failed(f"HTTP {response.status}")
+    body = bytearray()
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > MAX_BODY:
+            return _Failed(BODY_TOO_LONG)
+    reason = why_not(check, bytes(body))
+    return _Failed(reason) if reason else None
+
+
+def _explained(error: Exception) -> _Failed:
+    """Return what an exception says about the target."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    match cause:
+        case TlsError():
+            return _Failed(f"TLS: {cause}")
+        case BadRedirect():
+            return _Failed(str(cause))
+        case ssl.SSLError():
+            return _Failed(reasons.of_tls(cause))
+        case LineTooLong():
+            return _Failed(HEADERS_TOO_LONG)
+        case ServerDisconnectedError():
+            return _Failed(reasons.CLOSED)
+        case OSError():
+            return _Failed(reasons.of_errno(cause.errno), reasons.is_local(cause.errno))
+        case _:
+            return _Failed(reasons.CLOSED if isinstance(error, ClientPayloadError) else reasons.NOT_HTTP)

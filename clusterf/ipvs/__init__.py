@@ -1,0 +1,5 @@
+"""IPVS of the Linux kernel: the values of its table, its interface, a shadow of it, and `ipvsadm` text.
+
+Imports `lib`. What to write, and when, is decided in `reconcile`; what is
+desired, in `director`.
+"""

@@ -1,0 +1,36 @@
+"""Names for people: names hold any bytes, a line of a log does not."""
+
+from unicodedata import category
+
+__all__ = ["escape"]
+
+
+# letters by their category, yet nothing is seen of them
+_BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+
+
+def escape(name: bytes) -> str:
+    r"""Return a printable form of `name`, another one for each other name.
+
+    Letters, digits, punctuation, symbols and the plain space stay. A backslash
+    is doubled; control characters are `\x1b`, bytes that are not UTF-8 `\xff`,
+    and whatever else is invisible or changes its neighbours (other spaces,
+    direction marks, combining marks) is `\u00a0` or `\U000e0001`.
+    """
+    text = name.decode(errors="surrogateescape")
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return text
+    return "".join(map(_escape_one, text))
+
+
+def _escape_one(char: str) -> str:
+    code = ord(char)
+    if char == "\\":
+        return r"\\"
+    if char == " " or (category(char)[0] in "LNPS" and char not in _BLANKS):
+        return char
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

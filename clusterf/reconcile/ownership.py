@@ -1,0 +1,72 @@
+"""Which virtual servers in the kernel are ours, on record across restarts.
+
+What we make is written down before it is made, and what is neither in the
+configuration nor on record is left alone. With each is kept how long its real
+servers may take to leave, as its configuration may be gone when it goes.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+
+import msgspec
+
+from clusterf.ipvs.table import VirtualServer
+from clusterf.lib.addresses import Family, Protocol
+from clusterf.lib.store import KeyedStore
+from clusterf.reconcile.drains import TIMEOUT
+from clusterf.reconcile.record import Record
+
+__all__ = ["Ownership"]
+
+log = logging.getLogger(__name__)
+
+
+class Ownership:
+    """The record in `store` for this boot and network namespace."""
+
+    def __init__(self, store: KeyedStore) -> None:
+        """Open the record, and drop those of earlier boots."""
+        self._record = Record(store, "owned")
+
+    def load(self) -> dict[VirtualServer, float]:
+        """Return the virtual servers on record, and for how many seconds their real servers may drain."""
+        return dict(self._load())
+
+    def _load(self) -> Iterator[tuple[VirtualServer, float]]:
+        for key, value in self._record.items():
+            try:
+                yield _decode(key), _decode_seconds(value)
+            except (ValueError, KeyError) as error:
+                log.error("state: a virtual server on record is not understood, and left alone: %r: %s", key, error)
+
+    def record(self, changes: Mapping[VirtualServer, float | None]) -> None:
+        """Write down what is ours, with the seconds that its real servers may drain; None: it has ceased to be."""
+        self._record.update({_encode(v): None if s is None else _encode_seconds(s) for v, s in changes.items()})
+
+
+def _encode(virtual: VirtualServer) -> bytes:
+    protocol = virtual.protocol.name if virtual.protocol is not None else None
+    address = str(virtual.address) if virtual.address is not None else None
+    return msgspec.json.encode([virtual.family.name, protocol, address, virtual.port, virtual.fwmark])
+
+
+def _encode_seconds(seconds: float) -> bytes:
+    return b"" if seconds == TIMEOUT else msgspec.json.encode(seconds)
+
+
+def _decode_seconds(value: bytes) -> float:
+    return msgspec.json.decode(value, type=float) if value else TIMEOUT
+
+
+def _decode(key: bytes) -> VirtualServer:
+    family, protocol, address, port, fwmark = msgspec.json.decode(
+        key, type=tuple[str, str | None, str | None, int, int]
+    )
+    return VirtualServer(
+        Family[family],
+        Protocol[protocol] if protocol is not None else None,
+        ip_address(address) if address is not None else None,
+        port,
+        fwmark,
+    )

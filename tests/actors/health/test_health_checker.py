@@ -1,0 +1,385 @@
+import contextlib
+import logging
+import time
+from ipaddress import IPv4Address
+
+import pytest
+
+from actors.base.messages import Ping
+from actors.health import health_checker
+from actors.link.messages import BackendIs, FrontendIs, HealthIs, Received, RouteIs, Synced, VerdictIs, VerdictKey
+from actors.link.publisher import Publisher
+from clusterf.config.model import Backend, Frontend, HealthCheck, Route
+from clusterf.health.verdict import Outcome
+from clusterf.lib.addresses import parse_endpoint
+from tests.actors.support.checker_node import CheckerNode
+from tests.actors.support.fake_prober import DOWN, UP
+from tests.waiting import wait_until
+
+FRONTEND = Frontend(ipv4=IPv4Address("10.1.1.1"), tcp=80)
+QUICK = HealthCheck(interval=0.05, fast_interval=0.02, jitter=0, rise=2, fall=3)
+SLOW = HealthCheck(interval=86400, fast_interval=86400)
+WEB = (FrontendIs(b"web", FRONTEND), HealthIs(None, QUICK))
+REFERENCE = parse_endpoint("192.0.2.1:53")
+
+
+def endpoint(number, port=80):
+    return parse_endpoint(f"10.0.{number >> 8}.{number & 255}:{port}")
+
+
+def backend(number, service=b"web", name=None, port=80):
+    address = endpoint(number).address
+    return BackendIs(service, name or b"%d" % number, Backend(ipv4=address, tcp=port))
+
+
+def key(number, service=b"web", name=None, port=80):
+    return VerdictKey(service, name or b"%d" % number, endpoint(number, port))
+
+
+@pytest.fixture
+def node(tmp_path):
+    with contextlib.ExitStack() as stack:
+        node = CheckerNode(tmp_path, stack)
+        yield node
+        node.ref.stop(timeout=10)
+
+
+@pytest.fixture(autouse=True)
+def _all_levels(caplog):
+    caplog.set_level(logging.INFO)
+
+
+def test_nothing_is_probed_or_told_before_all_is_known(node):
+    node.says(*WEB, backend(1), synced=False)
+    node.start()
+    pings = []
+    node.ref.tell(Ping(lambda: pings.append(True)))
+    wait_until(lambda: pings)
+    assert not node.probers.started
+    node.says(HealthIs(b"web", SLOW))
+    node.becomes({key(1): True})
+    wait_until(lambda: node.heard.syncs)
+    # not by the default check, which it seemed to have at first
+    assert {target.check.interval for target in node.probers.started} == {SLOW.interval}
+
+
+def test_without_anything_to_probe_that_is_what_is_told(node, caplog):
+    node.says(FrontendIs(b"web", FRONTEND), backend(1), RouteIs(b"r", Route()))
+    node.start()
+    wait_until(lambda: node.heard.syncs == 1)
+    assert node.heard.state == {}
+    assert not caplog.records
+
+
+def test_the_first_success_is_a_verdict(node, caplog):
+    node.says(*WEB, backend(1))
+    node.start()
+    node.becomes({key(1): True})
+    assert abs(node.heard.state[key(1)].value.since - time.time()) < 60
+    wait_until(lambda: "health: web/1: 10.0.0.1:80 is up (1 success, 0.3 ms)" in caplog.messages)
+
+
+def test_a_backend_goes_down_after_fall_failures_and_comes_back_after_rise_successes(node, caplog):
+    node.says(*WEB, backend(1), backend(2))
+    node.start()
+    node.becomes({key(1): True, key(2): True})
+    node.probers.says[endpoint(1)] = DOWN
+    node.becomes({key(1): False, key(2): True})
+    assert node.heard.state[key(1)].value.reason == "refused"
+    node.probers.says[endpoint(1)] = UP
+    node.becomes({key(1): True, key(2): True})
+    down = "health: web/1: 10.0.0.1:80 is down: refused (3 failures in a row, 0.2 ms)"
+    up = "health: web/1: 10.0.0.1:80 is up (2 successes in a row, 0.3 ms)"
+    wait_until(lambda: up in caplog.messages)
+    assert [r.levelname for r in caplog.records if r.getMessage() in {down, up}] == ["WARNING", "INFO"]
+    assert [message.value.up for message in node.told() if message.key == key(1)] == [True, False, True]
+
+
+def test_names_and_reasons_are_escaped(node, caplog):
+    node.probers.default = Outcome(False, "garbage\r\n\x1b[2J", 1.0)
+    node.says(FrontendIs(b"w\n\xff", FRONTEND), HealthIs(None, QUICK), backend(1, b"w\n\xff", b"b\x00"))
+    node.start()
+    wait_until(lambda: any("is down" in message for message in caplog.messages))
+    (line,) = [message for message in caplog.messages if "is down" in message]
+    assert line == (
+        r"health: w\x0a\xff/b\x00: 10.0.0.1:80 is down: garbage\x0d\x0a\x1b[2J (3 failures in a row, 1000.0 ms)"
+    )
+
+
+def test_backends_that_are_probed_alike_are_probed_once(node, caplog):
+    api = FrontendIs(b"api", FRONTEND), HealthIs(b"api", SLOW)
+    node.says(*WEB, HealthIs(b"web", SLOW), *api, *(backend(1, b"api", b"%d" % n) for n in range(12)), backend(1))
+    node.start()
+    node.becomes(dict.fromkeys([key(1), *(key(1, b"api", b"%d" % n) for n in range(12))], True))
+    # one more has the verdict at once
+    node.says(backend(1, name=b"new"))
+    wait_until(lambda: key(1, name=b"new") in node.heard.state)
+    assert len(node.probers.started) == 1
+    wait_until(lambda: any("more" in message for message in caplog.messages))
+    lines = [message for message in caplog.messages if "is up" in message]
+    assert len(lines) == 11
+    assert lines[-1] == "health: and 3 more: 10.0.0.1:80 is up (1 success, 0.3 ms)"
+
+
+def test_a_target_is_probed_for_as_long_as_one_backend_needs_it(node):
+    node.says(*WEB, backend(1), backend(1, name=b"twin"))
+    node.start()
+    node.becomes({key(1): True, key(1, name=b"twin"): True})
+    node.says(BackendIs(b"web", b"1", None))
+    node.becomes({key(1, name=b"twin"): True})
+    node.probers.default = DOWN
+    node.becomes({key(1, name=b"twin"): False})
+
+
+def test_what_is_no_longer_probed_has_no_verdict(node):
+    node.says(*WEB, backend(1), backend(2))
+    node.start()
+    node.becomes({key(1): True, key(2): True})
+    node.says(BackendIs(b"web", b"1", None))
+    node.becomes({key(2): True})
+    node.says(HealthIs(b"web", HealthCheck(type="none")))
+    node.becomes({})
+    started = len(node.probers.started)
+    node.says(HealthIs(b"web", SLOW), backend(3))
+    wait_until(lambda: endpoint(3) in {target.endpoint for target in node.probers.started[started:]})
+    assert endpoint(1) not in {target.endpoint for target in node.probers.started[started:]}
+
+
+def test_a_changed_check_takes_no_verdict_away(node):
+    node.says(*WEB, backend(1), backend(2))
+    node.probers.says[endpoint(2)] = DOWN
+    node.start()
+    node.becomes({key(1): True, key(2): False})
+    told = len(node.told())
+    node.probers.default, node.probers.says = None, {}
+    node.says(HealthIs(None, HealthCheck(type="http", interval=0.05)))
+    wait_until(lambda: {target.check.type for target in node.probers.started} == {"tcp", "http"})
+    assert len(node.told()) == told
+    node.says(HealthIs(None, HealthCheck(port=9, interval=0.05)))
+    node.becomes({key(1, port=9): True, key(2, port=9): False})
+
+
+def test_a_backend_that_moves_is_a_new_one(node):
+    node.says(*WEB, backend(1))
+    node.start()
+    node.becomes({key(1): True})
+    node.probers.default = None
+    node.says(backend(2, name=b"1"))
+    node.becomes({})
+
+
+def test_a_backend_that_is_renamed_is_not_probed_anew(node):
+    node.says(*WEB, HealthIs(b"web", SLOW), backend(1))
+    node.start()
+    node.becomes({key(1): True})
+    node.says(BackendIs(b"web", b"1", None), backend(1, name=b"new"))
+    node.becomes({key(1, name=b"new"): True})
+    assert len(node.probers.started) == 1
+
+
+def test_a_restart_remembers_all_verdicts_and_tells_them_before_it_has_told_all(node, caplog):
+    node.says(*WEB, *map(backend, range(1, 5)))
+    node.probers.says[endpoint(2)] = DOWN
+    node.start()
+    expected = {key(n): n != 2 for n in range(1, 5)}
+    node.becomes(expected)
+    before = dict(node.heard.state)
+    node.probers.default = None
+    node.restart()
+    wait_until(lambda: node.heard.syncs)
+    assert node.heard.state == before
+    assert len(node.told()) == 4
+    wait_until(lambda: "health: probing 4 targets, 4 verdicts are known" in caplog.messages)
+    # what is known to be down needs more than one success, what is up more than one failure
+    node.probers.default = DOWN
+    node.restart()
+    node.becomes(dict.fromkeys(expected, False))
+    assert caplog.text.count("10.0.0.1:80 is down: refused (3 failures in a row") == 1
+
+
+def test_all_has_been_told_only_when_all_parts_of_the_work_are_done(node, monkeypatch):
+    monkeypatch.setattr(health_checker, "PART", 1)
+    node.says(*WEB, *map(backend, range(1, 201)))
+    node.start()
+    node.becomes({key(n): True for n in range(1, 201)})
+    node.probers.default = None
+    node.restart()
+    wait_until(lambda: node.heard.syncs)
+    assert [isinstance(message, Synced) for message in node.heard.messages] == [False] * 200 + [True]
+
+
+def test_what_left_while_it_was_away_is_forgotten(node):
+    node.says(*WEB, backend(1), backend(2))
+    node.start()
+    node.becomes({key(1): True, key(2): True})
+    assert node.ref.stop(timeout=10)
+    node.says(BackendIs(b"web", b"1", None))
+    node.probers.default = None
+    node.start()
+    node.becomes({key(2): True})
+    node.says(backend(1))
+    wait_until(lambda: endpoint(1) in {target.endpoint for target in node.probers.started})
+    node.restart()
+    wait_until(lambda: node.heard.syncs)
+    assert node.ups() == {key(2): True}
+
+
+def test_without_a_record_nothing_is_remembered(node, tmp_path):
+    node.says(*WEB, backend(1))
+    node.start(kept=False)
+    node.becomes({key(1): True})
+    node.probers.default = None
+    node.restart(kept=False)
+    wait_until(lambda: node.heard.syncs)
+    assert node.ups() == {}
+    assert list(tmp_path.glob("*.db")) == []
+
+
+def test_a_configuration_that_goes_away_and_comes_back_changes_nothing(node, tmp_path):
+    messages = (*WEB, *map(backend, range(1, 5)))
+    node.says(*messages)
+    node.start()
+    node.becomes({key(n): True for n in range(1, 5)})
+    node.config.stop()
+    told = len(node.told())
+    node.probers.says[endpoint(1)] = DOWN
+    wait_until(lambda: len(node.told()) == told + 1)
+    again = Publisher(tmp_path / "config.sock")
+    again.publish(messages[:-1], synced=True)
+    again.start()
+    node.becomes({key(1): False, key(2): True, key(3): True})
+    assert len(node.told()) == told + 2
+    again.stop()
+
+
+def test_shards_together_have_every_verdict_once(node):
+    expected = {key(n): True for n in range(1, 40)}
+    node.says(*WEB, *map(backend, range(1, 40)))
+    node.start(shard=0, shards=2)
+    first, one = node.ref, node.heard
+    wait_until(lambda: one.syncs)
+    node.start(shard=1, shards=2)
+    two = node.heard
+    wait_until(lambda: len(one.state) + len(two.state) == len(expected))
+    assert one.state.keys() | two.state.keys() == expected.keys()
+    assert min(len(one.state), len(two.state)) > 5
+    assert first.stop(timeout=10)
+
+
+def test_what_happens_at_once_is_written_at_once(node):
+    node.says(*WEB, *map(backend, range(1, 101)))
+    node.probers.default = None
+    node.start()
+    wait_until(lambda: len(node.probers.started) == 100)
+    outcomes = [(target, Outcome(True, "", 0.0)) for target in node.probers.started]
+
+    def all_at_once():
+        for target, outcome in outcomes:
+            node.checker._finished(target, outcome)
+
+    wait_until(lambda: node.heard.syncs)
+    node.writes.clear()
+    node.checker.loop.call_soon_threadsafe(all_at_once)
+    node.becomes({key(n): True for n in range(1, 101)})
+    wait_until(lambda: node.writes)
+    assert len(node.writes[0]) == 100
+
+
+def test_when_all_fail_and_no_reference_answers_the_verdicts_stay(node, caplog):
+    expected = {key(n): True for n in range(1, 9)}
+    node.says(*WEB, *map(backend, range(1, 9)))
+    node.start(references=(REFERENCE, parse_endpoint("[2001:db8::1]:53")))
+    node.becomes(expected)
+    node.probers.default = DOWN
+    wait_until(lambda: "and no reference answers (192.0.2.1:53, [2001:db8::1]:53)" in caplog.text)
+    started = len(node.probers.started)
+    wait_until(lambda: len(node.probers.started) > started + 50)
+    assert node.ups() == expected
+    assert "the verdicts on 8 targets stay" in caplog.text
+    node.probers.says[REFERENCE] = UP
+    wait_until(lambda: "a reference answers: after" in caplog.text, 5)
+    # the fault is theirs, then
+    node.becomes(dict.fromkeys(expected, False))
+    asked = [target for target in node.probers.started if target.endpoint == REFERENCE]
+    assert len(asked) < 10
+
+
+def test_when_all_fail_and_a_reference_answers_they_are_down(node, caplog):
+    expected = {key(n): True for n in range(1, 9)}
+    node.says(*WEB, *map(backend, range(1, 9)))
+    other = parse_endpoint("192.0.2.2:53")
+    node.start(references=(other, REFERENCE))
+    node.becomes(expected)
+    node.probers.default = DOWN
+    node.probers.says |= {REFERENCE: UP, other: None}  # one that hangs keeps nobody waiting
+    node.becomes(dict.fromkeys(expected, False))
+    assert "reference" not in caplog.text
+    assert {target.endpoint for target in node.probers.started} >= {other, REFERENCE}
+
+
+def test_references_are_left_alone_while_one_fails(node):
+    node.says(*WEB, HealthIs(b"web", HealthCheck(interval=0.2, fast_interval=0.2)), *map(backend, range(1, 9)))
+    node.start(references=(REFERENCE,))
+    node.becomes({key(n): True for n in range(1, 9)})
+    node.probers.says[endpoint(3)] = DOWN
+    node.becomes({key(n): n != 3 for n in range(1, 9)})
+    assert REFERENCE not in {target.endpoint for target in node.probers.started}
+
+
+def test_references_that_never_answer_while_targets_do_are_not_heeded_and_that_is_said(node, caplog):
+    node.says(*WEB, *map(backend, range(1, 9)))
+    node.start(references=(REFERENCE,))
+    node.becomes({key(n): True for n in range(1, 9)})
+    node.probers.default = DOWN
+    wait_until(lambda: "stay as they are" in caplog.text)
+    node.probers.says = {endpoint(n): UP for n in range(1, 9)}
+    wait_until(lambda: "most targets succeed: after" in caplog.text)
+    assert "until one does, they are not heeded" in caplog.text
+    node.probers.says[REFERENCE] = UP
+    wait_until(lambda: "they are heeded again" in caplog.text)
+
+
+def test_a_ping_is_answered_while_ten_thousand_targets_come(node):
+    count = 10_000
+    node.probers.default = None
+    node.start()
+    answers = []
+
+    def answer():
+        answers.append(len(node.checker._watched))
+        if answers[-1] < count:
+            node.ref.tell(Ping(answer))
+
+    node.says(FrontendIs(b"web", FRONTEND), HealthIs(None, SLOW), *map(backend, range(1, count + 1)))
+    answer()
+    wait_until(lambda: answers[-1] == count, 20)
+    assert len(set(answers)) > 10
+    node.says(HealthIs(None, HealthCheck(interval=600)))
+    wait_until(lambda: {target.check.interval for target in node.checker._watched.copy()} == {600}, 20)
+    node.says(FrontendIs(b"web", None))
+    wait_until(lambda: not node.checker._watched, 20)
+
+
+def test_a_stop_tells_nothing(node):
+    node.says(*WEB, backend(1))
+    node.start()
+    node.becomes({key(1): True})
+    told = len(node.told())
+    assert node.ref.stop(timeout=10)
+    assert node.probers.closed == 1
+    assert len(node.told()) == told
+    assert node.ups() == {key(1): True}
+
+
+def test_what_fails_in_a_probe_is_a_failure_of_the_actor(node):
+    node.says(*WEB, backend(1))
+    node.probers.says = None
+    node.start()
+    assert node.ref.actor_stopped.wait(10)
+
+
+@pytest.mark.parametrize("nonsense", ["nonsense", Received((VerdictIs(b"s", b"b", endpoint(1), None),), lambda: None)])
+def test_what_does_not_belong_here_is_a_failure(node, nonsense):
+    node.start()
+    node.ref.tell(nonsense)
+    assert node.ref.actor_stopped.wait(10)

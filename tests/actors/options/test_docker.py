@@ -1,0 +1,93 @@
+"""The flags of the role docker: what is refused, and why, before anything is started."""
+
+import re
+
+import pytest
+from click.testing import CliRunner
+
+from actors.main import main
+from actors.node import children_of
+from actors.settings import Settings
+
+ETCD = ["--config-source", "etcd://127.0.0.1:9/clusterf"]
+
+
+def refused(tmp_path, *flags, env=None):
+    """Return why a node is not started."""
+    place = ["--state-dir", str(tmp_path / "state"), "--runtime-dir", str(tmp_path / "run")]
+    environment = {"DOCKER_HOST": None, "DOCKER_TLS_VERIFY": None, "DOCKER_CERT_PATH": None} | (env or {})
+    result = CliRunner().invoke(main, ["--role", "docker", *place, *flags], env=environment)
+    assert result.exit_code == 2, result.output
+    assert not (tmp_path / "state").exists()
+    return result.output
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--once"], "--once is not for the role docker"),
+        (["--docker-address", "host"], "--docker-address host and --host-address go together"),
+        (["--host-address", "192.0.2.1"], "--docker-address host and --host-address go together"),
+        (["--docker-address", "both"], "'both' is not one of 'container', 'host'"),
+        (["--docker-address", "host", "--host-address", "192.0.2.1", "--host-address", "192.0.2.2"], "one of each"),
+        (["--docker-address", "host", "--host-address", "host1"], "'--host-address': not an IP"),
+        (["--docker-address", "host", "--host-address", "0.0.0.0"], "'--host-address': unspecified"),
+        (["--docker-address", "host", "--host-address", "fe80::1"], "'--host-address': link-local"),
+        (
+            ["--route-network", "front", "--route-gateway4", "fd00::1"],
+            "'--route-gateway4': not an IPv4 address: fd00::1",
+        ),
+        (["--route-network", "front", "--route-gateway6", "192.0.2.1"], "'--route-gateway6': not an IPv6 address"),
+        (["--route-gateway4", "192.0.2.1"], "--route-gateway4 needs a --route-network"),
+        (["--route-ipvs-method", "masq"], "--route-ipvs-method needs a --route-network"),
+        (["--etcd-ttl", "1"], "'--etcd-ttl'"),
+        (["--etcd-ttl", "ten"], "'--etcd-ttl'"),
+        (["--docker-endpoint", "ssh://host"], "'--docker-endpoint': ssh://host: needs unix:///PATH or tcp://HOST:PORT"),
+        (["--docker-endpoint", "tcp://host"], "'--docker-endpoint': .*port is required"),
+    ],
+)
+def test_flags_that_cannot_be_are_refused(tmp_path, flags, reason):
+    assert re.search(reason, refused(tmp_path, *ETCD, *flags))
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"CLUSTERF_DOCKER_ADDRESS": "host", "CLUSTERF_HOST_ADDRESS": "192.0.2.1 192.0.2.2"},
+        {"CLUSTERF_ETCD_TTL": "0"},
+        {"CLUSTERF_ROUTE_IPVS_METHOD": "nat"},
+        {"CLUSTERF_DOCKER_ENDPOINT": "x"},
+        {"CLUSTERF_ROUTE_NETWORK": "front", "CLUSTERF_ROUTE_GATEWAY6": "x"},
+        {"DOCKER_HOST": "x"},
+        {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/no/such"},
+    ],
+)
+def test_the_environment_is_looked_at_too(tmp_path, env):
+    refused(tmp_path, *ETCD, env=env)
+
+
+@pytest.mark.parametrize(
+    "line", ["etcd-ttl = 1", 'etcd-ttl = "10"', "exit-flush = 1", "host-address = 7", 'docker-address = "both"']
+)
+def test_the_settings_file_is_looked_at_too(tmp_path, line):
+    (tmp_path / "node.toml").write_text(line)
+    refused(tmp_path, "--config", str(tmp_path / "node.toml"), *ETCD)
+
+
+def test_without_an_etcd_there_is_nothing_to_publish_in(tmp_path):
+    (tmp_path / "tree").mkdir()
+    assert "needs a --config-source that is one" in refused(tmp_path, "--config-source", f"file://{tmp_path}/tree")
+
+
+@pytest.mark.parametrize(
+    ("roles", "children"),
+    [
+        (("docker",), ["docker"]),
+        (("ipvs",), ["config", "health", "director"]),
+        (("docker", "ipvs"), ["config", "health", "director", "docker"]),
+    ],
+)
+def test_each_role_has_the_processes_that_it_needs(roles, children):
+    fields = dict.fromkeys(Settings.__struct_fields__) | {"roles": roles, "health_processes": 1}
+    settings = Settings(**fields)
+    assert children_of(settings) == children

@@ -1,0 +1,171 @@
+"""clusterf.cli.transfer: what is to be written, in which portions, and into which files."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clusterf.cli.transfer import Change, batches, differences, write_keys, write_tree
+from clusterf.etcd.channel import EtcdError
+from clusterf.etcd.client import OPERATIONS
+
+KEYS = st.dictionaries(st.sampled_from([b"a", b"b", b"c", b"d"]), st.sampled_from([b"", b"1", b"2"]))
+
+
+class FakeClient:
+    """Holds keys, and takes so many transactions."""
+
+    def __init__(self, keys: dict[bytes, bytes], patience: int = 1000) -> None:
+        self.keys = keys
+        self.patience = patience
+
+    def transact(self, puts, deletes, lease=0) -> int:
+        if not self.patience:
+            raise EtcdError("no more")
+        self.patience -= 1
+        self.keys |= dict(puts)
+        for key in deletes:
+            del self.keys[key]
+        return 1
+
+
+def changes(number: int, size: int = 1) -> list[Change]:
+    return [Change(b"%d" % n, None, b"x" * size) for n in range(number)]
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@given(KEYS, KEYS)
+def test_with_prune_the_differences_make_both_equal(wanted, present):
+    client = FakeClient(dict(present))
+    write_keys(client, differences(wanted, present, prune=True))
+    assert client.keys == wanted
+
+
+@given(KEYS, KEYS)
+def test_without_prune_what_is_not_wanted_stays(wanted, present):
+    client = FakeClient(dict(present))
+    write_keys(client, differences(wanted, present))
+    assert client.keys == present | wanted
+
+
+@given(KEYS)
+def test_what_is_equal_makes_no_difference(keys):
+    assert differences(keys, keys, prune=True) == []
+
+
+def test_a_key_that_is_to_be_left_alone_is_neither_written_nor_pruned():
+    assert differences({b"a": None, b"b": None}, {b"a": b"1"}, prune=True) == []
+
+
+def test_puts_come_before_deletions_and_both_are_sorted():
+    found = differences({b"c": b"", b"a": b""}, {b"b": b"", b"0": b""}, prune=True)
+    assert [(change.path, change.after) for change in found] == [(b"a", b""), (b"c", b""), (b"0", None), (b"b", None)]
+
+
+@given(st.lists(st.integers(0, 400_000), max_size=10))
+def test_portions_hold_all_changes_in_order_and_are_no_larger_than_etcd_takes(sizes):
+    all_of_them = [Change(b"%d" % n, None, b"x" * size) for n, size in enumerate(sizes)]
+    portions = list(batches(all_of_them))
+    assert [change for portion in portions for change in portion] == all_of_them
+    assert all(sum(len(change.after or b"") for change in portion) <= 1 << 20 for portion in portions)
+
+
+def test_a_portion_has_as_many_operations_as_etcd_takes():
+    assert [len(portion) for portion in batches(changes(2 * OPERATIONS + 1))] == [OPERATIONS, OPERATIONS, 1]
+
+
+def test_a_change_that_is_too_large_is_left_to_etcd_to_refuse():
+    assert [len(portion) for portion in batches(changes(2, size=2 << 20))] == [1, 1]
+
+
+def test_trouble_half_way_tells_how_much_was_written():
+    with pytest.raises(EtcdError, match=f"^{OPERATIONS} of {OPERATIONS + 5} changes were written, then no more$"):
+        write_keys(FakeClient({}, patience=1), changes(OPERATIONS + 5))
+
+
+def test_each_known_key_becomes_a_file_with_its_value_as_lines(tmp_path):
+    items = [
+        (b"health", b"{}"),
+        (b"routes/r", b""),
+        (b"services/web/frontend", b"{}\n"),
+        (b"services/w w/health", b"x"),
+    ]
+    assert list(write_tree("s", items, tmp_path)) == []
+    assert files(tmp_path) == {
+        "health": b"{}\n",
+        "routes/r": b"",
+        "services/web/frontend": b"{}\n",
+        "services/w w/health": b"x\n",
+    }
+
+
+@pytest.mark.parametrize(
+    "name", [b"new\nline", b"\xff\xfe", b"\x1b[2J", b"a\\b", b"-rf", b"~", "ü".encode(), b"x" * 255]
+)
+def test_a_strange_name_that_a_file_can_have_is_kept_as_it_is(tmp_path, name):
+    assert list(write_tree("s", [(b"routes/" + name, b"{}")], tmp_path)) == []
+    assert [os.fsencode(path.name) for path in (tmp_path / "routes").iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"services/../../x/frontend",
+        b"services/./frontend",
+        b"services/../frontend",
+        b"services/x/backends/..",
+        b"services/.hidden/frontend",
+        b"routes/..",
+        b"routes/a\0b",
+        b"/etc/passwd",
+        b"services//frontend",
+        b"../x",
+        b"routes/" + b"x" * 256,
+        b"",
+    ],
+)
+def test_a_name_that_must_not_become_a_file_is_refused_and_nothing_is_written(tmp_path, path):
+    root = tmp_path / "some" / "tree"
+    root.mkdir(parents=True)
+    (problem,) = write_tree("s", [(path, b"{}")], root)
+    assert problem.fatal
+    assert problem.reason.startswith("not written: ")
+    assert files(tmp_path) == {}
+
+
+def test_an_unknown_key_is_left_out_with_a_warning(tmp_path):
+    (problem,) = write_tree("s", [(b"services/web/extra", b"{}")], tmp_path)
+    assert not problem.fatal
+    assert files(tmp_path) == {}
+
+
+def test_a_link_that_leads_out_of_the_tree_is_not_followed(tmp_path):
+    root, outside = tmp_path / "tree", tmp_path / "outside"
+    (root / "services").mkdir(parents=True)
+    outside.mkdir()
+    (root / "services/web").symlink_to(outside)
+    (problem,) = write_tree("s", [(b"services/web/backends/1", b"{}")], root)
+    assert "out of" in problem.reason
+    assert list(outside.iterdir()) == []
+
+
+def test_a_link_in_the_place_of_a_file_is_replaced_and_not_written_through(tmp_path):
+    root, outside = tmp_path / "tree", tmp_path / "outside"
+    root.mkdir()
+    outside.write_text("precious")
+    (root / "health").symlink_to(outside)
+    assert list(write_tree("s", [(b"health", b"{}")], root)) == []
+    assert outside.read_text() == "precious"
+    assert files(root) == {"health": b"{}\n"}
+
+
+def test_a_file_that_cannot_be_written_is_reported_and_the_others_are_written(tmp_path):
+    (tmp_path / "health").mkdir()
+    (problem,) = write_tree("s", [(b"health", b"{}"), (b"routes/r", b"{}")], tmp_path)
+    assert "directory" in problem.reason
+    assert files(tmp_path) == {"routes/r": b"{}\n"}

@@ -1,0 +1,203 @@
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+
+from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, Route, RouteKey
+from clusterf.director.merger import MAX_WEIGHT, RealServerWanted, VirtualServerWanted, merged
+from clusterf.ipvs.table import Method, RealServer, RealServerSettings, Tunnel, TunnelType
+from tests.clusterf.support.pipeline import Pipeline
+
+VIP = IPv4Address("198.51.100.1")
+WEB = Frontend(ipv4=VIP, tcp=80)
+GATEWAY = Route(prefix4=IPv4Network("10.0.0.0/8"), gateway4=IPv4Address("10.9.0.1"), method="tunnel")
+REAL = RealServer(IPv4Address("10.9.0.1"), 80)
+MOST = 2**31 - 1
+
+
+def backend(number, **fields):
+    return Backend(ipv4=IPv4Address("10.0.0.0") + number, tcp=8080, **fields)
+
+
+def behind_gateway(*backends):
+    named = {BackendKey(b"web", b"%d" % n): value for n, value in enumerate(backends)}
+    return {FrontendKey(b"web"): WEB, RouteKey(b"r"): GATEWAY} | named
+
+
+def member(weight=10, upper=0, lower=0, method=Method.MASQ):
+    return RealServerSettings(method, weight, upper, lower)
+
+
+@pytest.mark.parametrize(
+    ("members", "weight", "upper", "lower"),
+    [
+        ([member(10)], 10, 0, 0),
+        ([member(0)], 0, 0, 0),
+        ([member(10), member(20)], 30, 0, 0),
+        ([member(10), member(0)], 10, 0, 0),
+        ([member(0), member(0)], 0, 0, 0),
+        ([member(65535), member(1)], MAX_WEIGHT, 0, 0),
+        ([member(40000), member(40000), member(40000)], 65535, 0, 0),
+        ([member(1, 9, 5)], 1, 9, 5),
+        ([member(1, 9, 5), member(1, 1, 1)], 2, 10, 6),
+        ([member(1, 9, 5), member(1, 9, 0)], 2, 18, 0),
+        ([member(1, 9, 5), member(1, 0, 0)], 2, 0, 0),
+        ([member(1, MOST, MOST), member(1, MOST, 1)], 2, MOST, MOST),
+    ],
+)
+def test_weights_and_thresholds_add_up_within_what_the_kernel_takes(members, weight, upper, lower):
+    assert merged(members, [True] * len(members)) == RealServerSettings(Method.MASQ, weight, upper, lower)
+
+
+@pytest.mark.parametrize(
+    ("standing", "weight", "upper", "lower"),
+    [
+        ([True, True, False], 3, 12, 0),
+        ([False, True, False], 2, 4, 2),
+        ([True, False, True], 5, 0, 0),
+        ([False, False, False], 0, 0, 0),
+    ],
+)
+def test_only_members_that_stand_add_to_the_weight_and_the_thresholds(standing, weight, upper, lower):
+    members = [member(1, 8, 0), member(2, 4, 2), member(4, 0, 0)]
+    assert merged(members, standing) == RealServerSettings(Method.MASQ, weight, upper, lower)
+
+
+def test_a_real_server_of_which_nobody_stands_differs_in_its_weight_alone():
+    assert merged([member(10, 8, 4)], [False]) == member(0, 8, 4)
+    assert merged([member(10, 8, 4), member(10, 8, 4)], [False, False]) == member(0, 16, 8)
+
+
+def test_the_first_member_s_method_counts_whether_it_stands_or_not():
+    members = [member(method=Method.TUNNEL), member(method=Method.MASQ)]
+    assert merged(members, [True, True]).method is Method.TUNNEL
+    assert merged(members, [False, True]).method is Method.TUNNEL
+
+
+def test_backends_behind_one_gateway_are_one_real_server_with_the_frontend_s_port():
+    pipeline = Pipeline.of(behind_gateway(backend(1, weight=1), backend(2, weight=2), backend(3, weight=0)))
+    assert pipeline.lines[1:] == ["-a -t 198.51.100.1:80 -r 10.9.0.1:80 -i -w 3"]
+    pipeline.put(BackendKey(b"web", b"1"), None)
+    assert pipeline.lines[1:] == ["-a -t 198.51.100.1:80 -r 10.9.0.1:80 -i -w 1"]
+    pipeline.put(BackendKey(b"web", b"0"), None)
+    assert pipeline.lines[1:] == ["-a -t 198.51.100.1:80 -r 10.9.0.1:80 -i -w 0"]
+    pipeline.put(BackendKey(b"web", b"2"), None)
+    assert pipeline.lines[1:] == []
+
+
+def test_of_different_methods_at_one_real_server_the_lowest_backend_name_decides():
+    configuration = {
+        FrontendKey(b"web"): WEB,
+        RouteKey(b"r"): GATEWAY,
+        RouteKey(b"s"): Route(prefix4=IPv4Network("11.0.0.0/8"), gateway4=IPv4Address("10.9.0.1"), method="masq"),
+        BackendKey(b"web", b"b"): backend(1),
+        BackendKey(b"web", b"c"): Backend(ipv4=IPv4Address("11.0.0.1"), tcp=8080),
+        BackendKey(b"web", b"d"): backend(2),
+    }
+    pipeline = Pipeline.of(configuration)
+    assert pipeline.lines[1:] == ["-a -t 198.51.100.1:80 -r 10.9.0.1:80 -i -w 30"]
+    assert {p.path for p in pipeline.outstanding} == {b"services/web/backends/c"}
+    pipeline.put(BackendKey(b"web", b"a"), Backend(ipv4=IPv4Address("11.0.0.2"), tcp=8080))
+    assert pipeline.lines[1:] == ["-a -t 198.51.100.1:80 -r 10.9.0.1:80 -m -w 40"]
+    assert {p.path for p in pipeline.outstanding} == {b"services/web/backends/b", b"services/web/backends/d"}
+    pipeline.put(FrontendKey(b"web"), None)
+    assert pipeline.outstanding == set()
+
+
+def test_of_different_tunnels_at_one_real_server_the_lowest_backend_name_decides():
+    gateway = IPv4Address("10.9.0.1")
+    gre = Route(prefix4=IPv4Network("11.0.0.0/8"), gateway4=gateway, method="tunnel", tunnel=Tunnel(TunnelType.GRE))
+    pipeline = Pipeline.of(behind_gateway(backend(1)) | {RouteKey(b"s"): gre})
+    pipeline.put(BackendKey(b"web", b"1"), Backend(ipv4=IPv4Address("11.0.0.1"), tcp=8080))
+    assert pipeline.lines[1:] == ["-a -t 198.51.100.1:80 -r 10.9.0.1:80 -i -w 20"]
+    assert [str(p) for p in pipeline.outstanding] == [
+        "configuration: services/web/backends/1: its tunnel does not count: 10.9.0.1:80 has that of backend 0"
+    ]
+    pipeline.put(BackendKey(b"web", b"0"), backend(1, weight=0))
+    pipeline.put(BackendKey(b"web", b"-"), Backend(ipv4=IPv4Address("11.0.0.2"), tcp=8080))
+    assert pipeline.lines[1:] == ["-a -t 198.51.100.1:80 -r 10.9.0.1:80 -i -w 20 --tun-type gre --tun-nocsum"]
+    assert {p.path for p in pipeline.outstanding} == {b"services/web/backends/0"}
+
+
+def test_the_lowest_service_name_owns_a_virtual_server_that_others_claim():
+    pipeline = Pipeline.of(
+        {
+            FrontendKey(b"b"): Frontend(ipv4=VIP, tcp=80, scheduler="rr"),
+            BackendKey(b"b", b"1"): backend(1),
+            BackendKey(b"c", b"1"): backend(2),
+        }
+    )
+    pipeline.put(FrontendKey(b"c"), Frontend(ipv4=VIP, tcp=80, udp=80))
+    owned_by_b = [
+        "-A -t 198.51.100.1:80 -s rr",
+        "-A -u 198.51.100.1:80 -s wlc",
+        "-a -t 198.51.100.1:80 -r 10.0.0.1:8080 -m -w 10",
+    ]
+    assert pipeline.lines == owned_by_b
+    assert [str(p) for p in pipeline.outstanding] == [
+        "configuration: services/c/frontend: 198.51.100.1:80/tcp belongs to service b"
+    ]
+    pipeline.put(BackendKey(b"a", b"1"), backend(3))
+    pipeline.put(FrontendKey(b"a"), WEB)
+    assert pipeline.lines == [
+        "-A -t 198.51.100.1:80 -s wlc",
+        "-A -u 198.51.100.1:80 -s wlc",
+        "-a -t 198.51.100.1:80 -r 10.0.0.3:8080 -m -w 10",
+    ]
+    assert {p.path for p in pipeline.outstanding} == {b"services/b/frontend", b"services/c/frontend"}
+    pipeline.put(FrontendKey(b"a"), None)
+    assert pipeline.lines == owned_by_b
+
+
+def test_another_service_takes_over_when_the_owner_goes():
+    pipeline = Pipeline.of(
+        {
+            FrontendKey(b"a"): WEB,
+            FrontendKey(b"b"): Frontend(ipv4=VIP, tcp=80, scheduler="rr"),
+            BackendKey(b"a", b"1"): backend(1),
+            BackendKey(b"a", b"2"): backend(2),
+            BackendKey(b"b", b"1"): backend(2, weight=3),
+        }
+    )
+    pipeline.put(FrontendKey(b"a"), Frontend(ipv4=VIP, tcp=81))
+    assert pipeline.lines == [
+        "-A -t 198.51.100.1:80 -s rr",
+        "-A -t 198.51.100.1:81 -s wlc",
+        "-a -t 198.51.100.1:80 -r 10.0.0.2:8080 -m -w 3",
+        "-a -t 198.51.100.1:81 -r 10.0.0.1:8080 -m -w 10",
+        "-a -t 198.51.100.1:81 -r 10.0.0.2:8080 -m -w 10",
+    ]
+    assert pipeline.outstanding == set()
+
+
+def test_the_backends_of_a_service_that_owns_nothing_say_nothing():
+    pipeline = Pipeline.of({FrontendKey(b"a"): WEB, FrontendKey(b"b"): WEB})
+    _, said = pipeline.put(BackendKey(b"b", b"1"), backend(1))
+    assert said == []
+
+
+@pytest.mark.parametrize("elide", [False, True])
+def test_a_virtual_server_without_real_servers_exists_unless_it_is_elided(elide):
+    pipeline = Pipeline.of({FrontendKey(b"web"): WEB}, elide=elide)
+    key, (virtual,) = BackendKey(b"web", b"1"), Pipeline.of({FrontendKey(b"web"): WEB}).table.virtuals
+    assert list(pipeline.table.virtuals) == ([] if elide else [virtual])
+    _, said = pipeline.put(key, backend(1, weight=0))
+    assert [type(item) for item in said] == ([VirtualServerWanted] if elide else []) + [RealServerWanted]
+    assert pipeline.table.reals[virtual]
+    pipeline.put(key, None)
+    assert list(pipeline.table.virtuals) == ([] if elide else [virtual])
+
+
+def test_a_virtual_server_is_told_before_its_real_servers():
+    _, said = Pipeline().flush()
+    assert said == []
+    pipeline = Pipeline()
+    pipeline.resolver.update(BackendKey(b"web", b"1"), backend(1))
+    pipeline.resolver.update(FrontendKey(b"web"), WEB)
+    _, said = pipeline.flush()
+    assert [type(item) for item in said] == [VirtualServerWanted, RealServerWanted]
+
+
+def test_one_changed_backend_of_many_at_a_gateway_is_one_real_server():
+    pipeline = Pipeline.of(behind_gateway(*(backend(n, weight=1) for n in range(500))))
+    _, said = pipeline.put(BackendKey(b"web", b"7"), backend(7, weight=5))
+    assert [(item.real, item.settings.weight) for item in said] == [(REAL, 504)]

@@ -1,0 +1,506 @@
+"""Replays of what engines tell, and single rules. `20.10`, `26.1`, `28.5` are versions of the engine."""
+
+import time
+from ipaddress import IPv4Address
+
+import msgspec
+import pytest
+
+from clusterf.docker.addresses import Addressing, Place
+from clusterf.docker.containers import container_of, network_of
+from clusterf.docker.inventory import Fleet, Look
+from clusterf.docker.record import Mark
+from clusterf.docker.routes import Routing
+from tests.clusterf.support.fake_engine import FakeEngine, event, inspect, network
+
+KEY = b"services/web/backends/c1"
+OLD, NEW = "20.10", "26.1, 28.5"
+
+
+class Watched:
+    """An engine, and a fleet that is told all that happens there, and looks where it wants to."""
+
+    def __init__(self, fleet=None, **labels):
+        self.engine = FakeEngine(**labels)
+        self.fleet = fleet or Fleet()
+        self.looks = []
+        self.keys = {}
+
+    def do(self, what, one="c1", *, look=True):
+        """Let something happen; return the backend of the container, None where it has no key."""
+        raw = self.engine.do(what, one)
+        wanted = self.fleet.event(raw) if raw is not None else None
+        if wanted is not None:
+            self.looks.append(wanted)
+            if look:
+                self.look(wanted.id)
+        return self.backend(one)
+
+    def look(self, one="c1"):
+        container = self.engine.inspect(one)
+        if container is None:
+            self.fleet.vanished(one)
+        else:
+            self.fleet.inspected(container)
+        return self.backend(one)
+
+    def list(self):
+        self.fleet.listed(self.engine.list(), [])
+        return self.flush()
+
+    def flush(self):
+        changes = self.fleet.flush()
+        for path, value in changes.keys.items():
+            assert self.keys.get(path) != value, "only what changed is told"
+            if value is None:
+                del self.keys[path]
+            else:
+                self.keys[path] = value
+        assert self.keys == self.fleet.wanted, "what is told adds up"
+        return changes
+
+    def backend(self, one="c1"):
+        self.flush()
+        raw = self.keys.get(b"services/web/backends/" + one.encode())
+        return raw and msgspec.json.decode(raw)
+
+    def weight(self, one="c1"):
+        backend = self.backend(one)
+        return "-" if backend is None else str(backend.get("weight", 10))
+
+
+def replayed(steps, **labels):
+    """Return the steps with the weights that they lead to; `-`: no key."""
+    watched, seen = Watched(**labels), []
+    for step in steps.split():
+        what = step.partition(":")[0]
+        watched.do(what)
+        seen.append(f"{what}:{watched.weight()}")
+    return " ".join(seen)
+
+
+RUN = "create:- connect:- start:10"
+KILLED = {
+    OLD: "kill=9:0 die=137:0 leave:0 destroy:-",
+    NEW: "kill=9:0 leave:0 die=137:0 destroy:-",
+}
+SCENARIOS = [
+    ("run, kill, remove", OLD, f"{RUN} {KILLED[OLD]}"),
+    ("run, kill, remove", NEW, f"{RUN} {KILLED[NEW]}"),
+    ("stop, with grace", OLD, f"{RUN} kill=15:0 die=0:0 leave:0 stop:0 destroy:-"),
+    ("stop, with grace", NEW, f"{RUN} kill=15:0 leave:0 stop:0 die=0:0 destroy:-"),
+    ("stop, in vain", OLD, f"{RUN} kill=15:0 kill=9:0 die=137:0 leave:0 stop:0 destroy:-"),
+    ("stop, in vain", NEW, f"{RUN} kill=15:0 kill=9:0 leave:0 stop:0 die=137:0 destroy:-"),
+    ("exit", OLD, f"{RUN} die=3:0 leave:0 destroy:-"),
+    ("exit", NEW, f"{RUN} leave:0 die=3:0 destroy:-"),
+    ("signals", OLD, f"{RUN} kill=10:10 kill=1:10 kill=15:0 die=7:0 leave:0 destroy:-"),
+    ("signals", NEW, f"{RUN} kill=10:10 kill=1:10 kill=15:0 leave:0 die=7:0 destroy:-"),
+    ("restart", OLD, f"{RUN} kill=15:0 die=0:0 leave:0 stop:0 connect:0 start:10 restart:10 {KILLED[OLD]}"),
+    ("restart", NEW, f"{RUN} kill=15:0 leave:0 stop:0 die=0:0 connect:0 start:10 restart:10 {KILLED[NEW]}"),
+    ("policy", OLD, f"{RUN} crash:0 leave:0 connect:0 start:10 crash:0 leave:0 connect:0 start:10 {KILLED[OLD]}"),
+    ("policy", NEW, f"{RUN} leave:0 crash:0 connect:0 start:10 leave:0 crash:0 connect:0 start:10 {KILLED[NEW]}"),
+    ("pause", OLD, f"{RUN} pause:0 unpause:10 pause:0 kill=15:0 unpause:0 die=0:0 leave:0 stop:0 destroy:-"),
+    ("pause", NEW, f"{RUN} pause:0 unpause:10 pause:0 kill=15:0 unpause:0 leave:0 stop:0 die=0:0 destroy:-"),
+    ("rename", OLD, f"{RUN} rename=x:10 {KILLED[OLD]}"),
+    ("rename", NEW, f"{RUN} rename=x:10 {KILLED[NEW]}"),
+    ("update", NEW, f"{RUN} update:10 update:10 {KILLED[NEW]}"),
+    (
+        "networks",
+        OLD,
+        f"{RUN} connect=n2:10 disconnect:10 leave:10 disconnect=n2:0 leave=n2:0 connect:10 {KILLED[OLD]}",
+    ),
+    ("networks", NEW, f"{RUN} connect=n2:10 disconnect:10 disconnect=n2:0 connect:10 {KILLED[NEW]}"),
+    ("connect when stopped", NEW, "create:- connect:- connect=n3:- start:10 kill=9:0 leave:0 leave=n3:0 die=9:0"),
+    ("health", NEW, f"{RUN} health=starting:10 exec:10 health=healthy:10 health=unhealthy:0 exec:0 health=healthy:10"),
+    ("sick", NEW, f"{RUN} health=unhealthy:0 pause:0 unpause:0 kill=9:0 leave:0 health=starting:0 connect:0 start:10"),
+    ("oom", OLD, f"{RUN} oom:0 die=137:0 leave:0 destroy:-"),
+    ("oom", NEW, f"{RUN} oom:0 leave:0 die=137:0 destroy:-"),
+    ("bad command", "20.10, 26.1", "create:- connect:- leave:- destroy:-"),
+    ("bad command", "28.5", "create:- leave:- destroy:-"),
+    ("not started", NEW, "create:- destroy:-"),
+    ("not labelled", NEW, "create=no:- connect:- start:- kill=15:- leave:- die=0:- destroy:-"),
+]
+
+
+@pytest.mark.parametrize(("name", "engines", "steps"), SCENARIOS)
+def test_each_step_of_what_engines_tell_leads_to_its_weight(name, engines, steps):
+    assert replayed(steps) == steps
+
+
+@pytest.mark.parametrize(("name", "engines", "steps"), SCENARIOS)
+def test_without_any_look_a_list_makes_good_for_each_step(name, engines, steps):
+    watched = Watched()
+    for step in steps.split():
+        what, _, weight = step.partition(":")
+        watched.do(what, look=False)
+        watched.list()
+        expected = "10" if what == "oom" else weight  # by the list, it went on
+        assert (what, watched.weight()) == (what, expected)
+
+
+@pytest.mark.parametrize(("name", "engines", "steps"), SCENARIOS)
+def test_a_node_that_starts_again_at_any_step_changes_no_key(name, engines, steps):
+    watched = Watched()
+    for step in steps.split():
+        watched.do(step.partition(":")[0])
+        watched.list()
+        again = Fleet(marks=watched.fleet.marks)
+        again.listed(watched.engine.list(), [])
+        assert again.flush().marks == {}
+        assert again.wanted == watched.fleet.wanted
+
+
+@pytest.mark.parametrize(("name", "engines", "steps"), SCENARIOS)
+@pytest.mark.parametrize("gone", [True, False])
+def test_events_that_are_told_again_later_change_nothing(name, engines, steps, gone):
+    watched = Watched()
+    happens = [step.partition(":")[0] for step in steps.split()]
+    told = [watched.engine.do(what) for what in happens if gone or what != "destroy"]
+    watched.list()
+    wanted = dict(watched.fleet.wanted)
+    for raw in filter(None, told):
+        look = watched.fleet.event(raw)
+        if look is not None:
+            watched.look(look.id)
+        watched.flush()
+        assert watched.fleet.wanted == wanted
+
+
+def test_a_signal_to_stop_counts_before_anything_is_looked_at():
+    watched = Watched()
+    for what in RUN.replace(":-", "").replace(":10", "").split():
+        watched.do(what)
+    looks = len(watched.looks)
+    assert watched.do("kill=15", look=False)["weight"] == 0
+    assert len(watched.looks) == looks
+
+
+@pytest.mark.parametrize("signal", ["3", "9", "15"])
+def test_a_container_is_told_to_stop_by_its_stop_signal_too(signal):
+    fleet = Fleet()
+    fleet.listed([container_of(inspect(labels={"service": "web", "backend.tcp": "8080"}, stop_signal="SIGQUIT"))], [])
+    fleet.event(event("container", "kill", "c1", signal="2"))
+    fleet.flush()
+    assert b'"weight":0' not in fleet.wanted[KEY]
+    fleet.event(event("container", "kill", "c1", signal=signal))
+    fleet.flush()
+    assert b'"weight":0' in fleet.wanted[KEY]
+
+
+def running(one="c1", *, started="2026-11-22T13:30:53.5Z", **shape):
+    labels = {"service": "web", "backend.tcp": "8080"} | shape.pop("labels", {})
+    return container_of(inspect(one, labels=labels, started=started, **shape))
+
+
+RUN_START = running().started_at
+
+
+@pytest.mark.parametrize(
+    ("action", "signal", "when", "weight"),
+    [
+        ("kill", "15", 0, 0),
+        ("kill", "15", -1, 10),
+        ("kill", "1", 0, 10),
+        ("die", "", 0, 0),
+        ("die", "", -1, 10),
+        ("oom", "", -1, 10),
+    ],
+)
+@pytest.mark.parametrize("known", ["known", "unknown", "started"])
+def test_what_was_before_the_present_run_is_not_about_it(known, action, signal, when, weight):
+    fleet = Fleet()
+    if known == "known":
+        fleet.listed([running()], [])
+    if known == "started":
+        fleet.listed([running(started="2026-11-22T13:30:00Z")], [])
+        assert fleet.event(event("container", "start", "c1", RUN_START + 10)) == Look("container", "c1")
+    fleet.event(event("container", action, "c1", RUN_START + when, signal=signal))
+    fleet.inspected(running())
+    fleet.flush()
+    assert msgspec.json.decode(fleet.wanted[KEY]).get("weight", 10) == weight
+
+
+@pytest.mark.parametrize("signal", ["3", "15"])
+def test_a_signal_that_comes_before_its_container_is_known_waits_for_it(signal):
+    fleet = Fleet()
+    assert fleet.event(event("container", "kill", "c1", RUN_START + 5, signal=signal)) == Look("container", "c1")
+    assert fleet.event(event("container", "kill", "c1", RUN_START + 6, signal="1")) == Look("container", "c1")
+    fleet.inspected(running(stop_signal="SIGQUIT"))
+    assert b'"weight":0' in fleet.flush().keys[KEY]
+    assert fleet.marks["c1"].ended == RUN_START
+
+
+def test_a_signal_counts_while_it_waits():
+    fleet = Fleet()
+    fleet.listed([running()], [])
+    fleet.flush()
+    fleet.event(event("container", "start", "c1", RUN_START + 10**9))
+    assert fleet.flush().keys == {}
+    fleet.event(event("container", "kill", "c1", RUN_START + 2 * 10**9, signal="15"))
+    assert b'"weight":0' in fleet.flush().keys[KEY]
+    fleet.inspected(running(started="2026-11-22T13:30:56.5Z"))  # after the signal
+    assert b'"weight":0' not in fleet.flush().keys[KEY]
+
+
+def test_a_signal_that_waits_is_settled_by_a_look_that_shows_nothing_new():
+    fleet = Fleet()
+    fleet.listed([running()], [])
+    fleet.event(event("container", "start", "c1", RUN_START + 10))  # told again
+    fleet.event(event("container", "kill", "c1", RUN_START + 20, signal="15"))
+    fleet.inspected(running())
+    assert fleet.flush().marks["c1"].ended == RUN_START
+    fleet.event(event("container", "start", "c1", RUN_START + 10))
+    fleet.event(event("container", "kill", "c1", RUN_START + 20, signal="15"))
+    fleet.inspected(running(started="2026-11-22T13:31:00Z"))
+    assert b'"weight":0' not in fleet.flush().keys[KEY]
+
+
+def test_of_a_signal_that_comes_twice_the_later_time_counts():
+    fleet = Fleet()
+    for when in (5, -5):
+        fleet.event(event("container", "kill", "c1", RUN_START + when, signal="15"))
+    fleet.inspected(running())
+    assert fleet.flush().marks["c1"].ended == RUN_START
+
+
+def test_a_signal_does_not_wait_for_a_container_that_a_list_does_not_have():
+    fleet = Fleet()
+    fleet.event(event("container", "kill", "c1", RUN_START + 5, signal="15"))
+    fleet.listed([], [])
+    fleet.inspected(running())
+    assert fleet.flush().marks["c1"].ended == 0
+
+
+def test_a_mark_holds_for_one_run_whatever_the_clock_says():
+    fleet = Fleet()
+    fleet.listed([running()], [])
+    fleet.event(event("container", "kill", "c1", RUN_START + 10**12, signal="15"))
+    fleet.listed([running()], [])
+    assert b'"weight":0' in fleet.flush().keys[KEY]
+    fleet.listed([running(started="2026-11-22T13:30:52Z")], [])
+    assert b'"weight":0' not in fleet.flush().keys[KEY]
+
+
+def test_an_oom_that_a_container_survives_counts_until_the_next_list():
+    fleet = Fleet()
+    fleet.listed([running()], [])
+    fleet.flush()
+    assert fleet.event(event("container", "oom", "c1", RUN_START + 5)) == Look("container", "c1")
+    assert b'"weight":0' in fleet.flush().keys[KEY]
+    fleet.inspected(running())
+    assert fleet.flush().keys == {}
+    fleet.listed([running()], [])
+    assert b'"weight":0' not in fleet.flush().keys[KEY]
+
+
+def test_a_container_that_is_gone_does_not_come_back_by_what_was_asked_earlier():
+    fleet = Fleet()
+    fleet.listed([running()], [])
+    fleet.event(event("container", "destroy", "c1"))
+    fleet.inspected(running())
+    fleet.listed([running()], [])
+    fleet.event(event("container", "kill", "c1", signal="15"))
+    assert fleet.event(event("container", "start", "c1")) is None
+    fleet.flush()
+    assert (fleet.wanted, fleet.marks) == ({}, {})
+
+
+def test_what_a_list_does_not_have_is_gone():
+    fleet = Fleet(routing=Routing(frozenset(["front"])), marks={"c9": Mark(5)})
+    fleet.listed([running(), running("c2")], [network_of(network("front", "10.1.0.0/16"))])
+    assert fleet.flush().marks["c9"] is None
+    assert len(fleet.wanted) == 3
+    fleet.listed([running("c2")], [])
+    changes = fleet.flush()
+    assert changes.keys == {KEY: None, b"routes/id-of-front": None}
+    assert changes.marks == {"c1": None}
+    assert list(fleet.wanted) == [b"services/web/backends/c2"]
+
+
+def test_of_what_a_list_has_but_nobody_understands_stays_what_is_known():
+    fleet = Fleet(routing=Routing(frozenset(["front"])))
+    fleet.listed([running()], [network_of(network("front", "10.1.0.0/16"))])
+    wanted = dict(fleet.flush().keys)
+    fleet.listed([], [], unread=["c1", "id-of-front", "never-seen"])
+    assert fleet.flush().keys == {}
+    assert fleet.wanted == wanted
+
+
+def test_a_list_that_says_the_same_changes_nothing():
+    fleet = Fleet(routing=Routing(frozenset(["front"])))
+    everything = [running(), running("c2", labels={"backend.tcp": "x"})], [network_of(network("front", "10.1.0.0/16"))]
+    fleet.listed(*everything)
+    fleet.flush()
+    fleet.listed(*everything)
+    assert not any(fleet.flush())
+
+
+def test_a_stopped_container_stays_where_it_was():
+    watched = Watched()
+    for what in ("create", "connect", "start"):
+        watched.do(what)
+    before = watched.backend()
+    watched.do("leave")
+    watched.do("die")
+    assert watched.backend() == before | {"weight": 0}
+    watched.list()
+    assert watched.backend() == before | {"weight": 0}
+
+
+def test_a_restarted_container_is_back_at_its_new_address():
+    watched = Watched()
+    first = [watched.do(what) for what in ("create", "connect", "start")][-1]
+    second = [watched.do(what) for what in ("kill=15", "leave", "die", "connect", "start")][-1]
+    assert first["ipv4"] != second["ipv4"]
+    assert "weight" not in second
+
+
+@pytest.mark.parametrize(
+    ("raw", "look"),
+    [
+        *[(event("container", what, "c1"), Look("container", "c1")) for what in ("start", "die", "pause", "unpause")],
+        *[(event("container", what, "c1"), Look("container", "c1")) for what in ("stop", "oom", "rename")],
+        (event("container", "health_status: unhealthy", "c1"), Look("container", "c1")),
+        (event("container", "health_status: running", "c1"), Look("container", "c1")),
+        *[(event("container", what, "c1"), None) for what in ("create", "attach", "exec_die", "exec_start: sh", "top")],
+        *[(event("container", what, "c1"), None) for what in ("update", "export", "resize", "restart", "destroy")],
+        (event("container", "kill", "c1", signal="15"), None),
+        (event("container", "prune", ""), None),
+        (event("container", "start", "plain"), None),
+        (event("container", "kill", "plain", signal="15"), None),
+        (event("container", "start", "new"), Look("container", "new")),
+        (event("network", "connect", "n1", container="c1"), Look("container", "c1")),
+        (event("network", "disconnect", "n1", container="c1"), Look("container", "c1")),
+        (event("network", "connect", "n1", container="new"), Look("container", "new")),
+        (event("network", "connect", "n1", container="plain"), None),
+        (event("network", "connect", "n1"), None),
+        (event("network", "create", "n1"), Look("network", "n1")),
+        (event("network", "update", "n1"), Look("network", "n1")),
+        (event("network", "destroy", "n1"), None),
+        (event("network", "prune", ""), None),
+        (event("volume", "create", "c1"), None),
+        (event("image", "delete", "c1"), None),
+        (event("daemon", "reload", "c1"), None),
+    ],
+)
+def test_an_event_tells_what_to_look_at(raw, look):
+    fleet = Fleet()
+    fleet.listed([running(), container_of(inspect("plain"))], [])
+    assert fleet.event(raw) == look
+
+
+def test_what_is_no_event_is_refused():
+    with pytest.raises(ValueError, match="not what an engine says"):
+        Fleet().event({"Type": "container"})
+
+
+def test_routes_follow_the_networks():
+    fleet = Fleet(routing=Routing(frozenset(["front"]), IPv4Address("192.0.2.1"), method="masq"))
+    fleet.inspected(network_of(network("front", "10.1.0.0/16")))
+    fleet.inspected(network_of(network("back", "10.2.0.0/16")))
+    route = b'{"Prefix":"10.1.0.0/16","Gateway":"192.0.2.1","IPVSMethod":"masq"}'
+    assert fleet.flush().keys == {b"routes/id-of-front": route}
+    assert fleet.event(event("network", "destroy", "id-of-front")) is None
+    assert fleet.flush().keys == {b"routes/id-of-front": None}
+
+
+def test_a_chosen_network_without_subnets_is_reported():
+    fleet = Fleet(routing=Routing(frozenset(["host"])))
+    fleet.inspected(network_of(network("host")))
+    (problem,) = fleet.flush().problems["id-of-host"]
+    assert str(problem) == "docker: host: the network has no subnet to advertise"
+    fleet.vanished("id-of-host")
+    assert fleet.flush().problems == {"id-of-host": ()}
+
+
+def test_problems_are_told_when_they_come_and_when_they_go():
+    fleet = Fleet()
+    fleet.listed([running(labels={"network": "front"})], [])
+    (problem,) = fleet.flush().problems["c1"]
+    assert str(problem) == "docker: web: network: it is not on the network front"
+    fleet.inspected(running(labels={"network": "front"}, name="/other"))
+    assert str(fleet.flush().problems["c1"][0]) == "docker: other: network: it is not on the network front"
+    fleet.inspected(running(labels={"network": "front"}, networks={"front": "10.1.0.2"}))
+    changes = fleet.flush()
+    assert changes.problems == {"c1": ()}
+    assert changes.keys == {KEY: b'{"ipv4":"10.1.0.2","tcp":8080}'}
+
+
+def test_several_services_have_a_key_each():
+    fleet = Fleet()
+    fleet.listed([running(labels={"service": "web api", "backend:api.weight": "3"})], [])
+    assert fleet.flush().keys == {
+        KEY: b'{"ipv4":"172.17.0.2","tcp":8080}',
+        b"services/api/backends/c1": b'{"ipv4":"172.17.0.2","tcp":8080,"weight":3}',
+    }
+
+
+def test_at_the_hosts_address_a_container_that_stops_stays_at_its_port():
+    fleet = Fleet(Addressing(host=True, host4=IPv4Address("192.0.2.1")))
+    fleet.listed([running(ports={"8080/tcp": [{"HostIp": "0.0.0.0", "HostPort": "32768"}]})], [])
+    assert fleet.flush().keys == {KEY: b'{"ipv4":"192.0.2.1","tcp":32768}'}
+    fleet.inspected(running(running=False, networks={"bridge": ""}))
+    assert fleet.flush().keys == {KEY: b'{"ipv4":"192.0.2.1","tcp":32768,"weight":0}'}
+
+
+CHECK = b"services/web/health"
+
+
+def test_a_check_is_there_as_long_as_a_backend_asks_for_it():
+    fleet = Fleet()
+    fleet.listed([running(labels={"health": "tcp"}), running("c2", labels={"health": "tcp"}), running("c3")], [])
+    assert fleet.flush().checks == {CHECK: b'{"type":"tcp"}'}
+    fleet.vanished("c2")
+    assert fleet.flush().checks == {}
+    fleet.inspected(running(running=False, labels={"health": "tcp"}))
+    assert fleet.flush().checks == {}
+    fleet.vanished("c1")
+    assert fleet.flush().checks == {CHECK: None}
+    assert fleet.wanted_checks == {}
+
+
+def test_of_different_checks_that_of_the_container_started_last_counts():
+    fleet = Fleet()
+    fleet.listed([running(labels={"health": "tcp"})], [])
+    fleet.flush()
+    newer = running("c2", labels={"health": "http:/"}, started="2026-11-22T13:31:00Z")
+    fleet.inspected(newer)
+    changes = fleet.flush()
+    assert changes.checks == {CHECK: b'{"type":"http","path":"/"}'}
+    (problem,) = changes.problems["services/web/health"]
+    assert not problem.fatal
+    assert str(problem) == (
+        "docker: services/web/health: containers ask for different checks; the one started last counts, c2"
+    )
+    fleet.vanished("c1")
+    changes = fleet.flush()
+    assert (changes.checks, changes.problems) == ({}, {"services/web/health": ()})
+
+
+def test_marks_tell_what_is_to_be_kept():
+    fleet = Fleet()
+    fleet.listed([running(), container_of(inspect("plain")), running("c2", started="", running=False, networks={})], [])
+    place = Place("id-of-bridge", IPv4Address("172.17.0.2"))
+    assert fleet.flush().marks == {"c1": Mark(0, place)}
+    fleet.event(event("container", "kill", "c1", RUN_START + 5, signal="15"))
+    assert fleet.flush().marks == {"c1": Mark(RUN_START, place)}
+    assert fleet.flush().marks == {}
+    fleet.event(event("container", "destroy", "c1"))
+    assert fleet.flush().marks == {"c1": None}
+
+
+def test_one_event_costs_the_same_among_very_many():
+    one = running()
+
+    def took(count):
+        fleet = Fleet()
+        fleet.listed([msgspec.structs.replace(one, id=f"c{n}") for n in range(count)], [])
+        fleet.flush()
+        began = time.process_time()
+        for n in range(100):
+            fleet.event(event("container", "kill", f"c{n}", RUN_START + 5, signal="15"))
+            assert len(fleet.flush().keys) == 1
+        return time.process_time() - began
+
+    few, many = min(took(100) for _ in range(3)), min(took(4_000) for _ in range(3))
+    assert many < 3 * few + 0.02

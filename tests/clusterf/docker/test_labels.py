@@ -1,0 +1,388 @@
+import time
+from ipaddress import IPv4Address, IPv6Address
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from clusterf.config.decode import decode
+from clusterf.config.model import Backend, BackendKey, HealthKey
+from clusterf.docker.addresses import Place
+from clusterf.docker.containers import Published, container_of
+from clusterf.docker.labels import MAX_CHECK, MAX_NAME, MAX_PROBLEMS, MAX_SERVICES, Report, encode, located, parse
+from clusterf.lib.addresses import Protocol
+from tests.clusterf.support.fake_engine import inspect
+
+FOUR, SIX = IPv4Address("172.17.0.2"), IPv6Address("fd00::2")
+HOST4, HOST6 = IPv4Address("192.0.2.1"), IPv6Address("2001:db8::1")
+ALL = ("80/tcp", "81/tcp", "53/udp", "9/sctp")
+WEB = {"service": "web", "backend.tcp": "80"}
+
+
+def read(labels, exposed=ALL, name="/web"):
+    """Return what labels say, and the problems as lines."""
+    report = Report(name.removeprefix("/"))
+    said = parse(container_of(inspect(labels=labels, exposed=exposed, name=name)), report)
+    return said, [str(problem) for problem in report.problems]
+
+
+@pytest.mark.parametrize(
+    ("labels", "backends"),
+    [
+        (WEB, {"web": Backend(tcp=80)}),
+        ({"service": "dns", "backend.udp": "53"}, {"dns": Backend(udp=53)}),
+        ({"service": "x", "backend.sctp": "9"}, {"x": Backend(sctp=9)}),
+        (
+            {"service": "x", "backend.tcp": "80", "backend.udp": "53", "backend.sctp": "9"},
+            {"x": Backend(tcp=80, udp=53, sctp=9)},
+        ),
+        (WEB | {"backend.weight": "20"}, {"web": Backend(tcp=80, weight=20)}),
+        (WEB | {"backend.weight": "0"}, {"web": Backend(tcp=80, weight=0)}),
+        (WEB | {"backend.weight": "65535"}, {"web": Backend(tcp=80, weight=65535)}),
+        (WEB | {"backend.weight": ""}, {"web": Backend(tcp=80)}),
+        (WEB | {"service": "web api"}, {"web": Backend(tcp=80), "api": Backend(tcp=80)}),
+        (WEB | {"service": " web\t\n api  web "}, {"web": Backend(tcp=80), "api": Backend(tcp=80)}),
+        (
+            WEB | {"service": "web api", "backend:api.tcp": "81"},
+            {"web": Backend(tcp=80), "api": Backend(tcp=81)},
+        ),
+        (
+            {"service": "web dns", "backend:web.tcp": "80", "backend:dns.udp": "53"},
+            {"web": Backend(tcp=80), "dns": Backend(udp=53)},
+        ),
+        (
+            WEB | {"service": "web api", "backend.weight": "5", "backend:api.weight": "7"},
+            {"web": Backend(tcp=80, weight=5), "api": Backend(tcp=80, weight=7)},
+        ),
+        (
+            WEB | {"service": "web dns", "backend:dns.tcp": "", "backend:dns.udp": "53"},
+            {"web": Backend(tcp=80), "dns": Backend(udp=53)},
+        ),
+        (WEB | {"backend.tcp": " 80\n"}, {"web": Backend(tcp=80)}),
+        (WEB | {"backend.tcp": "0080"}, {"web": Backend(tcp=80)}),
+        (WEB | {"service": "a.b:c", "backend:a.b:c.tcp": "81"}, {"a.b:c": Backend(tcp=81)}),
+        (WEB | {"service": "\x1b[31m"}, {"\x1b[31m": Backend(tcp=80)}),
+        (WEB | {"service": "dvůr 負荷"}, {"dvůr": Backend(tcp=80), "負荷": Backend(tcp=80)}),
+        (WEB | {"network": "front"}, {"web": Backend(tcp=80)}),
+    ],
+)
+def test_labels_ask_for_backends(labels, backends):
+    said, problems = read(labels)
+    assert said.backends == backends
+    assert list(said.backends) == list(backends)
+    assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "backends", "line"),
+    [
+        ({"backend.tcp": "80"}, {}, "docker: web: service: no service is named"),
+        ({"service": "  ", "backend.tcp": "80"}, {}, "docker: web: service: no service is named"),
+        ({"service": "web"}, {}, "docker: web: service: web: no label names a port for it"),
+        (WEB | {"backend.tcp": ""}, {}, "docker: web: service: web: no label names a port for it"),
+        (WEB | {"backend.tcp": "8080"}, {}, "docker: web: backend.tcp: port 8080/tcp is not exposed"),
+        (WEB | {"backend.tcp": "53"}, {}, "docker: web: backend.tcp: port 53/tcp is not exposed"),
+        (
+            WEB | {"backend.udp": "54"},
+            {"web": Backend(tcp=80)},
+            "docker: web: backend.udp: port 54/udp is not exposed",
+        ),
+        (
+            WEB | {"service": "web api", "backend:api.tcp": "82"},
+            {"web": Backend(tcp=80)},
+            "docker: web: backend:api.tcp: port 82/tcp is not exposed",
+        ),
+        (WEB | {"backend.tcp": "http"}, {}, "docker: web: backend.tcp: not a number: http"),
+        (WEB | {"backend.tcp": "-80"}, {}, "docker: web: backend.tcp: not a number: -80"),
+        (WEB | {"backend.tcp": "8_0"}, {}, "docker: web: backend.tcp: not a number: 8_0"),
+        (WEB | {"backend.tcp": "٨٠"}, {}, "docker: web: backend.tcp: not a number: ٨٠"),
+        (WEB | {"backend.tcp": "80 81"}, {}, "docker: web: backend.tcp: not a number: 80 81"),
+        (WEB | {"backend.tcp": "0"}, {}, "docker: web: backend.tcp: Expected `int` >= 1"),
+        (WEB | {"backend.tcp": "65536"}, {}, "docker: web: backend.tcp: Expected `int` <= 65535"),
+        (WEB | {"backend.weight": "65536"}, {}, "docker: web: backend.weight: Expected `int` <= 65535"),
+        (WEB | {"backend.weight": "1e3"}, {}, "docker: web: backend.weight: not a number: 1e3"),
+        (
+            WEB | {"service": "web api", "backend:api.weight": "x"},
+            {"web": Backend(tcp=80)},
+            "docker: web: backend:api.weight: not a number: x",
+        ),
+        (
+            WEB | {"service": "a/b web"},
+            {"web": Backend(tcp=80)},
+            "docker: web: service: not the name of a service, it would be a path: a/b",
+        ),
+        (WEB | {"service": ".."}, {}, "docker: web: service: not the name of a service, it would be a path: .."),
+        (WEB | {"service": "."}, {}, "docker: web: service: not the name of a service, it would be a path: ."),
+        (
+            WEB | {"service": "w\ud800"},
+            {},
+            r"docker: web: service: not the name of a service, it is no text: w\xed\xa0\x80",
+        ),
+        (WEB | {"backend.tpc": "80"}, {"web": Backend(tcp=80)}, "docker: web: backend.tpc: unknown label"),
+        (WEB | {"services": "80"}, {"web": Backend(tcp=80)}, "docker: web: services: unknown label"),
+        (WEB | {"backend": "80"}, {"web": Backend(tcp=80)}, "docker: web: backend: unknown label"),
+        (WEB | {"Backend.udp": "80"}, {"web": Backend(tcp=80)}, "docker: web: Backend.udp: unknown label"),
+        (WEB | {"backend:web": "80"}, {"web": Backend(tcp=80)}, "docker: web: backend:web: unknown label"),
+        (
+            WEB | {"backend:api.tcp": "80"},
+            {"web": Backend(tcp=80)},
+            "docker: web: backend:api.tcp: for a service that the container does not back",
+        ),
+        (
+            WEB | {"backend:.tcp": "80"},
+            {"web": Backend(tcp=80)},
+            "docker: web: backend:.tcp: for a service that the container does not back",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_reported_and_takes_away_no_more_than_itself(labels, backends, line):
+    said, problems = read(labels)
+    assert said.backends == backends
+    assert problems == [line]
+
+
+@pytest.mark.parametrize(
+    ("labels", "fatal"),
+    [
+        (WEB | {"backend.tcp": "x"}, True),
+        (WEB | {"backend.udp": "54"}, True),
+        (WEB | {"service": "a/b"}, True),
+        (WEB | {"health": "x"}, True),
+        (WEB | {"health": '{"color": 1}'}, False),
+        (WEB | {"colour": "x"}, False),
+        (WEB | {"backend:api.tcp": "80"}, False),
+    ],
+)
+def test_only_what_takes_something_away_is_fatal(labels, fatal):
+    report = Report("web")
+    parse(container_of(inspect(labels=labels, exposed=ALL)), report)
+    assert [problem.fatal for problem in report.problems] == [fatal]
+
+
+def test_several_things_may_be_wrong_at_once_and_each_is_said_once():
+    labels = {"service": "a b", "backend.tcp": "x", "backend.weight": "y", "backend.udp": "1"}
+    said, problems = read(labels)
+    assert said.backends == {}
+    assert sorted(problems) == [
+        "docker: web: backend.tcp: not a number: x",
+        "docker: web: backend.weight: not a number: y",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "check"),
+    [
+        ("", None),
+        (" ", None),
+        ("tcp", {"type": "tcp"}),
+        (" tcp\n", {"type": "tcp"}),
+        ("none", {"type": "none"}),
+        ("http", {"type": "http"}),
+        ("http:/healthz", {"type": "http", "path": "/healthz"}),
+        ("https:/a:b?c=d", {"type": "https", "path": "/a:b?c=d"}),
+        ('{"type": "http", "status": "200-299", "rise": 3}', {"type": "http", "status": "200-299", "rise": 3}),
+        (" {} ", {}),
+    ],
+)
+def test_a_label_may_hold_a_check_in_short_or_as_json(text, check):
+    said, problems = read(WEB | {"health": text})
+    assert (said.check and msgspec.json.decode(said.check)) == check
+    assert problems == []
+    if said.check:
+        assert decode("etcd", b"services/web/health", HealthKey(b"web"), said.check).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("ping", "docker: web: health: none of tcp, http:PATH, https:PATH, or a JSON object: ping"),
+        ("tcp:80", "docker: web: health: none of tcp, http:PATH, https:PATH, or a JSON object: tcp:80"),
+        ("httpx:/", "docker: web: health: none of tcp, http:PATH, https:PATH, or a JSON object: httpx:/"),
+        ("[1]", "docker: web: health: none of tcp, http:PATH, https:PATH, or a JSON object: [1]"),
+        ("http:", "docker: web: health.path: not a path that starts with / and holds no spaces: "),
+        ("http:/a b", "docker: web: health.path: not a path that starts with / and holds no spaces: /a b"),
+        (
+            "http:/\r\nX: y",
+            r"docker: web: health.path: not a path that starts with / and holds no spaces: /\x0d\x0aX: y",
+        ),
+        ('{"interval": 0}', "docker: web: health.interval: Expected `float` > 0.0"),
+        ('{"type": "icmp"}', "docker: web: health.type: Invalid enum value 'icmp'"),
+        ('{"type": "https", "tls": {"ca": 1}}', "docker: web: health.tls.ca: Expected `str`, got `int`"),
+        ("{", "docker: web: health: Input data was truncated"),
+        ('{"a":' * 2700, "docker: web: health: nested too deeply"),
+        ('{"a":[' + "[" * 8000 + "]" * 8000 + "]}", "docker: web: health: nested too deeply"),
+        ("{" + " " * MAX_CHECK, None),
+        (
+            "http:/" + "x" * MAX_CHECK,
+            f"docker: web: health: {MAX_CHECK + 6} characters are too many, the limit is 16384",
+        ),
+        ('{"host": "\ud800"}', None),
+        ("http:/\ud800", None),
+    ],
+)
+def test_a_check_that_is_none_is_reported_and_harms_nothing_else(text, line):
+    said, problems = read(WEB | {"health": text})
+    assert said.check is None
+    assert said.backends == {"web": Backend(tcp=80)}
+    assert len(problems) == 1
+    assert problems[0] == line if line else problems[0].startswith("docker: web: health: ")
+
+
+def test_an_unknown_field_of_a_check_is_a_warning():
+    said, problems = read(WEB | {"health": '{"type": "tcp", "colour": "red"}'})
+    assert said.check == b'{"type": "tcp", "colour": "red"}'
+    assert problems == ["docker: web: health.colour: unknown field"]
+
+
+def test_very_many_services_are_too_many():
+    names = [f"s{n}" for n in range(MAX_SERVICES + 1)]
+    said, problems = read(WEB | {"service": " ".join(names[:-1])})
+    assert (list(said.backends), problems) == (names[:-1], [])
+    said, problems = read(WEB | {"service": " ".join(names)})
+    assert list(said.backends) == names[:-1]
+    assert problems == ["docker: web: service: 1001 services are too many, the limit is 1000"]
+
+
+def test_a_service_may_be_named_again_and_again():
+    names = [f"s{n}" for n in range(MAX_SERVICES)]
+    said, problems = read(WEB | {"service": " ".join(names + names)})
+    assert (list(said.backends), problems) == (names, [])
+
+
+def test_what_is_said_of_very_many_services_is_one_thing():
+    names = " ".join(f"s{n}" for n in range(100))
+    unknown = {f"label{n:03}": "x" for n in range(MAX_PROBLEMS - 1)}
+    _, problems = read(unknown | {"service": names, "backend.tcp": "x"})
+    assert len(problems) == MAX_PROBLEMS
+    assert problems[-1] == "docker: web: backend.tcp: not a number: x"
+
+
+def test_a_name_is_no_longer_than_that_of_a_file():
+    said, problems = read(WEB | {"service": "ů" * (MAX_NAME // 2) + "x " + "y" * (MAX_NAME + 1)})
+    assert [len(name.encode()) for name in said.backends] == [MAX_NAME]
+    assert problems == [f"docker: web: service: not the name of a service, 256 bytes are too many: {'y' * 100}"]
+
+
+def test_of_very_many_problems_only_some_are_said():
+    _, problems = read(WEB | {f"label{n:03}": "x" for n in range(100)})
+    assert problems[0] == "docker: web: label000: unknown label"
+    assert len(problems) == MAX_PROBLEMS + 1
+    assert problems[-1] == "docker: web: and 80 more"
+
+
+def test_hostile_labels_cost_little_time_and_space():
+    many = {f"backend:s{n}.{field}": "9" * 10**4 for n in range(1000) for field in ("tcp", "udp", "sctp", "weight")}
+    labels = many | {"service": " ".join(f"s{n}" for n in range(10**5)), "health": "{" * 10**6, "x" * 10**6: "y"}
+    container = container_of(inspect(labels=labels, exposed=["1-65535/tcp", "1-65535/udp"]))
+    report = Report("\x1b" * 10**5)
+    began = time.process_time()
+    said = parse(container, report)
+    assert time.process_time() - began < 2
+    assert said.backends == {}
+    assert all(len(p.field) <= 100 and len(p.reason) < 200 and len(str(p)) < 2000 for p in report.problems)
+
+
+words = st.text(max_size=8) | st.sampled_from(
+    ["80", "web", "web api", "tcp", "http:/", "{}", '{"type":', "\ud800", "/"]
+)
+labels = st.dictionaries(
+    st.sampled_from(["service", "network", "health", "backend.tcp", "backend.udp", "backend.weight", "backend:web.tcp"])
+    | st.text(max_size=12)
+    | st.builds("backend:{}.{}".format, st.sampled_from(["web", "api", ""]), st.sampled_from(["tcp", "weight", ""])),
+    words,
+)
+
+
+@given(labels, st.sampled_from([None, Place("n", FOUR), Place("n", None, SIX)]))
+@example(WEB | {"health": "tcp"}, Place("n", FOUR, SIX))
+def test_whatever_labels_hold_what_comes_of_it_is_good_for_etcd(labels, place):
+    report = Report("web")
+    said = parse(container_of(inspect(labels=labels, exposed=ALL)), report)
+    backends = located(said, place or Place(published=(Published(Protocol.TCP, 80, "", 1),), ipv4=HOST4), report)
+    for service, backend in backends.items():
+        name = service.encode()
+        assert name
+        assert b"/" not in name
+        decoded = decode("etcd", b"", BackendKey(name, b"c1"), encode(backend))
+        assert (decoded.value, decoded.problems) == (backend, ())
+        assert backend.ipv4 or backend.ipv6
+        assert backend.tcp or backend.udp or backend.sctp
+    if said.check is not None:
+        assert decode("etcd", b"", HealthKey(b"web"), said.check).value is not None
+    assert all("\n" not in str(problem) for problem in report.problems)
+
+
+@pytest.mark.parametrize(
+    ("backend", "raw"),
+    [
+        (Backend(ipv4=FOUR, tcp=8080), b'{"ipv4":"172.17.0.2","tcp":8080}'),
+        (Backend(ipv4=FOUR, tcp=8080, weight=0), b'{"ipv4":"172.17.0.2","tcp":8080,"weight":0}'),
+        (Backend(ipv6=SIX, udp=53, sctp=9, weight=20), b'{"ipv6":"fd00::2","udp":53,"sctp":9,"weight":20}'),
+    ],
+)
+def test_a_backend_is_written_as_in_the_configuration(backend, raw):
+    assert encode(backend) == raw
+    assert decode("etcd", b"", BackendKey(b"web", b"c1"), raw).value == backend
+
+
+@pytest.mark.parametrize("place", [Place("n", FOUR), Place("n", None, SIX), Place("n", FOUR, SIX)])
+def test_a_backend_has_the_addresses_of_its_container(place):
+    said, _ = read(WEB | {"backend.udp": "53"})
+    report = Report("web")
+    assert located(said, place, report) == {"web": Backend(ipv4=place.ipv4, ipv6=place.ipv6, tcp=80, udp=53)}
+    assert report.problems == ()
+
+
+def published(*ends):
+    """Return the ports that such as `80/tcp 0.0.0.0 32768` names."""
+    rows = [end.split(" ") for end in ends]
+    return tuple(Published(Protocol[p.split("/")[1].upper()], int(p.split("/")[0]), at, int(to)) for p, at, to in rows)
+
+
+NOT_80 = "docker: web: port 80/tcp is not published at an address of the host"
+NOT_53 = "docker: web: port 53/udp is not published at an address of the host"
+
+
+@pytest.mark.parametrize(
+    ("labels", "ends", "backend", "lines"),
+    [
+        ({}, ["80/tcp 0.0.0.0 1", "80/tcp :: 1"], Backend(ipv4=HOST4, ipv6=HOST6, tcp=1), []),
+        ({}, ["80/tcp  1"], Backend(ipv4=HOST4, ipv6=HOST6, tcp=1), []),
+        ({}, ["80/tcp 0.0.0.0 1"], Backend(ipv4=HOST4, tcp=1), []),
+        ({}, ["80/tcp :: 1"], Backend(ipv6=HOST6, tcp=1), []),
+        ({}, ["80/tcp 192.0.2.1 1"], Backend(ipv4=HOST4, tcp=1), []),
+        ({}, ["80/tcp 2001:db8::1 1"], Backend(ipv6=HOST6, tcp=1), []),
+        ({}, ["80/tcp 127.0.0.1 1", "80/tcp ::1 1"], None, [NOT_80]),
+        ({}, ["80/tcp 192.0.2.2 1"], None, [NOT_80]),
+        ({}, ["80/udp 0.0.0.0 1", "81/tcp 0.0.0.0 1"], None, [NOT_80]),
+        ({}, ["80/tcp 0.0.0.0 1", "80/tcp 0.0.0.0 2"], Backend(ipv4=HOST4, tcp=1), []),
+        ({}, ["80/tcp 127.0.0.1 1", "80/tcp 192.0.2.1 2"], Backend(ipv4=HOST4, tcp=2), []),
+        (
+            {},
+            ["80/tcp 0.0.0.0 1", "80/tcp :: 2"],
+            Backend(ipv4=HOST4, tcp=1),
+            ["docker: web: published at other ports of 2001:db8::1 than of 192.0.2.1, which counts"],
+        ),
+        (
+            {"backend.udp": "53"},
+            ["80/tcp 0.0.0.0 1", "53/udp 0.0.0.0 2"],
+            Backend(ipv4=HOST4, tcp=1, udp=2),
+            [],
+        ),
+        ({"backend.udp": "53"}, ["80/tcp 0.0.0.0 1"], Backend(ipv4=HOST4, tcp=1), [NOT_53]),
+        ({"backend.udp": "53"}, ["53/udp :: 1"], Backend(ipv6=HOST6, udp=1), [NOT_80]),
+    ],
+)
+def test_at_the_hosts_address_counts_the_port_that_is_published_there(labels, ends, backend, lines):
+    said, _ = read(WEB | labels)
+    report = Report("web")
+    place = Place(ipv4=HOST4, ipv6=HOST6, published=published(*ends))
+    assert located(said, place, report) == ({"web": backend} if backend else {})
+    assert [str(problem) for problem in report.problems] == lines
+
+
+def test_a_host_with_one_address_publishes_at_that_only():
+    said, _ = read(WEB)
+    place = Place(ipv4=HOST4, published=published("80/tcp  1"))
+    assert located(said, place, Report("web")) == {"web": Backend(ipv4=HOST4, tcp=1)}

@@ -1,0 +1,59 @@
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+
+from clusterf.config.decode import decode
+from clusterf.config.keys import parse_key
+from clusterf.config.model import Route
+from clusterf.docker.containers import network_of
+from clusterf.docker.routes import Routing, routes_of
+from tests.clusterf.support.fake_engine import network
+
+GATEWAY4, GATEWAY6 = IPv4Address("192.0.2.1"), IPv6Address("2001:db8::1")
+FRONT = Routing(networks=frozenset(["front"]))
+ALL = Routing(frozenset(["front"]), GATEWAY4, GATEWAY6, "tunnel")
+
+
+def made(routing, *subnets, name="front"):
+    return dict(routes_of(network_of(network(name, *subnets)), routing))
+
+
+@pytest.mark.parametrize(
+    ("subnets", "names"),
+    [
+        ([], []),
+        (["10.1.0.0/16"], ["id-of-front"]),
+        (["fd00::/64"], ["id-of-front"]),
+        (["10.1.0.0/16", "fd00::/64"], ["id-of-front", "id-of-front-ipv6"]),
+        (["10.1.0.0/16", "10.2.0.0/16"], ["id-of-front", "id-of-front-2"]),
+        (
+            ["fd01::/64", "10.2.0.0/16", "fd00::/64", "10.1.0.0/16"],
+            ["id-of-front", "id-of-front-2", "id-of-front-ipv6", "id-of-front-ipv6-2"],
+        ),
+    ],
+)
+def test_each_subnet_is_a_route_by_the_id_of_its_network(subnets, names):
+    assert list(made(FRONT, *subnets)) == [f"routes/{name}".encode() for name in names]
+
+
+def test_a_network_that_is_not_chosen_is_no_route():
+    assert made(FRONT, "10.1.0.0/16", name="back") == {}
+    assert made(Routing(), "10.1.0.0/16") == {}
+
+
+def test_a_route_says_how_directors_get_there():
+    assert made(ALL, "10.1.0.0/16", "fd00::/64") == {
+        b"routes/id-of-front": b'{"Prefix":"10.1.0.0/16","Gateway":"192.0.2.1","IPVSMethod":"tunnel"}',
+        b"routes/id-of-front-ipv6": b'{"Prefix":"fd00::/64","Gateway":"2001:db8::1","IPVSMethod":"tunnel"}',
+    }
+    assert made(FRONT, "10.1.0.0/16") == {b"routes/id-of-front": b'{"Prefix":"10.1.0.0/16"}'}
+
+
+@pytest.mark.parametrize("routing", [FRONT, ALL])
+def test_what_is_advertised_is_good_configuration(routing):
+    for path, raw in made(routing, "10.1.0.0/16", "fd00::/64").items():
+        decoded = decode("etcd", path, parse_key(path), raw)
+        assert decoded.problems == ()
+        assert isinstance(decoded.value, Route)
+        assert decoded.value.prefix
+        assert decoded.value.method == routing.method

@@ -1,0 +1,382 @@
+import random
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from clusterf.health.schedule import BURST, HEADROOM, PATIENCE, SHORTEST, SLOWEST, Schedule, Slot
+
+DAY = 86400.0
+
+
+class World:
+    """A schedule, its slots by name, a clock, and who was started when."""
+
+    def __init__(self, chance=None):
+        self.schedule = Schedule(chance or random.Random(7).random)
+        self.slots = {}
+        self.now = 1000.0
+        self.starts = []
+
+    def add(self, name, interval, fast=DAY, jitter=0.0):
+        self.slots[name] = Slot(name, interval, fast, jitter)
+        self.schedule.add(self.slots[name], self.now)
+
+    def remove(self, name):
+        self.schedule.remove(self.slots.pop(name))
+
+    def take(self):
+        taken = self.schedule.take(self.now)
+        self.starts += [(self.now, name) for name in taken]
+        return taken
+
+    def finish(self, name, fast=False):
+        self.schedule.finished(self.slots[name], self.now, fast=fast)
+
+    def run(self, seconds, fast=False):
+        """Probe whenever it is time, for so long; probes take no time."""
+        until = self.now + seconds
+        while (at := self.schedule.wake_at()) is not None and at <= until:
+            self.now = max(self.now, at)
+            for name in self.take():
+                self.finish(name, fast)
+        self.now = until
+
+    def times(self, name):
+        return [at for at, started in self.starts if started == name]
+
+
+def most_at_once(times, seconds):
+    """Return how many of the sorted times there are within so many seconds."""
+    most, first = 0, 0
+    for last, at in enumerate(times):
+        while times[first] < at - seconds:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+def test_a_new_one_is_probed_at_once_and_then_on_its_grid():
+    world = World(chance=lambda: 0.25)
+    world.add("a", 8.0)
+    assert world.schedule.wake_at() <= world.now
+    world.run(30.0)
+    assert world.times("a") == [1000.0, 1002.0, 1010.0, 1018.0, 1026.0]
+
+
+def test_one_that_is_under_way_is_not_started_again():
+    world = World()
+    world.add("a", 1.0)
+    assert world.take() == ["a"]
+    world.now += 100.0
+    assert world.schedule.wake_at() is None
+    assert world.take() == []
+
+
+@given(
+    interval=st.sampled_from([0.1, 1 / 3, 2.0, 5.0, DAY]),
+    jitter=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    busy=st.floats(0.0, 0.9),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=150, deadline=None)
+def test_on_average_it_is_exactly_one_interval_from_a_probe_to_the_next(interval, jitter, busy, seed):
+    world = World(random.Random(seed).random)
+    world.add("a", interval, jitter=jitter)
+    slot = world.slots["a"]
+    # as long as no probe can be so slow that the next one is late
+    duration = busy * (1 - jitter) * interval
+    for count in range(300):
+        world.now = max(world.now, world.schedule.wake_at())
+        if count:
+            assert abs((world.now - slot.anchor) / interval - (count - 1)) <= 1 + 1e-6
+            assert world.schedule.lag == 0.0
+        assert world.take() == ["a"]
+        # (the first one is before its grid begins)
+        world.now += duration if count else 0.0
+        world.finish("a")
+
+
+def test_with_a_jitter_of_one_no_place_is_like_the_other():
+    world = World()
+    world.add("a", 1.0, jitter=1.0)
+    world.run(1000.0)
+    times = world.times("a")[1:]
+    gaps = [after - before for before, after in pairwise(times)]
+    assert min(gaps) < 0.1
+    assert max(gaps) > 1.9
+    assert sum(gaps) / len(gaps) == pytest.approx(1.0, abs=0.01)
+
+
+def test_what_falls_due_during_a_slow_probe_is_skipped():
+    world = World(chance=lambda: 0.0)
+    world.add("a", 1.0)
+    world.take()
+    world.now += 3.5
+    world.finish("a")
+    assert world.schedule.wake_at() == 1004.0
+
+
+def test_while_a_count_runs_the_next_probe_follows_the_start_of_the_last():
+    world = World(chance=lambda: 0.5)
+    world.add("a", 60.0, fast=2.0)
+    world.take()
+    world.now += 0.75
+    world.finish("a", fast=True)
+    assert world.schedule.wake_at() == 1002.0
+    world.now = 1002.0
+    assert world.take() == ["a"]
+    world.finish("a")
+    assert world.schedule.wake_at() == 1030.0  # back on its grid
+
+
+def test_a_fast_interval_that_is_shorter_than_the_probe_makes_the_next_one_follow_at_once():
+    world = World()
+    world.add("a", 60.0, fast=1.0)
+    world.take()
+    world.now += 2.5
+    world.finish("a", fast=True)
+    assert world.schedule.wake_at() == world.now
+    assert world.take() == ["a"]
+    assert world.schedule.lag == 0.0
+
+
+def test_a_fast_interval_is_not_longer_than_the_interval():
+    assert Slot("a", 5.0, 60.0, 0.0).fast_interval == 5.0
+
+
+@pytest.mark.parametrize("interval", [5e-324, 1e-310, 1e-9])
+def test_an_absurd_interval_is_made_a_short_one(interval):
+    world = World()
+    world.add("a", interval, fast=interval)
+    world.add("b", 5.0)
+    for fast in (False, True, False):
+        world.run(0.1, fast)
+    assert len(world.times("a")) == pytest.approx(0.3 / SHORTEST, abs=3)
+    world.remove("a")
+    world.starts.clear()
+    world.run(50.0)
+    assert len(world.times("b")) == 10
+
+
+@pytest.mark.parametrize("pause", [1.0, 10.0, 3600.0, 100 * DAY])
+def test_after_a_pause_nothing_is_made_up_for_and_there_is_no_burst(pause):
+    world = World()
+    for name in range(1000):
+        world.add(name, 2.0, jitter=0.1)
+    world.run(10.0)
+    world.now += pause
+    world.starts.clear()
+    world.run(4.0)
+    times = [at for at, _ in world.starts]
+    pace = HEADROOM * 1000 / 2.0
+    for seconds in (0.0, 0.01, 0.1, 0.5, 1.0):
+        assert most_at_once(times, seconds) <= 1 + (seconds + PATIENCE) * pace + 1e-3
+    counts = Counter(name for _, name in world.starts)
+    assert len(counts) == 1000
+    assert max(counts.values()) <= 4
+    # one late probe, and from then on those of the grid
+    assert len(times) <= 3000 + 10
+    world.starts.clear()
+    world.run(20.0)
+    assert set(Counter(name for _, name in world.starts).values()) <= {9, 10, 11}
+
+
+def test_the_first_probes_of_many_are_spread_and_done_within_an_interval():
+    world = World()
+    for name in range(1000):
+        world.add(name, 2.0)
+    world.run(4.0)
+    first = {}
+    for at, name in world.starts:
+        first.setdefault(name, at - 1000.0)
+    assert len(first) == 1000
+    assert 0.5 < max(first.values()) < 2.1
+
+
+def test_the_probes_of_many_are_spread_over_the_interval():
+    world = World()
+    for name in range(1000):
+        world.add(name, 2.0)
+    world.run(10.0)
+    world.starts.clear()
+    world.run(2.0)
+    tenths = Counter(int((at - 1010.0) / 0.2) for at, _ in world.starts)
+    assert all(60 < tenths[tenth] < 140 for tenth in range(10))
+
+
+def test_new_ones_do_not_make_the_others_late():
+    world = World()
+    for name in range(1000):
+        world.add(name, 2.0)
+    world.run(10.0)
+    for name in range(1000, 5000):
+        world.add(name, 2.0)
+    lags = []
+    for _ in range(400):
+        world.run(0.01)
+        lags.append(world.schedule.lag)
+    assert len({name for _, name in world.starts}) == 5000
+    assert max(lags) < 0.02
+
+
+def test_few_are_first_probed_at_once_however_long_the_interval_is():
+    world = World()
+    for name in range(BURST):
+        world.add(name, DAY)
+    assert len(world.take()) == BURST
+    for name in range(BURST, 200):
+        world.add(name, DAY)
+    world.run(2.0)
+    assert len(world.starts) == 200
+    world.starts.clear()
+    world.run(DAY)
+    assert len(world.starts) == 200 - BURST  # those that have finished
+
+
+def test_the_lag_is_how_late_the_latest_probe_was():
+    world = World(chance=lambda: 0.5)
+    world.add("a", 10.0)
+    world.now += 100.0
+    world.take()
+    world.finish("a")
+    assert world.schedule.lag == 0.0  # it was new
+    world.now = world.schedule.wake_at() + 3.0
+    world.take()
+    assert world.schedule.lag == 3.0
+
+
+def test_a_clock_that_stands_still_lets_no_more_start_than_a_burst():
+    world = World()
+    for name in range(100):
+        world.add(name, 5.0, fast=1e-9)
+    taken = 0
+    for _ in range(1000):
+        for name in world.take():
+            world.finish(name, fast=True)
+            taken += 1
+    assert taken <= 2 + PATIENCE * HEADROOM * 100 / SHORTEST
+    assert world.schedule.wake_at() > world.now
+
+
+def test_come_and_go_leaves_nothing_behind():
+    world = World()
+    for name in range(20):
+        world.add(name, DAY)
+    world.run(1.0)
+    for name in range(20, 1020):
+        world.add(name, DAY)
+        world.run(0.01)
+        world.remove(name)
+    assert len(world.schedule) == 20
+    assert len(world.schedule._heap) <= 2 * 20 + 1
+
+
+def test_to_remove_what_is_not_there_does_nothing():
+    schedule = Schedule()
+    slot = Slot("a", 1.0, 1.0, 0.0)
+    schedule.remove(slot)
+    schedule.add(slot, 0.0)
+    schedule.remove(slot)
+    schedule.remove(slot)
+    assert len(schedule) == 0
+    assert schedule.take(10.0) == []
+
+
+intervals = st.sampled_from([0.05, 0.5, 2.0, 60.0, DAY])
+
+
+class Scheduling(RuleBasedStateMachine):
+    """Items that come and go and are probed, slowly or not, by a process that may pause."""
+
+    @initialize(seed=st.integers(0, 1000))
+    def begin(self, seed):
+        self.world = World(random.Random(seed).random)
+        self.under_way = set()
+        self.born = 0
+        self.fastest = SLOWEST
+
+    @rule(count=st.integers(1, 60), interval=intervals, fast=intervals, jitter=st.sampled_from([0.0, 0.1, 1.0]))
+    def add(self, count, interval, fast, jitter):
+        for _ in range(count):
+            self.born += 1
+            self.world.add(self.born, interval, fast, jitter)
+        self.note_pace()
+
+    def note_pace(self):
+        rates = [1 / (s.fast_interval if s.fast else s.interval) for s in self.world.slots.values()]
+        self.fastest = max(self.fastest, HEADROOM * sum(rates))
+
+    @precondition(lambda self: self.world.slots)
+    @rule(data=st.data(), everything=st.booleans())
+    def remove(self, data, everything):
+        names = sorted(self.world.slots)
+        for name in names if everything else data.draw(st.lists(st.sampled_from(names), unique=True)):
+            self.world.remove(name)
+            self.under_way.discard(name)
+
+    @rule(seconds=st.sampled_from([0.0, 0.001, 0.03, 0.5, 3.0, 1000.0, 2 * DAY]))
+    def wait_and_take(self, seconds):
+        self.world.now += seconds
+        before = self.world.schedule.wake_at()
+        taken = self.world.take()
+        assert bool(taken) == (before is not None and before <= self.world.now)
+        assert len(set(taken)) == len(taken)
+        assert self.under_way.isdisjoint(taken)
+        assert set(taken) <= self.world.slots.keys()
+        self.under_way |= set(taken)
+
+    @precondition(lambda self: self.under_way)
+    @rule(share=st.floats(0.1, 1.0), fast=st.booleans())
+    def finish(self, share, fast):
+        for name in sorted(self.under_way)[: 1 + int(share * len(self.under_way))]:
+            self.under_way.remove(name)
+            self.world.finish(name, fast)
+        self.note_pace()
+
+    @rule()
+    def be_prompt(self):
+        """All that is due is started and finished for a second, and nobody waits longer than an interval."""
+        for name in sorted(self.under_way):
+            self.world.finish(name)
+        self.under_way.clear()
+        self.note_pace()
+        self.world.run(1.0)
+        for slot in self.world.slots.values():
+            if slot.interval <= 0.5 and slot.started:
+                assert self.world.now - slot.started <= 2 * slot.interval + 0.3
+
+    @invariant()
+    def the_pace_is_kept(self):
+        times = [at for at, _ in self.world.starts[-2000:]]
+        for seconds in (0.0, 0.1, 1.0):
+            allowed = 2 + BURST + (seconds + PATIENCE) * self.fastest
+            assert most_at_once(times, seconds) <= allowed
+
+    @invariant()
+    def who_is_not_under_way_waits(self):
+        waiting = self.world.slots.keys() - self.under_way
+        assert all(self.world.slots[name].waiting for name in waiting)
+        assert (self.world.schedule.wake_at() is None) == (not waiting)
+        assert len(self.world.schedule) == len(self.world.slots)
+
+    @invariant()
+    def the_pace_is_that_of_those_there_are(self):
+        rates = [1 / (s.fast_interval if s.fast else s.interval) for s in self.world.slots.values()]
+        assert self.world.schedule._rate == pytest.approx(sum(rates), abs=1e-6)
+
+    def teardown(self):
+        world = getattr(self, "world", None)
+        if world is not None:
+            for name in list(world.slots):
+                world.remove(name)
+            schedule = world.schedule
+            assert (len(schedule), schedule._heap, len(schedule._new), schedule._rate) == (0, [], 0, 0.0)
+            assert schedule.wake_at() is None
+
+
+Scheduling.TestCase.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+TestScheduling = Scheduling.TestCase

@@ -1,0 +1,274 @@
+import zlib
+from collections import Counter
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey
+from clusterf.health.targets import Target, Targets, endpoint, families, probed, shard_of
+from clusterf.lib.addresses import Family, parse_endpoint
+from tests.clusterf.support.strategies import BACKENDS, SERVICES, backends, frontends
+
+VIP, VIP6 = IPv4Address("198.51.100.1"), IPv6Address("fd00:ff::1")
+WEB = FrontendKey(b"web")
+ONE, TWO = BackendKey(b"web", b"1"), BackendKey(b"web", b"2")
+HEALTH, DEFAULT = HealthKey(b"web"), HealthKey(None)
+ALL = 1000
+
+
+def backend(address, port=80, **more):
+    return Backend(ipv4=IPv4Address(address), tcp=port, **more)
+
+
+def at(address, port=80):
+    return parse_endpoint(f"{address}:{port}")
+
+
+def target(address, port=80, **check):
+    where = at(address, port)
+    return Target(where, probed(HealthCheck(**check), Family.of(where.address)))
+
+
+def told(*updates, targets=None, **shard):
+    """Return targets that were told so, with nothing left to be asked."""
+    targets = targets or Targets(**shard)
+    for key, value in updates:
+        targets.update(key, value)
+    targets.flush(ALL)
+    return targets
+
+
+def changes(targets, *updates):
+    """Return what became of updates, as (key, before, after, inherits)."""
+    for key, value in updates:
+        targets.update(key, value)
+    return [tuple(change) for change in targets.flush(ALL)]
+
+
+@pytest.fixture
+def web():
+    return told((WEB, Frontend(ipv4=VIP, tcp=80)), (ONE, backend("10.0.0.1")), (DEFAULT, HealthCheck()))
+
+
+def test_a_backend_of_a_checked_service_is_a_target():
+    targets = Targets()
+    updates = (DEFAULT, HealthCheck()), (ONE, backend("10.0.0.1", 8080)), (WEB, Frontend(ipv4=VIP, tcp=80))
+    assert changes(targets, *updates) == [(ONE, None, target("10.0.0.1", 8080), False)]
+    assert changes(targets) == []
+    assert list(targets.backends(target("10.0.0.1", 8080))) == [ONE]
+    assert len(targets) == 1
+
+
+@pytest.mark.parametrize(
+    ("frontend", "check", "expected"),
+    [
+        (Frontend(ipv4=VIP, tcp=80), HealthCheck(), {at("10.0.0.1", 81)}),
+        (Frontend(ipv6=VIP6, tcp=80), HealthCheck(), {at("[fd00::1]", 81)}),
+        (Frontend(ipv4=VIP, ipv6=VIP6, tcp=80), HealthCheck(), {at("10.0.0.1", 81), at("[fd00::1]", 81)}),
+        (Frontend(ipv4=VIP, udp=80), HealthCheck(), set()),
+        (Frontend(ipv4=VIP, udp=80), HealthCheck(port=9), {at("10.0.0.1", 9)}),
+        (Frontend(ipv4=VIP, udp=80, tcp=80), HealthCheck(), {at("10.0.0.1", 81)}),
+        (Frontend(ipv4=VIP), HealthCheck(), set()),
+        (Frontend(fwmark=1), HealthCheck(), {at("10.0.0.1", 81)}),
+        (Frontend(ipv6=VIP6, fwmark=1), HealthCheck(), {at("[fd00::1]", 81)}),
+        (Frontend(ipv4=VIP, tcp=80), HealthCheck(type="none"), set()),
+        (Frontend(ipv4=VIP, tcp=80), None, set()),
+        (None, HealthCheck(), set()),
+    ],
+)
+def test_where_a_backend_is_probed(frontend, check, expected):
+    both = Backend(ipv4=IPv4Address("10.0.0.1"), ipv6=IPv6Address("fd00::1"), tcp=81, udp=82)
+    targets = Targets()
+    found = changes(targets, (WEB, frontend), (ONE, both), (HEALTH, check))
+    assert {after.endpoint for _, _, after, _ in found} == expected
+
+
+def test_a_check_of_the_service_wins_over_the_default_and_none_is_a_check(web):
+    found = changes(web, (HEALTH, HealthCheck(interval=9)))
+    assert found == [(ONE, target("10.0.0.1"), target("10.0.0.1", interval=9), True)]
+    assert changes(web, (DEFAULT, HealthCheck(interval=7))) == []
+    found = changes(web, (HEALTH, HealthCheck(type="none")))
+    assert found == [(ONE, target("10.0.0.1", interval=9), None, False)]
+    found = changes(web, (HEALTH, None))
+    assert found == [(ONE, None, target("10.0.0.1", interval=7), False)]
+    assert changes(web, (DEFAULT, None)) == [(ONE, target("10.0.0.1", interval=7), None, False)]
+    assert len(web) == 0
+
+
+def test_what_is_about_the_effect_of_a_verdict_changes_no_target(web):
+    effect = HealthCheck(on_down="remove", panic_threshold=50, source6=IPv6Address("fd00::9"))
+    assert changes(web, (DEFAULT, effect), (ONE, backend("10.0.0.1", weight=0))) == []
+
+
+def test_a_source_counts_for_its_own_family(web):
+    source = IPv4Address("10.9.9.9")
+    found = changes(web, (DEFAULT, HealthCheck(source4=source)))
+    assert found == [(ONE, target("10.0.0.1"), target("10.0.0.1", source4=source), True)]
+    six = told((WEB, Frontend(ipv6=VIP6, tcp=80)), (ONE, Backend(ipv6=IPv6Address("fd00::1"), tcp=80)))
+    ((_, _, after, _),) = changes(six, (DEFAULT, HealthCheck(source4=source)))
+    assert after == target("[fd00::1]")
+
+
+def test_backends_that_are_probed_alike_share_a_target(web):
+    other = BackendKey(b"api", b"x")
+    updates = (FrontendKey(b"api"), Frontend(ipv4=VIP, udp=53)), (other, backend("10.0.0.1"))
+    changes(web, *updates, (HealthKey(b"api"), HealthCheck(port=80)))
+    assert list(web.backends(target("10.0.0.1"))) == [ONE, other]
+    assert changes(web, (ONE, None)) == [(ONE, target("10.0.0.1"), None, False)]
+    assert list(web.backends(target("10.0.0.1"))) == [other]
+    changes(web, (other, None))
+    assert not web.backends(target("10.0.0.1"))
+
+
+def test_only_a_backend_that_stays_where_it_is_inherits(web):
+    def inherits(*updates):
+        (change,) = changes(web, *updates)
+        return change[3]
+
+    assert inherits((DEFAULT, HealthCheck(type="http")))
+    assert inherits((DEFAULT, HealthCheck(type="http", port=81)))
+    assert not inherits((ONE, backend("10.0.0.2")))
+    assert not inherits((ONE, backend("10.0.0.2", 82)), (DEFAULT, HealthCheck()))
+    assert not inherits((ONE, backend("10.0.0.2", 80)))
+
+
+def test_a_changed_default_concerns_only_services_without_a_check_of_their_own(web):
+    for name in (b"api", b"dns"):
+        told((FrontendKey(name), Frontend(ipv4=VIP, tcp=1)), (BackendKey(name, b"1"), backend("10.0.0.1")), targets=web)
+    told((HEALTH, HealthCheck(rise=5)), (HealthKey(b"dns"), HealthCheck(type="none")), targets=web)
+    found = changes(web, (DEFAULT, HealthCheck(fall=9)))
+    assert [key for key, *_ in found] == [BackendKey(b"api", b"1")]
+
+
+def test_a_change_looks_only_at_what_it_concerns(web, monkeypatch):
+    for number in range(50):
+        key = FrontendKey(b"%d" % number)
+        told((key, Frontend(ipv4=VIP, tcp=1)), (BackendKey(key.service, b"1"), backend("10.0.0.1")), targets=web)
+    looked = []
+    monkeypatch.setattr(web, "_settle", lambda key: looked.append(key) or [])
+    changes(web, (TWO, backend("10.0.0.2")))
+    assert looked == [TWO]
+    changes(web, (HEALTH, HealthCheck(fall=9)))
+    assert looked[1:] == [ONE, TWO]
+    changes(web, (HealthKey(b"9"), HealthCheck()), (WEB, Frontend(ipv4=VIP, tcp=80)))  # the latter says nothing new
+    assert looked[3:] == [BackendKey(b"9", b"1")]
+    changes(web, (DEFAULT, HealthCheck(rise=9)))
+    assert len(looked[4:]) == 49
+    assert not {ONE, TWO, BackendKey(b"9", b"1")} & set(looked[4:])
+
+
+def test_a_flush_takes_no_more_than_it_is_asked_for(web):
+    for number in range(10):
+        web.update(BackendKey(b"web", b"b%d" % number), backend(f"10.0.1.{number}"))
+    web.update(DEFAULT, HealthCheck(fall=9))
+    sizes = []
+    while web.pending:
+        sizes.append(len(web.flush(4)))
+    assert sizes == [4, 4, 3]
+    assert web.flush(4) == []
+
+
+def test_each_endpoint_is_one_shards():
+    frontend = Frontend(ipv4=VIP, ipv6=VIP6, tcp=80)
+    both = [Backend(IPv4Address(f"10.0.0.{n}"), IPv6Address(f"fd00::{n}"), tcp=80) for n in range(100)]
+    updates = [
+        (WEB, frontend),
+        (DEFAULT, HealthCheck()),
+        *((BackendKey(b"web", b"%d" % n), b) for n, b in enumerate(both)),
+    ]
+    every = told(*updates)
+    shards = [told(*updates, shard=shard, shards=3) for shard in range(3)]
+    found = Counter(target for shard in shards for target in shard._stands_for)
+    assert found == dict.fromkeys(every._stands_for, 1)
+    assert min(len(shard) for shard in shards) > 40
+
+
+def test_a_shard_is_the_same_in_every_run():
+    assert [shard_of(at("10.0.0.1", port), 7) for port in (80, 81, 443)] == [
+        zlib.crc32(bytes([10, 0, 0, 1, *port.to_bytes(2)])) % 7 for port in (80, 81, 443)
+    ]
+
+
+def test_endpoints_are_written_as_they_are_read():
+    for text in ("192.0.2.1:53", "[2001:db8::1]:65535", "127.0.0.1:1"):
+        assert str(parse_endpoint(text)) == text
+    assert parse_endpoint("[2001:DB8:0::1]:1") == parse_endpoint("[2001:db8::1]:1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "192.0.2.1", "192.0.2.1:", ":53", "192.0.2.1:0", "192.0.2.1:65536", "192.0.2.1:+5", "192.0.2:53"),
+        *(
+            "2001:db8::1:53",
+            "[2001:db8::1]",
+            "[2001:db8::1%eth0]:53",
+            "[192.0.2.1]:x",
+            "example.org:53",
+            "192.0.2.1:\u0665",
+        ),
+        *("0.0.0.0:53", "[::]:53", "224.0.0.1:53", "[ff02::1]:53", "[fe80::1]:53", "192.0.2.1:53\n", "[192.0.2.1]:53"),
+    ],
+)
+def test_what_is_no_endpoint_is_refused(text):
+    with pytest.raises(ValueError, match=r"ADDRESS:PORT|no address to connect to|does not appear"):
+        parse_endpoint(text)
+
+
+checks = st.builds(
+    HealthCheck,
+    type=st.sampled_from(["none", "tcp", "http"]),
+    port=st.sampled_from([0, 0, 80, 9]),
+    fall=st.sampled_from([1, 2]),
+    on_down=st.sampled_from(["drain", "remove"]),
+    source4=st.sampled_from([None, IPv4Address("10.9.9.9")]),
+)
+updates = st.one_of(
+    st.tuples(st.builds(FrontendKey, SERVICES), st.none() | frontends),
+    st.tuples(st.builds(BackendKey, SERVICES, BACKENDS), st.none() | backends),
+    st.tuples(st.builds(BackendKey, SERVICES, BACKENDS), backends),
+    st.tuples(st.builds(HealthKey, SERVICES | st.none()), st.none() | checks),
+)
+
+
+def from_scratch(state, shard, shards):
+    """Return all pairs of a backend and a target, computed anew from all there is."""
+    found = set()
+    for key, backend in state.items():
+        frontend = state.get(FrontendKey(key.service)) if isinstance(key, BackendKey) else None
+        if frontend is None:
+            continue
+        check = state.get(HealthKey(key.service)) or state.get(HealthKey(None))
+        for family in families(frontend):
+            where = endpoint(frontend, backend, check, family)
+            if where is not None and shard_of(where, shards) == shard:
+                found.add((key, Target(where, probed(check, family))))
+    return found
+
+
+@given(st.lists(updates, max_size=30), st.lists(st.integers(0, 5), min_size=30, max_size=30), st.integers(1, 2))
+def test_what_is_told_in_any_parts_adds_up_to_what_is_so(updates, parts, shards):
+    targets, state, sum_of_changes = Targets(0, shards), {}, set()
+
+    def take(most):
+        for key, before, after, inherits in targets.flush(most):
+            assert before != after
+            assert not inherits or (before is not None and after is not None)
+            if before is not None:
+                sum_of_changes.remove((key, before))
+            if after is not None:
+                sum_of_changes.add((key, after))
+
+    for (key, value), most in zip(updates, parts, strict=False):
+        targets.update(key, value)
+        state[key] = value
+        take(most)
+    while targets.pending:
+        take(3)
+    state = {key: value for key, value in state.items() if value is not None}
+    expected = from_scratch(state, 0, shards)
+    assert sum_of_changes == expected
+    assert {(key, t) for t in targets._stands_for for key in targets.backends(t)} == expected
+    assert len(targets) == len({target for _, target in expected})

@@ -1,0 +1,139 @@
+from itertools import takewhile
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from clusterf.config.model import HealthCheck
+from clusterf.health.verdict import Health, Memory, Outcome, Verdict
+
+UP = Memory(Verdict(True, 1.0), True)
+DOWN = Memory(Verdict(False, 1.0, "refused"), True)
+NEVER_UP = Memory(Verdict(False, 1.0, "refused"), False)
+
+GOOD, BAD = Outcome(True, "", 0.001), Outcome(False, "timeout", 2.0)
+
+
+def play(health, outcomes):
+    """Let the health hear `+` for each success and `-` for each failure; return the verdicts so far, as text."""
+    said = ""
+    for wall, outcome in enumerate(outcomes, start=100):
+        if health.heard(outcome == "+"):
+            health.turn(GOOD if outcome == "+" else BAD, wall)
+        said += {None: "?", True: "u", False: "d"}[health.up]
+    return said
+
+
+@pytest.mark.parametrize(
+    ("initial", "memory", "outcomes", "verdicts"),
+    [
+        # without a verdict: the first success, or `fall` failures in a row
+        ("down", None, "+", "u"),
+        ("up", None, "+", "u"),
+        ("down", None, "---", "??d"),
+        ("up", None, "---", "??d"),
+        ("down", None, "--+--", "??uuu"),
+        # one failure more or less is not enough, and a success breaks the row
+        ("down", UP, "--+--+---", "uuuuuuuud"),
+        # nor one success, and a failure breaks that row
+        ("down", DOWN, "+-+-++", "dddddu"),
+        # the first success is enough for one that has never been up, if new ones are taken for down
+        ("down", NEVER_UP, "-+", "du"),
+        ("up", NEVER_UP, "+-++", "dddu"),
+        ("down", None, "---+---++", "??duuuddu"),
+    ],
+)
+def test_a_verdict_takes_so_many_in_a_row(initial, memory, outcomes, verdicts):
+    assert play(Health(HealthCheck(rise=2, fall=3, initial=initial), memory), outcomes) == verdicts
+
+
+def test_once_up_the_first_success_is_no_longer_enough():
+    assert play(Health(HealthCheck(rise=2, fall=1)), "-+-++") == "dudd" + "u"
+
+
+def test_a_row_goes_on_to_call_for_the_turn_until_it_is_made():
+    health = Health(HealthCheck(fall=2), UP)
+    assert [health.heard(False) for _ in range(4)] == [False, True, True, True]
+    assert health.count == 4
+    assert health.up
+    assert not health.heard(True)
+    assert health.count == 0
+
+
+def test_a_verdict_has_the_time_and_the_reason_of_its_last_outcome():
+    health = Health(HealthCheck(fall=1), UP)
+    assert health.verdict == UP.verdict
+    health.heard(False)
+    assert health.turn(BAD, 1234.5) == health.verdict == Verdict(False, 1234.5, "timeout")
+
+
+def test_a_forgotten_count_begins_anew():
+    health = Health(HealthCheck(fall=2), UP)
+    health.heard(False)
+    health.forget_count()
+    assert not health.heard(False)
+    assert health.heard(False)
+
+
+@pytest.mark.parametrize("memory", [UP, DOWN, NEVER_UP])
+def test_a_memory_is_kept_as_it_is(memory):
+    assert Health(HealthCheck(), memory).memory == memory
+
+
+def test_without_a_verdict_there_is_nothing_to_keep():
+    health = Health(HealthCheck())
+    health.heard(False)
+    assert health.memory is None
+
+
+def test_one_that_is_remembered_as_up_has_been_up():
+    health = Health(HealthCheck(fall=1, rise=2), Memory(Verdict(True, 1.0), False))
+    assert play(health, "-+") == "dd"
+    assert health.memory is not None
+    assert health.memory.proven
+
+
+checks = st.builds(HealthCheck, rise=st.integers(1, 4), fall=st.integers(1, 4), initial=st.sampled_from(["up", "down"]))
+
+
+class Living(RuleBasedStateMachine):
+    """A target over its life, next to one that keeps all that it has heard and counts from behind."""
+
+    @initialize(check=checks)
+    def begin(self, check):
+        self.check, self.health = check, Health(check)
+        self.up, self.proven, self.row = None, False, []
+
+    @rule(ok=st.booleans())
+    def hear(self, ok):
+        self.row.append(ok)
+        alike = len(list(takewhile(lambda one: one == ok, reversed(self.row))))
+        turned = ok != self.up and alike >= self.needed(ok)
+        assert self.health.heard(ok) == turned
+        if turned:
+            assert self.health.count == alike or (ok and self.up is None)
+            self.health.turn(GOOD if ok else BAD, 1.0)
+            self.up, self.proven, self.row = ok, self.proven or ok, []
+
+    def needed(self, ok):
+        if not ok:
+            return self.check.fall
+        first = self.up is None or (not self.proven and self.check.initial == "down")
+        return 1 if first else self.check.rise
+
+    @rule(check=checks)
+    def change_the_check_or_restart(self, check):
+        self.check, self.health = check, Health(check, self.health.memory)
+        self.row = []
+
+    @invariant()
+    def alike(self):
+        assert self.health.up == self.up
+        assert (self.health.verdict is None) == (self.up is None)
+        against = bool(self.row) and self.row[-1] != self.up
+        assert (self.health.count > 0) == against
+
+
+Living.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestLiving = Living.TestCase

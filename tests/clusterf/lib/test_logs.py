@@ -1,0 +1,111 @@
+import logging
+from select import PIPE_BUF
+
+import msgspec
+import pytest
+
+from clusterf.lib import logs
+
+
+@pytest.fixture(autouse=True)
+def _root_logger_as_it_was():
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    root.handlers = []
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    logging.getLogger("pykka").setLevel(logging.NOTSET)
+
+
+def test_text_lines_have_a_level_from_a_warning_on(capsys):
+    logs.set_up("text", "info")
+    log = logging.getLogger("clusterf.test")
+    log.debug("not shown")
+    log.info("ipvs: ipvsadm -A -t 10.1.1.1:80 -s %s", "wlc")
+    log.warning("careful")
+    log.error("bad")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "ipvs: ipvsadm -A -t 10.1.1.1:80 -s wlc\nwarning: careful\nerror: bad\n"
+
+
+def test_json_lines_hold_all_there_is_to_say(capsys):
+    logs.set_up("json", "debug")
+    try:
+        raise ValueError("no\nluck")
+    except ValueError:
+        logging.getLogger("clusterf.test").exception('a "quoted"\nline')
+    line = msgspec.json.decode(capsys.readouterr().err)
+    assert line["level"] == "error"
+    assert line["logger"] == "clusterf.test"
+    assert line["message"] == 'a "quoted"\nline'
+    assert "ValueError: no\nluck" in line["exception"]
+    assert line["time"].endswith("+00:00")
+    assert line["pid"] > 0
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_name_that_is_not_utf8_can_be_logged(form, capsys):
+    logs.set_up(form, "info")
+    logging.getLogger("clusterf.test").error("no such file: %s", b"\xff".decode(errors="surrogateescape"))
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert "no such file: " in err
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_an_exception_with_a_name_that_is_not_utf8_can_be_logged(form, capsys):
+    logs.set_up(form, "info")
+    try:
+        raise ValueError(b"\xff".decode(errors="surrogateescape"))
+    except ValueError:
+        logging.getLogger("clusterf.test").exception("failed")
+    err = capsys.readouterr().err
+    assert "failed" in err
+    assert "ValueError: \\" in err
+    assert "Logging error" not in err
+
+
+def test_the_level_holds_and_to_set_up_again_replaces(capsys):
+    logs.set_up("json", "debug")
+    logs.set_up("text", "error")
+    logging.getLogger("clusterf.test").warning("not shown")
+    logging.getLogger("clusterf.test").error("shown")
+    assert capsys.readouterr().err == "error: shown\n"
+
+
+def test_the_actor_library_is_quiet(capsys):
+    logs.set_up("text", "debug")
+    logging.getLogger("pykka").info("Starting something")
+    assert capsys.readouterr().err == ""
+
+
+def test_many_events_of_one_moment_have_a_line_each(capsys):
+    for form in ("text", "json"):
+        logs.set_up(form, "info")
+        logging.getLogger("clusterf.test").info(logs.Lines(["one", "two % three"]))
+    *text, first, second = capsys.readouterr().err.splitlines()
+    assert text == ["one", "two % three"]
+    events = [msgspec.json.decode(line) for line in (first, second)]
+    assert [event.pop("message") for event in events] == ["one", "two % three"]
+    assert events[0] == events[1]
+    assert events[0]["logger"] == "clusterf.test"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_many_events_are_few_writes_none_of_which_a_pipe_would_tear(form, monkeypatch):
+    writes = []
+    logs.set_up(form, "info")
+    (handler,) = logging.getLogger().handlers
+    monkeypatch.setattr(handler.stream, "write", writes.append)
+    events = logs.Lines(f"event {number} é" for number in range(1000))
+
+    logging.getLogger("clusterf.test").info(events)
+    logging.getLogger("clusterf.test").info("é" * PIPE_BUF)
+
+    *many, one = writes
+    assert all(write.endswith("\n") and len(write.encode()) <= PIPE_BUF for write in many)
+    assert all(len(write.encode()) > PIPE_BUF / 2 for write in many[:-1])
+    assert "".join(many).count("\n") == len(events)
+    assert len(one.encode()) > PIPE_BUF

@@ -1,0 +1,68 @@
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from clusterf.lib.addresses import check_interface
+from clusterf.lib.text import escape
+
+ESCAPE = re.compile(r"\\(?:(\\)|x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))|([^\\])", re.DOTALL)
+
+
+def unescape(text: str) -> bytes:
+    """Return the name that `text` was made of; fails where `text` is not well formed."""
+    assert ESCAPE.sub("", text) == ""
+    name = b""
+    for backslash, byte, short, long, char in ESCAPE.findall(text):
+        if byte:
+            name += bytes([int(byte, 16)])
+        else:
+            name += (backslash or char or chr(int(short or long, 16))).encode()
+    return name
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (b"web", "web"),
+        (b"", ""),
+        (b"web api-1_2.example:80", "web api-1_2.example:80"),
+        ("größe-東京-🚀".encode(), "größe-東京-🚀"),
+        (b"a\nb\tc\x00\x7f", r"a\x0ab\x09c\x00\x7f"),
+        (b"\x1b[31mred", r"\x1b[31mred"),
+        (b"back\\slash", r"back\\slash"),
+        (b"\\x0a", r"\\x0a"),
+        (b"\xff\xc3", r"\xff\xc3"),
+        (b"\xed\xa0\x80", r"\xed\xa0\x80"),
+        ("a\u00a0b\u3000c\u2028".encode(), r"a\u00a0b\u3000c\u2028"),
+        ("\u0085\u009b".encode(), r"\u0085\u009b"),
+        ("\u202egnp".encode(), r"\u202egnp"),
+        ("a\u200bb\ufeff".encode(), r"a\u200bb\ufeff"),
+        ("\u3164\u2800".encode(), r"\u3164\u2800"),
+        ("e\u0301".encode(), r"e\u0301"),
+        ("\U000e0001".encode(), r"\U000e0001"),
+    ],
+)
+def test_a_name_is_shown_with_escapes_for_what_cannot_be_seen(name, text):
+    assert escape(name) == text
+
+
+@given(st.one_of(st.binary(), st.text(st.characters(codec="utf-8")).map(str.encode)))
+@example(b"\\")
+@example(b"\xc2\x85\x85")
+def test_the_escaped_text_is_printable_and_tells_every_name_apart(name):
+    text = escape(name)
+    assert text.isprintable()
+    assert unescape(text) == name
+
+
+@pytest.mark.parametrize("name", ["lo", "eth0.107", "a;b", "x" * 15, "ü"])
+def test_what_the_kernel_takes_for_an_interface_is_a_name_of_one(name):
+    check_interface(name)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a:1", "a b", "a\tb", "x" * 16, "ü" * 8, "a\x1b", "a\udcff"])
+def test_what_the_kernel_does_not_take_or_nobody_can_read_is_none(name):
+    with pytest.raises(ValueError, match="interface"):
+        check_interface(name)

@@ -1,0 +1,246 @@
+import errno
+import os
+import shutil
+
+import pytest
+
+from clusterf.config.decode import MAX_SIZE
+from clusterf.lib.store import is_below
+from clusterf.sources import tree as tree_module
+from clusterf.sources.tree import FileTree
+
+LONG_AGO = 1_000_000_000
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    return root
+
+
+def write(root, path, text, *, old=True):
+    file = root / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    if old:
+        os.utime(file, (LONG_AGO, LONG_AGO))
+    return file
+
+
+def look(tree, path=b"", *, reread=False):
+    return {entry.path: entry.trouble or entry.raw for entry in tree.look(path, reread=reread)}
+
+
+def test_all_files_are_seen_at_first_and_then_only_changed_ones(root):
+    write(root, "services/web/frontend", "1")
+    write(root, "health", "2")
+    tree = FileTree(root)
+    assert look(tree) == {b"services/web/frontend": b"1", b"health": b"2"}
+    assert look(tree) == {}
+    assert look(tree, reread=True) == {b"services/web/frontend": b"1", b"health": b"2"}
+    write(root, "health", "22")
+    assert look(tree) == {b"health": b"22"}
+    assert sorted(tree.paths()) == [b"health", b"services/web/frontend"]
+
+
+def test_what_is_gone_is_told_once(root):
+    write(root, "services/web/frontend", "1")
+    tree = FileTree(root)
+    look(tree)
+    shutil.rmtree(root / "services")
+    assert look(tree, b"services/web") == {b"services/web/frontend": None}
+    assert look(tree, b"services/web") == look(tree) == {}
+    assert tree.paths() == []
+
+
+def test_a_look_at_a_path_does_not_touch_its_neighbours(root):
+    for name in ("web", "web2", "web.org", "wea"):
+        write(root, f"services/{name}/frontend", "1")
+    tree = FileTree(root)
+    look(tree)
+    shutil.rmtree(root / "services")
+    (root / "services").mkdir()
+    assert look(tree, b"services/web") == {b"services/web/frontend": None}
+
+
+def test_a_file_that_changed_lately_is_read_again(root):
+    write(root, "health", "1", old=False)
+    tree = FileTree(root)
+    assert look(tree) == look(tree) == {b"health": b"1"}
+
+
+def test_a_file_that_was_replaced_by_one_of_the_same_size_and_times_is_read_again(root):
+    write(root, "health", "1")
+    tree = FileTree(root)
+    look(tree)
+    write(root, ".new", "2")
+    (root / ".new").rename(root / "health")
+    assert look(tree) == {b"health": b"2"}
+
+
+def test_what_is_written_while_it_is_read_does_not_pass_for_old(root, monkeypatch):
+    file = write(root, "health", "{}")
+    truncate = os.open
+
+    def open_truncated(path, *arguments, **options):
+        if os.fsencode(path).endswith(b"health"):
+            os.truncate(file, 0)
+        return truncate(path, *arguments, **options)
+
+    monkeypatch.setattr(tree_module.os, "open", open_truncated)
+    (entry,) = FileTree(root).look(b"", reread=False)
+    assert entry.raw == b""
+    assert entry.age < 10
+
+
+@pytest.mark.parametrize("name", [b"a b", b"a\nb", b"\xff\xfe", b"-rf", b"\\", "é\u202e".encode(), b"a" * 255])
+def test_any_name_will_do(root, name):
+    write(root, os.fsdecode(b"services/%b/frontend" % name), "1")
+    assert look(FileTree(root)) == {b"services/%b/frontend" % name: b"1"}
+
+
+def test_names_that_begin_with_a_dot_are_not_there(root):
+    write(root, ".git/config", "1")
+    write(root, "services/.web/frontend", "1")
+    write(root, "services/web/.frontend.swp", "1")
+    tree = FileTree(root)
+    assert look(tree) == look(tree, b".git/config") == look(tree, b"services/.web") == look(tree, b"../other") == {}
+
+
+def test_symbolic_links_are_followed_and_loops_come_to_an_end(root, tmp_path):
+    write(tmp_path, "elsewhere/frontend", "1")
+    (root / "services").mkdir()
+    (root / "services/web").symlink_to(tmp_path / "elsewhere")
+    (root / "services/loop").symlink_to("loop")
+    (root / "services/dangling").symlink_to("nowhere")
+    (root / "services/up").symlink_to("..")
+    found = look(FileTree(root))
+    assert found.pop(b"services/loop") == os.strerror(errno.ELOOP)
+    assert found.pop(b"services/web/frontend") == b"1"
+    assert all(path.startswith(b"services/up/") for path in found)
+
+
+def test_a_link_that_leads_elsewhere_is_seen(root, tmp_path):
+    write(tmp_path, "one/frontend", "1")
+    write(tmp_path, "two/frontend", "2")
+    (root / "services").mkdir()
+    (root / "services/web").symlink_to(tmp_path / "one")
+    tree = FileTree(root)
+    look(tree)
+    (root / "services/web").unlink()
+    (root / "services/web").symlink_to(tmp_path / "two")
+    assert look(tree) == {b"services/web/frontend": b"2"}
+
+
+def test_a_pipe_is_trouble_and_does_not_make_us_wait(root):
+    os.mkfifo(root / "health")
+    assert look(FileTree(root)) == {b"health": "not a regular file"}
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_leaves_it_known(root):
+    write(root, "health", "1")
+    tree = FileTree(root)
+    look(tree)
+    (root / "health").unlink()
+    os.mkfifo(root / "health")
+    assert look(tree) == {b"health": "not a regular file"}
+    assert tree.paths() == [b"health"]
+
+
+def fail(monkeypatch, function, suffix, code):
+    """Make the function of `os` fail for paths that end so."""
+    original = getattr(os, function)
+
+    def failing(path, *arguments, **options):
+        if isinstance(path, bytes) and path.endswith(suffix):
+            raise OSError(code, os.strerror(code))
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(tree_module.os, function, failing)
+
+
+@pytest.mark.parametrize("function", ["stat", "listdir"])
+def test_nothing_is_known_of_what_is_below_an_unreadable_directory(root, monkeypatch, function):
+    write(root, "services/web/frontend", "1")
+    write(root, "services/web/backends/1", "1")
+    write(root, "health", "1")
+    tree = FileTree(root)
+    look(tree)
+    (root / "health").unlink()
+    with monkeypatch.context() as patch:
+        fail(patch, function, b"services/web", errno.EIO)
+        assert look(tree) == {b"services/web": os.strerror(errno.EIO), b"health": None}
+    assert look(tree) == {}
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EMFILE, errno.ESTALE])
+def test_a_file_that_cannot_be_opened_is_trouble(root, monkeypatch, code):
+    write(root, "health", "1")
+    tree = FileTree(root)
+    with monkeypatch.context() as patch:
+        fail(patch, "open", b"health", code)
+        assert look(tree) == {b"health": os.strerror(code)}
+    assert look(tree) == {b"health": b"1"}
+
+
+def test_a_file_that_vanishes_before_it_is_read_was_not_there(root, monkeypatch):
+    write(root, "health", "1")
+    fail(monkeypatch, "open", b"health", errno.ENOENT)
+    assert look(FileTree(root)) == {}
+
+
+@pytest.mark.parametrize("path", [b"", b"services", b"services/web/frontend"])
+def test_a_tree_that_is_away_is_not_an_empty_one(root, path):
+    write(root, "services/web/frontend", "1")
+    tree = FileTree(root)
+    look(tree)
+    root.rename(root.with_name("away"))
+    assert look(tree, path) == {b"": "the tree is away"}
+    assert tree.paths() == [b"services/web/frontend"]
+    root.write_text("a file")
+    assert look(tree, path) == {b"": "the tree is away"}
+    root.unlink()
+    root.with_name("away").rename(root)
+    assert look(tree) == {}
+
+
+def test_a_value_over_the_limit_is_not_read_whole(root):
+    write(root, "health", " " * (MAX_SIZE + 1000))
+    assert len(look(FileTree(root))[b"health"]) == MAX_SIZE + 1
+
+
+def test_a_file_and_a_directory_may_change_places(root):
+    write(root, "services/web/frontend", "1")
+    tree = FileTree(root)
+    look(tree)
+    shutil.rmtree(root / "services/web")
+    write(root, "services/web", "2")
+    assert look(tree) == {b"services/web": b"2", b"services/web/frontend": None}
+    (root / "services/web").unlink()
+    write(root, "services/web/frontend", "3")
+    assert look(tree) == {b"services/web": None, b"services/web/frontend": b"3"}
+
+
+def test_paths_are_relative_to_where_the_root_leads(tmp_path, root):
+    (tmp_path / "link").symlink_to(root)
+    tree = FileTree(tmp_path / "link")
+    assert tree.relative(root / "services/web") == b"services/web"
+    assert tree.relative(str(root)) == b""
+    assert tree.relative(tmp_path / "other").startswith(b"..")
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "answer"),
+    [
+        (b"a/b", b"", True),
+        (b"", b"", True),
+        (b"a/b", b"a", True),
+        (b"a", b"a", True),
+        (b"ab", b"a", False),
+        (b"a", b"a/b", False),
+        (b"", b"a", False),
+    ],
+)
+def test_below_goes_by_whole_names(path, root, answer):
+    assert is_below(path, root) is answer

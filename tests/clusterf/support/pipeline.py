@@ -1,0 +1,72 @@
+"""From updates to the desired table, without actors: Resolver ► Merger ► Reconciler."""
+
+from clusterf.config.problems import ProblemsOf
+from clusterf.director.merger import Merger, RealServerWanted, VirtualServerWanted
+from clusterf.director.resolver import Resolver
+from clusterf.director.rotation import PanicIs
+from clusterf.director.virtual_servers import Defaults
+from clusterf.ipvs.ipvsadm import lines
+from clusterf.reconcile.reconciler import Reconciler
+
+__all__ = ["NODE", "Pipeline"]
+
+
+NODE = Defaults()
+
+
+class Pipeline:
+    """Takes the configuration by key; has the table that is wanted, the problems, and what was said of panic.
+
+    Without `standings` health is ignored.
+    """
+
+    def __init__(self, defaults=NODE, *, elide=False, standings=None):
+        self.resolver = Resolver(defaults)
+        self.merger = Merger(elide=elide, standings=standings)
+        self.reconciler = Reconciler()
+        self.problems = {}
+        self.panics = []
+
+    @classmethod
+    def of(cls, configuration, defaults=NODE, *, elide=False, standings=None):
+        made = cls(defaults, elide=elide, standings=standings)
+        for key, value in configuration.items():
+            made.resolver.update(key, value)
+        made.flush()
+        return made
+
+    @property
+    def table(self):
+        return self.reconciler.desired
+
+    @property
+    def lines(self):
+        """The table as commands, without what every tunnel has."""
+        return [line.removesuffix(" --tun-type ipip") for line in lines(self.table)]
+
+    @property
+    def outstanding(self):
+        return {problem for problems in self.problems.values() for problem in problems}
+
+    def put(self, key, value):
+        """Update one object, and return what was resolved and what was merged."""
+        self.resolver.update(key, value)
+        return self.flush()
+
+    def flush(self):
+        resolved = list(self.resolver.flush())
+        for item in resolved:
+            self.merger.update(item)
+        merged = list(self.merger.flush())
+        for item in merged:
+            match item:
+                case VirtualServerWanted(virtual, claim):
+                    self.reconciler.want_virtual(virtual, claim)
+                case RealServerWanted(virtual, real, settings):
+                    self.reconciler.want_real(virtual, real, settings)
+                case PanicIs():
+                    self.panics.append(item)
+                case ProblemsOf(subject, problems):
+                    assert self.problems.get(subject, ()) != problems, "told twice"
+                    self.problems[subject] = problems
+        return resolved, merged

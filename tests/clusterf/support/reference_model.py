@@ -1,0 +1,325 @@
+"""The rules from configuration to IPVS, done anew and plainly, to hold the incremental code against."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple
+
+from clusterf.config.keys import path_of
+from clusterf.config.model import (
+    Backend,
+    BackendKey,
+    Frontend,
+    FrontendKey,
+    HealthCheck,
+    HealthKey,
+    Key,
+    Route,
+    RouteKey,
+    Value,
+)
+from clusterf.director.virtual_servers import Defaults
+from clusterf.ipvs.table import (
+    SCHEDULER_FLAGS,
+    Method,
+    RealServer,
+    RealServerSettings,
+    ServiceFlag,
+    Table,
+    Tunnel,
+    VirtualServer,
+    VirtualServerSettings,
+)
+from clusterf.lib.addresses import Endpoint, Family, IPAddress, Protocol
+
+__all__ = ["Configuration", "Model", "expected", "route_of"]
+
+Configuration = Mapping[Key, Value]
+Membership = tuple[bytes, bytes, VirtualServer, RealServer]
+Forwarding = tuple[Method, Tunnel]
+
+
+class Placed(NamedTuple):
+    """Where a backend of a service serves in a virtual server, how packets get there, and where it is probed."""
+
+    service: bytes
+    backend: bytes
+    virtual: VirtualServer
+    real: RealServer
+    forwarding: Forwarding
+    endpoint: Endpoint | None
+
+    @property
+    def membership(self) -> Membership:
+        return self[:4]
+
+
+class Model:
+    """Who stands, worked out anew at every step from who stood before, the configuration and the verdicts."""
+
+    def __init__(self, defaults: Defaults, in_force: Table, *, elide: bool) -> None:
+        self.defaults = defaults
+        self.elide = elide
+        self.in_force = in_force
+        self.begun = False
+        self.verdicts: dict[tuple[bytes, bytes, Endpoint], bool] = {}
+        self.standing: dict[Membership, bool] = {}
+        self.probed: set[Membership] = set()
+        # the service behind each virtual server that is wanted
+        self.owners: dict[VirtualServer, bytes] = {}
+        # how members stood that went with their virtual server, for as long as that is in force
+        self.departed: dict[tuple[bytes, bytes, VirtualServer], tuple[RealServer, bool]] = {}
+        # for which services and families health is ignored
+        self.panicking: set[tuple[bytes, Family]] = set()
+        self.unknown = 0
+
+    def begin(self) -> None:
+        self.begun = True
+
+    def forget_departed(self, virtuals: Collection[VirtualServer]) -> None:
+        self.departed = {place: stood for place, stood in self.departed.items() if place[2] not in virtuals}
+
+    def step(self, configuration: Configuration) -> None:
+        """Take the configuration, and the verdicts, for what is so now."""
+        placed = list(_all_placed(configuration, self.defaults))
+        self.panicking = _panicking(configuration, placed, self.verdicts) if self.begun else set()
+        ends = {(p.service, p.backend, p.endpoint) for p in placed if p.endpoint is not None}
+        self.unknown = len(ends - self.verdicts.keys())
+        now = {p.membership for p in placed}
+        claimed = {(service, virtual) for service, virtual in _claims(configuration, self.defaults)}
+        for service, backend, virtual, real in self.standing.keys() - now if self.begun else ():
+            place = service, backend, virtual, real
+            if self.owners.get(virtual) == service and (service, virtual) not in claimed and place in self.probed:
+                self.departed[place[:3]] = real, self.standing[place]
+        self.standing = {p.membership: self._stands(configuration, p) for p in placed}
+        self.probed = {p.membership for p in placed if p.endpoint is not None}
+        self.owners = _owners(configuration, self.defaults, placed, elide=self.elide)
+        self.forget_departed(self.owners)
+
+    def _stands(self, configuration: Configuration, placed: Placed) -> bool:
+        if placed.endpoint is None:
+            return True
+        first = self._at_first(configuration, placed)
+        up = self.verdicts.get((placed.service, placed.backend, placed.endpoint))
+        if up is not None:
+            return up or (placed.service, placed.virtual.family) in self.panicking
+        return self.standing.get(placed.membership, first) if self.begun else first
+
+    def _at_first(self, configuration: Configuration, placed: Placed) -> bool:
+        if self.begun and placed.membership in self.standing:
+            return False
+        real, stood = self.departed.pop(placed.membership[:3], (None, False))
+        if real == placed.real:
+            return stood
+        present = None if self.begun else self.in_force.reals.get(placed.virtual, {}).get(placed.real)
+        if present is not None:
+            return present.weight > 0
+        return _check(configuration, placed.service).initial == "up"
+
+
+def expected(
+    configuration: Configuration, defaults: Defaults, *, elide: bool = False, model: Model | None = None
+) -> tuple[Table, set[bytes]]:
+    """Return the table that `configuration` means, and the paths of the objects that are reported.
+
+    Without a `model` of who stands all do.
+    """
+    frontends = {k.service: v for k, v in configuration.items() if isinstance(k, FrontendKey)}
+    routes = {k.route: v for k, v in configuration.items() if isinstance(k, RouteKey)}
+    reported = {path_of(RouteKey(name)) for name in routes if _loses(routes, name)}
+    reported |= _excluded(frontends, defaults) | _unprobeable(configuration, defaults)
+    for service, virtual in _claims(configuration, defaults):
+        for name, backend in _backends(configuration, service).items():
+            if _place(virtual, frontends[service], backend, routes, defaults)[1]:
+                reported.add(path_of(BackendKey(service, name)))
+    placed = list(_all_placed(configuration, defaults))
+    first = _owners(configuration, defaults, placed, elide=False)
+    reported |= {path_of(FrontendKey(s)) for s, virtual in _claims(configuration, defaults) if s != first[virtual]}
+    table = Table()
+    for virtual, owner in _owners(configuration, defaults, placed, elide=elide).items():
+        meeting: dict[RealServer, list[Placed]] = {}
+        for one in placed:
+            if (one.service, one.virtual) == (owner, virtual):
+                meeting.setdefault(one.real, []).append(one)
+        table.put_virtual(virtual, _settings(virtual, frontends[owner], defaults))
+        backends = _backends(configuration, owner)
+        for real, group in meeting.items():
+            group.sort(key=lambda one: one.backend)
+            forwarding = group[0].forwarding
+            reported |= {path_of(BackendKey(owner, one.backend)) for one in group if one.forwarding != forwarding}
+            standing = [backends[p.backend] for p in group if model is None or model.standing[p.membership]]
+            settings = _merge(forwarding, standing or [backends[p.backend] for p in group], counts=bool(standing))
+            left_out = not standing and _check(configuration, owner).on_down == "remove"
+            table.put_real(virtual, real, None if left_out else settings)
+    return table, reported
+
+
+def _claims(configuration: Configuration, defaults: Defaults) -> Iterator[tuple[bytes, VirtualServer]]:
+    for key, frontend in configuration.items():
+        if isinstance(key, FrontendKey):
+            for virtual in _virtuals(frontend):
+                if virtual.address is None or not any(virtual.address in net for net in defaults.exclude):
+                    yield key.service, virtual
+
+
+def _owners(
+    configuration: Configuration, defaults: Defaults, placed: list[Placed], *, elide: bool
+) -> dict[VirtualServer, bytes]:
+    claims: dict[VirtualServer, list[bytes]] = {}
+    for service, virtual in _claims(configuration, defaults):
+        claims.setdefault(virtual, []).append(service)
+    owners = {virtual: min(services) for virtual, services in claims.items()}
+    filled = {(one.virtual, one.service) for one in placed}
+    return {virtual: owner for virtual, owner in owners.items() if not elide or (virtual, owner) in filled}
+
+
+def _excluded(frontends: Mapping[bytes, Frontend], defaults: Defaults) -> set[bytes]:
+    return {
+        path_of(FrontendKey(service))
+        for service, frontend in frontends.items()
+        for virtual in _virtuals(frontend)
+        if virtual.address is not None and any(virtual.address in net for net in defaults.exclude)
+    }
+
+
+def _all_placed(configuration: Configuration, defaults: Defaults) -> Iterator[Placed]:
+    frontends = {k.service: v for k, v in configuration.items() if isinstance(k, FrontendKey)}
+    routes = {k.route: v for k, v in configuration.items() if isinstance(k, RouteKey)}
+    for service, virtual in _claims(configuration, defaults):
+        check = _check(configuration, service)
+        for name, backend in _backends(configuration, service).items():
+            place, _ = _place(virtual, frontends[service], backend, routes, defaults)
+            if place is not None:
+                probed = _endpoint(frontends[service], backend, check, virtual.family)
+                yield Placed(service, name, virtual, *place, probed)
+
+
+def _check(configuration: Configuration, service: bytes) -> HealthCheck | None:
+    return configuration.get(HealthKey(service), configuration.get(HealthKey(None)))
+
+
+def _has_no_tcp(frontend: Frontend) -> bool:
+    return frontend.tcp is None and (frontend.udp is not None or frontend.sctp is not None)
+
+
+def _endpoint(frontend: Frontend, backend: Backend, check: HealthCheck | None, family: Family) -> Endpoint | None:
+    address = backend.ipv4 if family == Family.IPV4 else backend.ipv6
+    if check is None or check.type == "none" or address is None:
+        return None
+    port = check.port or (None if _has_no_tcp(frontend) else backend.tcp)
+    return Endpoint(address.packed, port) if port else None
+
+
+def _unprobeable(configuration: Configuration, defaults: Defaults) -> set[bytes]:
+    found = set()
+    for service, _ in _claims(configuration, defaults):
+        check = _check(configuration, service)
+        if check is None or check.type == "none" or check.port or not _has_no_tcp(configuration[FrontendKey(service)]):
+            continue
+        own = HealthKey(service) in configuration
+        found.add(path_of(HealthKey(service) if own else FrontendKey(service)))
+    return found
+
+
+def _panicking(
+    configuration: Configuration, placed: list[Placed], verdicts: Mapping[tuple[bytes, bytes, Endpoint], bool]
+) -> set[tuple[bytes, Family]]:
+    found = set()
+    for service, family in {(p.service, p.virtual.family) for p in placed if p.endpoint is not None}:
+        probed = {
+            (p.service, p.backend, p.endpoint)
+            for p in placed
+            if p.endpoint is not None and (p.service, p.virtual.family) == (service, family)
+        }
+        up = sum(verdicts.get(key) is not False for key in probed)
+        if up / len(probed) * 100 < _check(configuration, service).panic_threshold:
+            found.add((service, family))
+    return found
+
+
+def _loses(routes: Mapping[bytes, Route], name: bytes) -> bool:
+    return any(rival < name and _networks(routes[rival]) & _networks(routes[name]) for rival in routes)
+
+
+def _backends(configuration: Configuration, service: bytes) -> dict[bytes, Backend]:
+    return {k.backend: v for k, v in configuration.items() if isinstance(k, BackendKey) and k.service == service}
+
+
+def route_of(routes: Mapping[bytes, Route], address: IPAddress) -> Route | None:
+    """Return the route that `address` takes."""
+    matches = [
+        (-length, name)
+        for name, route in routes.items()
+        for family, number, length in _networks(route)
+        if family == address.version and int(address) >> (address.max_prefixlen - length) == number
+    ]
+    return routes[min(matches)[1]] if matches else None
+
+
+def _networks(route: Route) -> set[tuple[int, int, int]]:
+    if route.prefix is None:
+        return {(4, 0, 0), (6, 0, 0)}
+    net = route.prefix
+    return {(net.version, int(net.network_address) >> (net.max_prefixlen - net.prefixlen), net.prefixlen)}
+
+
+def _virtuals(frontend: Frontend) -> list[VirtualServer]:
+    ends = [(Family.IPV4, frontend.ipv4), (Family.IPV6, frontend.ipv6)]
+    ends = [(family, address) for family, address in ends if address is not None]
+    if frontend.fwmark is not None:
+        families = [family for family, _ in ends] or [Family.IPV4]
+        return [VirtualServer(family, None, None, 0, frontend.fwmark) for family in families]
+    ports = [(Protocol.TCP, frontend.tcp), (Protocol.UDP, frontend.udp), (Protocol.SCTP, frontend.sctp)]
+    return [VirtualServer(f, p, a, port) for f, a in ends for p, port in ports if port is not None]
+
+
+def _settings(virtual: VirtualServer, frontend: Frontend, defaults: Defaults) -> VirtualServerSettings:
+    flags = sum({SCHEDULER_FLAGS[name] for name in frontend.scheduler_flags})
+    if frontend.one_packet and virtual.protocol not in (Protocol.TCP, Protocol.SCTP):
+        flags |= 4
+    timeout, mask4, mask6 = 0, 2**32 - 1, 128
+    if frontend.persistence:
+        flags |= 1
+        timeout, mask4, mask6 = (
+            frontend.persistence.timeout,
+            frontend.persistence.netmask4,
+            frontend.persistence.netmask6,
+        )
+    mask = mask4 if virtual.family == Family.IPV4 else mask6
+    return VirtualServerSettings(frontend.scheduler or defaults.scheduler, ServiceFlag(flags), timeout, mask)
+
+
+def _place(
+    virtual: VirtualServer, frontend: Frontend, backend: Backend, routes: Mapping[bytes, Route], defaults: Defaults
+) -> tuple[tuple[RealServer, Forwarding] | None, bool]:
+    """Return where the backend serves and how packets get there, and whether it is reported."""
+    address = backend.ipv4 if virtual.family == Family.IPV4 else backend.ipv6
+    if virtual.protocol is not None:
+        named = virtual.protocol.name.lower()
+    else:
+        named = next((name for name in ("tcp", "udp", "sctp") if getattr(frontend, name) is not None), "")
+    theirs, ours = (getattr(backend, named), getattr(frontend, named)) if named else (0, 0)
+    if address is None or theirs is None:
+        return None, False
+    route = route_of(routes, address)
+    if route is None:
+        gateway, method, tunnel = None, defaults.method, Tunnel()
+    elif route.method is None:
+        return None, False
+    else:
+        gateway, method, tunnel = route.gateway, Method[route.method.upper()], route.tunnel
+    other = gateway is not None and gateway.version != address.version
+    if other and method is not Method.TUNNEL:
+        return None, True
+    if gateway is not None:
+        return (RealServer(gateway, virtual.port), (method, tunnel)), other and defaults.synced
+    if method is Method.MASQ:
+        return (RealServer(address, theirs), (method, tunnel)), False
+    return (RealServer(address, virtual.port), (method, tunnel)), theirs != ours
+
+
+def _merge(forwarding: Forwarding, backends: list[Backend], *, counts: bool) -> RealServerSettings:
+    uppers, lowers = [b.upper_threshold for b in backends], [b.lower_threshold for b in backends]
+    upper = 0 if 0 in uppers else min(sum(uppers), 2**31 - 1)
+    lower = 0 if 0 in lowers else min(sum(lowers), 2**31 - 1)
+    weight = min(sum(b.weight for b in backends), 65535) if counts else 0
+    method, tunnel = forwarding
+    return RealServerSettings(method, weight, upper, lower, tunnel)

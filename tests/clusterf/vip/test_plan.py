@@ -1,0 +1,183 @@
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from clusterf.host.interfaces import Placed, Present
+from clusterf.ipvs.table import VirtualServer
+from clusterf.lib.addresses import Family, Protocol
+from clusterf.vip.plan import Vips
+
+ADDRESSES = [ip_address(text) for text in ("10.1.1.1", "10.1.1.2", "fd00::1")]
+A, B, C = ADDRESSES
+LO, ETH = 1, 2
+
+
+def virtual(address, port=80):
+    return VirtualServer(Family.of(address), Protocol.TCP, address, port)
+
+
+def vips(*ours, kept=True):
+    return Vips(ours, kept=kept)
+
+
+def test_an_address_is_needed_while_a_virtual_server_has_it():
+    state = vips()
+    state.observe(LO, [])
+    state.follow({virtual(A, 80): True, virtual(A, 443): True})
+    assert state.missing() == [Placed(LO, A)]
+    state.own(Placed(LO, A))
+    assert (state.missing(), state.superfluous()) == ([], [])
+    state.follow({virtual(A, 80): False})
+    assert state.superfluous() == []
+    state.follow({virtual(A, 443): False})
+    assert state.superfluous() == [Placed(LO, A)]
+
+
+def test_to_be_told_twice_that_a_virtual_server_is_ours_changes_nothing():
+    state = vips(Placed(LO, A))
+    state.observe(LO, [Present(LO, A, 32)])
+    state.follow({virtual(A): True})
+    state.follow({virtual(A): True})
+    state.follow({virtual(A): False})
+    assert state.superfluous() == [Placed(LO, A)]
+
+
+def test_a_change_has_only_its_own_address_looked_at():
+    state = vips()
+    state.observe(LO, [])
+    state.follow({virtual(A): True, virtual(B): True})
+    assert (state.missing(), state.superfluous()) == ([Placed(LO, A), Placed(LO, B)], [])
+    state.follow({virtual(C): True})
+    assert state.missing() == [Placed(LO, C)]  # of the others none was added, which the next look will tell
+
+
+@pytest.mark.parametrize("present", [Present(ETH, A, 32), Present(ETH, A, 24), Present(LO, A, 32), Present(LO, A, 8)])
+def test_an_address_that_others_have_put_anywhere_is_neither_added_nor_removed(present):
+    state = vips()
+    state.follow({virtual(A): True})
+    state.observe(LO, [present])
+    assert (state.missing(), state.superfluous()) == ([], [])
+    state.follow({virtual(A): False})
+    assert (state.missing(), state.superfluous()) == ([], [])
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1", "127.0.0.9", "::1"])
+def test_loopback_addresses_are_not_added(text):
+    state = vips()
+    state.observe(LO, [])
+    state.follow({virtual(ip_address(text)): True, VirtualServer(Family.IPV4, fwmark=7): True})
+    assert state.missing() == []
+
+
+def test_on_another_interface_an_address_is_added_before_it_is_removed_from_the_old_one():
+    state = vips(Placed(LO, A))
+    state.follow({virtual(A): True})
+    state.observe(ETH, [Present(LO, A, 32)])
+    assert state.missing() == [Placed(ETH, A)]
+    assert state.superfluous() == []  # it could not be added
+    state.observe(ETH, [Present(LO, A, 32)])
+    state.own(Placed(ETH, A))
+    assert state.superfluous() == [Placed(LO, A)]
+
+
+def test_as_long_as_the_interface_does_not_exist_an_address_stays_where_it_was():
+    state = vips(Placed(LO, A), Placed(LO, B))
+    state.follow({virtual(A): True})
+    state.observe(None, [Present(LO, A, 32), Present(LO, B, 32)])
+    assert (state.missing(), state.superfluous()) == ([], [Placed(LO, B)])
+
+
+@pytest.mark.parametrize("theirs", [Present(LO, A, 24), Present(ETH, A, 24), Present(ETH, A, 32)])
+def test_an_address_that_others_have_too_is_not_moved_but_removed_where_it_should_not_be(theirs):
+    state = vips(Placed(LO, A))
+    state.follow({virtual(A): True})
+    state.observe(LO, [Present(LO, A, 32), theirs])
+    assert (state.missing(), state.superfluous()) == ([], [])
+    state.observe(ETH, [Present(LO, A, 32), theirs])
+    assert (state.missing(), state.superfluous()) == ([], [Placed(LO, A)])
+
+
+def test_without_an_interface_ours_go_although_they_are_needed():
+    state = vips(Placed(LO, A), kept=False)
+    state.follow({virtual(A): True})
+    state.observe(None, [Present(LO, A, 32), Present(LO, B, 32)])
+    assert (state.missing(), state.superfluous()) == ([], [Placed(LO, A)])
+
+
+class World(RuleBasedStateMachine):
+    """We and others change the addresses of two interfaces; `world` says which of them we have put there."""
+
+    def __init__(self):
+        super().__init__()
+        self.world = {}
+        self.vips = vips()
+        self.wanted = set()
+        self.observed = False
+
+    @rule(address=st.sampled_from(ADDRESSES), port=st.integers(1, 2), wanted=st.booleans())
+    def want(self, address, port, wanted):
+        self.wanted = self.wanted | {virtual(address, port)} if wanted else self.wanted - {virtual(address, port)}
+        self.vips.follow({virtual(address, port): wanted})
+
+    @rule(address=st.sampled_from(ADDRESSES), interface=st.sampled_from([LO, ETH]), short=st.booleans())
+    def others_add(self, address, interface, short):
+        present = Present(interface, address, 24 if short else address.max_prefixlen)
+        # (what we are taken to have put there is ours, whoever puts it back)
+        if short or Placed(interface, address) not in self.vips.ours:
+            self.world.setdefault(present, "theirs")
+
+    @rule(data=st.data())
+    def others_remove(self, data):
+        if self.world:
+            del self.world[data.draw(st.sampled_from(sorted(self.world, key=str)))]
+
+    @rule(interface=st.sampled_from([LO, ETH, None]))
+    def look(self, interface):
+        self.vips.observe(interface, list(self.world))
+        self.observed = True
+
+    @precondition(lambda self: self.observed)
+    @rule(refused=st.sets(st.sampled_from(ADDRESSES)))
+    def change(self, refused):
+        for placed in self.vips.missing():
+            present = Present(*placed, placed.address.max_prefixlen)
+            self.vips.own(placed)
+            if present in self.world:
+                assert self.world[present] == "theirs"
+                self.vips.leave(placed)
+            elif placed.address in refused:
+                self.vips.disown(placed)
+            else:
+                self.world[present] = "ours"
+        for placed in self.vips.superfluous():
+            present = Present(*placed, placed.address.max_prefixlen)
+            assert self.world.get(present) != "theirs"
+            if placed.address not in refused:
+                self.world.pop(present, None)
+                self.vips.disown(placed)
+
+    @rule(kept=st.booleans(), interface=st.sampled_from([LO, ETH]))
+    def restart(self, kept, interface):
+        self.vips = vips(*self.vips.ours, kept=kept)
+        self.vips.follow(dict.fromkeys(self.wanted, True))
+        self.look(interface)
+        self.change(set())
+        theirs = {present.address for present, who in self.world.items() if who == "theirs"}
+        needed = {v.address for v in self.wanted} if kept else set()
+        ours = {Placed(interface, address) for (interface, address, _), who in self.world.items() if who == "ours"}
+        assert {Placed(interface, address) for address in needed - theirs} <= ours
+        assert {placed for placed in ours if placed.address in needed and placed.interface == interface} == ours
+        if not kept:
+            self.vips = vips(*self.vips.ours)
+            self.vips.follow(dict.fromkeys(self.wanted, True))
+            self.observed = False
+
+    @invariant()
+    def what_is_ours_is_known(self):
+        ours = {Placed(interface, address) for (interface, address, _), who in self.world.items() if who == "ours"}
+        assert ours <= self.vips.ours
+
+
+TestWorld = World.TestCase

@@ -1,0 +1,261 @@
+"""`clusterf config` with a real etcd."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from clusterf.cli.main import main
+from clusterf.etcd.client import OPERATIONS, Client
+from tests.lab.etcd import PASSWORD, USER, EtcdCluster
+from tests.processes import started
+
+CLUSTERF = Path(sys.executable).with_name("clusterf")
+PREFIXES = (f"clusterf/{number}" for number in count())
+TREE = {
+    "health": '{"type": "tcp", "port": 9}\n',
+    "routes/r": '{"Prefix": "10.0.0.0/8", "IPVSMethod": "masq"}\n',
+    "services/a b/frontend": '{"ipv4": "10.0.0.2", "udp": 53}\n',
+    "services/web/backends/1": '{"ipv4": "10.1.0.1", "tcp": 8080}\n',
+    "services/web/frontend": '{"ipv4": "10.0.0.1", "tcp": 80}\n',
+}
+
+
+def clusterf(*arguments: object) -> Result:
+    result = CliRunner().invoke(main, ["config", *(str(argument) for argument in arguments)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+    return result
+
+
+def write(folder: Path, texts: dict[str, str]) -> Path:
+    for key, text in texts.items():
+        path = folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def files(root: Path) -> dict[str, str]:
+    return {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    with EtcdCluster(tmp_path_factory.mktemp("etcd")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A prefix of the test's own."""
+    return next(PREFIXES)
+
+
+@pytest.fixture
+def url(etcd: EtcdCluster, prefix: str) -> str:
+    return etcd.url(prefix)
+
+
+@pytest.fixture
+def client(etcd: EtcdCluster, prefix: str) -> Iterator[Client]:
+    with Client(etcd.location(prefix), etcd.endpoints[0]) as client:
+        yield client
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return write(tmp_path / "tree", TREE)
+
+
+def held(client: Client) -> dict[bytes, bytes]:
+    return dict(client.list().items)
+
+
+def test_what_was_loaded_is_what_show_prints_of_the_tree(tree, url):
+    assert clusterf("load", tree, url).exit_code == 0
+    shown = clusterf("show", url).stdout
+    assert shown == clusterf("show", f"file://{tree}").stdout
+    assert len(shown.splitlines()) == len(TREE)
+
+
+def test_values_are_loaded_without_white_space_around_them(tree, url, client):
+    clusterf("load", tree, url)
+    assert held(client) == {key.encode(): text.strip().encode() for key, text in TREE.items()}
+
+
+def test_load_prints_the_difference_and_then_what_it_did(tree, url, client):
+    client.transact([(b"routes/r", b"{}"), (b"routes/other", b"{}"), (b"health", b'{"type": "tcp", "port": 9}')], [])
+    result = clusterf("load", url, tree)
+    assert result.stdout.splitlines() == [
+        '~ routes/r {"Prefix": "10.0.0.0/8", "IPVSMethod": "masq"}',
+        '+ services/a\\x20b/frontend {"ipv4": "10.0.0.2", "udp": 53}',
+        '+ services/web/backends/1 {"ipv4": "10.1.0.1", "tcp": 8080}',
+        '+ services/web/frontend {"ipv4": "10.0.0.1", "tcp": 80}',
+        "put 4, deleted 0, unchanged 1, kept 1",
+    ]
+
+
+def test_load_as_json_says_the_same(tree, url, client):
+    client.transact([(b"routes/other", b"")], [])
+    lines = [json.loads(line) for line in clusterf("load", "--json", "--prune", tree, url).stdout.splitlines()]
+    assert lines[0] == {"change": "added", "key": "health", "value": {"type": "tcp", "port": 9}}
+    assert lines[-2:] == [
+        {"change": "deleted", "key": "routes/other"},
+        {"put": 5, "deleted": 1, "unchanged": 0, "kept": 0, "dry_run": False},
+    ]
+
+
+def test_what_is_loaded_twice_is_written_once(tree, url, client):
+    clusterf("load", tree, url)
+    before = client.list()
+    assert clusterf("load", tree, url).stdout == "put 0, deleted 0, unchanged 5, kept 0\n"
+    assert client.list() == before
+
+
+def test_a_dry_run_prints_the_difference_and_writes_nothing(tree, url, client):
+    before = client.list()
+    result = clusterf("load", "--dry-run", "--prune", tree, url)
+    assert result.stdout.splitlines()[0] == '+ health {"type": "tcp", "port": 9}'
+    assert result.stdout.splitlines()[-1] == "dry run: put 5, deleted 0, unchanged 0, kept 0"
+    assert client.list() == before
+
+
+def test_nothing_is_loaded_if_one_object_is_bad(tree, url, client):
+    write(tree, {"services/web/backends/2": '{"ipv4": "x"}'})
+    result = clusterf("load", tree, url)
+    assert result.exit_code == 1
+    assert "services/web/backends/2: ipv4: not an IPv4 address: x" in result.stdout
+    assert held(client) == {}
+
+
+def test_what_is_only_in_etcd_stays_unless_it_is_pruned(tree, url, client):
+    client.transact([(b"services/web/backends/docker", b"{}")], [])
+    clusterf("load", tree, url)
+    assert b"services/web/backends/docker" in held(client)
+    result = clusterf("load", "--prune", tree, url)
+    assert result.stdout == "- services/web/backends/docker\nput 0, deleted 1, unchanged 5, kept 0\n"
+    assert b"services/web/backends/docker" not in held(client)
+
+
+def test_an_empty_tree_prunes_nothing(tmp_path, url, client):
+    client.transact([(b"health", b"{}")], [])
+    assert clusterf("load", "--prune", tmp_path, url).exit_code == 2
+    assert held(client) == {b"health": b"{}"}
+
+
+def test_an_unknown_key_of_the_tree_is_not_loaded(tree, url, client):
+    write(tree, {"services/web/notes": "hello"})
+    assert clusterf("load", tree, url).exit_code == 0
+    assert len(held(client)) == len(TREE)
+
+
+def test_what_was_loaded_and_dumped_is_the_same_tree(tree, url, tmp_path):
+    clusterf("load", tree, url)
+    result = clusterf("dump", url, tmp_path / "new/copy")
+    assert (result.exit_code, result.stdout) == (0, "written 5, refused 0, left out 0\n")
+    assert files(tmp_path / "new/copy") == TREE
+
+
+def test_three_thousand_keys_go_there_and_back(tmp_path, url, client):
+    texts = {f"services/web/backends/{n}": f'{{"ipv4": "10.1.{n // 250}.{n % 250 + 1}"}}\n' for n in range(3000)}
+    write(tmp_path / "tree", texts)
+    revision = client.list().revision
+    result = clusterf("load", tmp_path / "tree", url)
+    assert result.stdout.endswith("put 3000, deleted 0, unchanged 0, kept 0\n")
+    assert client.list().revision == revision + -(-3000 // OPERATIONS)
+    clusterf("dump", tmp_path / "copy", url)
+    assert files(tmp_path / "copy") == texts
+
+
+def test_dump_does_not_write_where_something_is_unless_it_is_forced(tree, url):
+    clusterf("load", tree, url)
+    write(tree, {"health": "{}", "mine": "stays"})
+    assert clusterf("dump", url, tree).exit_code == 2
+    assert files(tree)["health"] == "{}"
+    assert clusterf("dump", "--force", url, tree).exit_code == 0
+    assert files(tree) == TREE | {"mine": "stays"}
+
+
+def test_hostile_names_in_etcd_lead_to_no_file_out_of_the_directory(tmp_path, url, client):
+    hostile = [b"services/../../x/frontend", b"services/./frontend", b"services/../frontend", b"routes/.."]
+    fine = [b"routes/new\nline", b"routes/\xff"]
+    client.transact([(path, b"{}") for path in hostile + fine], [])
+    client.transact([(b"services/web/extra", b"{}")], [])
+    result = clusterf("dump", url, tmp_path / "deep/copy")
+    assert result.exit_code == 1
+    assert len(result.stdout.splitlines()) == 6
+    assert "services/./frontend: not written: a file name must not begin with a dot" in result.stdout
+    assert result.stdout.endswith("written 2, refused 4, left out 1\n")
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["new\nline", "\udcff"]
+
+
+def test_names_from_etcd_are_escaped_on_every_line(url, client):
+    client.transact([(b"routes/a b\n\xff\x1b", b"{}"), (b"routes/bad\nname", b"{")], [])
+    assert clusterf("show", url).stdout == "routes/a\\x20b\\x0a\\xff\\x1b {}\n"
+    assert "routes/bad\\x0aname: " in clusterf("check", url).stdout
+
+
+def test_check_exits_with_1_only_if_something_is_bad(url, client):
+    client.transact([(b"services/web/frontend", b'{"ipv4": "10.0.0.1", "tcp": 80}'), (b"unknown", b"")], [])
+    assert clusterf("check", url).exit_code == 0
+    client.transact([(b"services/two/frontend", b'{"ipv4": "10.0.0.1", "tcp": 80}')], [])
+    assert clusterf("check", url).exit_code == 1
+
+
+def test_one_endpoint_that_answers_is_enough(etcd, tree, prefix):
+    url = f"etcd://127.0.0.1:1,{etcd.endpoints[0]}/{prefix}"
+    assert clusterf("load", tree, url).exit_code == 0
+    assert len(clusterf("show", url).stdout.splitlines()) == len(TREE)
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_watch_says_at_once_what_is_put_and_deleted(url, client, form):
+    client.transact([(b"health", b"{}")], [])
+    command = [CLUSTERF, "config", "watch", *form, url]
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stderr
+        lines = [process.stdout.readline()]
+        client.transact([(b"routes/r", b'{"Prefix":"10.1.2.3/8"}')], [])
+        lines.append(process.stdout.readline())
+        client.transact([(b"routes/r", b'{"Prefix":""}')], [])
+        lines.append(process.stdout.readline())
+        client.transact([(b"routes/r", b"{")], [])
+        lines.append(process.stdout.readline())
+        client.transact([], [b"routes/r"])
+        lines.append(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 0
+        assert process.stderr.read() == ""
+    if form:
+        said = [json.loads(line) for line in lines]
+        assert [line.get("change", "problem") for line in said] == ["added", "added", "changed", "problem", "deleted"]
+        assert said[1]["value"] == {"Prefix": "10.0.0.0/8"}
+        assert said[3]["bad"]
+    else:
+        problem = lines.pop(3)
+        assert problem.startswith(f"{url}: routes/r: ")
+        assert lines == ["+ health {}\n", '+ routes/r {"Prefix": "10.0.0.0/8"}\n', "~ routes/r {}\n", "- routes/r\n"]
+
+
+def test_an_etcd_with_certificates_and_a_password_is_entered_by_the_flags(tmp_path, tree):
+    with EtcdCluster(tmp_path / "etcd", tls=True, auth=True) as cluster:
+        assert cluster.tls
+        password = tmp_path / "password"
+        password.write_text(f"{PASSWORD}\n")
+        flags = ["--etcd-ca", cluster.tls.ca, "--etcd-user", USER, "--etcd-password-file", password]
+        assert clusterf("load", *flags, tree, cluster.url()).exit_code == 0
+        assert len(clusterf("show", *flags, cluster.url()).stdout.splitlines()) == len(TREE)
+        denied = clusterf("show", *flags, cluster.url("elsewhere"))
+        assert (denied.exit_code, denied.stdout) == (1, "")
+        assert "permission denied" in denied.stderr
+        password.write_text("wrong")
+        refused = clusterf("show", *flags, cluster.url())
+        assert refused.exit_code == 1
+        assert len(refused.stderr.splitlines()) == 1

@@ -1,0 +1,169 @@
+"""Edits of the configuration while the node runs: each writes just what it changes."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.system.support.node import Node, Tree, ipvsadm, saved
+
+pytestmark = pytest.mark.ipvs
+
+WEB = {"ipv4": "10.1.0.1", "tcp": 80}
+BACKENDS = {f"b{n}": {"ipv4": f"10.3.0.{n}", "tcp": 80} for n in range(1, 4)}
+TABLE = """\
+-A -t 10.1.0.1:80 -s wlc
+-a -t 10.1.0.1:80 -r 10.3.0.1:80 -m -w 10
+-a -t 10.1.0.1:80 -r 10.3.0.2:80 -m -w 10
+-a -t 10.1.0.1:80 -r 10.3.0.3:80 -m -w 10
+"""
+
+
+@pytest.fixture
+def web(live: tuple[Node, Tree]) -> Iterator[tuple[Node, Tree]]:
+    """A running node with a service `web` of three backends."""
+    node, tree = live
+    tree.service("web", WEB, **BACKENDS)
+    node.wait_for_table(TABLE)
+    node.forget()
+    yield node, tree
+    assert node.tables[-1] == saved()
+
+
+def test_a_weight_is_edited(web: tuple[Node, Tree]) -> None:
+    node, tree = web
+
+    tree.put("services/web/backends/b2", {**BACKENDS["b2"], "weight": 7})
+
+    node.wait_for_table(TABLE.replace("10.3.0.2:80 -m -w 10", "10.3.0.2:80 -m -w 7"))
+    assert node.operations == ["ipvsadm -e -t 10.1.0.1:80 -r 10.3.0.2:80 -m -w 7"]
+
+
+def test_a_port_is_a_new_real_server_which_comes_before_the_old_one_goes(web: tuple[Node, Tree]) -> None:
+    node, tree = web
+
+    tree.put("services/web/backends/b2", {**BACKENDS["b2"], "tcp": 81})
+
+    node.wait_for_table(TABLE.replace("10.3.0.2:80", "10.3.0.2:81"))
+    assert node.operations == [
+        "ipvsadm -a -t 10.1.0.1:80 -r 10.3.0.2:81 -m -w 10",
+        "ipvsadm -d -t 10.1.0.1:80 -r 10.3.0.2:80",
+    ]
+
+
+def test_a_route_that_exchanges_all_real_servers_never_leaves_the_virtual_server_without(
+    web: tuple[Node, Tree],
+) -> None:
+    node, tree = web
+
+    tree.put("routes/r", {"Gateway": "10.9.0.1", "IPVSMethod": "masq"})
+
+    node.wait_for_table("-A -t 10.1.0.1:80 -s wlc\n-a -t 10.1.0.1:80 -r 10.9.0.1:80 -m -w 30")
+    assert node.operations[0] == "ipvsadm -a -t 10.1.0.1:80 -r 10.9.0.1:80 -m -w 30"
+    assert sorted(node.operations[1:]) == [f"ipvsadm -d -t 10.1.0.1:80 -r 10.3.0.{n}:80" for n in (1, 2, 3)]
+
+
+def test_a_vip_is_a_new_virtual_server_which_is_whole_before_the_old_one_goes(web: tuple[Node, Tree]) -> None:
+    node, tree = web
+
+    tree.put("services/web/frontend", {**WEB, "ipv4": "10.1.0.2"})
+
+    node.wait_for_table(TABLE.replace("10.1.0.1", "10.1.0.2"))
+    assert node.operations[0] == "ipvsadm -A -t 10.1.0.2:80 -s wlc"
+    assert sorted(node.operations[1:-1]) == [f"ipvsadm -a -t 10.1.0.2:80 -r 10.3.0.{n}:80 -m -w 10" for n in (1, 2, 3)]
+    assert node.operations[-1] == "ipvsadm -D -t 10.1.0.1:80"
+
+
+def test_a_scheduler_is_edited_and_the_real_servers_stay(web: tuple[Node, Tree]) -> None:
+    node, tree = web
+
+    tree.put("services/web/frontend", {**WEB, "scheduler": "rr", "persistence": {"timeout": 60}})
+
+    node.wait_for_table(TABLE.replace("wlc", "rr -p 60"))
+    assert node.operations == ["ipvsadm -E -t 10.1.0.1:80 -s rr -p 60"]
+
+
+def test_thresholds_are_edited_though_no_table_shows_them(web: tuple[Node, Tree]) -> None:
+    node, tree = web
+
+    tree.put("services/web/backends/b1", {**BACKENDS["b1"], "upper_threshold": 9, "lower_threshold": 4})
+
+    node.wait_for(lambda: "10.3.0.1:80                  9          4 " in ipvsadm("-Ln", "--thresholds"))
+    assert node.operations == ["ipvsadm -e -t 10.1.0.1:80 -r 10.3.0.1:80 -m -w 10 -x 9 -y 4"]
+
+
+def test_a_method_is_edited_in_place(web: tuple[Node, Tree]) -> None:
+    node, tree = web
+
+    tree.put("routes/r", {"Prefix": "10.3.0.2/32", "IPVSMethod": "tunnel"})
+
+    node.wait_for_table(TABLE.replace("10.3.0.2:80 -m -w 10", "10.3.0.2:80 -i -w 10 --tun-type ipip"))
+    assert node.operations == ["ipvsadm -e -t 10.1.0.1:80 -r 10.3.0.2:80 -i -w 10"]
+
+
+def test_backends_come_and_go(web: tuple[Node, Tree]) -> None:
+    node, tree = web
+    added = "-a -t 10.1.0.1:80 -r 10.3.0.4:80 -m -w 10"
+
+    tree.put("services/web/backends/b4", {"ipv4": "10.3.0.4", "tcp": 80})
+    node.wait_for_table(TABLE + added)
+    tree.remove("services/web/backends/b4")
+    node.wait_for_table(TABLE)
+
+    assert node.operations == [f"ipvsadm {added}", "ipvsadm -d -t 10.1.0.1:80 -r 10.3.0.4:80"]
+
+
+def test_a_directory_of_backends_goes_and_comes_back(web: tuple[Node, Tree]) -> None:
+    node, tree = web
+    backends = tree.folder / "services/web/backends"
+
+    away = backends.rename(tree.folder.with_name("away"))
+    node.wait_for_table("-A -t 10.1.0.1:80 -s wlc")
+    away.rename(backends)
+    node.wait_for_table(TABLE)
+    tree.remove("services/web/backends")
+    node.wait_for_table("-A -t 10.1.0.1:80 -s wlc")
+
+    assert all(command.split()[1] in {"-a", "-d"} for command in node.operations)
+
+
+def test_a_service_goes_with_all_its_real_servers_and_others_stay(web: tuple[Node, Tree]) -> None:
+    node, tree = web
+    api = TABLE.replace("10.1.0.1", "10.1.0.9")
+    tree.service("api", {"ipv4": "10.1.0.9", "tcp": 80}, **BACKENDS)
+    node.wait_for_table(TABLE + api)
+    node.forget()
+
+    tree.remove("services/web/frontend")
+
+    node.wait_for_table(api)
+    assert node.operations == ["ipvsadm -D -t 10.1.0.1:80"]
+
+
+def test_what_is_hidden_or_unknown_is_ignored(web: tuple[Node, Tree]) -> None:
+    node, tree = web
+
+    tree.put("services/web/backends/.b4", {"ipv4": "10.3.0.4", "tcp": 80})
+    tree.put("services/.api/frontend", {"ipv4": "10.1.0.9", "tcp": 80})
+    tree.put("services/web/extra", {"ipv4": "10.1.0.9", "tcp": 80})
+    node.wait_for_log("services/web/extra: not a key that means anything")
+    tree.put("services/web/backends/b4", {"ipv4": "10.3.0.4", "tcp": 80})
+
+    node.wait_for_table(f"{TABLE}-a -t 10.1.0.1:80 -r 10.3.0.4:80 -m -w 10")
+
+
+def test_a_file_that_is_written_in_place_is_never_taken_for_the_empty_one_that_it_is_for_a_moment(
+    web: tuple[Node, Tree],
+) -> None:
+    node, tree = web
+    file = tree.folder / "services/web/backends/b2"
+
+    for weight in range(1, 51):
+        with file.open("w") as half_written:
+            half_written.flush()
+            half_written.write('{"ipv4": "10.3.0.2",')
+            half_written.flush()
+            half_written.write(f'"tcp": 80, "weight": {weight}}}')
+
+    node.wait_for_table(TABLE.replace("10.3.0.2:80 -m -w 10", "10.3.0.2:80 -m -w 50"))
+    assert {command.split()[1] for command in node.operations} == {"-e"}
+    assert "services/web/backends/b2" not in node.log

@@ -1,0 +1,260 @@
+"""A node with the role docker, and what is published, when things end, hang or are away."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from docker.models.containers import Container
+
+from tests.lab.docker import Engine, missing
+from tests.lab.etcd import EtcdCluster
+from tests.lab.images import GRACEFUL, WEB
+from tests.system.support.docker_node import DockerNode, Published, labels, path
+from tests.waiting import wait_until
+
+TTL = 2.0  # seconds, of the nodes here; etcd looks for what has run out every half second
+
+
+@pytest.fixture(scope="module")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    with EtcdCluster(tmp_path_factory.mktemp("etcd")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def published(etcd: EtcdCluster) -> Iterator[Published]:
+    etcd.start()
+    yield Published(etcd)
+    etcd.start()
+
+
+@pytest.fixture
+def node(tmp_path: Path, engine: Engine, published: Published) -> Iterator[DockerNode]:
+    """A node for the engine, started by the test; whatever goes wrong is explained by its log."""
+    node = DockerNode(tmp_path / "node", engine.url, published)
+    with node.explained():
+        yield node
+
+
+@pytest.fixture
+def container(engine: Engine) -> Container:
+    return engine.run(labels=labels())
+
+
+def test_the_engine_may_be_restarted_where_containers_outlive_it(
+    node: DockerNode, engine: Engine, published: Published, container: Container
+) -> None:
+    engine.restart(live_restore=True)
+    container.start()
+    with node:
+        published.wait_for(container, 10)
+        before = published.revisions()
+        for times, end in enumerate((engine.stop, engine.kill), 1):
+            end()
+            node.wait_for_log("what is published stays", count=times)
+            assert published.revisions() == before
+            engine.start()
+            node.wait_for_log("following, by version", count=times + 1)
+        another = engine.run(labels=labels())
+        published.wait_for(another, 10)
+        assert published.revisions()[path(container)] == before[path(container)]
+        container.stop(timeout=0)
+        published.wait_for(container, 0)
+
+
+def test_containers_that_end_with_the_engine_have_weight_0_when_it_is_back(
+    node: DockerNode, engine: Engine, published: Published, container: Container
+) -> None:
+    with node:
+        published.wait_for(container, 10)
+        engine.stop()
+        node.wait_for_log("what is published stays")
+        assert published.weight(container) is not None  # whether it was told of the end is a matter of luck
+        engine.start()
+        published.wait_for(container, 0)
+        container.start()
+        published.wait_for(container, 10)
+
+
+def test_an_engine_that_hangs_under_load_is_found_and_followed_again(
+    node: DockerNode, engine: Engine, published: Published, container: Container
+) -> None:
+    with node:
+        published.wait_for(container, 10)
+        before = published.revisions()[path(container)]
+        gone = engine.run(labels=labels())
+        over = threading.Event()
+        load = threading.Thread(target=_churn, args=(engine, over))
+        load.start()
+        try:
+            wait_until(lambda: len(published.keys()) > 2)
+            engine.freeze()
+            node.wait_for_log("no answer within 5 seconds; what is published stays")
+            assert published.revisions()[path(container)] == before
+        finally:
+            over.set()
+            engine.thaw()
+            load.join()
+        gone.remove(force=True)
+        another = engine.run(labels=labels())
+        wait_until(lambda: published.keys().keys() == {path(container), path(another)})
+        assert published.revisions()[path(container)] == before
+
+
+def _churn(engine: Engine, over: threading.Event) -> None:
+    """Have containers come and go, until it is over."""
+    while not over.is_set():
+        try:
+            engine.run(labels=labels()).remove(force=True)
+        except Exception:  # noqa: BLE001
+            over.wait(0.1)  # the engine hangs
+
+
+def test_what_happens_while_etcd_is_away_is_there_when_it_is_back(
+    node: DockerNode, engine: Engine, published: Published, container: Container
+) -> None:
+    with node:
+        gone, stopped = engine.run(labels=labels()), engine.run(labels=labels())
+        wait_until(lambda: len(published.keys()) == 3)
+        published.cluster.kill()
+        node.wait_for_log("what is published lasts")
+        gone.remove(force=True)
+        stopped.stop(timeout=0)
+        new = engine.run(labels=labels())
+        published.cluster.start()
+        wait_until(lambda: published.keys().keys() == {path(one) for one in (container, stopped, new)}, 20)
+        assert [published.weight(one) for one in (container, stopped, new)] == [10, 0, 10]
+
+
+def test_backends_outlive_the_node_by_the_ttl_however_it_ends(
+    node: DockerNode, published: Published, container: Container
+) -> None:
+    other = {"services/test/backends/other": {"ipv4": "10.0.0.9", "tcp": 80}}
+    published.put("services/test/backends/other", other["services/test/backends/other"])
+    for end in (node.crash, node.stop):
+        node.start()
+        published.wait_for(container, 10)
+        ended = time.monotonic()
+        end()
+        assert published.weight(container) == 10
+        wait_until(lambda: published.keys() == other, TTL + 3)
+        assert time.monotonic() - ended > TTL / 2
+
+
+def test_a_restart_within_the_ttl_leaves_no_gap_and_changes_nothing(
+    node: DockerNode, engine: Engine, published: Published, container: Container
+) -> None:
+    stopping = engine.run(GRACEFUL, labels=labels(), environment={"GRACE": "60"})
+    ended = engine.run(labels=labels())
+    with node:
+        wait_until(lambda: len(published.keys()) == 3)
+        assert engine.fetch(engine.address(stopping))
+        stopping.kill("SIGTERM")
+        ended.stop(timeout=0)
+        published.wait_for(stopping, 0)
+        published.wait_for(ended, 0)
+        before = published.revisions()
+    for end in (node.stop, node.crash):
+        node.start()
+        node.wait_for_log("following, by version")
+        marker = engine.run(labels=labels())  # by which it shows that the rest has been heeded
+        published.wait_for(marker, 10)
+        marker.remove(force=True)
+        published.wait_for(marker, None)
+        assert published.revisions() == before
+        end()
+
+
+def test_what_happened_while_the_node_was_down_is_known_when_it_is_back(
+    node: DockerNode, engine: Engine, published: Published, container: Container
+) -> None:
+    stopping = engine.run(GRACEFUL, labels=labels(), environment={"GRACE": "60"})
+    gone = engine.run(labels=labels())
+    with node:
+        wait_until(lambda: len(published.keys()) == 3)
+        assert engine.fetch(engine.address(stopping))
+        before = published.revisions()
+    stopping.kill("SIGTERM")  # and it goes on, as if nothing were the matter
+    gone.remove(force=True)
+    with node:
+        published.wait_for(stopping, 0)
+        published.wait_for(gone, None)
+        assert published.revisions()[path(container)] == before[path(container)]
+
+
+def test_a_process_that_is_killed_is_back_and_changes_nothing(
+    node: DockerNode, engine: Engine, published: Published, container: Container
+) -> None:
+    with node:
+        published.wait_for(container, 10)
+        before = published.revisions()
+        node.kill("docker")
+        node.wait_for_log("following, by version", count=2)
+        container.pause()
+        published.wait_for(container, 0)
+        container.unpause()
+        published.wait_for(container, 10)
+        assert published.revisions()[path(container)].created == before[path(container)].created
+
+
+def test_with_exit_flush_everything_goes_when_the_node_is_stopped_and_stays_when_it_crashes(
+    tmp_path: Path, engine: Engine, published: Published, container: Container
+) -> None:
+    node = DockerNode(tmp_path, engine.url, published, "--exit-flush", "--etcd-ttl", "60")
+    node.start()
+    published.wait_for(container, 10)
+    before = published.revisions()
+    node.crash()
+    assert published.revisions() == before
+    with node:
+        node.wait_for_log("following, by version")
+    assert published.keys() == {}
+
+
+def test_a_hundred_containers_are_published_at_once_and_stay_while_all_restarts(
+    node: DockerNode, engine: Engine, published: Published
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        containers = list(pool.map(lambda _: engine.run(WEB, "sleep", "1000", labels=labels()), range(100)))
+    began = time.monotonic()
+    with node:
+        wait_until(lambda: len(published.keys()) == 100)
+        assert time.monotonic() - began < 4  # most of it is Python's start
+        before = published.revisions()
+        for one in containers[:10]:
+            one.kill()
+        wait_until(lambda: [published.weight(one) for one in containers[:11]] == [0] * 10 + [10])
+        after = published.revisions()
+        assert {one for one in after if after[one] != before[one]} == {path(one) for one in containers[:10]}
+        node.send(signal.SIGHUP)
+        node.wait_for_log("reading all again")
+        containers[11].kill()
+        published.wait_for(containers[11], 0)
+        node.kill("docker")
+        node.wait_for_log("following, by version", count=2)
+        containers[12].kill()
+        published.wait_for(containers[12], 0)
+        now = published.revisions()
+        assert {one for one in now if now[one] != after[one]} == {path(one) for one in containers[11:13]}
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda one: one.remove(force=True), containers))
+
+
+def test_two_hosts_back_one_service_and_one_goes_with_its_host(
+    tmp_path: Path, node: DockerNode, engine: Engine, published: Published, container: Container
+) -> None:
+    if reason := missing():
+        pytest.skip(reason)
+    with Engine(tmp_path / "docker") as other, node:
+        there = other.run(labels=labels())
+        second = DockerNode(tmp_path / "other", other.url, published)
+        second.start()
+        wait_until(lambda: published.keys().keys() == {path(container), path(there)})
+        before = published.revisions()[path(container)]
+        second.crash()
+        published.wait_for(there, None)
+        assert published.revisions()[path(container)] == before

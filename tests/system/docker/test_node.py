@@ -1,0 +1,257 @@
+"""A node with the role docker: what it publishes of the containers of a real engine, in a real etcd, as they live."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.lab.docker import Engine
+from tests.lab.etcd import EtcdCluster
+from tests.lab.images import GRACEFUL, HEALTH, MULTI
+from tests.system.support.docker_node import DockerNode, Published, labels, path
+from tests.system.support.etcd_config import etcd_node
+from tests.waiting import wait_until
+
+AT_ONCE = 1.0  # seconds, for what takes a few hundredths
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
+    """What the node of this module has published."""
+    with EtcdCluster(tmp_path_factory.mktemp("etcd")) as cluster:
+        yield Published(cluster)
+
+
+@pytest.fixture(scope="module")
+def running_node(
+    tmp_path_factory: pytest.TempPathFactory, running_engine: Engine, published: Published
+) -> Iterator[DockerNode]:
+    """A node for all tests of this module."""
+    flags = ["--route-network", "front", "--route-gateway4", "192.0.2.1", "--route-ipvs-method", "tunnel"]
+    with DockerNode(tmp_path_factory.mktemp("node"), running_engine.url, published, *flags) as node:
+        yield node
+
+
+@pytest.fixture
+def node(running_node: DockerNode, engine: Engine, published: Published) -> Iterator[DockerNode]:
+    """A node that follows an engine without containers; what a test leaves behind goes with it."""
+    running_node.wait_for(lambda: not published.keys())
+    running_node.forget()
+    with running_node.explained():
+        yield running_node
+    engine.clear()
+
+
+def test_a_container_is_a_backend_within_a_second_and_drains_as_soon_as_it_is_told_to_stop(
+    node: DockerNode, engine: Engine, published: Published, tmp_path: Path
+) -> None:
+    vip = "10.107.107.107:1337"
+    with etcd_node(tmp_path, published.url) as director:
+        published.put("services/test/frontend", {"ipv4": "10.107.107.107", "tcp": 1337})
+        director.wait_for_shadow([f"-A -t {vip} -s wlc"])
+        container = engine.run(GRACEFUL, labels=labels(), ports={})
+        started = time.monotonic()
+        address = engine.address(container)
+        real = f"-a -t {vip} -r {address}:8080 -m -w"
+        director.wait_for_shadow([f"-A -t {vip} -s wlc", f"{real} 10"])
+        assert time.monotonic() - started < AT_ONCE
+        assert published.keys()[path(container)] == {"ipv4": address, "tcp": 8080}
+
+        assert engine.fetch(address)
+        answers: list[str] = []
+        request = threading.Thread(target=lambda: answers.append(engine.fetch(address, "/cgi-bin/slow?1")))
+        request.start()
+        stopping = threading.Thread(target=container.stop, kwargs={"timeout": 20})
+        stopping.start()
+        director.wait_for_shadow([f"-A -t {vip} -s wlc", f"{real} 0"])
+        assert engine.answers(address)  # it is still there, and finishes its requests
+        request.join()
+        assert answers == [container.id[:12]]
+        stopping.join()
+        assert published.weight(container) == 0
+        container.remove()
+        director.wait_for_shadow([f"-A -t {vip} -s wlc"])
+        published.delete("services/test/frontend")
+
+
+@pytest.mark.parametrize("stop_signal", ["SIGTERM", "SIGUSR2"])
+def test_weight_0_is_there_long_before_the_end(
+    node: DockerNode, engine: Engine, published: Published, stop_signal: str
+) -> None:
+    container = engine.run(GRACEFUL, labels=labels(), stop_signal=stop_signal)
+    published.wait_for(container, 10)
+    assert engine.fetch(engine.address(container))
+    container.kill(stop_signal)
+    published.wait_for(container, 0, AT_ONCE)
+    container.reload()
+    assert container.status == "running"
+    container.wait(timeout=20)
+    assert published.weight(container) == 0
+
+
+def test_what_does_not_end_a_container_changes_nothing(node: DockerNode, engine: Engine, published: Published) -> None:
+    container = engine.run(labels=labels())
+    published.wait_for(container, 10)
+    assert engine.fetch(engine.address(container))
+    before = published.revisions()
+    container.kill("SIGHUP")
+    container.kill("SIGUSR1")
+    container.rename("another-name")
+    container.exec_run(["true"])
+    marker = engine.run(labels=labels("marker"))  # by which it shows that the rest has been heeded
+    wait_until(lambda: published.weight(marker, "marker") == 10)
+    assert published.revisions()[path(container)] == before[path(container)]
+
+
+def test_pause_death_restart_and_removal_are_followed(node: DockerNode, engine: Engine, published: Published) -> None:
+    container = engine.run(labels=labels())
+    published.wait_for(container, 10)
+    created = published.revisions()[path(container)].created
+    for do, weight in [
+        (container.pause, 0),
+        (container.unpause, 10),
+        (lambda: container.kill("SIGKILL"), 0),
+        (container.start, 10),
+        (lambda: container.restart(timeout=0), 10),
+        (lambda: container.stop(timeout=0), 0),
+    ]:
+        do()
+        published.wait_for(container, weight)
+    engine.run(labels=labels("other"))  # takes the address
+    container.start()
+    wait_until(lambda: published.keys()[path(container)] == {"ipv4": engine.address(container), "tcp": 8080})
+    assert published.revisions()[path(container)].created == created
+    container.remove(force=True)
+    published.wait_for(container, None)
+
+
+def test_a_container_that_is_created_is_none_until_it_starts(
+    node: DockerNode, engine: Engine, published: Published
+) -> None:
+    container = engine.client.containers.create("lab/web", labels=labels())
+    marker = engine.run(labels=labels("marker"))
+    wait_until(lambda: published.weight(marker, "marker") == 10)
+    assert published.weight(container) is None
+    container.start()
+    published.wait_for(container, 10)
+
+
+def test_an_unhealthy_container_has_weight_0(node: DockerNode, engine: Engine, published: Published) -> None:
+    container = engine.run(HEALTH, "sh", "-c", "touch /tmp/healthy; exec serve 8080", labels=labels())
+    published.wait_for(container, 10, AT_ONCE)  # it counts while its health is not known yet
+    container.exec_run(["rm", "/tmp/healthy"])
+    published.wait_for(container, 0)
+    container.exec_run(["touch", "/tmp/healthy"])
+    published.wait_for(container, 10)
+
+
+def test_the_labelled_network_counts_whenever_it_is_connected(
+    node: DockerNode, engine: Engine, published: Published
+) -> None:
+    pool = docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet="fd00:7::/64")])
+    six = engine.client.networks.create("six", enable_ipv6=True, ipam=pool)
+    container = engine.run(labels=labels(network="six"), name="web")
+    node.wait_for_log("docker: web: network: it is not on the network six")
+    assert published.weight(container) is None
+    six.connect(container)
+    addresses = {"ipv4": engine.address(container, "six"), "ipv6": engine.address(container, "six", ipv6=True)}
+    wait_until(lambda: published.keys().get(path(container)) == {**addresses, "tcp": 8080})
+    six.disconnect(container)
+    wait_until(lambda: published.weight(container) == 0)
+    six.connect(container, ipv4_address=None)
+    wait_until(lambda: published.weight(container) == 10)
+
+
+def test_a_container_may_back_several_services(node: DockerNode, engine: Engine, published: Published) -> None:
+    own = {"net.qmsk.clusterf.backend:api.tcp": "9090", "net.qmsk.clusterf.backend:dns.udp": "5353"}
+    container = engine.run(MULTI, labels=labels("web api dns", backend_weight="20") | own)
+    ipv4 = engine.address(container)
+    wait_until(lambda: len(published.keys()) == 3)
+    assert published.keys() == {
+        path(container, "web"): {"ipv4": ipv4, "tcp": 8080, "weight": 20},
+        path(container, "api"): {"ipv4": ipv4, "tcp": 9090, "weight": 20},
+        path(container, "dns"): {"ipv4": ipv4, "tcp": 8080, "udp": 5353, "weight": 20},
+    }
+
+
+def test_containers_that_are_not_meant_are_ignored_and_bad_labels_reported(
+    node: DockerNode, engine: Engine, published: Published
+) -> None:
+    engine.run()
+    engine.run(name="hidden", labels=labels(backend_tcp="81"))
+    good = engine.run(labels=labels())
+    published.wait_for(good, 10)
+    node.wait_for_log("docker: hidden: backend.tcp: port 81/tcp is not exposed")
+    assert list(published.keys()) == [path(good)]
+
+
+def test_networks_are_advertised_while_they_are_there(node: DockerNode, engine: Engine, published: Published) -> None:
+    pools = [docker.types.IPAMPool(subnet=subnet) for subnet in ("172.30.1.0/24", "fd00:8::/64")]
+    ipam = docker.types.IPAMConfig(pool_configs=pools)
+    network = engine.client.networks.create("front", enable_ipv6=True, ipam=ipam)
+    routes = {
+        f"routes/{network.id}": {"Prefix": "172.30.1.0/24", "Gateway": "192.0.2.1", "IPVSMethod": "tunnel"},
+        f"routes/{network.id}-ipv6": {"Prefix": "fd00:8::/64", "IPVSMethod": "tunnel"},
+    }
+    wait_until(lambda: published.keys() == routes)
+    network.remove()
+    wait_until(lambda: not published.keys())
+
+
+def test_a_check_from_a_label_is_published_where_the_service_has_none(
+    node: DockerNode, engine: Engine, published: Published
+) -> None:
+    published.put("services/theirs/health", {"type": "none"})
+    published.put("services/theirs/backends/other", {"ipv4": "10.0.0.9", "tcp": 80})
+    container = engine.run(labels=labels("test theirs", health="http:/healthz"))
+    check = {"type": "http", "path": "/healthz"}
+    wait_until(lambda: published.keys().get("services/test/health") == check)
+    assert published.keys()["services/theirs/health"] == {"type": "none"}
+    published.delete("services/theirs/health")
+    wait_until(lambda: published.keys().get("services/theirs/health") == check)
+    container.remove(force=True)
+    others = {"services/theirs/backends/other": {"ipv4": "10.0.0.9", "tcp": 80}}
+    wait_until(lambda: published.keys() == others)
+    published.delete("services/theirs/backends/other")
+
+
+def test_with_the_address_of_the_host_published_ports_count(
+    node: DockerNode, engine: Engine, published: Published, tmp_path: Path
+) -> None:
+    ports = {"8080/tcp": ("0.0.0.0", 18080), "9090/tcp": ("127.0.0.1", 19090)}
+    own = {"net.qmsk.clusterf.backend:local.tcp": "9090"}
+    elsewhere = Published(published.cluster)
+    flags = ["--docker-address", "host", "--host-address", "192.0.2.7"]
+    with DockerNode(tmp_path, engine.url, elsewhere, *flags) as host:
+        container = engine.run(MULTI, labels=labels("test local") | own, ports=ports)
+        wait_until(lambda: elsewhere.keys() == {path(container): {"ipv4": "192.0.2.7", "tcp": 18080}})
+        host.wait_for_log("port 9090/tcp is not published at an address of the host")
+        container.stop(timeout=0)
+        elsewhere.wait_for(container, 0)
+
+
+def test_with_noop_nothing_is_published_but_said(
+    node: DockerNode, engine: Engine, published: Published, tmp_path: Path
+) -> None:
+    elsewhere = Published(published.cluster)
+    with DockerNode(tmp_path, engine.url, elsewhere, "--noop") as noop:
+        container = engine.run(labels=labels(health="tcp"))
+        key = f"/{elsewhere.prefix}/{path(container)}"
+        value = f'{{"ipv4":"{engine.address(container)}","tcp":8080}}'
+        noop.wait_for_log(f"^etcd noop: etcdctl put {key} '{value}'$")
+        noop.wait_for_log(r"^etcd noop: etcdctl put \S+/services/test/health '{\"type\":\"tcp\"}'  # if there is none$")
+        container.remove(force=True)
+        noop.wait_for_log(f"^etcd noop: etcdctl del {key}$")
+    assert elsewhere.keys() == {}
+    assert not (tmp_path / "state/docker.db").exists()
+
+
+def test_the_process_has_no_more_capabilities_than_the_one_that_reads_the_configuration(node: DockerNode) -> None:
+    children = node.children()
+    assert children.keys() == {"docker"}
+    status = Path(f"/proc/{children['docker']}/status").read_text()
+    assert "CapEff:\t0000000000000004\n" in status
+    assert "NoNewPrivs:\t1\n" in status

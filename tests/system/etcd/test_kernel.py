@@ -1,0 +1,54 @@
+"""From etcd to a real kernel: the example of README.md, put by put."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.lab.etcd import EtcdCluster
+from tests.system.support.node import Node
+
+pytestmark = pytest.mark.ipvs
+
+SERVICE = "/clusterf/services/test"
+FRONTEND = "-A -t 10.107.107.107:1337 -s wlc"
+ONE = "-a -t 10.107.107.107:1337 -r 10.3.107.1:1337"
+TWO = "-a -t 10.107.107.107:1337 -r 10.3.107.2:1337"
+
+
+def test_each_put_and_delete_shows_in_the_kernels_table(namespace: None, tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path / "etcd") as etcd, Node(tmp_path, flags=["--config-source", etcd.url()]) as node:
+        node.wait_for_table([])
+
+        etcd.ctl("put", f"{SERVICE}/frontend", '{"ipv4": "10.107.107.107", "tcp": 1337}')
+        node.wait_for_table([FRONTEND])
+        etcd.ctl("put", f"{SERVICE}/backends/test1", '{"ipv4": "10.3.107.1", "tcp": 1337}')
+        node.wait_for_table([FRONTEND, f"{ONE} -m -w 10"])
+        etcd.ctl("put", f"{SERVICE}/backends/test2", '{"ipv4": "10.3.107.2", "tcp": 1337}')
+        node.wait_for_table([FRONTEND, f"{ONE} -m -w 10", f"{TWO} -m -w 10"])
+        etcd.ctl("put", "/clusterf/routes/test", '{"Prefix": "10.3.107.0/24", "IPVSMethod": "droute"}')
+        node.wait_for_table([FRONTEND, f"{ONE} -g -w 10", f"{TWO} -g -w 10"])
+
+        etcd.ctl("del", f"{SERVICE}/backends/test1")
+        node.wait_for_table([FRONTEND, f"{TWO} -g -w 10"])
+        etcd.ctl("del", "--prefix", f"{SERVICE}/")
+        node.wait_for_table([])
+
+
+def test_a_table_outlives_etcd_and_a_restart_of_the_node_without_it(namespace: None, tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path / "etcd") as etcd:
+        etcd.ctl("put", f"{SERVICE}/frontend", '{"ipv4": "10.107.107.107", "tcp": 1337}')
+        etcd.ctl("put", f"{SERVICE}/backends/test1", '{"ipv4": "10.3.107.1", "tcp": 1337}')
+        expected = [FRONTEND, f"{ONE} -m -w 10"]
+        node = Node(tmp_path, flags=["--config-source", etcd.url()])
+        with node:
+            node.wait_for_table(expected)
+            etcd.kill()
+            node.wait_for_log("what is known stays in force")
+            node.wait_for_kernel(expected)
+        with node:
+            node.wait_for_log("working from the copy")
+            node.wait_for_table(expected)
+            assert node.operations == []
+            etcd.start()
+            etcd.ctl("del", f"{SERVICE}/backends/test1")
+            node.wait_for_table([FRONTEND])

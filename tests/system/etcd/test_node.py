@@ -1,0 +1,302 @@
+"""A node that gets its configuration from etcd: what it makes of it, and how it gets in."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from clusterf.etcd.client import Client
+from tests.lab.etcd import PASSWORD, USER, EtcdCluster
+from tests.system.support.etcd_config import Config, EtcdNode, etcd_node
+from tests.system.support.node import Tree
+from tests.waiting import wait_until
+
+SERVICES = [(1, 1, 10), (1, 2, 20), (2, 1, 5)]
+AT_ONCE = 2.0  # seconds, for what takes a few hundredths
+
+
+@pytest.fixture(scope="module")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    """An etcd that the tests leave as they found it, but for keys below prefixes of their own."""
+    with EtcdCluster(tmp_path_factory.mktemp("etcd")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def config(etcd: EtcdCluster) -> Config:
+    config = Config(etcd)
+    config.change(*SERVICES)
+    return config
+
+
+@pytest.fixture
+def start(tmp_path: Path, config: Config) -> Callable[..., EtcdNode]:
+    """Return a node on that configuration, to be entered, with more flags."""
+    return lambda *flags: etcd_node(tmp_path / "node", config.cluster.url(config.prefix), flags=flags)
+
+
+def test_each_edit_with_etcdctl_shows_in_the_table_at_once(tmp_path: Path) -> None:
+    vip = "10.107.107.107:1337"
+    frontend, b1, b2 = f"-A -t {vip} -s wlc", f"-a -t {vip} -r 10.3.107.1:1337", f"-a -t {vip} -r 10.3.107.2:1337"
+    steps: list[tuple[list[str], list[str]]] = [
+        (
+            ["put", "/clusterf/services/test/frontend", '{"ipv4": "10.107.107.107", "tcp": 1337}'],
+            [frontend],
+        ),
+        (
+            ["put", "/clusterf/services/test/backends/test3-1", '{"ipv4": "10.3.107.1", "tcp": 1337}'],
+            [frontend, f"{b1} -m -w 10"],
+        ),
+        (
+            ["put", "/clusterf/services/test/backends/test3-2", '{"ipv4": "10.3.107.2", "tcp": 1337, "weight": 5}'],
+            [frontend, f"{b1} -m -w 10", f"{b2} -m -w 5"],
+        ),
+        (
+            ["put", "/clusterf/routes/test3", '{"Prefix": "10.3.107.0/24", "IPVSMethod": "droute"}'],
+            [frontend, f"{b1} -g -w 10", f"{b2} -g -w 5"],
+        ),
+        (
+            ["put", "/clusterf/routes/test3", '{"Prefix": "10.3.107.2/32", "IPVSMethod": "droute"}'],
+            [frontend, f"{b1} -m -w 10", f"{b2} -g -w 5"],
+        ),
+        (["del", "/clusterf/routes/test3"], [frontend, f"{b1} -m -w 10", f"{b2} -m -w 5"]),
+        (
+            ["put", "/clusterf/services/test/backends/test3-1", '{"ipv4": "10.3.107.1", "tcp": 1337, "weight": 0}'],
+            [frontend, f"{b1} -m -w 0", f"{b2} -m -w 5"],
+        ),
+        (["del", "/clusterf/services/test/backends/test3-2"], [frontend, f"{b1} -m -w 0"]),
+        (["del", "--prefix", "/clusterf/services/test/"], []),
+    ]
+    with EtcdCluster(tmp_path / "etcd") as cluster, etcd_node(tmp_path / "node", cluster.url()) as node:
+        node.wait_for_shadow([])
+        for command, table in steps:
+            cluster.ctl(*command)
+            began = time.monotonic()
+            node.wait_for_shadow(table)
+            assert time.monotonic() - began < AT_ONCE, command
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_once_applies_what_etcd_has_and_tells_whether_all_of_it_was_good(
+    start: Callable[..., EtcdNode], config: Config, *, bad: bool
+) -> None:
+    if bad:
+        config.put(b"services/s1/backends/bad", b"{")
+    node = start()
+    assert node.once() == (3 if bad else 0)
+    assert node.only_table == config.table
+
+
+def test_once_without_etcd_gives_up_in_time(tmp_path: Path) -> None:
+    node = etcd_node(tmp_path, "etcd://127.0.0.1:9/clusterf", flags=["--once-timeout", "2"])
+    began = time.monotonic()
+    assert node.once() == 1
+    assert 2 <= time.monotonic() - began < 10
+    assert node.only_table == node.operations == []
+
+
+@pytest.mark.parametrize("etcd_first", [False, True])
+def test_the_later_of_a_tree_and_etcd_wins(config: Config, tmp_path: Path, *, etcd_first: bool) -> None:
+    tree = Tree(tmp_path / "tree")
+    tree.service("s1", {"ipv4": "10.107.0.1", "tcp": 80, "scheduler": "rr"}, b9={"ipv4": "10.1.0.9", "tcp": 80})
+    urls = [config.cluster.url(config.prefix), tree.url]
+    scheduler = "rr" if etcd_first else "wlc"
+    one = "-a -t 10.107.0.1:80 -r 10.1.0.9:80 -m -w 10"
+    expected = sorted(
+        [one, *(line.replace("10.107.0.1:80 -s wlc", f"10.107.0.1:80 -s {scheduler}") for line in config.table)]
+    )
+    with etcd_node(tmp_path / "node", *(urls if etcd_first else urls[::-1])) as node:
+        node.wait_for_shadow(expected)
+        config.change((1, 2, None))
+        expected.remove("-a -t 10.107.0.1:80 -r 10.1.0.2:80 -m -w 20")
+        node.wait_for_shadow(expected)
+        tree.remove("services/s1")
+        node.wait_for_shadow(config.table)
+
+
+def test_routes_are_taken_from_etcd_only_if_so_filtered(config: Config, tmp_path: Path) -> None:
+    tree = Tree(tmp_path / "tree")
+    tree.put("routes/r", {"Prefix": "10.1.0.0/16", "IPVSMethod": "tunnel"})
+    config.put(b"routes/r2", b'{"Prefix": "10.2.0.0/16", "IPVSMethod": "droute"}')
+    flags = ["--filter-routes", "etcd://"]
+    with etcd_node(tmp_path / "node", config.cluster.url(config.prefix), tree.url, flags=flags) as node:
+        node.wait_for_shadow([line.replace("-r 10.2.0.1:80 -m", "-r 10.2.0.1:80 -g") for line in config.table])
+
+
+def test_nothing_is_done_before_all_sources_have_answered(config: Config, tmp_path: Path) -> None:
+    away = "etcd://127.0.0.1:9/clusterf"
+    with etcd_node(tmp_path / "node", config.cluster.url(config.prefix), away) as node:
+        node.wait_for_log("nothing is written until it is")
+        node.wait_for_log("following")
+        assert node.operations == []
+
+
+def test_a_large_configuration_is_followed(start: Callable[..., EtcdNode], config: Config) -> None:
+    config.change(*[(service, backend, 10) for service in range(1, 41) for backend in range(500)])
+    with start() as node:
+        node.wait_for_shadow(config.table)
+        config.change((7, 7, None), (7, 8, 1))
+        node.wait_for_shadow(config.table)
+        assert node.deletions == ["ipvsadm -d -t 10.107.0.7:80 -r 10.7.0.7:80"]
+
+
+def test_bad_values_and_strange_keys_are_reported_and_leave_all_else_alone(
+    start: Callable[..., EtcdNode], config: Config
+) -> None:
+    frontend = {"ipv4": "10.107.0.9", "tcp": 80}
+    with start() as node:
+        node.wait_for_shadow(config.table)
+        config.put(b"services/s1/backends/b1", b"{")
+        config.put(b"services/s1/backends/b2", b" " * 1_000_000 + b"{")
+        config.put(b"services/s1/backends/new", b"\xff\x00")
+        config.put(b"services/s2/frontend", b"[]")
+        config.put(b"services/s1/extra", b"1")
+        config.put(b"", b"x")
+        config.put(b"/", b"x")
+        config.put(b"services//frontend", b"{}")
+        config.put(b"services/\xff\n\x1b[31m/frontend", json.dumps(frontend).encode())
+        strange = ["-A -t 10.107.0.9:80 -s wlc"]
+        node.wait_for_shadow(sorted(config.table + strange))
+        for name in ("s1/backends/b1", "s1/backends/b2", "s1/backends/new", "s2/frontend"):
+            node.wait_for_log(rf"warning: .*services/{name}: ")
+        node.wait_for_log(r"services/s1/extra: not a key that means anything \(ignored\)")
+        assert "\x1b" not in node.log
+        assert node.deletions == []
+        config.cluster.members[0].kill()
+    with start() as node:  # etcd is away
+        try:
+            node.wait_for_shadow(sorted(config.table + strange))
+        finally:
+            config.cluster.start()
+        config.change((2, 1, 6))
+        node.wait_for_shadow(sorted(config.table + strange))
+        assert node.deletions == []
+
+
+def test_a_value_of_a_megabyte_that_is_good_is_taken_or_reported(
+    start: Callable[..., EtcdNode], config: Config
+) -> None:
+    with start() as node:
+        node.wait_for_shadow(config.table)
+        config.put(b"routes/large", b'{"Prefix": "192.0.2.0/24"' + b" " * 1_000_000 + b"}")
+        config.change((1, 1, 7))
+        node.wait_for_shadow(config.table)
+        assert node.deletions == []
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    """An etcd that asks for a password, and forgets soon that it was given."""
+    with EtcdCluster(tmp_path_factory.mktemp("guarded"), auth=True, token_ttl=1) as cluster:
+        yield cluster
+
+
+def password_flags(file: Path) -> list[str]:
+    return ["--etcd-user", USER, "--etcd-password-file", str(file)]
+
+
+def test_a_wrong_password_is_reported_and_the_right_one_works_once_it_is_there(
+    guarded: EtcdCluster, tmp_path: Path
+) -> None:
+    config = Config(guarded)
+    config.change(*SERVICES)
+    file = tmp_path / "password"
+    file.write_text("wrong\n")
+    with etcd_node(tmp_path / "node", guarded.url(config.prefix), flags=password_flags(file)) as node:
+        node.wait_for_log("warning: .*authentication failed.*what is known stays in force")
+        node.wait_for_log("nothing is written until it is")
+        file.write_text(f"{PASSWORD}\n")
+        node.wait_for_shadow(config.table)
+
+
+def test_a_token_that_expires_while_watching_or_while_away_does_no_harm(guarded: EtcdCluster, tmp_path: Path) -> None:
+    config = Config(guarded)
+    config.change(*SERVICES)
+    config.cluster.location()  # writes the password
+    with etcd_node(
+        tmp_path / "node", guarded.url(config.prefix), flags=password_flags(guarded._directory / "password")
+    ) as node:
+        node.wait_for_shadow(config.table)
+        let_tokens_expire(guarded)
+        config.change((1, 1, None), (1, 3, 7))
+        node.wait_for_shadow(config.table)
+        node.reload()
+        config.change((1, 3, 8))
+        node.wait_for_shadow(config.table)
+        guarded.kill()
+        node.wait_for_log("what is known stays in force")
+        guarded.start()
+        config.change((1, 3, None))
+        node.wait_for_shadow(config.table)
+        assert len(node.deletions) == 2
+        assert "invalid auth token" not in node.log
+
+
+def let_tokens_expire(cluster: EtcdCluster) -> None:
+    """Wait until a token that is given now is good no more."""
+    with Client(cluster.location(), cluster.endpoints[0]) as client:
+        began = time.monotonic()
+        # a token that is used lives on: look at the clock, and then at it
+        wait_until(lambda: time.monotonic() - began > 2.5)
+        with pytest.raises(Exception, match="invalid auth token"):
+            client.list()
+
+
+def test_a_user_who_may_not_read_the_prefix_is_reported(guarded: EtcdCluster, tmp_path: Path) -> None:
+    guarded.location()
+    flags = password_flags(guarded._directory / "password")
+    with etcd_node(tmp_path, guarded.url("elsewhere"), flags=flags) as node:
+        node.wait_for_log("warning: .*permission denied")
+        node.wait_for_log("nothing is written until it is")
+        assert node.operations == []
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    """An etcd that speaks TLS, with those who have a certificate."""
+    with EtcdCluster(tmp_path_factory.mktemp("tls"), tls=True, client_certificates=True) as cluster:
+        yield cluster
+
+
+def test_with_tls_the_right_authority_and_certificate_come_in_and_others_do_not(
+    encrypted: EtcdCluster, tmp_path: Path
+) -> None:
+    tls = encrypted.tls
+    assert tls
+    config = Config(encrypted)
+    config.change(*SERVICES)
+    url = encrypted.url(config.prefix)
+    certificate = ["--etcd-cert", tls.client[0], "--etcd-key", tls.client[1]]
+    stranger = ["--etcd-cert", tls.stranger[0], "--etcd-key", tls.stranger[1]]
+    for flags in (["--etcd-ca", tls.wrong_ca, *certificate], ["--etcd-ca", tls.ca], ["--etcd-ca", tls.ca, *stranger]):
+        with etcd_node(tmp_path / "node", url, flags=flags) as node:
+            node.wait_for_log("warning: .*what is known stays in force")
+            node.wait_for_log("nothing is written until it is")
+            assert node.operations == []
+    with etcd_node(tmp_path / "node", url, flags=["--etcd-ca", tls.ca, *certificate]) as node:
+        node.wait_for_shadow(config.table)
+        config.change((1, 1, None))
+        node.wait_for_shadow(config.table)
+    with etcd_node(tmp_path / "node", url, flags=["--etcd-ca", tls.wrong_ca, *certificate]) as node:
+        node.wait_for_log("working from the copy of revision")
+        node.wait_for_shadow(config.table)
+        assert node.deletions == []
+
+
+def test_a_client_certificate_that_is_changed_is_taken_at_the_next_connection(
+    encrypted: EtcdCluster, tmp_path: Path
+) -> None:
+    tls = encrypted.tls
+    assert tls
+    config = Config(encrypted)
+    config.change(*SERVICES)
+    ca = tmp_path / "ca"
+    ca.write_bytes(Path(tls.wrong_ca).read_bytes())
+    access = encrypted.location().access
+    flags = ["--etcd-ca", str(ca), "--etcd-cert", str(access.cert), "--etcd-key", str(access.key)]
+    with etcd_node(tmp_path / "node", encrypted.url(config.prefix), flags=flags) as node:
+        node.wait_for_log("nothing is written until it is")
+        ca.write_bytes(Path(tls.ca).read_bytes())
+        node.wait_for_shadow(config.table)
