@@ -18,7 +18,7 @@ from actors.settings import Settings
 from actors.supervision.directories import runtime_directory, state_directory
 from actors.supervision.supervisor import Policy, Supervisor
 from clusterf import __version__
-from clusterf.etcd.location import Access
+from clusterf.etcd.location import EtcdCredentials
 from clusterf.etcd.options import access_of, etcd_options
 from clusterf.lib import logs
 from clusterf.lib.addresses import Endpoint, parse_endpoint
@@ -27,7 +27,7 @@ from clusterf.sources.url import Source, check_tree, parse_source
 __all__ = ["main"]
 
 
-def _parse_sources(urls: tuple[str, ...], access: Access) -> tuple[Source, ...]:
+def _parse_sources(urls: tuple[str, ...], access: EtcdCredentials) -> tuple[Source, ...]:
     try:
         sources = tuple(parse_source(url, access) for url in urls)
         for source in sources:

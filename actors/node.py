@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 
-from actors.base.process import Child, Host, Ref
+from actors.base.process import Host, Process, Ref
 from actors.settings import Settings
 from clusterf.host.capabilities import CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_NET_RAW
 
@@ -35,16 +35,16 @@ def children_of(settings: Settings) -> list[str]:
     return [*director, "docker"] if "docker" in settings.roles else director
 
 
-def child_of(name: str, settings: Settings) -> Child:
+def child_of(name: str, settings: Settings) -> Process:
     """Return the process of that name, one of `children_of`."""
     match name:
         case "config" | "docker":
             # tokens, passwords and keys of etcd may be readable by their owner only
-            return Child(frozenset([CAP_DAC_READ_SEARCH]), partial(_start, name, name))
+            return Process(frozenset([CAP_DAC_READ_SEARCH]), partial(_start, name, name))
         case "director":
-            return Child(_director_capabilities(settings), partial(_start, name, name))
+            return Process(_director_capabilities(settings), partial(_start, name, name))
         case _:
-            return Child(frozenset(), partial(_start, "health", name))
+            return Process(frozenset(), partial(_start, "health", name))
 
 
 def _start(package: str, name: str, settings: Settings, host: Host) -> Sequence[Ref]:

@@ -9,7 +9,7 @@ import msgspec
 from clusterf.director.virtual_servers import Defaults
 from clusterf.docker.addresses import Addressing
 from clusterf.docker.routes import Routing
-from clusterf.etcd.location import Location
+from clusterf.etcd.location import EtcdLocation
 from clusterf.ipvs.sync import SyncDaemon
 from clusterf.ipvs.table import Method
 from clusterf.lib.addresses import Endpoint
@@ -77,7 +77,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             synced=bool(self.ipvs_sync),
         )
 
-    def published_to(self) -> Location | None:
+    def published_to(self) -> EtcdLocation | None:
         """Return the etcd that backends are published in: of several sources that are one the last; None: none is."""
         return next((source.etcd for source in reversed(self.sources) if source.etcd is not None), None)
 

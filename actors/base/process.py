@@ -7,7 +7,7 @@ import pykka
 
 from actors.settings import Settings
 
-__all__ = ["Child", "Host", "Ref"]
+__all__ = ["Host", "Process", "Ref"]
 
 Ref = pykka.ActorRef[Any]
 
@@ -21,7 +21,7 @@ class Host(NamedTuple):
     flushed: Callable[[], None]
 
 
-class Child(NamedTuple):
+class Process(NamedTuple):
     """One process of a node: the capabilities it keeps, and how its actors are started, the first in the flow first.
 
     `start` raises `Unavailable` with the reason why the node cannot do its work here at all.

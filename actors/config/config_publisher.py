@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from actors.base.actor import Actor
-from actors.config.messages import SourceSaid
-from actors.link.messages import ConfigMessage, FrontendIs, ProblemsAre, object_is
+from actors.config.messages import SourceUpdate
+from actors.link.messages import ConfigMessage, FrontendIs, ProblemsAre, message_for
 from actors.link.publisher import Publisher
-from clusterf.sources.overlay import Layers
+from clusterf.sources.overlay import Overlay
 from clusterf.sources.url import Source
 
 __all__ = ["ConfigPublisher"]
@@ -18,7 +18,7 @@ class ConfigPublisher(Actor):
 
     def __init__(self, sources: tuple[Source, ...], filter_routes: str, socket: Path) -> None:
         super().__init__()
-        self._layers = Layers([source.url.startswith(filter_routes) for source in sources])
+        self._layers = Overlay([source.url.startswith(filter_routes) for source in sources])
         self._publisher = Publisher(socket)
         # the sources that have not yet told all they have
         self._awaited = set(range(len(sources)))
@@ -34,7 +34,7 @@ class ConfigPublisher(Actor):
     def receive(self, message: Any) -> None:
         """Take in what a source says."""
         match message:
-            case SourceSaid(source, messages, synced):
+            case SourceUpdate(source, messages, synced):
                 if synced:
                     self._awaited.discard(source)
                 merged = [m for said in messages if (m := self._merge(source, said)) is not None]
@@ -46,9 +46,9 @@ class ConfigPublisher(Actor):
     def _merge(self, source: int, said: ConfigMessage) -> ConfigMessage | None:
         if isinstance(said, ProblemsAre):
             return said
-        if not self._layers.heeds(source, said.key):
+        if not self._layers.takes(source, said.key):
             return None
-        return object_is(said.key, self._layers.put(source, said.key, said.value))
+        return message_for(said.key, self._layers.put(source, said.key, said.value))
 
 
 def _is_no_departure(message: ConfigMessage) -> bool:

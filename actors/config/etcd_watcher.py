@@ -6,7 +6,7 @@ from typing import Any
 import pykka
 
 from actors.config.source_watcher import SourceWatcher
-from clusterf.etcd.location import Location
+from clusterf.etcd.location import EtcdLocation
 from clusterf.sources.etcd_follower import EtcdFollower
 
 __all__ = ["EtcdWatcher"]
@@ -19,7 +19,7 @@ class EtcdWatcher(SourceWatcher):
         self,
         number: int,
         url: str,
-        location: Location,
+        location: EtcdLocation,
         state_file: Path | None,
         interval: float,
         publisher: pykka.ActorRef[Any],

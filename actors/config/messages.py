@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 from actors.link.messages import ConfigMessage
 
-__all__ = ["SourceSaid"]
+__all__ = ["SourceUpdate"]
 
 
-class SourceSaid(NamedTuple):
+class SourceUpdate(NamedTuple):
     """What a source says: objects and problems by key, `source` is its place in the order of `--config-source`.
 
     `synced`: with this it has told all it has.

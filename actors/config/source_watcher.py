@@ -8,11 +8,11 @@ from typing import Any
 import pykka
 
 from actors.base.actor import Actor
-from actors.config.messages import SourceSaid
-from actors.link.messages import ConfigMessage, ProblemsAre, object_is
+from actors.config.messages import SourceUpdate
+from actors.link.messages import ConfigMessage, ProblemsAre, message_for
 from clusterf.config.problems import Problem
-from clusterf.sources.follower import Follower, Say
-from clusterf.sources.last_good import Said, describe
+from clusterf.sources.follower import Follower, OnUpdate
+from clusterf.sources.last_good import KeyUpdate, describe
 
 __all__ = ["SourceWatcher", "Voice"]
 
@@ -25,7 +25,7 @@ class SourceWatcher(Actor):
     """Tell `publisher` what a source says, under the source's number; `follow` makes what follows it."""
 
     def __init__(
-        self, number: int, url: str, publisher: pykka.ActorRef[Any], follow: Callable[[Say], Follower]
+        self, number: int, url: str, publisher: pykka.ActorRef[Any], follow: Callable[[OnUpdate], Follower]
     ) -> None:
         super().__init__()
         self._number = number
@@ -55,9 +55,9 @@ class SourceWatcher(Actor):
             case _:
                 raise TypeError(f"{type(self).__name__} does not handle {message!r}")
 
-    def _say(self, said: list[Said], synced: bool) -> None:
+    def _say(self, said: list[KeyUpdate], synced: bool) -> None:
         messages: list[ConfigMessage] = [m for one in said for m in self._voice.messages(one)]
-        self._publisher.tell(SourceSaid(self._number, tuple(messages), synced))
+        self._publisher.tell(SourceUpdate(self._number, tuple(messages), synced))
 
     def _run(self) -> None:
         try:
@@ -82,10 +82,10 @@ class Voice:
         # what was wrong with paths when they were last spoken of
         self._problems: dict[bytes, tuple[Problem, ...]] = {}
 
-    def messages(self, said: Said) -> Iterator[ConfigMessage]:
+    def messages(self, said: KeyUpdate) -> Iterator[ConfigMessage]:
         """Yield what `said` means to others, logging problems that are new."""
         if said.key is not None and not said.keep:
-            yield object_is(said.key, said.value)
+            yield message_for(said.key, said.value)
         if said.problems == self._problems.get(said.path, ()):
             return
         if said.problems:

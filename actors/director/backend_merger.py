@@ -21,7 +21,7 @@ from actors.link.messages import Received, Synced, VerdictIs
 from actors.link.subscription import Subscription
 from clusterf.config.problems import ProblemsOf
 from clusterf.director.merger import Merged, Merger
-from clusterf.director.rotation import PanicIs, Standings
+from clusterf.director.rotation import PanicMode, Rotation
 from clusterf.ipvs.table import Table, VirtualServer
 from clusterf.lib.text import escape
 
@@ -70,7 +70,7 @@ class BackendMerger(Actor):
         patience: float | None = None,
     ) -> None:
         super().__init__()
-        self._standings = Standings(in_force)
+        self._standings = Rotation(in_force)
         self._merger = Merger(elide=elide, standings=self._standings if health else None)
         self._writer = writer
         self._patience = patience
@@ -158,7 +158,7 @@ class BackendMerger(Actor):
             results += self._merger.flush()
         merged: list[Merged] = []
         for result in results:
-            if isinstance(result, PanicIs):
+            if isinstance(result, PanicMode):
                 _log_panic(result)
             else:
                 merged.append(result)
@@ -168,7 +168,7 @@ class BackendMerger(Actor):
         self._writer.tell(MergedUpdate(tuple(merged), self._whole, taken, self._departed, urgent))
 
 
-def _log_panic(now: PanicIs) -> None:
+def _log_panic(now: PanicMode) -> None:
     service, family = escape(now.service), now.family.name.lower()
     if now.panic:
         log.error(

@@ -28,10 +28,10 @@ from clusterf.ipvs.table import Op, Step, Table, VirtualServer
 from clusterf.lib.backoff import Backoff
 from clusterf.lib.jitter import jittered
 from clusterf.lib.logs import Lines
-from clusterf.reconcile.companions import Keepers
+from clusterf.reconcile.companions import Companions
 from clusterf.reconcile.ownership import Ownership
 from clusterf.reconcile.reconciler import Reconciler
-from clusterf.reconcile.removal_hold import CALM, RemovalGuard, Verdict
+from clusterf.reconcile.removal_hold import CALM, Decision, RemovalHold
 
 __all__ = ["IpvsWriter", "Options"]
 
@@ -78,7 +78,7 @@ class IpvsWriter(Actor):
         excluded: Callable[[VirtualServer], bool],
         options: Options,
         host: Host,
-        keepers: Keepers,
+        keepers: Companions,
     ) -> None:
         super().__init__()
         self._open_kernel = open_kernel
@@ -92,7 +92,7 @@ class IpvsWriter(Actor):
         # the subjects with fatal problems
         self._bad: set[object] = set()
         self._backoff = Backoff(initial=0.5, longest=30)
-        self._guard = RemovalGuard(0 if options.once else options.removal_hold)
+        self._guard = RemovalHold(0 if options.once else options.removal_hold)
         # whether virtual servers may go at present
         self._departures = False
         # until when the removals are held that have been reported
@@ -235,7 +235,7 @@ class IpvsWriter(Actor):
         in_force = self._reconciler.in_force if leaving else 0  # to count them takes time
         verdict = self._guard.judge(now, in_force, leaving)
         until = self._guard.held_until
-        if verdict is Verdict.HELD and until is not None:
+        if verdict is Decision.HELD and until is not None:
             if self._reported != until:
                 log.error(
                     "ipvs: %d of %d virtual servers would go at once: held for %.0f seconds, "
@@ -245,10 +245,10 @@ class IpvsWriter(Actor):
             self._tell_self(_Self.HOLD_OVER, until - now)
         elif self._reported is not None:
             log.warning("ipvs: the removal of virtual servers is no longer held")
-        if verdict is Verdict.WAIT:
+        if verdict is Decision.WAIT:
             self._tell_self(_Self.CALM_OVER, CALM)
         self._reported = until
-        return verdict is Verdict.ALLOWED
+        return verdict is Decision.ALLOWED
 
     def _keep(self) -> None:
         """See to what the table needs beside it."""

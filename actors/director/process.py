@@ -12,17 +12,17 @@ from actors.director.backend_merger import BackendMerger
 from actors.director.ipvs_writer import IpvsWriter, Options
 from actors.director.route_resolver import RouteResolver
 from actors.settings import Settings, state_path
-from clusterf.host.interfaces import RouteInterfaces, ShadowInterfaces
+from clusterf.host.interfaces import RtnetlinkInterfaces, ShadowInterfaces
 from clusterf.ipvs.kernel import Kernel, Unavailable
 from clusterf.ipvs.netlink.client import open_kernel
 from clusterf.ipvs.shadow import ShadowKernel
 from clusterf.ipvs.table import Table, VirtualServer
-from clusterf.lib.store import KeyedStore
-from clusterf.reconcile.companions import Follower, Keeper, Keepers
+from clusterf.lib.store import Store
+from clusterf.reconcile.companions import Companion, Companions, VirtualServerCompanion
 from clusterf.reconcile.ownership import Ownership
 from clusterf.reconcile.record import Record
 from clusterf.reconcile.sync_daemons import sync_keepers
-from clusterf.reconcile.sysctls import Sysctls
+from clusterf.reconcile.sysctls import SysctlKeeper
 from clusterf.vip.announce import announce
 from clusterf.vip.keeper import VipKeeper
 
@@ -35,7 +35,7 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     """Start the actors, the first in the flow first. Raises Unavailable where the process cannot do its work at all."""
     del name
     kernel = _noop_kernel() if settings.noop else open_kernel()
-    ours = KeyedStore(state_path(settings, "ipvs.db"), read_only=settings.noop)
+    ours = Store(state_path(settings, "ipvs.db"), read_only=settings.noop)
     excluded = [ip_network(cidr, strict=False) for cidr in settings.ipvs_exclude]
     writer = IpvsWriter.start(
         lambda: kernel,
@@ -51,7 +51,7 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
             removal_hold=settings.removal_hold,
         ),
         host,
-        Keepers(_keepers(settings, ours), _vip_keeper(settings, ours, excluded), noop=settings.noop),
+        Companions(_keepers(settings, ours), _vip_keeper(settings, ours, excluded), noop=settings.noop),
     )
     merger = BackendMerger.start(
         writer,
@@ -65,18 +65,18 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     return [resolver, merger, writer]
 
 
-def _keepers(settings: Settings, ours: KeyedStore) -> list[Keeper]:
+def _keepers(settings: Settings, ours: Store) -> list[Companion]:
     """Return what keeps the rest of the kernel as the settings want it."""
-    keepers: list[Keeper] = []
+    keepers: list[Companion] = []
     if settings.ipvs_sysctl:
-        keepers.append(Sysctls(dict(settings.ipvs_sysctl), noop=settings.noop))
+        keepers.append(SysctlKeeper(dict(settings.ipvs_sysctl), noop=settings.noop))
     keepers += sync_keepers(settings.ipvs_sync, ours, noop=settings.noop)
     return keepers
 
 
-def _vip_keeper(settings: Settings, ours: KeyedStore, excluded: Sequence[Any]) -> Follower | None:
+def _vip_keeper(settings: Settings, ours: Store, excluded: Sequence[Any]) -> VirtualServerCompanion | None:
     """Return what keeps the addresses of virtual servers, None where there is nothing to keep."""
-    interfaces = RouteInterfaces()
+    interfaces = RtnetlinkInterfaces()
     keeper = VipKeeper(
         settings.vip_interface,
         Record(ours, "addresses"),

@@ -13,9 +13,9 @@ from actors.docker.key_publisher import Publish, PublishOnly
 from clusterf.config.problems import Problem
 from clusterf.docker.engine import Engine
 from clusterf.docker.follower import EngineFollower
-from clusterf.docker.inventory import Changes, Fleet
-from clusterf.docker.record import Mark, decode_mark, encode_mark
-from clusterf.lib.store import KeyedStore
+from clusterf.docker.inventory import Changes, Inventory
+from clusterf.docker.record import ContainerRecord, decode_record, encode_record
+from clusterf.lib.store import Store
 from clusterf.lib.text import escape
 
 __all__ = ["DockerWatcher"]
@@ -38,8 +38,8 @@ class DockerWatcher(Actor):
         self,
         name: str,
         connect: Callable[[], Engine],
-        fleet: Callable[[dict[str, Mark]], Fleet],
-        store: Callable[[], KeyedStore],
+        fleet: Callable[[dict[str, ContainerRecord]], Inventory],
+        store: Callable[[], Store],
         interval: float,
         publisher: pykka.ActorRef[Any],
     ) -> None:
@@ -84,7 +84,7 @@ class DockerWatcher(Actor):
         """Remember and publish what changed; in the thread of the follower."""
         if changes.marks:
             self._store.update(
-                MARKS, {one.encode(): encode_mark(mark) if mark else None for one, mark in changes.marks.items()}
+                MARKS, {one.encode(): encode_record(mark) if mark else None for one, mark in changes.marks.items()}
             )
         for one, problems in changes.problems.items():
             self._speak_of(one, problems)
@@ -133,9 +133,9 @@ class _Crashed:
         self.error = error
 
 
-def _remembered(store: KeyedStore) -> Iterator[tuple[str, Mark]]:
+def _remembered(store: Store) -> Iterator[tuple[str, ContainerRecord]]:
     for one, raw in store.items(MARKS):
         try:
-            yield one.decode(), decode_mark(raw)
+            yield one.decode(), decode_record(raw)
         except ValueError as error:
             log.error("docker: what is remembered of %s is no good: %s", escape(one), error)

@@ -29,7 +29,7 @@ import pykka
 from actors.base.actor import Actor
 from clusterf.etcd.lease_keeper import LeaseKeeper
 from clusterf.etcd.leased_keys import NOTHING
-from clusterf.etcd.location import Location
+from clusterf.etcd.location import EtcdLocation
 
 __all__ = ["KeyPublisher", "Publish", "PublishOnly", "Withdraw"]
 
@@ -68,7 +68,9 @@ class KeyPublisher(Actor):
     `leave_nothing` it does so when the operator stops the node.
     """
 
-    def __init__(self, location: Location, ttl: int, lease_file: Path | None, *, leave_nothing: bool = False) -> None:
+    def __init__(
+        self, location: EtcdLocation, ttl: int, lease_file: Path | None, *, leave_nothing: bool = False
+    ) -> None:
         super().__init__()
         self._leave_nothing = leave_nothing
         # whether what is told does not count any more

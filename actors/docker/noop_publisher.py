@@ -6,7 +6,7 @@ from typing import Any
 
 from actors.base.actor import Actor
 from actors.docker.key_publisher import Publish, PublishOnly
-from clusterf.etcd.location import Location
+from clusterf.etcd.location import EtcdLocation
 from clusterf.lib.text import escape
 
 __all__ = ["NoopPublisher"]
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 class NoopPublisher(Actor):
     """Stands in for KeyPublisher, and writes nothing."""
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: EtcdLocation) -> None:
         super().__init__()
         self._prefix = location.prefix
         self._published: dict[bytes, bytes] = {}

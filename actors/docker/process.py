@@ -8,8 +8,8 @@ from actors.docker.key_publisher import KeyPublisher
 from actors.docker.noop_publisher import NoopPublisher
 from actors.settings import Settings, state_path
 from clusterf.docker.engine import Engine, access_of
-from clusterf.docker.inventory import Fleet
-from clusterf.lib.store import KeyedStore
+from clusterf.docker.inventory import Inventory
+from clusterf.lib.store import Store
 
 __all__ = ["start"]
 
@@ -28,8 +28,8 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     watcher = DockerWatcher.start(
         access_of(settings.docker_endpoint)["base_url"],
         lambda: Engine(settings.docker_endpoint),
-        partial(Fleet, settings.addressing(), settings.routing()),
-        lambda: KeyedStore(state_path(settings, "docker.db"), read_only=settings.noop),
+        partial(Inventory, settings.addressing(), settings.routing()),
+        lambda: Store(state_path(settings, "docker.db"), read_only=settings.noop),
         settings.resync_interval,
         publisher,
     )

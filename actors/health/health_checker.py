@@ -28,11 +28,11 @@ from clusterf.health.monitor import Monitor, Transition
 from clusterf.health.references import Prober, References
 from clusterf.health.report import describe
 from clusterf.health.targets import Change, Target, Targets
-from clusterf.health.verdict import Memory, Outcome
-from clusterf.health.verdict_store import Place, Verdicts
+from clusterf.health.verdict import ProbeResult, StoredVerdict
+from clusterf.health.verdict_store import VerdictKey, VerdictStore
 from clusterf.lib.addresses import Endpoint
 
-__all__ = ["HealthChecker", "Links"]
+__all__ = ["HealthChecker", "Sockets"]
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ PART = 500  # backends whose targets may have changed, at a time
 TICK = 0.01  # seconds, in which the loop counts time: so that a wake-up is shared by some probes
 
 
-class Links(NamedTuple):
+class Sockets(NamedTuple):
     """The sockets of the configuration that is followed, and of the verdicts that are published."""
 
     config: Path
@@ -52,10 +52,10 @@ class HealthChecker(AsyncioActor):
 
     def __init__(
         self,
-        links: Links,
+        links: Sockets,
         targets: Targets,
         references: Sequence[Endpoint],
-        open_record: Callable[[], Verdicts],
+        open_record: Callable[[], VerdictStore],
         new_prober: Callable[[asyncio.AbstractEventLoop], Prober],
     ) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class HealthChecker(AsyncioActor):
         # the targets that the monitor has
         self._watched: set[Target] = set()
         # what earlier processes have left us, until all is known that is to be probed
-        self._remembered: dict[Place, Memory] = {}
+        self._remembered: dict[VerdictKey, StoredVerdict] = {}
         # whether the configuration was told as a whole once, and whether that has been worked off
         self._synced = False
         self._settled = False
@@ -82,7 +82,7 @@ class HealthChecker(AsyncioActor):
         self._frozen_since: float | None = None
         self._believed = True
         # what is to be told at the end of this turn of the loop
-        self._news: dict[Place, Memory | None] = {}
+        self._news: dict[VerdictKey, StoredVerdict | None] = {}
         self._transitions: list[Transition] = []
 
     def on_start(self) -> None:
@@ -198,7 +198,7 @@ class HealthChecker(AsyncioActor):
             self._prober.start(target, partial(self._finished, target))
         self._wake()
 
-    def _finished(self, target: Target, outcome: Outcome) -> None:
+    def _finished(self, target: Target, outcome: ProbeResult) -> None:
         self._go_on(self._monitor.finished(target, outcome, time.monotonic(), time.time()))
 
     def _heed_references(self, ok: bool) -> None:
@@ -254,5 +254,5 @@ class _Work:
     """What the checker tells itself: bring some more targets to where they are to be."""
 
 
-def _place(key: BackendKey, target: Target) -> Place:
+def _place(key: BackendKey, target: Target) -> VerdictKey:
     return key.service, key.backend, target.endpoint

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from actors.base.process import Host, Ref
-from actors.health.health_checker import HealthChecker, Links
+from actors.health.health_checker import HealthChecker, Sockets
 from actors.settings import Settings, state_path
 from clusterf.health.probes import Prober
 from clusterf.health.targets import Targets, shard_of
-from clusterf.health.verdict_store import Verdicts
+from clusterf.health.verdict_store import VerdictStore
 
 __all__ = ["start"]
 
@@ -19,10 +19,10 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     # what is to be applied once is to be known to hold now
     state_file = state_path(settings, f"{name}.db") if not settings.once else None
     checker = HealthChecker.start(
-        Links(Path(settings.runtime_dir, "config.sock"), settings.health_sockets()[shard]),
+        Sockets(Path(settings.runtime_dir, "config.sock"), settings.health_sockets()[shard]),
         Targets(shard, shards),
         settings.health_references,
-        lambda: Verdicts(state_file, lambda at: shard_of(at, shards) == shard, read_only=settings.noop),
+        lambda: VerdictStore(state_file, lambda at: shard_of(at, shards) == shard, read_only=settings.noop),
         Prober,
     )
     return [checker]

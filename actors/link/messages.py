@@ -41,8 +41,8 @@ __all__ = [
     "VerdictIs",
     "VerdictKey",
     "WireMessage",
-    "absence",
-    "object_is",
+    "deletion_of",
+    "message_for",
 ]
 
 
@@ -148,7 +148,7 @@ StateMessage = ConfigMessage | VerdictIs
 WireMessage = StateMessage | Synced
 
 
-def object_is(key: Key, value: Value | None) -> ConfigMessage:
+def message_for(key: Key, value: Value | None) -> ConfigMessage:
     """Return the message that the object of `key` is `value`."""
     match key:
         case FrontendKey(service):
@@ -165,14 +165,14 @@ def object_is(key: Key, value: Value | None) -> ConfigMessage:
             return RouteIs(route, value)
 
 
-def absence(key: Hashable) -> StateMessage:
+def deletion_of(key: Hashable) -> StateMessage:
     """Return the message that there is nothing under `key`."""
     if isinstance(key, ProblemsKey):
         return ProblemsAre(*key, ())
     if isinstance(key, VerdictKey):
         return VerdictIs(*key, None)
     assert isinstance(key, FrontendKey | BackendKey | HealthKey | RouteKey)
-    return object_is(key, None)
+    return message_for(key, None)
 
 
 class Received(NamedTuple):

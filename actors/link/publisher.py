@@ -26,7 +26,7 @@ from pathlib import Path
 
 import msgspec
 
-from actors.link.messages import StateMessage, Synced, absence
+from actors.link.messages import StateMessage, Synced, deletion_of
 from actors.link.sockets import short_address, shut_down
 from clusterf.lib.msgpack import enc_hook
 
@@ -91,7 +91,7 @@ class Publisher:
         """Keep the message, or its absence; return whether it says anything new."""
         key = message.key
         old = self._state.get(key)
-        if message == absence(key):
+        if message == deletion_of(key):
             self._state.pop(key, None)
             new = None
         else:
@@ -169,7 +169,7 @@ class _Subscriber:
                 messages.append(state[key])
             elif key in self._told:
                 self._told.discard(key)
-                messages.append(_encoder.encode(absence(key)))
+                messages.append(_encoder.encode(deletion_of(key)))
         if synced and not self._synced and not self.pending:
             self._synced = True
             messages.append(_encoder.encode(Synced(revision)))

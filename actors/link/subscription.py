@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pykka
 
-from actors.link.messages import Received, StateMessage, Synced, WireMessage, absence
+from actors.link.messages import Received, StateMessage, Synced, WireMessage, deletion_of
 from actors.link.sockets import short_address, shut_down
 from clusterf.lib.backoff import Backoff
 from clusterf.lib.msgpack import dec_hook
@@ -102,7 +102,7 @@ class Subscription:
             out: list[WireMessage] = []
             for message in messages:
                 if isinstance(message, Synced):
-                    out += map(absence, self._known - told if told is not None else ())
+                    out += map(deletion_of, self._known - told if told is not None else ())
                     self._known = told if told is not None else self._known
                     told = None
                     out.append(message)
@@ -115,7 +115,7 @@ class Subscription:
             self._tell(Received(tuple(out), self._untaken.release))
 
     def _note(self, message: StateMessage, told: set[Hashable] | None) -> None:
-        if message == absence(message.key):
+        if message == deletion_of(message.key):
             self._known.discard(message.key)
             if told is not None:
                 told.discard(message.key)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from clusterf.lib.addresses import check_end, parse_ip
+from clusterf.lib.addresses import check_real_server_address, parse_ip
 from clusterf.sources.url import Source
 
 __all__ = ["check_docker", "docker_options"]
@@ -16,7 +16,7 @@ def _parse_address(text: str, *versions: int) -> str:
     """Return an IP address as it is written in short. Raises click.BadParameter unless a gateway can have it."""
     try:
         address = parse_ip(text)
-        check_end(address)
+        check_real_server_address(address)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
     if address.version not in versions:

@@ -25,7 +25,7 @@ from actors.base import messages
 from actors.base.process import Host
 from actors.node import child_of
 from actors.supervision import control
-from clusterf.host.capabilities import keep_only
+from clusterf.host.capabilities import drop_all_but
 from clusterf.ipvs.kernel import Unavailable
 from clusterf.lib import logs
 
@@ -69,7 +69,7 @@ def _run(begin: control.Begin, control_socket: socket.socket) -> int:
     host = Host(finish=lambda status: say(control.Finished(status)), flushed=lambda: say(control.Flushed()))
     child = child_of(begin.name, begin.settings)
     try:
-        keep_only(child.capabilities)
+        drop_all_but(child.capabilities)
         actors = child.start(begin.settings, host)
     except Unavailable as error:
         log.error("%s", error)

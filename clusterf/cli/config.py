@@ -14,7 +14,7 @@ from clusterf.config.model import Value
 from clusterf.config.problems import Problem
 from clusterf.director.build import build
 from clusterf.director.virtual_servers import Defaults
-from clusterf.etcd.location import Location
+from clusterf.etcd.location import EtcdLocation
 from clusterf.etcd.options import access_of, etcd_options
 from clusterf.lib import logs
 from clusterf.sources.reader import Found, connect, follow, read
@@ -166,7 +166,7 @@ def _source(url: str, flags: dict[str, Any]) -> Source:
     return source
 
 
-def _places(places: tuple[str, str], flags: dict[str, Any]) -> tuple[Path, str, Location]:
+def _places(places: tuple[str, str], flags: dict[str, Any]) -> tuple[Path, str, EtcdLocation]:
     """Return the directory, and the URL and what it names. Raises click.UsageError."""
     urls = [place for place in places if "://" in place]
     folders = [place for place in places if "://" not in place]

@@ -9,7 +9,7 @@ from clusterf.cli.output import Line, Printer, json_option
 from clusterf.doctor.checks import check_director, check_real_server
 from clusterf.doctor.model import Finding
 from clusterf.ipvs.table import SCHEDULERS
-from clusterf.lib.addresses import check_end, parse_ip
+from clusterf.lib.addresses import check_real_server_address, parse_ip
 from clusterf.lib.text import escape
 from clusterf.reconcile.options import sysctls_of
 from clusterf.reconcile.sysctls import RECOMMENDED
@@ -24,7 +24,7 @@ def _parse_addresses(ctx: click.Context, param: click.Parameter, texts: tuple[st
     try:
         addresses = tuple(map(parse_ip, texts))
         for address in addresses:
-            check_end(address)
+            check_real_server_address(address)
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from None
     return addresses

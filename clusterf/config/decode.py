@@ -54,7 +54,7 @@ from clusterf.config.model import (
 )
 from clusterf.config.problems import Problem, cut
 from clusterf.ipvs.table import Tunnel, TunnelChecksum, TunnelType
-from clusterf.lib.addresses import check_end, check_vip, parse_ip, parse_ipv4, parse_ipv6
+from clusterf.lib.addresses import check_real_server_address, check_vip, parse_ip, parse_ipv4, parse_ipv6
 
 __all__ = ["MAX_SIZE", "Decoded", "decode"]
 
@@ -253,7 +253,11 @@ _SHAPES: Final[Mapping[type, _Shape]] = {
         _frontend,
     ),
     BackendKey: _Shape(
-        fields_of(Backend) | {"ipv4": address(parse_ipv4, check_end), "ipv6": address(parse_ipv6, check_end)},
+        fields_of(Backend)
+        | {
+            "ipv4": address(parse_ipv4, check_real_server_address),
+            "ipv6": address(parse_ipv6, check_real_server_address),
+        },
         _backend,
     ),
     HealthKey: _Shape(
@@ -282,7 +286,7 @@ _SHAPES: Final[Mapping[type, _Shape]] = {
     RouteKey: _Shape(
         {
             "prefix": read_prefix,
-            "gateway": address(parse_ip, check_end),
+            "gateway": address(parse_ip, check_real_server_address),
             "ipvsmethod": or_default(fields_of(Route)["method"], None),
             "tunnel": _Shape(
                 {"type": one_of(TunnelType), "port": read_port, "checksum": one_of(TunnelChecksum)}, _tunnel

@@ -8,10 +8,10 @@ import msgspec
 from clusterf.config.model import Frontend, HealthCheck, Route, Value
 from clusterf.ipvs.table import Tunnel
 
-__all__ = ["written"]
+__all__ = ["encode"]
 
 
-def written(value: Value) -> dict[str, Any]:
+def encode(value: Value) -> dict[str, Any]:
     """Return the JSON object of `value`, without the fields that have their defaults; `decode` reads it back."""
     match value:
         case Route(method=method):

@@ -15,7 +15,7 @@ import msgspec
 
 from clusterf.config.model import Port
 from clusterf.ipvs.table import SCHEDULER_FLAGS, SCHEDULERS
-from clusterf.lib.addresses import IPAddress, IPNetwork, check_end, parse_ip, parse_ipv4
+from clusterf.lib.addresses import IPAddress, IPNetwork, check_real_server_address, parse_ip, parse_ipv4
 from clusterf.lib.regex import compile_pattern
 
 __all__ = [
@@ -248,7 +248,7 @@ def read_sources(raw: object) -> tuple[IPv4Address | None, IPv6Address | None]:
     found: dict[type, IPAddress] = {}
     for text in texts:
         address = parse_ip(text)
-        check_end(address)
+        check_real_server_address(address)
         if found.setdefault(type(address), address) is not address:
             raise ValueError(f"more than one address of a family: {text}")
     return found.get(IPv4Address), found.get(IPv6Address)  # type: ignore[return-value]

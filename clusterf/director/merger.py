@@ -16,8 +16,8 @@ from clusterf.config.keys import path_of
 from clusterf.config.model import MAX_THRESHOLD, BackendKey, FrontendKey, Name
 from clusterf.config.problems import Problem, ProblemsOf, conflict
 from clusterf.director.resolver import BackendResolved, Resolved, ServiceResolved
-from clusterf.director.rotation import Members, PanicIs, Standings
-from clusterf.ipvs.table import Claim, RealServer, RealServerSettings, VirtualServer
+from clusterf.director.rotation import Members, PanicMode, Rotation
+from clusterf.ipvs.table import RealServer, RealServerSettings, VirtualServer, VirtualServerSpec
 from clusterf.lib.text import escape
 
 __all__ = ["MAX_WEIGHT", "Merged", "Merger", "RealServerWanted", "VirtualServerWanted"]
@@ -30,7 +30,7 @@ class VirtualServerWanted(NamedTuple):
     """The virtual server is wanted so; claim None: it is not wanted, nor are its real servers."""
 
     virtual: VirtualServer
-    claim: Claim | None
+    claim: VirtualServerSpec | None
 
 
 class RealServerWanted(NamedTuple):
@@ -53,10 +53,10 @@ class Merger:
     Without `standings` health is ignored.
     """
 
-    def __init__(self, *, elide: bool = False, standings: Standings | None = None) -> None:
+    def __init__(self, *, elide: bool = False, standings: Rotation | None = None) -> None:
         self._elide = elide
         self._standings = standings
-        self._claims: dict[VirtualServer, dict[Name, Claim]] = {}
+        self._claims: dict[VirtualServer, dict[Name, VirtualServerSpec]] = {}
         self._claimed_by: dict[Name, tuple[VirtualServer, ...]] = {}
         self._members: dict[tuple[Name, Name], Members] = {}
         # the services of which real servers without a member that stands are left out
@@ -82,7 +82,7 @@ class Merger:
             case ProblemsOf():
                 self._problems.append(item)
 
-    def flush(self) -> Iterator[Merged | PanicIs]:
+    def flush(self) -> Iterator[Merged | PanicMode]:
         """Yield what is wanted of all that changed since the last flush, a virtual server before its real servers."""
         yield from self._problems
         if self._standings is not None:
@@ -95,7 +95,7 @@ class Merger:
             yield from self._merge_real(virtual, real)
         self._problems, self._dirty_virtuals, self._dirty_reals = [], {}, {}
 
-    def _update_service(self, service: Name, claims: dict[VirtualServer, Claim]) -> None:
+    def _update_service(self, service: Name, claims: dict[VirtualServer, VirtualServerSpec]) -> None:
         claimed = self._claimed_by.pop(service, ())
         if claims:
             self._claimed_by[service] = tuple(claims)

@@ -33,11 +33,11 @@ from clusterf.config.problems import Problem, ProblemsOf, conflict
 from clusterf.director.routes import AddressRange, RouteTable
 from clusterf.director.virtual_servers import Defaults, marked_protocol, virtual_servers
 from clusterf.health.targets import endpoint
-from clusterf.ipvs.table import Claim, Method, RealServer, RealServerSettings, Tunnel, VirtualServer
+from clusterf.ipvs.table import Method, RealServer, RealServerSettings, Tunnel, VirtualServer, VirtualServerSpec
 from clusterf.lib.addresses import Endpoint, Family, IPAddress, IPNetwork, Protocol
 from clusterf.lib.mapping import put
 
-__all__ = ["BackendResolved", "Effect", "Member", "Resolved", "Resolver", "ServiceResolved"]
+__all__ = ["BackendResolved", "HealthPolicy", "Member", "Resolved", "Resolver", "ServiceResolved"]
 
 _METHODS = {"masq": Method.MASQ, "droute": Method.DROUTE, "tunnel": Method.TUNNEL}
 
@@ -53,7 +53,7 @@ class Member(msgspec.Struct, frozen=True, gc=False):
     endpoint: Endpoint | None = None
 
 
-class Effect(NamedTuple):
+class HealthPolicy(NamedTuple):
     """What the health of a service's backends does.
 
     `stands`: a new backend counts before its first verdict. `removes`: what is
@@ -70,8 +70,8 @@ class ServiceResolved(NamedTuple):
     """These virtual servers, and no others, are what the service claims; effect None: its health is not checked."""
 
     service: Name
-    claims: tuple[tuple[VirtualServer, Claim], ...]
-    effect: Effect | None = None
+    claims: tuple[tuple[VirtualServer, VirtualServerSpec], ...]
+    effect: HealthPolicy | None = None
 
 
 class BackendResolved(NamedTuple):
@@ -96,7 +96,7 @@ class Resolver:
         # (address, service, backend) of each backend, to find those under a changed route
         self._at: dict[Family, SortedList] = {family: SortedList() for family in Family}
         self._checks: dict[Name | None, HealthCheck] = {}
-        self._claims: dict[Name, tuple[tuple[VirtualServer, Claim], ...]] = {}
+        self._claims: dict[Name, tuple[tuple[VirtualServer, VirtualServerSpec], ...]] = {}
         # what the last answer had of problems, where it had some
         self._problems: dict[Key, tuple[Problem, ...]] = {}
         # what has changed since the last flush; dictionaries, as these keep the order
@@ -273,10 +273,10 @@ def _aim(check: HealthCheck | None) -> int | None:
     return None if check is None or check.type == "none" else check.port
 
 
-def _effect(check: HealthCheck | None) -> Effect | None:
+def _effect(check: HealthCheck | None) -> HealthPolicy | None:
     if check is None or check.type == "none":
         return None
-    return Effect(check.initial == "up", check.on_down == "remove", check.panic_threshold)
+    return HealthPolicy(check.initial == "up", check.on_down == "remove", check.panic_threshold)
 
 
 def _addresses(end: Frontend | Backend | None) -> list[IPAddress]:

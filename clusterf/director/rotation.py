@@ -23,19 +23,19 @@ from typing import NamedTuple
 import msgspec
 
 from clusterf.config.model import Name
-from clusterf.director.resolver import Effect, Member
+from clusterf.director.resolver import HealthPolicy, Member
 from clusterf.ipvs.table import RealServer, Table, VirtualServer
 from clusterf.lib.addresses import Endpoint, Family
 from clusterf.lib.text import escape
 
-__all__ = ["Members", "PanicIs", "Standings"]
+__all__ = ["Members", "PanicMode", "Rotation"]
 
 Members = tuple[tuple[VirtualServer, Member], ...]
 
 _Membership = tuple[Name, Name, VirtualServer]  # of a service's backend in a virtual server
 
 
-class PanicIs(NamedTuple):
+class PanicMode(NamedTuple):
     """Whether health is ignored for a service in a family, as `down` of `total` backends are down there.
 
     `threshold` is in percent.
@@ -71,7 +71,7 @@ class _Pool:
         return (len(self.probes) - self.down) * 100 < threshold * len(self.probes)
 
 
-class Standings:
+class Rotation:
     """The standing of every member that is checked.
 
     Until `begin` nothing has a standing yet: all are as if they were new.
@@ -84,7 +84,7 @@ class Standings:
         # what was in force at the start, while it counts and once it has been read
         self._in_force: Table | None = None
         self._begun = False
-        self._effects: dict[Name, Effect] = {}
+        self._effects: dict[Name, HealthPolicy] = {}
         self._pools: dict[tuple[Name, Family], _Pool] = {}
         # verdicts for endpoints that their backend does not have at present
         self._stray: dict[tuple[Name, Name, Endpoint], bool] = {}
@@ -118,7 +118,7 @@ class Standings:
         """Tell whether the member counts, as it was last settled."""
         return (service, backend, virtual) not in self._fallen
 
-    def put_effect(self, service: Name, effect: Effect | None) -> None:
+    def put_effect(self, service: Name, effect: HealthPolicy | None) -> None:
         """Take `effect` for what health does in the service, None: nothing. It comes before the service's members."""
         old = self._effects.pop(service, None)
         if effect is not None:
@@ -167,7 +167,7 @@ class Standings:
             self._aim(service, family, backend, probed.get(family))
         self._unsettled[service, backend] = None
 
-    def judge(self) -> Iterator[PanicIs]:
+    def judge(self) -> Iterator[PanicMode]:
         """Yield where health has begun or ceased to be ignored."""
         if not self._begun:
             return
@@ -177,7 +177,7 @@ class Standings:
             if pool.panics(threshold) != pool.panic:
                 pool.panic = not pool.panic
                 self._unsettled.update(((service, b), None) for b, probe in pool.probes.items() if probe.up is False)
-                yield PanicIs(service, family, pool.panic, pool.down, len(pool.probes), threshold)
+                yield PanicMode(service, family, pool.panic, pool.down, len(pool.probes), threshold)
             if not pool.probes:
                 del self._pools[service, family]
         self._uncounted = {}

@@ -5,7 +5,14 @@ from collections.abc import Iterator
 import msgspec
 
 from clusterf.config.model import Frontend
-from clusterf.ipvs.table import SCHEDULER_FLAGS, Claim, Method, ServiceFlag, VirtualServer, VirtualServerSettings
+from clusterf.ipvs.table import (
+    SCHEDULER_FLAGS,
+    Method,
+    ServiceFlag,
+    VirtualServer,
+    VirtualServerSettings,
+    VirtualServerSpec,
+)
 from clusterf.lib.addresses import Family, IPNetwork, Protocol
 
 __all__ = ["Defaults", "marked_protocol", "virtual_servers"]
@@ -25,9 +32,11 @@ class Defaults(msgspec.Struct, frozen=True):
     synced: bool = False
 
 
-def virtual_servers(frontend: Frontend, defaults: Defaults) -> tuple[tuple[VirtualServer, Claim], ...]:
+def virtual_servers(frontend: Frontend, defaults: Defaults) -> tuple[tuple[VirtualServer, VirtualServerSpec], ...]:
     """Return the virtual servers that `frontend` names, each as it wants it."""
-    return tuple((v, Claim(_settings(v, frontend, defaults), frontend.drain_timeout)) for v in _named(frontend))
+    return tuple(
+        (v, VirtualServerSpec(_settings(v, frontend, defaults), frontend.drain_timeout)) for v in _named(frontend)
+    )
 
 
 def marked_protocol(frontend: Frontend) -> Protocol | None:

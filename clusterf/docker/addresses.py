@@ -17,9 +17,9 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from clusterf.docker.containers import Attachment, Container, Published
-from clusterf.lib.addresses import IPAddress, Protocol, check_end
+from clusterf.lib.addresses import IPAddress, Protocol, check_real_server_address
 
-__all__ = ["Addressing", "Flaw", "Found", "Place", "find", "host_ports"]
+__all__ = ["AddressProblem", "Addressing", "ContainerAddress", "Found", "find", "host_ports"]
 
 Address = TypeVar("Address", IPv4Address, IPv6Address)
 
@@ -41,7 +41,7 @@ class Addressing(msgspec.Struct, frozen=True):
     host6: IPv6Address | None = None
 
 
-class Place(msgspec.Struct, frozen=True):
+class ContainerAddress(msgspec.Struct, frozen=True):
     """Where a container can be reached, or could be when it last was.
 
     `network` is the id of the network that the addresses are of. They are the
@@ -59,7 +59,7 @@ class Place(msgspec.Struct, frozen=True):
         return bool(self.published or (self.published is None and (self.ipv4 or self.ipv6)))
 
 
-class Flaw(NamedTuple):
+class AddressProblem(NamedTuple):
     """Something that is wrong with where a container is; `fatal`: it takes something away."""
 
     reason: str
@@ -69,12 +69,12 @@ class Flaw(NamedTuple):
 class Found(NamedTuple):
     """A container's place, None: there has never been one; whether it is there now; and what is wrong with that."""
 
-    place: Place | None
+    place: ContainerAddress | None
     present: bool
-    flaws: tuple[Flaw, ...] = ()
+    flaws: tuple[AddressProblem, ...] = ()
 
 
-def find(container: Container, label: str, addressing: Addressing, last: Place | None) -> Found:
+def find(container: Container, label: str, addressing: Addressing, last: ContainerAddress | None) -> Found:
     """Return where a container is; `label` names its network, if not empty; `last` is where it was before.
 
     One that does not run is where it was.
@@ -82,31 +82,31 @@ def find(container: Container, label: str, addressing: Addressing, last: Place |
     try:
         place, flaws = _place(container, label, addressing, last)
     except ValueError as error:
-        return Found(last, present=False, flaws=(Flaw(str(error)),) if container.running else ())
+        return Found(last, present=False, flaws=(AddressProblem(str(error)),) if container.running else ())
     if not container.running:
         return Found(last or (place if place.usable else None), present=False)
     if place.usable:
         return Found(place, present=True, flaws=flaws)
     if last is None and not flaws:
-        flaws = (Flaw("it publishes no port" if addressing.host else "it has no address on its network"),)
+        flaws = (AddressProblem("it publishes no port" if addressing.host else "it has no address on its network"),)
     return Found(last, present=False, flaws=flaws)  # with a last place it is most likely about to end
 
 
 def _place(
-    container: Container, label: str, addressing: Addressing, last: Place | None
-) -> tuple[Place, tuple[Flaw, ...]]:
+    container: Container, label: str, addressing: Addressing, last: ContainerAddress | None
+) -> tuple[ContainerAddress, tuple[AddressProblem, ...]]:
     """Return where the engine says that a container is, and what is wrong with it. Raises ValueError."""
     if addressing.host:
-        return Place(ipv4=addressing.host4, ipv6=addressing.host6, published=container.published), ()
+        return ContainerAddress(ipv4=addressing.host4, ipv6=addressing.host6, published=container.published), ()
     attachment, doubt = _choose(container.attachments, label, addressing.network, last)
     ipv4, flaw4 = _fit(attachment.ipv4)
     ipv6, flaw6 = _fit(attachment.ipv6)
-    return Place(attachment.network_id, ipv4, ipv6), doubt + flaw4 + flaw6
+    return ContainerAddress(attachment.network_id, ipv4, ipv6), doubt + flaw4 + flaw6
 
 
 def _choose(
-    attachments: Sequence[Attachment], label: str, preferred: str, last: Place | None
-) -> tuple[Attachment, tuple[Flaw, ...]]:
+    attachments: Sequence[Attachment], label: str, preferred: str, last: ContainerAddress | None
+) -> tuple[Attachment, tuple[AddressProblem, ...]]:
     """Return the network whose addresses count, and a doubt about it. Raises ValueError where it cannot be told."""
     by_name = {attachment.network: attachment for attachment in attachments}
     if label:
@@ -124,22 +124,24 @@ def _choose(
     for attachment in attachments:
         # it was the only one until a moment ago: a container that works is not taken away for another network
         if last is not None and attachment.network_id == last.network:
-            return attachment, (Flaw(f"{several}; {attachment.network[:100]} still does", fatal=False),)
+            return attachment, (AddressProblem(f"{several}; {attachment.network[:100]} still does", fatal=False),)
     raise ValueError(several)
 
 
-def _fit(address: Address | None) -> tuple[Address | None, tuple[Flaw, ...]]:
+def _fit(address: Address | None) -> tuple[Address | None, tuple[AddressProblem, ...]]:
     """Return the address if a backend can have it, else none and what is wrong with it."""
     if address is None:
         return None, ()
     try:
-        check_end(address)
+        check_real_server_address(address)
     except ValueError as error:
-        return None, (Flaw(str(error)),)
+        return None, (AddressProblem(str(error)),)
     return address, ()
 
 
-def host_ports(place: Place, wanted: Sequence[tuple[Protocol, int]]) -> tuple[Place, dict[Protocol, int], bool]:
+def host_ports(
+    place: ContainerAddress, wanted: Sequence[tuple[Protocol, int]]
+) -> tuple[ContainerAddress, dict[Protocol, int], bool]:
     """Return at which of the host's addresses, and at which ports there, a container's ports are.
 
     A backend has one port of each protocol. So what the host has at its IPv4
@@ -149,11 +151,13 @@ def host_ports(place: Place, wanted: Sequence[tuple[Protocol, int]]) -> tuple[Pl
     four = _ports_at(place, place.ipv4, wanted)
     six = _ports_at(place, place.ipv6, wanted)
     ports = four or six
-    at = Place(ipv4=place.ipv4 if four else None, ipv6=place.ipv6 if six and six == ports else None)
+    at = ContainerAddress(ipv4=place.ipv4 if four else None, ipv6=place.ipv6 if six and six == ports else None)
     return at, ports, bool(six) and six != ports
 
 
-def _ports_at(place: Place, address: IPAddress | None, wanted: Sequence[tuple[Protocol, int]]) -> dict[Protocol, int]:
+def _ports_at(
+    place: ContainerAddress, address: IPAddress | None, wanted: Sequence[tuple[Protocol, int]]
+) -> dict[Protocol, int]:
     """Return the ports of the host's `address` that lead to those wanted, as far as there are any."""
     if address is None:
         return {}

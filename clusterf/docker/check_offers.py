@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-__all__ = ["Offer", "Offers"]
+__all__ = ["CheckOffers", "Offer"]
 
 
 class Offer(NamedTuple):
@@ -14,7 +14,7 @@ class Offer(NamedTuple):
     value: bytes
 
 
-class Offers:
+class CheckOffers:
     """What is offered for each key, by whom."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ __all__ = ["PREFIX", "Attachment", "Container", "Network", "Published", "contain
 
 PREFIX: Final = "net.qmsk.clusterf."
 T = TypeVar("T")
-Health = Literal["none", "starting", "healthy", "unhealthy"]
+ContainerHealth = Literal["none", "starting", "healthy", "unhealthy"]
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")  # goes into the paths of keys
 _PORTS: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
@@ -69,7 +69,7 @@ class Container(msgspec.Struct, frozen=True):
     attachments: tuple[Attachment, ...] = ()
     running: bool = False
     paused: bool = False
-    health: Health = "none"
+    health: ContainerHealth = "none"
     started_at: int = 0
     stop_signal: int = int(SIGTERM)
 
@@ -193,7 +193,7 @@ def _checked_id(text: str) -> str:
     return text
 
 
-def _health(status: str) -> Health:
+def _health(status: str) -> ContainerHealth:
     match status:
         case "starting" | "healthy" | "unhealthy":
             return status

@@ -23,7 +23,7 @@ from docker.errors import APIError, DockerException
 from docker.types import CancellableStream
 from docker.utils import kwargs_from_env, parse_host
 
-from clusterf.lib.tracebacks import let_go
+from clusterf.lib.tracebacks import clear_frames
 
 __all__ = ["Engine", "EngineError", "Refused", "access_of"]
 
@@ -193,7 +193,7 @@ def _call(ask: Callable[[], T]) -> T:
         raise Refused(f"no answer within {CALL:g} seconds") from error
     except _TROUBLE as error:
         # else the sockets that the SDK could not connect stay open
-        let_go(error)
+        clear_frames(error)
         raise EngineError(_reason(error)) from error
 
 

@@ -27,8 +27,8 @@ import msgspec
 
 from clusterf.docker.containers import PREFIX, Container, Network, container_of, convert, network_of
 from clusterf.docker.engine import Engine, EngineError, Refused
-from clusterf.docker.inventory import Changes, Fleet, Look
-from clusterf.docker.query_pool import Errands, Result
+from clusterf.docker.inventory import Changes, Inspection, Inventory
+from clusterf.docker.query_pool import QueryPool, Result
 from clusterf.lib.backoff import Backoff
 from clusterf.lib.jitter import jittered
 
@@ -60,7 +60,7 @@ class EngineFollower:
     `name` is for the log. Everything is listed again about every `interval` seconds.
     """
 
-    def __init__(self, name: str, connect: Callable[[], Engine], fleet: Fleet, interval: float, say: Say) -> None:
+    def __init__(self, name: str, connect: Callable[[], Engine], fleet: Inventory, interval: float, say: Say) -> None:
         self._name = name
         self._connect = connect
         self._fleet = fleet
@@ -108,14 +108,14 @@ class EngineFollower:
         """Follow by one connection. Raises EngineError when it is over."""
         inbox: SimpleQueue[bytes | Result | EngineError | None] = SimpleQueue()
         self._inbox = inbox  # what was under way before is of no interest any more
-        self._errands = Errands(engine.another, inbox.put, WORKERS)
+        self._errands = QueryPool(engine.another, inbox.put, WORKERS)
         # whether there was a list on this connection; what was there before may be long out of date
         self._listed = False
         # of the list that is under way, or of the last one: what was found, or looked at since it was begun
         self._there: set[str] = set()
         self._listing = False
         # looks that it waits for
-        self._awaited: set[Look] = set()
+        self._awaited: set[Inspection] = set()
         self._errands.start()
         stream = engine.another()
         try:
@@ -166,7 +166,7 @@ class EngineFollower:
             case EngineError():
                 raise told
 
-    def _take_in(self, line: bytes) -> Look | None:
+    def _take_in(self, line: bytes) -> Inspection | None:
         """Take in an event; return what has to be looked at for it."""
         try:
             raw = msgspec.json.decode(line)
@@ -177,7 +177,7 @@ class EngineFollower:
         self._last = max(self._last, raw.get("timeNano", 0))
         return look
 
-    def _look(self, look: Look, *, urgent: bool) -> None:
+    def _look(self, look: Inspection, *, urgent: bool) -> None:
         self._there.add(look.id)
         self._errands.ask(look, partial(_inspect, look), urgent=urgent)
 
@@ -191,7 +191,7 @@ class EngineFollower:
         self._errands.ask(LIST, lambda engine: (engine.containers(), engine.networks()), urgent=True)
 
     def _settle(self, result: Result) -> None:
-        if isinstance(result.key, Look):
+        if isinstance(result.key, Inspection):
             self._awaited.discard(result.key)
             self._settle_look(result.key, result.answer, result.error)
         elif result.error is not None:
@@ -216,12 +216,12 @@ class EngineFollower:
             if not any(label.startswith(PREFIX) for label in summary.labels or ()):
                 self._fleet.inspected(Container(summary.id, "", {}))
                 continue
-            look = Look("container", summary.id)
+            look = Inspection("container", summary.id)
             self._awaited.add(look)
             if look not in self._errands.pending:
                 self._look(look, urgent=False)
 
-    def _settle_look(self, look: Look, answer: Any, error: EngineError | None) -> None:
+    def _settle_look(self, look: Inspection, answer: Any, error: EngineError | None) -> None:
         if isinstance(error, Refused):
             self._cannot_read(look.id, str(error))
         elif error is not None:
@@ -254,7 +254,7 @@ class EngineFollower:
         self._tell(whole=not self._unread)
 
 
-def _inspect(look: Look, engine: Engine) -> Any:
+def _inspect(look: Inspection, engine: Engine) -> Any:
     return engine.inspect(look.kind, look.id)
 
 

@@ -16,24 +16,24 @@ from typing import Any, Final, Literal, NamedTuple
 
 from clusterf.config.problems import Problem
 from clusterf.docker.addresses import Addressing
-from clusterf.docker.check_offers import Offers
+from clusterf.docker.check_offers import CheckOffers
 from clusterf.docker.containers import Container, Network
 from clusterf.docker.events import Event, event_of
 from clusterf.docker.labels import SOURCE
-from clusterf.docker.publication import NOTHING, Made, place_of, what_container_makes, what_network_makes
-from clusterf.docker.record import Mark
+from clusterf.docker.publication import NOTHING, Publication, place_of, what_container_makes, what_network_makes
+from clusterf.docker.record import ContainerRecord
 from clusterf.docker.routes import Routing
-from clusterf.docker.stops import Endings, ended
+from clusterf.docker.stops import StopTracker, ended
 from clusterf.lib.mapping import put
 
-__all__ = ["Changes", "Fleet", "Look"]
+__all__ = ["Changes", "Inspection", "Inventory"]
 
 # the actions that may change what a container makes
 _CHANGING: Final = frozenset({"start", "kill", "die", "stop", "oom", "pause", "unpause", "health_status", "rename"})
-_UNMARKED: Final = Mark()
+_UNMARKED: Final = ContainerRecord()
 
 
-class Look(NamedTuple):
+class Inspection(NamedTuple):
     """What is to be inspected again."""
 
     kind: Literal["container", "network"]
@@ -52,10 +52,10 @@ class Changes(NamedTuple):
     keys: dict[bytes, bytes | None]
     checks: dict[bytes, bytes | None]
     problems: dict[str, tuple[Problem, ...]]
-    marks: dict[str, Mark | None]
+    marks: dict[str, ContainerRecord | None]
 
 
-class Fleet:
+class Inventory:
     """The containers and networks of an engine; `flush` tells what became of their keys.
 
     `marks` are what an earlier one told to remember.
@@ -65,22 +65,22 @@ class Fleet:
         self,
         addressing: Addressing = Addressing(),  # noqa: B008
         routing: Routing = Routing(),  # noqa: B008
-        marks: Mapping[str, Mark] | None = None,
+        marks: Mapping[str, ContainerRecord] | None = None,
     ) -> None:
         self._addressing = addressing
         self._routing = routing
         self._containers: dict[str, Container] = {}
         self._networks: dict[str, Network] = {}
         self._marks = dict(marks or {})
-        self._endings = Endings()
+        self._endings = StopTracker()
         # containers that are gone for good, for as long as a list may still have them
         self._gone: set[str] = set()
         # what has changed since it was last told
         self._dirty: dict[str, None] = {}
         self._dirty_marks: dict[str, None] = {}
         # as it was last told
-        self._made: dict[str, Made] = {}
-        self._offers = Offers()
+        self._made: dict[str, Publication] = {}
+        self._offers = CheckOffers()
         self._contested: dict[bytes, tuple[Problem, ...]] = {}
         self._wanted: dict[bytes, bytes] = {}
         self._wanted_checks: dict[bytes, bytes] = {}
@@ -96,7 +96,7 @@ class Fleet:
         return self._wanted_checks
 
     @property
-    def marks(self) -> Mapping[str, Mark]:
+    def marks(self) -> Mapping[str, ContainerRecord]:
         """All that is to be remembered, by container."""
         return self._marks
 
@@ -133,7 +133,7 @@ class Fleet:
         self._gone.add(one)
         self._forget(one)
 
-    def event(self, raw: Mapping[str, Any]) -> Look | None:
+    def event(self, raw: Mapping[str, Any]) -> Inspection | None:
         """Take in an event as the engine tells it; return what has to be looked at for it.
 
         Raises ValueError with the reason why it is no event.
@@ -145,9 +145,9 @@ class Fleet:
             case "container", action if action in _CHANGING and self._matters(event.id):
                 return self._container_event(event)
             case "network", "connect" | "disconnect" if self._matters(event.container):
-                return Look("container", event.container)
+                return Inspection("container", event.container)
             case "network", "create" | "update":
-                return Look("network", event.id)
+                return Inspection("network", event.id)
             case "network", "destroy" | "remove":
                 self._forget(event.id)
         return None
@@ -189,7 +189,7 @@ class Fleet:
         if put(self._contested, path, problems or None):
             changes.problems[path.decode()] = problems
 
-    def _make(self, one: str) -> Made:
+    def _make(self, one: str) -> Publication:
         if (container := self._containers.get(one)) is not None:
             mark = self._marks.get(one, _UNMARKED)
             ends = mark.ended == container.started_at or self._endings.expected(container)
@@ -203,7 +203,7 @@ class Fleet:
         known = self._containers.get(one)
         return bool(one) and one not in self._gone and (known is None or bool(known.labels))
 
-    def _container_event(self, event: Event) -> Look | None:
+    def _container_event(self, event: Event) -> Inspection | None:
         known = self._containers.get(event.id)
         match event.action:
             case "start":
@@ -214,8 +214,8 @@ class Fleet:
             case "die":
                 self._signal(event, known, int(SIGKILL))  # from now on it is the same
             case "kill":
-                return None if self._signal(event, known, event.signal) else Look("container", event.id)
-        return Look("container", event.id)
+                return None if self._signal(event, known, event.signal) else Inspection("container", event.id)
+        return Inspection("container", event.id)
 
     def _signal(self, event: Event, known: Container | None, signal: int) -> bool:
         """Take it that a container had a signal; return whether it is known what this means."""
@@ -232,7 +232,7 @@ class Fleet:
             return
         mark = self._marks.get(container.id, _UNMARKED)
         place = place_of(container, self._addressing, mark.place)
-        mark = Mark(container.started_at if ended(container, signals) else mark.ended, place)
+        mark = ContainerRecord(container.started_at if ended(container, signals) else mark.ended, place)
         if put(self._marks, container.id, mark if mark != _UNMARKED else None):
             self._dirty[container.id] = self._dirty_marks[container.id] = None
 

@@ -21,7 +21,7 @@ import msgspec
 from clusterf.config.decode import decode
 from clusterf.config.model import ADDRESS_PROTOCOLS, Backend, BackendKey, HealthKey
 from clusterf.config.problems import Problem
-from clusterf.docker.addresses import Place, host_ports
+from clusterf.docker.addresses import ContainerAddress, host_ports
 from clusterf.docker.containers import Container
 
 __all__ = ["SOURCE", "Labels", "Report", "encode", "located", "network_label", "parse"]
@@ -201,7 +201,7 @@ def _check_json(text: str) -> bytes:
     return msgspec.json.encode({field: value for field, value in check.items() if value is not None})
 
 
-def located(labels: Labels, place: Place, report: Report) -> dict[str, Backend]:
+def located(labels: Labels, place: ContainerAddress, report: Report) -> dict[str, Backend]:
     """Return the backends that labels ask for, where they can be reached at `place`, and report what cannot be."""
     if place.published is None:
         return {s: msgspec.structs.replace(b, ipv4=place.ipv4, ipv6=place.ipv6) for s, b in labels.backends.items()}

@@ -7,16 +7,16 @@ import msgspec
 from clusterf.config.keys import path_of
 from clusterf.config.model import BackendKey, HealthKey
 from clusterf.config.problems import Problem
-from clusterf.docker.addresses import Addressing, Place, find
+from clusterf.docker.addresses import Addressing, ContainerAddress, find
 from clusterf.docker.check_offers import Offer
 from clusterf.docker.containers import Container, Network
 from clusterf.docker.labels import Report, encode, located, network_label, parse
 from clusterf.docker.routes import Routing, routes_of
 
-__all__ = ["NOTHING", "Made", "place_of", "what_container_makes", "what_network_makes"]
+__all__ = ["NOTHING", "Publication", "place_of", "what_container_makes", "what_network_makes"]
 
 
-class Made(NamedTuple):
+class Publication(NamedTuple):
     """JSON by path; checks by path, for where there is none; and what is wrong."""
 
     keys: dict[bytes, bytes]
@@ -24,15 +24,17 @@ class Made(NamedTuple):
     problems: tuple[Problem, ...]
 
 
-NOTHING = Made({}, {}, ())
+NOTHING = Publication({}, {}, ())
 
 
-def place_of(container: Container, addressing: Addressing, last: Place | None) -> Place | None:
+def place_of(container: Container, addressing: Addressing, last: ContainerAddress | None) -> ContainerAddress | None:
     """Return where a container can be reached, or could be last; `last` is what this returned before."""
     return find(container, network_label(container), addressing, last).place
 
 
-def what_container_makes(container: Container, addressing: Addressing, last: Place | None, *, ends: bool) -> Made:
+def what_container_makes(
+    container: Container, addressing: Addressing, last: ContainerAddress | None, *, ends: bool
+) -> Publication:
     """Return what a container makes; `ends`: it takes no new connections, whatever it seems.
 
     One that has never run makes nothing.
@@ -48,17 +50,17 @@ def what_container_makes(container: Container, addressing: Addressing, last: Pla
     if ends or container.paused or container.health == "unhealthy" or not found.present:
         backends = {service: msgspec.structs.replace(backend, weight=0) for service, backend in backends.items()}
     offer = Offer(container.started_at, container.id, labels.check) if labels.check is not None else None
-    return Made(
+    return Publication(
         keys={path_of(BackendKey(s.encode(), container.id.encode())): encode(b) for s, b in backends.items()},
         checks={path_of(HealthKey(s.encode())): offer for s in backends} if offer is not None else {},
         problems=report.problems,
     )
 
 
-def what_network_makes(network: Network, routing: Routing) -> Made:
+def what_network_makes(network: Network, routing: Routing) -> Publication:
     """Return what a network makes."""
     routes = routes_of(network, routing)
     report = Report(network.name)
     if not routes and network.name in routing.networks:
         report("", "the network has no subnet to advertise")
-    return Made(routes, {}, report.problems)
+    return Publication(routes, {}, report.problems)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from clusterf.docker.engine import Engine, EngineError
 
-__all__ = ["Errands", "Result"]
+__all__ = ["QueryPool", "Result"]
 
 Ask = Callable[[Engine], Any]
 
@@ -28,7 +28,7 @@ class Result(NamedTuple):
     error: EngineError | None
 
 
-class Errands:
+class QueryPool:
     """Runs errands in `workers` threads, each with a connection that `connect` makes; `tell` is told the results.
 
     All but `close` is for one thread only, which is to hand on to `settle` what was told.

@@ -7,13 +7,13 @@ its requests looks like any other that runs.
 
 import msgspec
 
-from clusterf.docker.addresses import Place
+from clusterf.docker.addresses import ContainerAddress
 from clusterf.lib.msgpack import dec_hook, enc_hook
 
-__all__ = ["Mark", "decode_mark", "encode_mark"]
+__all__ = ["ContainerRecord", "decode_record", "encode_record"]
 
 
-class Mark(msgspec.Struct, frozen=True, array_like=True):
+class ContainerRecord(msgspec.Struct, frozen=True, array_like=True):
     """What is remembered of one container.
 
     `ended` tells the run that was told to stop by when it started, as
@@ -22,17 +22,17 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
     """
 
     ended: int = 0
-    place: Place | None = None
+    place: ContainerAddress | None = None
 
 
-def encode_mark(mark: Mark) -> bytes:
+def encode_record(mark: ContainerRecord) -> bytes:
     """Return a mark as it is kept on disk."""
     return msgspec.msgpack.encode(mark, enc_hook=enc_hook)
 
 
-def decode_mark(raw: bytes) -> Mark:
+def decode_record(raw: bytes) -> ContainerRecord:
     """Return the mark that `encode_mark` made `raw` of. Raises ValueError with the reason why it is none."""
     try:
-        return msgspec.msgpack.decode(raw, type=Mark, dec_hook=dec_hook)
+        return msgspec.msgpack.decode(raw, type=ContainerRecord, dec_hook=dec_hook)
     except msgspec.DecodeError as error:
         raise ValueError(f"not a mark of a container: {error}") from None

@@ -13,10 +13,10 @@ from collections.abc import Collection, Mapping
 
 from clusterf.docker.containers import Container
 
-__all__ = ["Endings", "ended"]
+__all__ = ["StopTracker", "ended"]
 
 
-class Endings:
+class StopTracker:
     """Signals that wait for their container to be looked at, and runs that had an oom."""
 
     def __init__(self) -> None:

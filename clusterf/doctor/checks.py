@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-from clusterf.doctor.model import ConnectionTable, Facts, Finding, Interface
+from clusterf.doctor.model import ConnectionTable, Facts, Finding, InterfaceFacts
 from clusterf.reconcile.sysctls import command
 
 __all__ = ["check_director", "check_real_server"]
@@ -181,7 +181,7 @@ def _check_arp(facts: Facts) -> Finding:
     return Finding("bad", "arp", text, shlex.join(["sysctl", "-w", *settings]))
 
 
-def _arp_settings(ignoring: Sequence[Interface]) -> list[str]:
+def _arp_settings(ignoring: Sequence[InterfaceFacts]) -> list[str]:
     """Return what makes these interfaces ignore ARP for the VIPs: `all`, and those whose own setting exceeds that."""
     if not ignoring:
         return []
@@ -189,7 +189,9 @@ def _arp_settings(ignoring: Sequence[Interface]) -> list[str]:
     return ["net.ipv4.conf.all.arp_ignore=1", *own]
 
 
-def _holders(facts: Facts, vip: IPv4Address | IPv6Address) -> list[tuple[Interface, IPv4Interface | IPv6Interface]]:
+def _holders(
+    facts: Facts, vip: IPv4Address | IPv6Address
+) -> list[tuple[InterfaceFacts, IPv4Interface | IPv6Interface]]:
     return [(one, address) for one in facts.interfaces for address in one.addresses if address.ip == vip]
 
 

@@ -9,9 +9,9 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from clusterf.doctor.model import Conf, ConnectionTable, Facts, Interface, Modules
+from clusterf.doctor.model import Conf, ConnectionTable, Facts, InterfaceFacts, Modules
 from clusterf.host.capabilities import CAP_NET_ADMIN
-from clusterf.host.interfaces import RouteInterfaces
+from clusterf.host.interfaces import RtnetlinkInterfaces
 from clusterf.ipvs.kernel import Unavailable
 from clusterf.ipvs.netlink.client import open_kernel
 from clusterf.reconcile.sysctls import VALUES
@@ -110,16 +110,16 @@ def _conf(name: str) -> Conf:
     return Conf(**dict(_numbers({field: SYS / "ipv4/conf" / name / field for field in Conf._fields})))
 
 
-def _interfaces() -> Iterator[Interface]:
+def _interfaces() -> Iterator[InterfaceFacts]:
     held: dict[int, list[IPv4Interface | IPv6Interface]] = {}
-    _, addresses = RouteInterfaces().look(None)
+    _, addresses = RtnetlinkInterfaces().look(None)
     for index, address, length in addresses:
         held.setdefault(index, []).append(ip_interface(f"{address}/{length}"))
     for link in _links():
         # text if it is UTF-8, else bytes
         found, flags = link.get_attr("IFLA_IFNAME"), link["flags"]
         name = found.encode() if isinstance(found, str) else found
-        yield Interface(
+        yield InterfaceFacts(
             name=name.decode(errors="backslashreplace"),
             kind=link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or "",
             up=bool(flags & IFF_UP),

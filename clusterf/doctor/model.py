@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Literal, NamedTuple
 
-__all__ = ["Conf", "ConnectionTable", "Facts", "Finding", "Interface", "Level", "Modules"]
+__all__ = ["Conf", "ConnectionTable", "Facts", "Finding", "InterfaceFacts", "Level", "Modules"]
 
 Level = Literal["ok", "warn", "bad"]
 
@@ -38,7 +38,7 @@ class Conf(NamedTuple):
     arp_announce: int = 0
 
 
-class Interface(NamedTuple):
+class InterfaceFacts(NamedTuple):
     """A network interface; `kind` is the kernel's word for it, "" for hardware."""
 
     name: str
@@ -83,7 +83,7 @@ class Facts(NamedTuple):
     masq: frozenset[int]
     all: Conf
     default: Conf
-    interfaces: tuple[Interface, ...]
+    interfaces: tuple[InterfaceFacts, ...]
     table: ConnectionTable | None
     memory: int
     # the entries of netfilter's connection tracking and their limit, None if there is none

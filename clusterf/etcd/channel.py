@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from clusterf.etcd.location import Location
+from clusterf.etcd.location import EtcdLocation
 
 __all__ = ["EtcdError", "described", "open_channel", "prefix_end"]
 
@@ -45,14 +45,14 @@ def prefix_end(prefix: bytes) -> bytes:
     return prefix[:-1] + bytes([prefix[-1] + 1])
 
 
-def open_channel(location: Location, endpoint: str) -> Any:
+def open_channel(location: EtcdLocation, endpoint: str) -> Any:
     """Return a channel to one endpoint. Raises EtcdError if a file of the credentials cannot be read."""
     if not location.tls:
         return grpc.insecure_channel(endpoint, options=_OPTIONS)
     return grpc.secure_channel(endpoint, _credentials(location), options=_OPTIONS)
 
 
-def _credentials(location: Location) -> Any:
+def _credentials(location: EtcdLocation) -> Any:
     """Return what the files hold, if it is any use: grpc ends the process over what is not."""
     if (location.access.cert is None) != (location.access.key is None):
         raise EtcdError("a client's certificate and its key go together, and there is only one of them")

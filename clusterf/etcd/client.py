@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import grpc
 
 from clusterf.etcd.channel import EtcdError, described, open_channel, prefix_end
-from clusterf.etcd.location import Location
+from clusterf.etcd.location import EtcdLocation
 from clusterf.etcd.stubs import etcdrpc
 from clusterf.etcd.watch import Watch
 
@@ -40,7 +40,7 @@ class Listing(NamedTuple):
 class Client:
     """A connection to one endpoint. Use it as a context manager. Every method raises EtcdError."""
 
-    def __init__(self, location: Location, endpoint: str, deadline: float = _DEADLINE) -> None:
+    def __init__(self, location: EtcdLocation, endpoint: str, deadline: float = _DEADLINE) -> None:
         """Begin to connect; with a user, authenticate. A call may take `deadline` seconds."""
         self._prefix = location.prefix
         self._deadline = deadline
@@ -152,7 +152,7 @@ class Client:
             return reply
         raise EtcdError(f"{self.endpoint}: no answer to a keep-alive")
 
-    def _authenticate(self, location: Location) -> None:
+    def _authenticate(self, location: EtcdLocation) -> None:
         password = os.environ.get("CLUSTERF_ETCD_PASSWORD", "")
         if location.access.password_file is not None:
             try:

@@ -11,8 +11,8 @@ import msgspec
 
 from clusterf.etcd.channel import EtcdError
 from clusterf.etcd.client import Client
-from clusterf.etcd.leased_keys import LeasedSet
-from clusterf.etcd.location import Location
+from clusterf.etcd.leased_keys import LeasedKeys
+from clusterf.etcd.location import EtcdLocation
 from clusterf.lib.backoff import Backoff
 from clusterf.lib.jitter import jittered, shuffled
 
@@ -35,7 +35,7 @@ class _Lease(msgspec.Struct, frozen=True):
 class LeaseKeeper:
     """Keeps the keys in etcd, in a thread of its own; the others say what is wanted."""
 
-    def __init__(self, location: Location, ttl: int, lease_file: Path | None) -> None:
+    def __init__(self, location: EtcdLocation, ttl: int, lease_file: Path | None) -> None:
         self._location = location
         self._ttl = ttl
         self._file = lease_file
@@ -46,7 +46,7 @@ class LeaseKeeper:
         # set when there is something to do before its time
         self._wake = threading.Event()
         self._lock = threading.Lock()  # of the next two
-        self._keys = LeasedSet()
+        self._keys = LeasedKeys()
         self._withdrawing = False
         # the lease that we hold as far as we know, 0: none
         self._lease = 0

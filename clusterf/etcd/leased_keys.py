@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from clusterf.etcd.client import OPERATIONS
 
-__all__ = ["NOTHING", "LeasedSet", "Transaction"]
+__all__ = ["NOTHING", "LeasedKeys", "Transaction"]
 
 NOTHING: Mapping[bytes, bytes] = MappingProxyType({})
 
@@ -43,7 +43,7 @@ class Transaction(NamedTuple):
     claims: list[tuple[bytes, bytes]]
 
 
-class LeasedSet:
+class LeasedKeys:
     """What is wanted on the lease, and what is known to be there."""
 
     def __init__(self) -> None:

@@ -6,14 +6,14 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-__all__ = ["Access", "Location", "parse_location"]
+__all__ = ["EtcdCredentials", "EtcdLocation", "parse_location"]
 
 PORT = "2379"  # of an endpoint that names none
 # a name or an IPv4 address, or an IPv6 address in brackets
 _ENDPOINT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
 
 
-class Access(msgspec.Struct, frozen=True, kw_only=True):
+class EtcdCredentials(msgspec.Struct, frozen=True, kw_only=True):
     """How to get into an etcd: PEM files, and a user with the file that holds the password."""
 
     ca: str | None = None
@@ -35,7 +35,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{path}: {error.strerror}") from None
 
 
-class Location(msgspec.Struct, frozen=True, kw_only=True):
+class EtcdLocation(msgspec.Struct, frozen=True, kw_only=True):
     """Where an etcd is, how to get in, and where in it the configuration is.
 
     `prefix` begins and ends with a slash.
@@ -44,10 +44,10 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: tuple[str, ...]
     prefix: bytes
     tls: bool = False
-    access: Access = Access()
+    access: EtcdCredentials = EtcdCredentials()
 
 
-def parse_location(url: str, access: Access) -> Location:
+def parse_location(url: str, access: EtcdCredentials) -> EtcdLocation:
     """Return what an `etcd://` or `etcd+https://` URL names, to be entered by `access`.
 
     Raises ValueError with the reason why it names nothing.
@@ -62,7 +62,7 @@ def parse_location(url: str, access: Access) -> Location:
     if "?" in rest or "#" in rest:
         raise ValueError(f"{url}: has a query or a fragment; write ? as %3F and # as %23")
     prefix = unquote_to_bytes(path).strip(b"/") or b"clusterf"
-    return Location(
+    return EtcdLocation(
         endpoints=tuple(_endpoint(url, text) for text in hosts.split(",")),
         prefix=b"/" + prefix + b"/",
         tls=scheme == "etcd+https",

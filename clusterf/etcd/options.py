@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from clusterf.etcd.location import Access
+from clusterf.etcd.location import EtcdCredentials
 
 __all__ = ["access_of", "etcd_options"]
 
@@ -33,6 +33,8 @@ def etcd_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def access_of(flags: dict[str, Any]) -> Access:
+def access_of(flags: dict[str, Any]) -> EtcdCredentials:
     """Take the flags out of `flags`, and return what they say."""
-    return Access(**{name: flags.pop(f"etcd_{name}") for name in ("ca", "cert", "key", "user", "password_file")})
+    return EtcdCredentials(
+        **{name: flags.pop(f"etcd_{name}") for name in ("ca", "cert", "key", "user", "password_file")}
+    )

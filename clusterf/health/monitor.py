@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from clusterf.health.schedule import Schedule, Slot
-from clusterf.health.self_outage import Doubt, Witness
+from clusterf.health.self_outage import Observation, OutageDetector
 from clusterf.health.targets import Target
-from clusterf.health.verdict import Health, Memory, Outcome, Verdict
+from clusterf.health.verdict import ProbeResult, RiseFall, StoredVerdict, Verdict
 from clusterf.lib.jitter import share
 
 __all__ = ["Monitor", "Transition"]
@@ -23,7 +23,7 @@ class Transition(NamedTuple):
     target: Target
     verdict: Verdict
     before: Verdict | None
-    outcome: Outcome
+    outcome: ProbeResult
     count: int  # type: ignore[assignment]  # no one counts in a transition
 
 
@@ -32,12 +32,12 @@ class _Watched:
 
     __slots__ = ("health", "slot", "target", "witness")
 
-    def __init__(self, target: Target, memory: Memory | None) -> None:
+    def __init__(self, target: Target, memory: StoredVerdict | None) -> None:
         check = target.check
         self.target = target
         self.slot = Slot(target, check.interval, check.fast_interval, check.jitter)
-        self.health = Health(check, memory)
-        self.witness = Witness(down=self.health.up is False)
+        self.health = RiseFall(check, memory)
+        self.witness = Observation(down=self.health.up is False)
 
 
 class Monitor:
@@ -50,12 +50,12 @@ class Monitor:
 
     def __init__(self, *, references: bool, chance: Callable[[], float] = share) -> None:
         self._schedule: Schedule[Target] = Schedule(chance)
-        self._doubt = Doubt() if references else None
+        self._doubt = OutageDetector() if references else None
         self._watched: dict[Target, _Watched] = {}
         # targets that were forgotten while a probe of them was under way which has not finished yet
         self._abandoned: set[Target] = set()
         # targets that would go down but for the doubt, and their last outcomes
-        self._held: dict[_Watched, Outcome] = {}
+        self._held: dict[_Watched, ProbeResult] = {}
 
     @property
     def lag(self) -> float:
@@ -80,7 +80,9 @@ class Monitor:
         """Whether the references are to be probed."""
         return bool(self._held) or self.frozen or not self.believed
 
-    def watch(self, target: Target, now: float, *, heir_of: Target | None = None, memory: Memory | None = None) -> None:
+    def watch(
+        self, target: Target, now: float, *, heir_of: Target | None = None, memory: StoredVerdict | None = None
+    ) -> None:
         """Probe the target from now on; one that is watched already goes on as it is.
 
         It begins with the verdict of `heir_of`, if that is watched and has
@@ -112,7 +114,7 @@ class Monitor:
         watched = self._watched.get(target)
         return watched.health.verdict if watched else None
 
-    def memory(self, target: Target) -> Memory | None:
+    def memory(self, target: Target) -> StoredVerdict | None:
         """Return what to keep of a target across restarts; None while there is no verdict."""
         watched = self._watched.get(target)
         return watched.health.memory if watched else None
@@ -125,7 +127,7 @@ class Monitor:
         """Return when there will be something to take; None: not before something else happens."""
         return self._schedule.wake_at()
 
-    def finished(self, target: Target, outcome: Outcome, now: float, wall: float) -> list[Transition]:
+    def finished(self, target: Target, outcome: ProbeResult, now: float, wall: float) -> list[Transition]:
         """Take in how the probe of a target ended; return what follows.
 
         Of a probe from before the target was forgotten nothing follows, also
@@ -157,7 +159,7 @@ class Monitor:
                 watched.health.forget_count()
         return []
 
-    def _turns(self, watched: _Watched, outcome: Outcome, now: float) -> bool:
+    def _turns(self, watched: _Watched, outcome: ProbeResult, now: float) -> bool:
         """Count the outcome; return whether the verdict is to be turned to it."""
         if self._doubt is None:
             return watched.health.heard(outcome.ok)
@@ -165,7 +167,7 @@ class Monitor:
             return False
         return self._turns_beyond_doubt(watched, outcome, now, self._doubt)
 
-    def _turns_beyond_doubt(self, watched: _Watched, outcome: Outcome, now: float, doubt: Doubt) -> bool:
+    def _turns_beyond_doubt(self, watched: _Watched, outcome: ProbeResult, now: float, doubt: OutageDetector) -> bool:
         health, witness = watched.health, watched.witness
         frozen = doubt.frozen
         doubt.heard(witness, outcome.ok, now)
@@ -182,7 +184,7 @@ class Monitor:
             return False
         return turns
 
-    def _turn(self, watched: _Watched, outcome: Outcome, wall: float) -> Transition:
+    def _turn(self, watched: _Watched, outcome: ProbeResult, wall: float) -> Transition:
         health = watched.health
         before, count = health.verdict, health.count
         verdict = health.turn(outcome, wall)

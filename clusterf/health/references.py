@@ -10,7 +10,7 @@ from typing import Protocol
 from clusterf.config.model import HealthCheck
 from clusterf.health.self_outage import REFERENCE_INTERVAL
 from clusterf.health.targets import Target
-from clusterf.health.verdict import Outcome
+from clusterf.health.verdict import ProbeResult
 from clusterf.lib.addresses import Endpoint
 
 __all__ = ["Prober", "References"]
@@ -22,7 +22,7 @@ _CHECK = HealthCheck(type="tcp", timeout=1.0)
 class Prober(Protocol):
     """What probes, within an event loop."""
 
-    def start(self, target: Target, done: Callable[[Outcome], None]) -> None:
+    def start(self, target: Target, done: Callable[[ProbeResult], None]) -> None:
         """Begin a probe; `done` is called later, once, in the loop's thread."""
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class References:
         for target in self._targets:
             self._prober.start(target, partial(self._hear, self._number))
 
-    def _hear(self, number: int, outcome: Outcome) -> None:
+    def _hear(self, number: int, outcome: ProbeResult) -> None:
         # what comes after the first answer, or is said to an earlier question, is too late
         if number != self._number or not self._left:
             return

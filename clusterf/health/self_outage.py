@@ -16,7 +16,7 @@ seconds on a clock that does not go back.
 
 from math import inf
 
-__all__ = ["REFERENCE_INTERVAL", "Doubt", "Witness"]
+__all__ = ["REFERENCE_INTERVAL", "Observation", "OutageDetector"]
 
 REFERENCE_INTERVAL = 1.0
 """Seconds between two questions to the references."""
@@ -27,7 +27,7 @@ GRAINS = 10  # to the second: how exactly it is remembered when a target was pro
 _NEVER = -1  # in grains
 
 
-class Witness:
+class Observation:
     """What is remembered of one target: what its last probe said."""
 
     __slots__ = ("cleared", "down", "failing_since", "grain", "ok")
@@ -44,7 +44,7 @@ class Witness:
         self.cleared = 0
 
 
-class Doubt:
+class OutageDetector:
     """Whether failures are believed to be the targets' own."""
 
     def __init__(self) -> None:
@@ -65,13 +65,13 @@ class Doubt:
         self._cleared = 0
         self._suspect = 0
 
-    def admit(self, witness: Witness) -> None:
+    def admit(self, witness: Observation) -> None:
         """Take in a witness."""
         if not witness.down:
             self._hopeful += 1
             self._suspect += 1
 
-    def dismiss(self, witness: Witness) -> None:
+    def dismiss(self, witness: Observation) -> None:
         """Keep nothing of a witness."""
         self._unsay(witness)
         if not witness.down:
@@ -81,7 +81,7 @@ class Doubt:
         elif not witness.down:
             self._suspect -= 1
 
-    def heard(self, witness: Witness, ok: bool, now: float) -> None:
+    def heard(self, witness: Observation, ok: bool, now: float) -> None:
         """Take in how a probe ended; with a success the doubt may be over."""
         grain = int(now * GRAINS)
         if grain != witness.grain or ok != witness.ok:
@@ -91,7 +91,7 @@ class Doubt:
         if self.frozen:
             self._reconsider(witness, ok, now)
 
-    def turned(self, witness: Witness, *, down: bool) -> None:
+    def turned(self, witness: Observation, *, down: bool) -> None:
         """Take note that the target has become known to be down, or not to be."""
         if down != witness.down:
             witness.down = down
@@ -99,7 +99,7 @@ class Doubt:
         if down:
             self._unsay(witness)
 
-    def suspects(self, witness: Witness, now: float) -> bool:
+    def suspects(self, witness: Observation, now: float) -> bool:
         """Tell whether the references are to be asked before the target, which fails, goes down."""
         if not self.believed or (self._answered_at >= witness.failing_since and now - self._answered_at < VALID):
             return False
@@ -126,7 +126,7 @@ class Doubt:
         if self.frozen:
             self._thaw(now)
 
-    def _reconsider(self, witness: Witness, ok: bool, now: float) -> None:
+    def _reconsider(self, witness: Observation, ok: bool, now: float) -> None:
         cleared = witness.cleared == self._freezes
         if ok != cleared:
             witness.cleared = self._freezes if ok else 0
@@ -141,14 +141,14 @@ class Doubt:
         self.frozen = False
         self.thawed_at = now
 
-    def _say(self, witness: Witness, ok: bool, grain: int) -> None:
+    def _say(self, witness: Observation, ok: bool, grain: int) -> None:
         witness.grain, witness.ok = grain, ok
         told = self._told.get(grain)
         if told is None:
             told = self._told[grain] = [0, 0]
         told[ok] += 1
 
-    def _unsay(self, witness: Witness) -> None:
+    def _unsay(self, witness: Observation) -> None:
         if witness.grain == _NEVER:
             return
         told = self._told[witness.grain]

@@ -9,10 +9,10 @@ import msgspec
 
 from clusterf.config.model import HealthCheck
 
-__all__ = ["Health", "Memory", "Outcome", "Verdict"]
+__all__ = ["ProbeResult", "RiseFall", "StoredVerdict", "Verdict"]
 
 
-class Outcome(NamedTuple):
+class ProbeResult(NamedTuple):
     """How one probe ended. `duration` is in seconds; `reason` is why it failed, in words, empty if it did not.
 
     `local`: it could not be made, for a fault of this machine (no descriptors
@@ -36,14 +36,14 @@ class Verdict(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reason: str = ""
 
 
-class Memory(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class StoredVerdict(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What outlives a process: the verdict, and whether the target has ever been up (`proven`)."""
 
     verdict: Verdict
     proven: bool
 
 
-class Health:
+class RiseFall:
     """The verdict on one target, and the outcomes in a row that speak against it.
 
     Without a verdict one success makes the target up, and `fall` failures in a
@@ -55,7 +55,7 @@ class Health:
 
     __slots__ = ("_fall", "_presumed_down", "_proven", "_rise", "count", "up", "verdict")
 
-    def __init__(self, check: HealthCheck, memory: Memory | None = None) -> None:
+    def __init__(self, check: HealthCheck, memory: StoredVerdict | None = None) -> None:
         self._rise, self._fall = check.rise, check.fall
         self._presumed_down = check.initial == "down"
         self._proven = memory is not None and (memory.proven or memory.verdict.up)
@@ -66,9 +66,9 @@ class Health:
         self.count = 0
 
     @property
-    def memory(self) -> Memory | None:
+    def memory(self) -> StoredVerdict | None:
         """What to keep across restarts; None while there is no verdict."""
-        return Memory(self.verdict, self._proven) if self.verdict else None
+        return StoredVerdict(self.verdict, self._proven) if self.verdict else None
 
     def heard(self, ok: bool) -> bool:
         """Count an outcome; return whether it is time to `turn` the verdict to it."""
@@ -81,7 +81,7 @@ class Health:
         self.count += 1
         return self.count >= (self._successes() if ok else self._fall)
 
-    def turn(self, outcome: Outcome, wall: float) -> Verdict:
+    def turn(self, outcome: ProbeResult, wall: float) -> Verdict:
         """Make the verdict what the outcome says, since `wall` (Unix seconds), and return it."""
         self.verdict = Verdict(outcome.ok, wall, outcome.reason)
         self.up = outcome.ok

@@ -17,23 +17,23 @@ from pathlib import Path
 import msgspec
 
 from clusterf.config.model import Name
-from clusterf.health.verdict import Memory
+from clusterf.health.verdict import StoredVerdict
 from clusterf.host.boot import boot_id
 from clusterf.lib.addresses import Endpoint
-from clusterf.lib.store import KeyedStore
+from clusterf.lib.store import Store
 
-__all__ = ["Place", "Verdicts"]
+__all__ = ["VerdictKey", "VerdictStore"]
 
 log = logging.getLogger(__name__)
 
-Place = tuple[Name, Name, Endpoint]
+VerdictKey = tuple[Name, Name, Endpoint]
 """A service, a backend of it, and where that is probed."""
 
-_key = msgspec.msgpack.Decoder(Place)
-_value = msgspec.msgpack.Decoder(Memory)
+_key = msgspec.msgpack.Decoder(VerdictKey)
+_value = msgspec.msgpack.Decoder(StoredVerdict)
 
 
-class Verdicts:
+class VerdictStore:
     """The record in the file `own`, None: nothing is kept; `mine` tells the endpoints that it is about.
 
     `read_only`: what is recorded goes nowhere.
@@ -44,22 +44,22 @@ class Verdicts:
         self._mine = mine
         self._section = f"verdicts {boot_id()}"
         self._read_only = read_only
-        self._store = KeyedStore(own, read_only=read_only)
+        self._store = Store(own, read_only=read_only)
         self._store.drop("verdicts ", but=self._section)
         self._others = [] if own is None else sorted(path for path in own.parent.glob("health*.db") if path != own)
         # what our file has for our endpoints, and which of that nobody has spoken of since
-        self._recorded: dict[Place, Memory] = {}
-        self._unclaimed: set[Place] = set()
+        self._recorded: dict[VerdictKey, StoredVerdict] = {}
+        self._unclaimed: set[VerdictKey] = set()
         # what is ours in the files of others, as it is there
         self._elsewhere: dict[Path, list[bytes]] = {}
 
-    def load(self) -> dict[Place, Memory]:
+    def load(self) -> dict[VerdictKey, StoredVerdict]:
         """Return what is on record for our endpoints; of several memories of one, the latest."""
         self._recorded = {place: memory for place, memory, _ in self._read(self._store)}
         self._unclaimed = set(self._recorded)
         found = dict(self._recorded)
         for path in self._others:
-            store = KeyedStore(path, read_only=True)
+            store = Store(path, read_only=True)
             for place, memory, key in self._read(store):
                 self._elsewhere.setdefault(path, []).append(key)
                 known = found.get(place)
@@ -68,7 +68,7 @@ class Verdicts:
             store.close()
         return found
 
-    def record(self, changes: Mapping[Place, Memory | None]) -> None:
+    def record(self, changes: Mapping[VerdictKey, StoredVerdict | None]) -> None:
         """Write down what is known now, and with None that nothing is."""
         self._unclaimed.difference_update(changes)
         new = {place: memory for place, memory in changes.items() if self._recorded.get(place) != memory}
@@ -84,7 +84,7 @@ class Verdicts:
         """Take it that all there is has been recorded: forget the rest, also where others had it on record."""
         self.record(dict.fromkeys(self._unclaimed))
         for path, keys in self._elsewhere.items():
-            store = KeyedStore(path, read_only=self._read_only)
+            store = Store(path, read_only=self._read_only)
             store.update(self._section, dict.fromkeys(keys))
             store.close()
         self._elsewhere = {}
@@ -93,7 +93,7 @@ class Verdicts:
         """Close the file."""
         self._store.close()
 
-    def _read(self, store: KeyedStore) -> Iterator[tuple[Place, Memory, bytes]]:
+    def _read(self, store: Store) -> Iterator[tuple[VerdictKey, StoredVerdict, bytes]]:
         for key, value in store.items(self._section):
             try:
                 place, memory = _key.decode(key), _value.decode(value)

@@ -9,7 +9,7 @@ import os
 import struct
 from collections.abc import Iterable
 
-__all__ = ["CAP_DAC_READ_SEARCH", "CAP_NET_ADMIN", "CAP_NET_RAW", "keep_only"]
+__all__ = ["CAP_DAC_READ_SEARCH", "CAP_NET_ADMIN", "CAP_NET_RAW", "drop_all_but"]
 
 CAP_DAC_READ_SEARCH = 2
 CAP_NET_ADMIN = 12
@@ -21,7 +21,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def keep_only(capabilities: Iterable[int]) -> None:
+def drop_all_but(capabilities: Iterable[int]) -> None:
     """Give up all capabilities but these, for good, and the ways to get new ones.
 
     Those of them that the process does not have it does not get. To be called

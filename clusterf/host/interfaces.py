@@ -16,7 +16,7 @@ import msgspec
 
 from clusterf.lib.addresses import Family, IPAddress
 
-__all__ = ["Interfaces", "Link", "Placed", "Present", "RouteInterfaces", "ShadowInterfaces"]
+__all__ = ["HostAddress", "Interface", "Interfaces", "PresentAddress", "RtnetlinkInterfaces", "ShadowInterfaces"]
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ _DUMP_INTERRUPTED = 0x10
 _DUMP_ATTEMPTS = 5
 
 
-class Link(msgspec.Struct, frozen=True):
+class Interface(msgspec.Struct, frozen=True):
     """An interface. `hardware` is its Ethernet address, empty if it has no neighbours there to be told anything."""
 
     index: int
@@ -38,14 +38,14 @@ class Link(msgspec.Struct, frozen=True):
     hardware: bytes
 
 
-class Placed(NamedTuple):
+class HostAddress(NamedTuple):
     """A whole address on an interface, by the interface's index."""
 
     interface: int
     address: IPAddress
 
 
-class Present(NamedTuple):
+class PresentAddress(NamedTuple):
     """An address that is there; `length` is that of its prefix."""
 
     interface: int
@@ -56,35 +56,35 @@ class Present(NamedTuple):
 class Interfaces(Protocol):
     """The interfaces of a network namespace. Every method may raise OSError, and each exchange has a deadline."""
 
-    def look(self, name: str | None) -> tuple[Link | None, list[Present]]:
+    def look(self, name: str | None) -> tuple[Interface | None, list[PresentAddress]]:
         """Return the interface of that name, if there is one, and all addresses on all interfaces."""
 
-    def add(self, addresses: Sequence[Placed]) -> list[int]:
+    def add(self, addresses: Sequence[HostAddress]) -> list[int]:
         """Add addresses; return an errno for each, 0 where it is done, EEXIST where it was there."""
 
-    def remove(self, addresses: Sequence[Placed]) -> list[int]:
+    def remove(self, addresses: Sequence[HostAddress]) -> list[int]:
         """Remove addresses; return an errno for each, 0 where it is done or was not there."""
 
     def name_of(self, index: int) -> str:
         """Return the name of an interface, something like `if7` if it has gone."""
 
 
-class RouteInterfaces:
+class RtnetlinkInterfaces:
     """The interfaces of this network namespace. The kernel has `deadline` seconds for each answer."""
 
     def __init__(self, deadline: float = 10.0) -> None:
         self._deadline = deadline
 
-    def look(self, name: str | None) -> tuple[Link | None, list[Present]]:
+    def look(self, name: str | None) -> tuple[Interface | None, list[PresentAddress]]:
         """Return the interface and all addresses, as `Interfaces` says."""
 
-        async def work(route: Any) -> tuple[Link | None, list[Present]]:
+        async def work(route: Any) -> tuple[Interface | None, list[PresentAddress]]:
             link = await self._link(route, name) if name is not None else None
             return link, await self._addresses(route)
 
         return self._run(work)
 
-    def add(self, addresses: Sequence[Placed]) -> list[int]:
+    def add(self, addresses: Sequence[HostAddress]) -> list[int]:
         """Add addresses, which are usable at once.
 
         An IPv6 address is deprecated from the start: it serves, but no
@@ -92,7 +92,7 @@ class RouteInterfaces:
         """
         return self._change("add", addresses)
 
-    def remove(self, addresses: Sequence[Placed]) -> list[int]:
+    def remove(self, addresses: Sequence[HostAddress]) -> list[int]:
         """Remove addresses. One that is not there counts as removed, as its interface may have gone."""
         gone = {errno.EADDRNOTAVAIL, errno.ENODEV}
         return [0 if error in gone else error for error in self._change("del", addresses)]
@@ -104,7 +104,7 @@ class RouteInterfaces:
         except OSError:
             return f"if{index}"
 
-    async def _link(self, route: Any, name: str) -> Link | None:
+    async def _link(self, route: Any, name: str) -> Interface | None:
         error, found = await self._ask(route.link("get", ifname=name))
         if error == errno.ENODEV:
             return None
@@ -112,7 +112,7 @@ class RouteInterfaces:
             raise OSError(error or errno.EBADMSG, f"the interface {name} cannot be looked at")
         return _link_of(name, found[0])
 
-    async def _addresses(self, route: Any) -> list[Present]:
+    async def _addresses(self, route: Any) -> list[PresentAddress]:
         for _ in range(_DUMP_ATTEMPTS):
             async with asyncio.timeout(self._deadline):
                 found = [message async for message in await route.addr("dump")]
@@ -120,7 +120,7 @@ class RouteInterfaces:
                 return [_present(message) for message in found if message["family"] in _FAMILIES]
         raise OSError(errno.EAGAIN, "the addresses changed during each dump of them")
 
-    def _change(self, command: str, addresses: Sequence[Placed]) -> list[int]:
+    def _change(self, command: str, addresses: Sequence[HostAddress]) -> list[int]:
         async def work(route: Any) -> list[int]:
             return [(await self._ask(route.addr(command, **_arguments(placed))))[0] for placed in addresses]
 
@@ -160,23 +160,23 @@ class ShadowInterfaces:
 
     def __init__(self, interfaces: Interfaces) -> None:
         self._interfaces = interfaces
-        self._seen: tuple[Link | None, list[Present]] | None = None
+        self._seen: tuple[Interface | None, list[PresentAddress]] | None = None
 
-    def look(self, name: str | None) -> tuple[Link | None, list[Present]]:
+    def look(self, name: str | None) -> tuple[Interface | None, list[PresentAddress]]:
         """Return the interface, looked for again as long as there is none, and the addresses in the shadow."""
         if self._seen is None or self._seen[0] is None:
             self._seen = self._interfaces.look(name)
         return self._seen[0], list(self._seen[1])
 
-    def add(self, addresses: Sequence[Placed]) -> list[int]:
+    def add(self, addresses: Sequence[HostAddress]) -> list[int]:
         """Add addresses to the shadow."""
         if self._seen is not None:
-            self._seen[1].extend(Present(*placed, placed.address.max_prefixlen) for placed in addresses)
+            self._seen[1].extend(PresentAddress(*placed, placed.address.max_prefixlen) for placed in addresses)
         return [0] * len(addresses)
 
-    def remove(self, addresses: Sequence[Placed]) -> list[int]:
+    def remove(self, addresses: Sequence[HostAddress]) -> list[int]:
         """Remove addresses from the shadow."""
-        gone = {Present(*placed, placed.address.max_prefixlen) for placed in addresses}
+        gone = {PresentAddress(*placed, placed.address.max_prefixlen) for placed in addresses}
         if self._seen is not None:
             self._seen[1][:] = [present for present in self._seen[1] if present not in gone]
         return [0] * len(addresses)
@@ -186,11 +186,11 @@ class ShadowInterfaces:
         return self._interfaces.name_of(index)
 
 
-def _link_of(name: str, message: Any) -> Link:
+def _link_of(name: str, message: Any) -> Interface:
     flags = message["flags"]
     ethernet = message["ifi_type"] == _ETHERNET and not flags & (_LOOPBACK | _NO_ARP)
     configuration = message.get_nested("IFLA_AF_SPEC", "AF_INET6", "IFLA_INET6_CONF") or {}
-    return Link(
+    return Interface(
         message["index"],
         name,
         up=flags & (_UP | _RUNNING) == _UP | _RUNNING,
@@ -199,13 +199,13 @@ def _link_of(name: str, message: Any) -> Link:
     )
 
 
-def _present(message: Any) -> Present:
+def _present(message: Any) -> PresentAddress:
     # on a point-to-point link the other one is the peer's
     address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-    return Present(message["index"], ip_address(address), message["prefixlen"])
+    return PresentAddress(message["index"], ip_address(address), message["prefixlen"])
 
 
-def _arguments(placed: Placed) -> dict[str, object]:
+def _arguments(placed: HostAddress) -> dict[str, object]:
     address = placed.address
     arguments = {"index": placed.interface, "address": str(address), "prefixlen": address.max_prefixlen}
     return arguments if address.version == 4 else arguments | {"flags": _NO_DUPLICATE_SEARCH, "preferred_lft": 0}

@@ -16,7 +16,6 @@ from clusterf.lib.addresses import Family, IPAddress, Protocol
 __all__ = [
     "SCHEDULERS",
     "SCHEDULER_FLAGS",
-    "Claim",
     "ConnectionCount",
     "Method",
     "Op",
@@ -30,6 +29,7 @@ __all__ = [
     "TunnelType",
     "VirtualServer",
     "VirtualServerSettings",
+    "VirtualServerSpec",
     "VirtualServerState",
     "table_of",
 ]
@@ -255,7 +255,7 @@ def table_of(
     return table
 
 
-class Claim(msgspec.Struct, frozen=True, gc=False):
+class VirtualServerSpec(msgspec.Struct, frozen=True, gc=False):
     """How a service wants a virtual server. `drain_timeout` is in seconds."""
 
     settings: VirtualServerSettings

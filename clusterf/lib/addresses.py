@@ -17,8 +17,8 @@ __all__ = [
     "IPAddress",
     "IPNetwork",
     "Protocol",
-    "check_end",
     "check_interface",
+    "check_real_server_address",
     "check_vip",
     "parse_endpoint",
     "parse_ip",
@@ -88,7 +88,7 @@ def check_vip(address: IPAddress) -> None:
         raise ValueError(f"unspecified, multicast or broadcast address: {address}")
 
 
-def check_end(address: IPAddress) -> None:
+def check_real_server_address(address: IPAddress) -> None:
     """Raise ValueError if the kernel takes no real server with `address`."""
     check_vip(address)
     if address == _LOOPBACK_BROADCAST:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["KeyedStore", "checksum", "is_below"]
+__all__ = ["Store", "checksum", "is_below"]
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _SCHEMA = """
 """
 
 
-class KeyedStore:
+class Store:
     """A dictionary of bytes on disk, in named sections.
 
     Trouble with the disk is logged, and what could not be written is tried

@@ -2,10 +2,10 @@
 
 import traceback
 
-__all__ = ["let_go"]
+__all__ = ["clear_frames"]
 
 
-def let_go(error: BaseException) -> None:
+def clear_frames(error: BaseException) -> None:
     """Let go of what the frames of an error, and of those behind it, refer to.
 
     That is often a cycle with the error in it, so that sockets and buffers

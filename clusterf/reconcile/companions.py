@@ -12,12 +12,12 @@ from typing import Protocol
 
 from clusterf.ipvs.table import VirtualServer
 
-__all__ = ["Follower", "Keeper", "Keepers"]
+__all__ = ["Companion", "Companions", "VirtualServerCompanion"]
 
 log = logging.getLogger(__name__)
 
 
-class Keeper(Protocol):
+class Companion(Protocol):
     """Keeps one thing in the kernel as it has to be.
 
     It looks at what is, writes the difference and says nothing if there is
@@ -28,7 +28,7 @@ class Keeper(Protocol):
         """Make it as it has to be, and log what was done. Raises OSError if that cannot be done."""
 
 
-class Follower(Keeper, Protocol):
+class VirtualServerCompanion(Companion, Protocol):
     """Keeps what each virtual server of ours has to have, and so has to know them."""
 
     def follow(self, changes: Mapping[VirtualServer, bool]) -> None:
@@ -39,10 +39,12 @@ class Follower(Keeper, Protocol):
         """
 
 
-class Keepers:
+class Companions:
     """All keepers of a node. What they cannot have they report: that is no reason not to write the table."""
 
-    def __init__(self, keepers: Sequence[Keeper] = (), follower: Follower | None = None, *, noop: bool = False) -> None:
+    def __init__(
+        self, keepers: Sequence[Companion] = (), follower: VirtualServerCompanion | None = None, *, noop: bool = False
+    ) -> None:
         self._follower = follower
         self._all = [*keepers, follower] if follower is not None else [*keepers]
         self._noop = noop

@@ -13,7 +13,7 @@ import msgspec
 
 from clusterf.ipvs.table import VirtualServer
 from clusterf.lib.addresses import Family, Protocol
-from clusterf.lib.store import KeyedStore
+from clusterf.lib.store import Store
 from clusterf.reconcile.drains import TIMEOUT
 from clusterf.reconcile.record import Record
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 class Ownership:
     """The record in `store` for this boot and network namespace."""
 
-    def __init__(self, store: KeyedStore) -> None:
+    def __init__(self, store: Store) -> None:
         """Open the record, and drop those of earlier boots."""
         self._record = Record(store, "owned")
 

@@ -25,7 +25,6 @@ import msgspec
 
 from clusterf.ipvs.diff import diff, real_step, virtual_step
 from clusterf.ipvs.table import (
-    Claim,
     ConnectionCount,
     Op,
     RealServer,
@@ -34,12 +33,13 @@ from clusterf.ipvs.table import (
     Step,
     Table,
     VirtualServer,
+    VirtualServerSpec,
     VirtualServerState,
 )
 from clusterf.lib.addresses import Protocol
 from clusterf.reconcile.drains import Drains
 
-__all__ = ["Connections", "Failure", "Place", "Reconciler"]
+__all__ = ["Connections", "Failure", "Reconciler", "TableKey"]
 
 Connections = Callable[[VirtualServer], Mapping[RealServer, ConnectionCount]]
 """Tells the connections of the real servers of a virtual server."""
@@ -50,7 +50,7 @@ _OUT_OF_DATE = {errno.EEXIST, errno.ENOENT, errno.ESRCH}
 _REREADS = 2  # of one virtual server in a row, before waiting
 
 
-class Place(NamedTuple):
+class TableKey(NamedTuple):
     """A place in a table: a virtual server, or one of its real servers."""
 
     virtual: VirtualServer
@@ -87,16 +87,16 @@ class Reconciler:
         # virtual servers that have to be read again before they are written
         self.stale: dict[VirtualServer, None] = {}
         # what the kernel refused, still to do, and with 0 what is held back for it
-        self.failed: dict[Place, int] = {}
+        self.failed: dict[TableKey, int] = {}
         # real servers that leave and may finish their connections
         self.draining = Drains()
         for virtual, seconds in owned.items():
             self.draining.set_timeout(virtual, seconds)
         # places that are worked off before all others, what is wanted first
-        self._urgent: OrderedDict[Place, None] = OrderedDict()
+        self._urgent: OrderedDict[TableKey, None] = OrderedDict()
         # places that may differ, in the order in which they were marked
-        self._additions: OrderedDict[Place, None] = OrderedDict()
-        self._removals: OrderedDict[Place, None] = OrderedDict()
+        self._additions: OrderedDict[TableKey, None] = OrderedDict()
+        self._removals: OrderedDict[TableKey, None] = OrderedDict()
         # virtual servers that may have to go: whether they may is for others to say
         self._departures: OrderedDict[VirtualServer, None] = OrderedDict()
         # virtual servers whose real servers were passed over as they were not there yet
@@ -129,21 +129,21 @@ class Reconciler:
         """How many of them are to go and have not begun to."""
         return sum(v in self.owned and v in self.actual.virtuals for v in self._departures)
 
-    def want_virtual(self, virtual: VirtualServer, claim: Claim | None) -> None:
+    def want_virtual(self, virtual: VirtualServer, claim: VirtualServerSpec | None) -> None:
         """Want the virtual server so; with None want neither it nor its real servers."""
         new = virtual not in self.desired.virtuals
         self._departures.pop(virtual, None)
-        self._removals.pop(Place(virtual), None)  # or what was allowed once would be for ever
+        self._removals.pop(TableKey(virtual), None)  # or what was allowed once would be for ever
         self.desired.put_virtual(virtual, claim.settings if claim else None)
         if claim is None:
             self._unwanted.add(virtual)
         else:
             self._unwanted.discard(virtual)
             self._set_timeout(virtual, claim.drain_timeout)
-        self._mark(Place(virtual))
+        self._mark(TableKey(virtual))
         if new:
             for real in self.actual.reals.get(virtual, ()):
-                self._mark(Place(virtual, real))
+                self._mark(TableKey(virtual, real))
 
     def want_real(
         self, virtual: VirtualServer, real: RealServer, settings: RealServerSettings | None, *, urgent: bool = False
@@ -155,7 +155,7 @@ class Reconciler:
         self.desired.put_real(virtual, real, settings)
         if settings is not None:
             self.draining.forget(virtual, real)
-        place = Place(virtual, real)
+        place = TableKey(virtual, real)
         if urgent:
             self._urgent[place] = None
             self._urgent.move_to_end(place, last=settings is None)
@@ -180,7 +180,7 @@ class Reconciler:
             self._depart(virtual)
         for step in diff(self.desired, table):
             if self._ours(step.virtual):
-                self._mark(Place(step.virtual, step.real))
+                self._mark(TableKey(step.virtual, step.real))
         return drift
 
     def observe_virtual(self, virtual: VirtualServer, state: VirtualServerState | None) -> None:
@@ -213,7 +213,7 @@ class Reconciler:
         # (what is not there need not be allowed to go)
         for virtual in [v for v in self._departures if departures or v not in self.actual.virtuals]:
             del self._departures[virtual]
-            self._removals[Place(virtual)] = None
+            self._removals[TableKey(virtual)] = None
         while self._removals and len(steps) < limit:
             place, _ = self._removals.popitem(last=False)
             steps.extend(self._removal(place, now, look(place.virtual)))
@@ -228,7 +228,7 @@ class Reconciler:
         for step, error in zip(steps, errors, strict=True):
             if not error:
                 self._succeeded(step)
-            elif step.virtual not in self.stale and Place(step.virtual) not in self.failed:
+            elif step.virtual not in self.stale and TableKey(step.virtual) not in self.failed:
                 # (else its real servers fail with it, and will be looked at when it is)
                 failures.append(Failure(step, error))
                 self._fail(step, error)
@@ -248,8 +248,8 @@ class Reconciler:
     def check_drains(self) -> None:
         """Look at all that drains when steps are asked for next, save what failed: that is for `retry`."""
         for virtual, real in self.draining:
-            if self.failed.keys().isdisjoint((Place(virtual), Place(virtual, real))):
-                self._mark(Place(virtual, real))
+            if self.failed.keys().isdisjoint((TableKey(virtual), TableKey(virtual, real))):
+                self._mark(TableKey(virtual, real))
 
     def take_ownership(self) -> dict[VirtualServer, float | None]:
         """Return what is to be put on record of which virtual servers are ours, since the last call.
@@ -285,7 +285,7 @@ class Reconciler:
                 steps += self._removal(place, now, look(place.virtual))
         return steps
 
-    def _addition(self, place: Place, adding: set[VirtualServer]) -> Step | None:
+    def _addition(self, place: TableKey, adding: set[VirtualServer]) -> Step | None:
         virtual, real = place
         if virtual in self.stale or virtual not in self.desired.virtuals:
             return None
@@ -316,7 +316,7 @@ class Reconciler:
             return virtual.protocol is not Protocol.UDP
         return not self.actual.virtuals[virtual].flags & ServiceFlag.ONE_PACKET
 
-    def _removal(self, place: Place, now: float, look: _Look) -> list[Step]:
+    def _removal(self, place: TableKey, now: float, look: _Look) -> list[Step]:
         virtual, real = place
         if virtual in self.stale:
             return []
@@ -378,23 +378,23 @@ class Reconciler:
             self.draining.forget(step.virtual, step.real)
         elif step.op is Op.EDIT_REAL and step.real not in self.desired.reals.get(step.virtual, ()):
             # its weight is 0 now: whether it still has, or got, connections is to be seen at once
-            self._removals[Place(step.virtual, step.real if step.virtual in self.desired.virtuals else None)] = None
+            self._removals[TableKey(step.virtual, step.real if step.virtual in self.desired.virtuals else None)] = None
 
     def _fail(self, step: Step, error: int) -> None:
         if error in _OUT_OF_DATE and self._rereads[step.virtual] < _REREADS:
             self.stale[step.virtual] = None
         else:
-            self._put_off(Place(step.virtual, step.real), error)
+            self._put_off(TableKey(step.virtual, step.real), error)
 
-    def _put_off(self, place: Place, error: int) -> None:
+    def _put_off(self, place: TableKey, error: int) -> None:
         self.failed[place] = error
         self._troubled.add(place.virtual)
 
-    def _mark(self, place: Place) -> None:
+    def _mark(self, place: TableKey) -> None:
         reals = self.desired.reals.get(place.virtual)
         if reals is None and place.virtual in self.draining and place.virtual not in self._unwanted:
             # it has begun to go
-            self._removals[Place(place.virtual)] = None
+            self._removals[TableKey(place.virtual)] = None
         elif reals is None:
             self._departures[place.virtual] = None
         elif place.real is None or place.real in reals:
@@ -403,10 +403,10 @@ class Reconciler:
             self._removals[place] = None
 
     def _mark_all(self, virtual: VirtualServer) -> None:
-        self._mark(Place(virtual))
+        self._mark(TableKey(virtual))
         for reals in (self.desired.reals, self.actual.reals):
             for real in reals.get(virtual, ()):
-                self._mark(Place(virtual, real))
+                self._mark(TableKey(virtual, real))
 
     def _ours(self, virtual: VirtualServer) -> bool:
         return virtual in self.desired.virtuals or virtual in self.owned

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 
 from clusterf.host.boot import boot_id
-from clusterf.lib.store import KeyedStore
+from clusterf.lib.store import Store
 
 __all__ = ["Record"]
 
@@ -17,7 +17,7 @@ __all__ = ["Record"]
 class Record:
     """What is ours of one kind, in `store`, for this boot and network namespace."""
 
-    def __init__(self, store: KeyedStore, kind: str) -> None:
+    def __init__(self, store: Store, kind: str) -> None:
         """Open the record, and drop those of earlier boots."""
         boot = boot_id()
         self._store = store

@@ -9,14 +9,14 @@ clock that does not go back.
 
 from enum import Enum, auto
 
-__all__ = ["RemovalGuard", "Verdict"]
+__all__ = ["Decision", "RemovalHold"]
 
 ENOUGH = 10  # virtual servers in force, below which nothing is held
 CALM = 0.1  # seconds without news after which a step is taken as told in full
 LONGEST = 2.0  # seconds after which it is, too, if there is always news
 
 
-class Verdict(Enum):
+class Decision(Enum):
     """Whether virtual servers may be removed now."""
 
     ALLOWED = auto()
@@ -24,7 +24,7 @@ class Verdict(Enum):
     HELD = auto()
 
 
-class RemovalGuard:
+class RemovalHold:
     """Decides when virtual servers may go. `hold` in seconds; 0 lets them go at once."""
 
     def __init__(self, hold: float) -> None:
@@ -46,24 +46,24 @@ class RemovalGuard:
         """Let what is held go."""
         self._confirmed = self.held_until is not None
 
-    def judge(self, now: float, in_force: int, leaving: int) -> Verdict:
+    def judge(self, now: float, in_force: int, leaving: int) -> Decision:
         """Tell whether `leaving` of `in_force` virtual servers may go.
 
         WAIT: ask again in `CALM` seconds. HELD: at `held_until`.
         """
         if not self._hold or not leaving:
             self.held_until = None
-            return Verdict.ALLOWED
+            return Decision.ALLOWED
         if in_force < ENOUGH or 2 * leaving <= in_force:
             # a step may come in parts: what looks small may be the beginning of a great one
             self.held_until = None
-            return Verdict.WAIT if self._coming(now) else Verdict.ALLOWED
+            return Decision.WAIT if self._coming(now) else Decision.ALLOWED
         if self.held_until is None:
             self.held_until = now + self._hold
         if not self._confirmed and now < self.held_until:
-            return Verdict.HELD
+            return Decision.HELD
         self.held_until, self._confirmed = None, False
-        return Verdict.ALLOWED
+        return Decision.ALLOWED
 
     def _coming(self, now: float) -> bool:
         return self._news is not None and now - self._news < CALM and now - self._first_news < LONGEST

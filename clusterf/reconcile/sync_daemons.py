@@ -22,10 +22,10 @@ from clusterf.ipvs.netlink.channel import Channel
 from clusterf.ipvs.netlink.daemons import DaemonCommand, decode_daemon, encode_daemon, encode_role
 from clusterf.ipvs.netlink.family import find_family
 from clusterf.ipvs.sync import SyncDaemon, SyncRole, start_command, stop_command
-from clusterf.lib.store import KeyedStore
+from clusterf.lib.store import Store
 from clusterf.reconcile.record import Record
 
-__all__ = ["Daemons", "Place", "SyncKeeper", "sync_keepers"]
+__all__ = ["DaemonPlace", "Daemons", "SyncDaemonKeeper", "sync_keepers"]
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ _REASONS: Final = {
 }
 
 
-class Place(NamedTuple):
+class DaemonPlace(NamedTuple):
     """What the kernel binds a daemon to when it starts."""
 
     ifindex: int
@@ -57,7 +57,7 @@ class Daemons(Protocol):
     def running(self) -> Sequence[SyncDaemon]:
         """Return those that run."""
 
-    def place(self, daemon: SyncDaemon) -> Place:
+    def place(self, daemon: SyncDaemon) -> DaemonPlace:
         """Return what the daemon would be bound to if it was started now."""
 
     def start(self, daemon: SyncDaemon) -> None:
@@ -71,10 +71,10 @@ class _Begun(msgspec.Struct, frozen=True, array_like=True):
     """What is on record of a daemon of ours."""
 
     daemon: SyncDaemon
-    place: Place
+    place: DaemonPlace
 
 
-class SyncKeeper:
+class SyncDaemonKeeper:
     """Keeps the daemon of one role: the one that is wanted, or with None none of ours.
 
     One that others have started makes way for the one that is wanted, is ours
@@ -125,10 +125,10 @@ class SyncKeeper:
             raise OSError(f"the sync daemons cannot be read: {error.strerror or error}") from error
         return next((daemon for daemon in running if daemon.role is self._role), None)
 
-    def _place(self, wanted: SyncDaemon, begun: _Begun | None) -> Place:
+    def _place(self, wanted: SyncDaemon, begun: _Begun | None) -> DaemonPlace:
         """Return where the daemon is to be. Raises OSError if it cannot be there."""
         if self._noop:
-            return begun.place if begun is not None else Place(0, "")
+            return begun.place if begun is not None else DaemonPlace(0, "")
         try:
             return self._daemons.place(wanted)
         except OSError as error:
@@ -194,12 +194,12 @@ class _KernelDaemons:
         with _channel() as channel:
             return channel.dump(DaemonCommand.GET, b"", decode_daemon)
 
-    def place(self, daemon: SyncDaemon) -> Place:
+    def place(self, daemon: SyncDaemon) -> DaemonPlace:
         try:
             ifindex = socket.if_nametoindex(daemon.interface)
         except OSError as error:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from error
-        return Place(ifindex, _address(daemon.interface) if daemon.role is SyncRole.MASTER else "")
+        return DaemonPlace(ifindex, _address(daemon.interface) if daemon.role is SyncRole.MASTER else "")
 
     def start(self, daemon: SyncDaemon) -> None:
         with _channel() as channel:
@@ -232,8 +232,8 @@ def _address(interface: str) -> str:
     return socket.inet_ntoa(_INTERFACE_REQUEST.unpack(answer)[1])
 
 
-def sync_keepers(wanted: Sequence[SyncDaemon], store: KeyedStore, *, noop: bool) -> list[SyncKeeper]:
+def sync_keepers(wanted: Sequence[SyncDaemon], store: Store, *, noop: bool) -> list[SyncDaemonKeeper]:
     """Return what keeps the kernel's daemons, of both roles, as those that are wanted; at most one of each."""
     record, daemons = Record(store, "sync"), _KernelDaemons()
     of = {daemon.role: daemon for daemon in wanted}
-    return [SyncKeeper(role, of.get(role), record, daemons, noop=noop) for role in SyncRole]
+    return [SyncDaemonKeeper(role, of.get(role), record, daemons, noop=noop) for role in SyncRole]

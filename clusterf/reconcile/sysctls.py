@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-__all__ = ["RECOMMENDED", "VALUES", "Sysctls", "command", "parse_sysctls"]
+__all__ = ["RECOMMENDED", "VALUES", "SysctlKeeper", "command", "parse_sysctls"]
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def command(name: str, value: int) -> str:
     return f"sysctl -w net.ipv4.vs.{name}={value}"
 
 
-class Sysctls:
+class SysctlKeeper:
     """The `Keeper` of these settings, in the network namespace of the thread that calls it.
 
     With `noop` it writes nothing, and says what it would set when that is news.

@@ -21,12 +21,12 @@ from queue import Empty, Queue
 
 from clusterf.etcd.channel import EtcdError
 from clusterf.etcd.client import Client
-from clusterf.etcd.location import Location
+from clusterf.etcd.location import EtcdLocation
 from clusterf.etcd.watch import Event, Watch
 from clusterf.lib.backoff import Backoff
 from clusterf.lib.jitter import shuffled
-from clusterf.sources.follower import Follower, Say
-from clusterf.sources.last_good import Said
+from clusterf.sources.follower import Follower, OnUpdate
+from clusterf.sources.last_good import KeyUpdate
 
 __all__ = ["EtcdFollower"]
 
@@ -41,7 +41,9 @@ GATHER = 1000  # messages of etcd that are taken in at once, at most
 class EtcdFollower(Follower):
     """Follows what is below a prefix in etcd."""
 
-    def __init__(self, url: str, location: Location, state_file: Path | None, interval: float, say: Say) -> None:
+    def __init__(
+        self, url: str, location: EtcdLocation, state_file: Path | None, interval: float, say: OnUpdate
+    ) -> None:
         super().__init__(url, state_file, interval, say)
         self._location = location
         self._backoff = Backoff(initial=0.1, longest=5)
@@ -111,7 +113,7 @@ class EtcdFollower(Follower):
         self.again.clear()
         listing = client.list()
         self._revision = listing.revision
-        news: list[Said] = []
+        news: list[KeyUpdate] = []
         known = {item.path: hash(item.value) for item in listing.items}
         for path, value in listing.items:
             if self._known.get(path) != known[path]:
@@ -126,7 +128,7 @@ class EtcdFollower(Follower):
 
     def _take(self, heard: "_Heard") -> None:
         """Take in what has happened since the last list. Raises EtcdError when there will be no more."""
-        news: list[Said] = []
+        news: list[KeyUpdate] = []
         revision = 0
         for path, value, revision in heard.events():
             if revision <= self._revision:
@@ -153,7 +155,7 @@ class EtcdFollower(Follower):
             copy.revision,
             copy.age,
         )
-        news: list[Said] = []
+        news: list[KeyUpdate] = []
         for path, value in copy.items.items():
             self._known[path] = hash(value)
             news.append(self._state.put(path, value))

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clusterf.lib.jitter import jittered
-from clusterf.lib.store import KeyedStore
-from clusterf.sources.last_good import Said, SourceState
+from clusterf.lib.store import Store
+from clusterf.sources.last_good import KeyUpdate, LastGood
 
-__all__ = ["Follower", "Say"]
+__all__ = ["Follower", "OnUpdate"]
 
-Say = Callable[[list[Said], bool], None]
+OnUpdate = Callable[[list[KeyUpdate], bool], None]
 """Takes what a source says, and whether with this it has for the first time said all it has."""
 
 
@@ -23,7 +23,7 @@ class Follower(ABC):
     at again about every `interval` seconds, and when `again` is set.
     """
 
-    def __init__(self, url: str, state_file: Path | None, interval: float, say: Say) -> None:
+    def __init__(self, url: str, state_file: Path | None, interval: float, say: OnUpdate) -> None:
         self.again = threading.Event()
         self._stopping = threading.Event()
         self._url = url
@@ -39,8 +39,8 @@ class Follower(ABC):
 
     def run(self) -> None:
         """Follow until told to stop."""
-        store = KeyedStore(self._state_file)
-        self._state = SourceState(self._url, store)
+        store = Store(self._state_file)
+        self._state = LastGood(self._url, store)
         try:
             self._follow()
         finally:

@@ -1,6 +1,6 @@
 """Sources of configuration: their URLs, and what each has last said that was good.
 
-`SourceState` stands between a watcher, which knows paths and bytes, and the
+`LastGood` stands between a watcher, which knows paths and bytes, and the
 rest, which knows keys and values. A value that cannot be used leaves the last
 good one in force, also across restarts, as good values are kept on disk.
 """
@@ -19,18 +19,18 @@ from clusterf.config.decode import decode
 from clusterf.config.keys import parse_key
 from clusterf.config.model import Key, Value
 from clusterf.config.problems import Problem
-from clusterf.lib.store import KeyedStore, checksum, is_below
+from clusterf.lib.store import Store, checksum, is_below
 from clusterf.lib.text import escape
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Copy", "Said", "SourceState", "describe"]
+__all__ = ["Copy", "KeyUpdate", "LastGood", "describe"]
 
 _COPY = b""  # no path; what is on disk under it tells what the rest is a copy of
 _LINES = 10  # of a log that one object may take
 
 
-class Said(NamedTuple):
+class KeyUpdate(NamedTuple):
     """What a source says of one path now.
 
     `key` None: the path names no known key. `value` is the value in force,
@@ -52,10 +52,10 @@ class Copy(NamedTuple):
     age: float
 
 
-class SourceState:
+class LastGood:
     """What one source has said, kept in a store under its URL."""
 
-    def __init__(self, url: str, store: KeyedStore) -> None:
+    def __init__(self, url: str, store: Store) -> None:
         self._url = url
         self._store = store
         # the checksums of what is on disk, or with the next save will be; what is damaged there counts for nothing
@@ -89,24 +89,26 @@ class SourceState:
             return None
         return Copy(items, revision, max(0.0, time.time() - since))
 
-    def put(self, path: bytes, raw: bytes | None) -> Said:
+    def put(self, path: bytes, raw: bytes | None) -> KeyUpdate:
         """Take `raw` for what is at `path`, None: nothing."""
         key = parse_key(path)
         if raw is None:
             self._record(path, None)
-            return Said(path, key, None, ())
+            return KeyUpdate(path, key, None, ())
         if key is None:
-            return Said(path, None, None, (Problem(self._url, path, "", "not a key that means anything", fatal=False),))
+            return KeyUpdate(
+                path, None, None, (Problem(self._url, path, "", "not a key that means anything", fatal=False),)
+            )
         decoded = decode(self._url, path, key, raw)
         if decoded.value is None:
             return self._fall_back(path, key, decoded.problems)
         self._record(path, raw)
-        return Said(path, key, decoded.value, decoded.problems)
+        return KeyUpdate(path, key, decoded.value, decoded.problems)
 
-    def unreadable(self, path: bytes, reason: str) -> Iterator[Said]:
+    def unreadable(self, path: bytes, reason: str) -> Iterator[KeyUpdate]:
         """Take it that `path`, and all below it, cannot be read; yield what was good there when it could be."""
         trouble = Problem(self._url, path, "", f"cannot be read: {reason}", fatal=True)
-        yield Said(path, None, None, (trouble,), keep=True)
+        yield KeyUpdate(path, None, None, (trouble,), keep=True)
         if self._told:
             return  # what was good stays in force
         self._unreadable.add(path)
@@ -114,7 +116,7 @@ class SourceState:
             key = parse_key(known)
             if key is not None:
                 value = decode(self._url, known, key, raw).value
-                yield Said(known, key, value, (trouble,) if known == path else (), keep=value is None)
+                yield KeyUpdate(known, key, value, (trouble,) if known == path else (), keep=value is None)
 
     def told(self, present: Iterable[bytes]) -> None:
         """Take `present` for all the paths there are, now that the source was read as a whole."""
@@ -135,11 +137,11 @@ class SourceState:
             changes[_COPY] = msgspec.json.encode((revision, time.time(), self._sum))
         self._store.update(self._url, changes)
 
-    def _fall_back(self, path: bytes, key: Key, problems: tuple[Problem, ...]) -> Said:
+    def _fall_back(self, path: bytes, key: Key, problems: tuple[Problem, ...]) -> KeyUpdate:
         last = self._changes[path] if path in self._changes else self._store.get(self._url, path)
         value = decode(self._url, path, key, last).value if last is not None else None
         # without a store the receiver still has what was good
-        return Said(path, key, value, problems, keep=value is None)
+        return KeyUpdate(path, key, value, problems, keep=value is None)
 
     def _record(self, path: bytes, raw: bytes | None) -> None:
         before = self._recorded.pop(path, None)
@@ -151,7 +153,7 @@ class SourceState:
             self._changes[path] = raw
 
 
-def describe(said: Said) -> Iterator[str]:
+def describe(said: KeyUpdate) -> Iterator[str]:
     """Yield a line for each problem, up to a limit, with what it means for the value in force."""
     for problem in said.problems[:_LINES]:
         if not problem.fatal:

@@ -2,10 +2,10 @@
 
 from clusterf.config.model import Key, RouteKey, Value
 
-__all__ = ["Layers"]
+__all__ = ["Overlay"]
 
 
-class Layers:
+class Overlay:
     """The objects of each source, by key."""
 
     def __init__(self, routes_from: list[bool]) -> None:
@@ -14,7 +14,7 @@ class Layers:
         # one source alone needs no memory of what it said: that is in force
         self._layers: list[dict[Key, Value]] = [{} for _ in routes_from] if len(routes_from) > 1 else []
 
-    def heeds(self, source: int, key: Key) -> bool:
+    def takes(self, source: int, key: Key) -> bool:
         """Tell whether what `source` says of `key` counts at all."""
         return self._routes_from[source] or not isinstance(key, RouteKey)
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from clusterf.etcd.channel import EtcdError
 from clusterf.etcd.client import Client, Listing
-from clusterf.etcd.location import Location
-from clusterf.lib.store import KeyedStore
+from clusterf.etcd.location import EtcdLocation
+from clusterf.lib.store import Store
 from clusterf.sources.etcd_follower import EtcdFollower
-from clusterf.sources.last_good import Said, SourceState
+from clusterf.sources.last_good import KeyUpdate, LastGood
 from clusterf.sources.tree import FileTree
 from clusterf.sources.tree_follower import TreeFollower
 from clusterf.sources.url import Source
@@ -27,7 +27,7 @@ class Found(NamedTuple):
 
     path: bytes
     raw: bytes | None
-    said: Said
+    said: KeyUpdate
 
     @property
     def good(self) -> bytes | None:
@@ -37,7 +37,7 @@ class Found(NamedTuple):
 
 def read(source: Source) -> list[Found]:
     """Return what is at each path of the source, sorted. Raises EtcdError."""
-    state = SourceState(source.url, KeyedStore(None))
+    state = LastGood(source.url, Store(None))
     if source.etcd is None:
         found = _read_tree(Path(source.tree or ""), state)
     else:
@@ -47,7 +47,7 @@ def read(source: Source) -> list[Found]:
     return sorted(found, key=lambda one: one.path)
 
 
-def _read_tree(root: Path, state: SourceState) -> Iterator[Found]:
+def _read_tree(root: Path, state: LastGood) -> Iterator[Found]:
     for entry in FileTree(root).look(b"", reread=True):
         if entry.trouble:
             yield from (Found(said.path, None, said) for said in state.unreadable(entry.path, entry.trouble))
@@ -55,7 +55,7 @@ def _read_tree(root: Path, state: SourceState) -> Iterator[Found]:
             yield Found(entry.path, entry.raw, state.put(entry.path, entry.raw))
 
 
-def connect(location: Location) -> tuple[Client, Listing]:
+def connect(location: EtcdLocation) -> tuple[Client, Listing]:
     """Return a client of the first endpoint that answers, and all that it holds.
 
     Raises EtcdError with what each of them said where none does.
@@ -77,9 +77,9 @@ def connect(location: Location) -> tuple[Client, Listing]:
     raise EtcdError("; ".join(dict.fromkeys(reasons)))
 
 
-def follow(source: Source) -> Generator[list[Said], None, None]:
+def follow(source: Source) -> Generator[list[KeyUpdate], None, None]:
     """Yield all that the source says, then what it says anew, without end; close it to stop."""
-    heard: SimpleQueue[list[Said] | None] = SimpleQueue()
+    heard: SimpleQueue[list[KeyUpdate] | None] = SimpleQueue()
     follower = _follower(source, lambda said, _: heard.put(said))
 
     def run() -> None:
@@ -97,7 +97,7 @@ def follow(source: Source) -> Generator[list[Said], None, None]:
         thread.join(_PATIENCE)
 
 
-def _follower(source: Source, say: Callable[[list[Said], bool], None]) -> EtcdFollower | TreeFollower:
+def _follower(source: Source, say: Callable[[list[KeyUpdate], bool], None]) -> EtcdFollower | TreeFollower:
     if source.etcd is not None:
         return EtcdFollower(source.url, source.etcd, None, _LOOK_AGAIN, say)
     return TreeFollower(source.url, Path(source.tree or ""), None, _LOOK_AGAIN, say)

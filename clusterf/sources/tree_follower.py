@@ -19,8 +19,8 @@ import watchfiles
 from clusterf.config.keys import parse_key
 from clusterf.lib.backoff import Backoff
 from clusterf.lib.store import is_below
-from clusterf.sources.follower import Follower, Say
-from clusterf.sources.last_good import Said
+from clusterf.sources.follower import Follower, OnUpdate
+from clusterf.sources.last_good import KeyUpdate
 from clusterf.sources.tree import Entry, FileTree
 
 __all__ = ["TreeFollower"]
@@ -38,7 +38,7 @@ class TreeFollower(Follower):
     """Follows the tree below `root`; with `once` only until it has said all of it."""
 
     def __init__(
-        self, url: str, root: Path, state_file: Path | None, interval: float, say: Say, *, once: bool = False
+        self, url: str, root: Path, state_file: Path | None, interval: float, say: OnUpdate, *, once: bool = False
     ) -> None:
         super().__init__(url, state_file, interval, say)
         self._once = once
@@ -107,7 +107,7 @@ class TreeFollower(Follower):
         """Say what is at `path` and below it; at the first time that nothing is unsettled, that this is all."""
         started = time.monotonic()
         readable = {known for known in self._unreadable if is_below(known, path)}
-        news: list[Said] = []
+        news: list[KeyUpdate] = []
         for entry in self._tree.look(path, reread=reread):
             readable.discard(entry.path)
             news.extend(self._judge(entry))
@@ -116,7 +116,7 @@ class TreeFollower(Follower):
                 news = []
         for again in readable:
             self._unreadable.discard(again)
-            news.append(Said(again, None, None, ()))
+            news.append(KeyUpdate(again, None, None, ()))
         if path in self._unsettled and self._unsettled[path][0] <= started:
             del self._unsettled[path]  # there is no telling what has become of it
         # a tree that is away says nothing, certainly not that it is empty
@@ -131,7 +131,7 @@ class TreeFollower(Follower):
         if self._once and self._synced:
             self._stopping.set()
 
-    def _judge(self, entry: Entry) -> Iterator[Said]:
+    def _judge(self, entry: Entry) -> Iterator[KeyUpdate]:
         if entry.trouble:
             self._unreadable.add(entry.path)
             yield from self._state.unreadable(entry.path, entry.trouble)

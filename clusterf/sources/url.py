@@ -6,7 +6,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import msgspec
 
-from clusterf.etcd.location import Access, Location, parse_location
+from clusterf.etcd.location import EtcdCredentials, EtcdLocation, parse_location
 
 __all__ = ["Source", "check_tree", "parse_source"]
 
@@ -16,10 +16,10 @@ class Source(msgspec.Struct, frozen=True):
 
     url: str
     tree: str | None = None
-    etcd: Location | None = None
+    etcd: EtcdLocation | None = None
 
 
-def parse_source(url: str, access: Access = Access()) -> Source:  # noqa: B008
+def parse_source(url: str, access: EtcdCredentials = EtcdCredentials()) -> Source:  # noqa: B008
     """Return the source that `url` names, if it is an etcd to be entered by `access`.
 
     Raises ValueError with the reason why it names none.

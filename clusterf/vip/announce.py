@@ -12,7 +12,7 @@ from contextlib import closing
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 
-from clusterf.host.interfaces import Link
+from clusterf.host.interfaces import Interface
 from clusterf.lib.addresses import IPAddress
 
 __all__ = ["advertisement", "announce", "gratuitous_arp"]
@@ -33,7 +33,7 @@ _HOPS = 255  # what has passed a router is not heeded
 _PACKET_INFO = Struct("=16sI")  # struct in6_pktinfo, ipv6(7)
 
 
-def announce(link: Link, addresses: Sequence[IPAddress]) -> None:
+def announce(link: Interface, addresses: Sequence[IPAddress]) -> None:
     """Tell once that these addresses are on `link`, which has to be an Ethernet that is up.
 
     Raises OSError: EPERM without CAP_NET_RAW.
@@ -61,7 +61,7 @@ def advertisement(hardware: bytes, address: IPv6Address, *, router: bool) -> byt
     return _ADVERTISEMENT.pack(_NEIGHBOUR_ADVERTISEMENT, 0, 0, flags, address.packed, _TARGET_HARDWARE, 1, hardware)
 
 
-def _announce_ipv4(link: Link, addresses: Iterable[IPv4Address]) -> None:
+def _announce_ipv4(link: Interface, addresses: Iterable[IPv4Address]) -> None:
     # (protocol 0: it receives nothing)
     with closing(socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)) as channel:
         channel.settimeout(_TIMEOUT)
@@ -69,7 +69,7 @@ def _announce_ipv4(link: Link, addresses: Iterable[IPv4Address]) -> None:
             channel.sendto(gratuitous_arp(link.hardware, address), (link.name, _ETH_P_ARP, 0, 0, _EVERYBODY))
 
 
-def _announce_ipv6(link: Link, addresses: Iterable[IPv6Address]) -> None:
+def _announce_ipv6(link: Interface, addresses: Iterable[IPv6Address]) -> None:
     with closing(socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)) as channel:
         channel.settimeout(_TIMEOUT)
         channel.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, _HOPS)

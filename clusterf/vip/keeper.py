@@ -15,7 +15,7 @@ from shlex import quote
 
 import msgspec
 
-from clusterf.host.interfaces import Interfaces, Link, Placed
+from clusterf.host.interfaces import HostAddress, Interface, Interfaces
 from clusterf.ipvs.table import VirtualServer
 from clusterf.lib.addresses import IPAddress
 from clusterf.lib.logs import Lines
@@ -26,7 +26,7 @@ __all__ = ["Announce", "VipKeeper"]
 
 log = logging.getLogger(__name__)
 
-Announce = Callable[[Link, Sequence[IPAddress]], None]
+Announce = Callable[[Interface, Sequence[IPAddress]], None]
 """Tells the neighbours on an interface which addresses are there now. Raises OSError."""
 
 _FRESH = 10  # a look at the interfaces holds for so many times as long as it took
@@ -60,7 +60,7 @@ class VipKeeper:
         self._clock = clock
         self._vips = Vips((p for p in _load(record) if not excluded(p.address)), kept=name is not None)
         # the interface, if there is one
-        self._link: Link | None = None
+        self._link: Interface | None = None
         # whether it is known where ours are
         self._known = False
         # until when others are taken to have added nothing anywhere
@@ -136,7 +136,7 @@ class VipKeeper:
             raise
         return refused
 
-    def _add(self, missing: Sequence[Placed]) -> int:
+    def _add(self, missing: Sequence[HostAddress]) -> int:
         for placed in missing:
             self._vips.own(placed)
         self._record.update({_encode(placed): b"" for placed in missing})
@@ -152,7 +152,7 @@ class VipKeeper:
         self._record.update({_encode(placed): None for placed, error in zip(missing, errors, strict=True) if error})
         return sum(error not in {0, errno.EEXIST} for error in errors)
 
-    def _remove(self, superfluous: Sequence[Placed]) -> int:
+    def _remove(self, superfluous: Sequence[HostAddress]) -> int:
         errors = self._interfaces.remove(superfluous)
         removed = self._report("del", superfluous, errors)
         for placed in removed:
@@ -164,8 +164,8 @@ class VipKeeper:
         return len(superfluous) - len(removed)
 
     def _report(
-        self, action: str, addresses: Iterable[Placed], errors: Iterable[int], *, expected: int = 0
-    ) -> list[Placed]:
+        self, action: str, addresses: Iterable[HostAddress], errors: Iterable[int], *, expected: int = 0
+    ) -> list[HostAddress]:
         """Log what was done and what failed; return what was done."""
         done = []
         for placed, error in zip(addresses, errors, strict=True):
@@ -182,7 +182,7 @@ class VipKeeper:
         link = self._link
         if not self._news or link is None or not link.up:
             return
-        news = {address: None for address in self._news if self._vips.owns(Placed(link.index, address))}
+        news = {address: None for address in self._news if self._vips.owns(HostAddress(link.index, address))}
         self._news = {}
         if not news or self._announce is None or not link.hardware:
             return
@@ -192,7 +192,7 @@ class VipKeeper:
             self._unannounced |= news
             log.error("%s: %d addresses on %s are not announced: %s", self._prefix, len(news), self._name, error)
 
-    def _command(self, action: str, placed: Placed) -> str:
+    def _command(self, action: str, placed: HostAddress) -> str:
         """Return the shell command that does the same."""
         whole = f"{placed.address}/{placed.address.max_prefixlen}"
         settings = " nodad preferred_lft 0" if action == "add" and placed.address.version == 6 else ""
@@ -205,14 +205,14 @@ def _complain(refused: int) -> None:
         raise OSError(f"{refused} addresses could not be added or removed")
 
 
-def _encode(placed: Placed) -> bytes:
+def _encode(placed: HostAddress) -> bytes:
     return msgspec.json.encode([placed.interface, str(placed.address)])
 
 
-def _load(record: Record) -> Iterator[Placed]:
+def _load(record: Record) -> Iterator[HostAddress]:
     for key in dict(record.items()):
         try:
             interface, address = msgspec.json.decode(key, type=tuple[int, str])
-            yield Placed(interface, ip_address(address))
+            yield HostAddress(interface, ip_address(address))
         except ValueError as error:
             log.error("state: an address on record is not understood, and left alone: %r: %s", key, error)

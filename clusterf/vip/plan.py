@@ -9,7 +9,7 @@ after all that is there was read. Nothing here does I/O.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from clusterf.host.interfaces import Placed, Present
+from clusterf.host.interfaces import HostAddress, PresentAddress
 from clusterf.ipvs.table import VirtualServer
 from clusterf.lib.addresses import IPAddress
 
@@ -22,7 +22,7 @@ class Vips:
     `ours`: those that are on record. Without `kept` none is needed.
     """
 
-    def __init__(self, ours: Iterable[Placed] = (), *, kept: bool = True) -> None:
+    def __init__(self, ours: Iterable[HostAddress] = (), *, kept: bool = True) -> None:
         self._kept = kept
         # the index of the interface that is to have them; None: it does not exist
         self._target: int | None = None
@@ -38,9 +38,9 @@ class Vips:
             self.own(placed)
 
     @property
-    def ours(self) -> set[Placed]:
+    def ours(self) -> set[HostAddress]:
         """What we have added, and what we are about to add."""
-        return {Placed(interface, address) for address, found in self._ours.items() for interface in found}
+        return {HostAddress(interface, address) for address, found in self._ours.items() for interface in found}
 
     def follow(self, changes: Mapping[VirtualServer, bool]) -> None:
         """Take it that virtual servers are ours (True) from now on, or are not."""
@@ -56,14 +56,14 @@ class Vips:
                     del self._needed[address]
             self._marked[address] = None
 
-    def lost(self, present: Iterable[Present]) -> list[Placed]:
+    def lost(self, present: Iterable[PresentAddress]) -> list[HostAddress]:
         """Return what is ours and not among these."""
         there = {
-            Placed(interface, address) for interface, address, length in present if length == address.max_prefixlen
+            HostAddress(interface, address) for interface, address, length in present if length == address.max_prefixlen
         }
         return sorted(self.ours - there, key=str)
 
-    def observe(self, target: int | None, present: Sequence[Present]) -> None:
+    def observe(self, target: int | None, present: Sequence[PresentAddress]) -> None:
         """Take it that these addresses are there, and that `target` is the index of the interface to have ours."""
         self._target = target
         for placed in self.lost(present):
@@ -75,50 +75,50 @@ class Vips:
         }
         self._marked.update(dict.fromkeys((*self._needed, *self._ours)))
 
-    def missing(self) -> list[Placed]:
+    def missing(self) -> list[HostAddress]:
         """Return what is to be added."""
         target = self._target
         if target is None:
             return []
         return [
-            Placed(target, address)
+            HostAddress(target, address)
             for address in self._marked
             if self._is_needed(address) and address not in self._others and target not in self._ours.get(address, ())
         ]
 
-    def superfluous(self) -> list[Placed]:
+    def superfluous(self) -> list[HostAddress]:
         """Return what is to be removed, once what is missing was added, and look at no address again until it changes.
 
         What is on another interface than it should be stays until it is where it should be.
         """
         marked, self._marked = self._marked, {}
         return [
-            Placed(interface, address)
+            HostAddress(interface, address)
             for address in marked
             for interface in sorted(self._ours.get(address, ()))
             if not self._is_needed(address) or (interface != self._target and self._is_elsewhere(address))
         ]
 
-    def own(self, placed: Placed) -> None:
+    def own(self, placed: HostAddress) -> None:
         """Take an address for ours that is about to be added."""
         self._ours.setdefault(placed.address, set()).add(placed.interface)
 
-    def disown(self, placed: Placed) -> None:
+    def disown(self, placed: HostAddress) -> None:
         """Take it that an address of ours is not there."""
         self._ours[placed.address].remove(placed.interface)
         if not self._ours[placed.address]:
             del self._ours[placed.address]
 
-    def leave(self, placed: Placed) -> None:
+    def leave(self, placed: HostAddress) -> None:
         """Take an address for one of others, who were first to add it."""
         self.disown(placed)
         self._others.add(placed.address)
 
-    def owns(self, placed: Placed) -> bool:
+    def owns(self, placed: HostAddress) -> bool:
         """Tell whether the address is ours there."""
         return placed.interface in self._ours.get(placed.address, ())
 
-    def needs(self, placed: Placed) -> bool:
+    def needs(self, placed: HostAddress) -> bool:
         """Tell whether the address is wanted there."""
         return placed.interface == self._target and self._is_needed(placed.address)
 

@@ -8,14 +8,14 @@ import pytest
 from actors.base.messages import Confirm, Ping, Reload
 from actors.base.process import Host
 from actors.config.config_publisher import ConfigPublisher
-from actors.config.messages import SourceSaid
+from actors.config.messages import SourceUpdate
 from actors.director import ipvs_writer
 from actors.director.backend_merger import BackendMerger
 from actors.director.ipvs_writer import IpvsWriter, Options
 from actors.director.messages import MergedUpdate
 from actors.director.route_resolver import RouteResolver
 from actors.link import subscription
-from actors.link.messages import BackendIs, FrontendIs, HealthIs, ProblemsAre, RouteIs, VerdictIs, absence
+from actors.link.messages import BackendIs, FrontendIs, HealthIs, ProblemsAre, RouteIs, VerdictIs, deletion_of
 from actors.link.publisher import Publisher
 from actors.link.subscription import Subscription
 from clusterf.config.decode import decode
@@ -27,8 +27,8 @@ from clusterf.director.virtual_servers import Defaults, virtual_servers
 from clusterf.health.verdict import Verdict
 from clusterf.ipvs.table import Method, Op, RealServer, RealServerSettings, table_of
 from clusterf.lib.addresses import Endpoint
-from clusterf.lib.store import KeyedStore
-from clusterf.reconcile.companions import Keepers
+from clusterf.lib.store import Store
+from clusterf.reconcile.companions import Companions
 from clusterf.reconcile.ownership import Ownership
 from clusterf.sources.url import Source
 from tests.actors.support.fake_kernel import FakeKernel
@@ -79,21 +79,21 @@ def items(recorder):
 
 
 def test_a_configuration_becomes_what_is_wanted(chain, recorder):
-    chain.tell(SourceSaid(0, (FRONTEND, backend(7))))
+    chain.tell(SourceUpdate(0, (FRONTEND, backend(7))))
     wait_until(lambda: len(items(recorder)) >= 2)
     first, second = items(recorder)
     assert isinstance(first, VirtualServerWanted)
     assert isinstance(second, RealServerWanted)
     assert second.settings.weight == 7
     assert not any(update.synced for update in updates(recorder))
-    chain.tell(SourceSaid(0, (), synced=True))
+    chain.tell(SourceUpdate(0, (), synced=True))
     wait_until(lambda: updates(recorder)[-1].synced)
 
 
 def test_only_what_changed_is_wanted_anew(chain, recorder):
-    chain.tell(SourceSaid(0, (FRONTEND, backend(7)), synced=True))
+    chain.tell(SourceUpdate(0, (FRONTEND, backend(7)), synced=True))
     wait_until(lambda: len(items(recorder)) == 2)
-    chain.tell(SourceSaid(0, (backend(8),)))
+    chain.tell(SourceUpdate(0, (backend(8),)))
     wait_until(lambda: len(items(recorder)) == 3)
     assert items(recorder)[-1].settings.weight == 8
 
@@ -101,7 +101,7 @@ def test_only_what_changed_is_wanted_anew(chain, recorder):
 def test_what_is_wrong_comes_along_with_what_is_wanted_and_is_logged_once(chain, recorder, caplog):
     problem = Problem("s", b"services/x/frontend", "", "bad", fatal=True)
     said = ProblemsAre("s", b"services/x/frontend", (problem,))
-    chain.tell(SourceSaid(0, (FRONTEND, RIVAL, said), synced=True))
+    chain.tell(SourceUpdate(0, (FRONTEND, RIVAL, said), synced=True))
     wait_until(lambda: len([item for item in items(recorder) if isinstance(item, ProblemsOf)]) == 2)
     assert ProblemsOf(said.key, (problem,)) in items(recorder)
     assert caplog.text.count("belongs to service web") == 1
@@ -125,7 +125,7 @@ def test_a_ping_is_answered_a_reload_heard_and_nonsense_is_a_failure(kind, path,
 
 def test_an_actor_whose_receiver_has_stopped_does_not_fail(chain, recorder_ref, caplog):
     recorder_ref.stop()
-    chain.tell(SourceSaid(0, (FRONTEND,), synced=True))
+    chain.tell(SourceUpdate(0, (FRONTEND,), synced=True))
     answers = []
     chain.tell(Ping(lambda: answers.append(True)))
     wait_until(lambda: answers)
@@ -157,7 +157,7 @@ class Director:
         RouteResolver.start(directory / "config.sock", Defaults(), self.merger)
 
     def configure(self, *messages, synced=True):
-        self.config.tell(SourceSaid(0, messages, synced))
+        self.config.tell(SourceUpdate(0, messages, synced))
         return self
 
     def say(self, *verdicts, synced=True, process=0):
@@ -308,7 +308,7 @@ def test_what_comes_back_before_its_virtual_server_is_gone_stands_as_it_did(dire
     wait_until(lambda: is_whole(recorder))
     wait_until(lambda: weights(recorder)[-1:] == [7])
     virtual = items(recorder)[0].virtual
-    director.configure(*(absence(message.key) for message in told)).say(verdict(None))
+    director.configure(*(deletion_of(message.key) for message in told)).say(verdict(None))
     wait_until(lambda: items(recorder)[-1] == VirtualServerWanted(virtual, None))
     standings = director.merger._actor_weakref()._standings
     wait_until(lambda: not standings._stray)
@@ -364,11 +364,11 @@ class SlowKernel(FakeKernel):
 def writing(kernel, **options):
     return IpvsWriter.start(
         lambda: kernel,
-        lambda: Ownership(KeyedStore(None)),
+        lambda: Ownership(Store(None)),
         lambda _: False,
         Options(**options),
         Host(None, None),
-        Keepers(),
+        Companions(),
     )
 
 
@@ -379,7 +379,7 @@ MANY = [
 
 
 def absences(*messages):
-    return [absence(message.key) for message in messages]
+    return [deletion_of(message.key) for message in messages]
 
 
 def weight_of(kernel):
@@ -484,28 +484,28 @@ def published(path, recorder_ref):
 
 
 def test_all_is_told_when_all_sources_have_told_all(published, recorder):
-    published.tell(SourceSaid(0, (backend(1),), synced=True))
+    published.tell(SourceUpdate(0, (backend(1),), synced=True))
     wait_until(lambda: recorder.state)
     assert not recorder.syncs
-    published.tell(SourceSaid(1, (), synced=True))
+    published.tell(SourceUpdate(1, (), synced=True))
     wait_until(lambda: recorder.syncs)
 
 
 def test_a_later_source_wins_by_key_and_the_earlier_one_is_fallen_back_to(published, recorder):
     key = BackendKey(b"web", b"1")
-    published.tell(SourceSaid(1, (backend(2),), synced=True))
-    published.tell(SourceSaid(0, (backend(1),), synced=True))
+    published.tell(SourceUpdate(1, (backend(2),), synced=True))
+    published.tell(SourceUpdate(0, (backend(1),), synced=True))
     wait_until(lambda: recorder.syncs)
     assert recorder.state[key] == backend(2)
-    published.tell(SourceSaid(1, (BackendIs(b"web", b"1", None),)))
+    published.tell(SourceUpdate(1, (BackendIs(b"web", b"1", None),)))
     wait_until(lambda: recorder.state.get(key) == backend(1))
-    published.tell(SourceSaid(0, (BackendIs(b"web", b"1", None),)))
+    published.tell(SourceUpdate(0, (BackendIs(b"web", b"1", None),)))
     wait_until(lambda: key not in recorder.state)
 
 
 def test_routes_are_taken_only_from_the_sources_chosen(published, recorder):
     route = value(b"routes/r", b'{"Prefix": "10.0.0.0/8"}')
-    published.tell(SourceSaid(1, (RouteIs(b"no", route), backend(1)), synced=True))
-    published.tell(SourceSaid(0, (RouteIs(b"yes", route),), synced=True))
+    published.tell(SourceUpdate(1, (RouteIs(b"no", route), backend(1)), synced=True))
+    published.tell(SourceUpdate(0, (RouteIs(b"yes", route),), synced=True))
     wait_until(lambda: recorder.syncs)
     assert recorder.state.keys() == {RouteKey(b"yes"), BackendKey(b"web", b"1")}

@@ -47,7 +47,7 @@ class Bulk(msgspec.Struct, frozen=True):
 
     acknowledged: float  # messages encoded beforehand, with an answer to each
     batched: float  # with an answer to many
-    apply: float  # NetlinkKernel, of steps made beforehand
+    apply: float  # NetlinkIpvs, of steps made beforehand
     cycle: Cycle
     reading: Reading
 

@@ -8,7 +8,7 @@ import msgspec
 
 from actors.director.ipvs_writer import PART
 from clusterf.ipvs.netlink.client import open_kernel
-from clusterf.ipvs.table import Claim, Step, Table, VirtualServer
+from clusterf.ipvs.table import Step, Table, VirtualServer, VirtualServerSpec
 from clusterf.reconcile.reconciler import Reconciler
 from tests.bench.ipvs_tables import real_server, settings, steps_of, table, virtual_server
 from tests.bench.trees import Shape
@@ -127,7 +127,7 @@ def _wanting(wanted: Table, owned: Mapping[VirtualServer, float]) -> Reconciler:
     """Return what has been told all that is wanted, one thing after the other."""
     reconciler = Reconciler(owned)
     for virtual, how in wanted.virtuals.items():
-        reconciler.want_virtual(virtual, Claim(how, DRAIN_TIMEOUT))
+        reconciler.want_virtual(virtual, VirtualServerSpec(how, DRAIN_TIMEOUT))
         for real, weight in wanted.reals[virtual].items():
             reconciler.want_real(virtual, real, weight)
     return reconciler

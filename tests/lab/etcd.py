@@ -18,7 +18,7 @@ from typing import Any, Self
 import msgspec
 import trustme
 
-from clusterf.etcd.location import Access, Location, parse_location
+from clusterf.etcd.location import EtcdCredentials, EtcdLocation, parse_location
 from tests.waiting import wait_until
 
 __all__ = ["PASSWORD", "USER", "EtcdCluster", "Member", "Tls", "install"]
@@ -233,7 +233,7 @@ class EtcdCluster:
         """Return what a node is told of this etcd."""
         return f"etcd{'+https' if self.tls else ''}://{','.join(self.endpoints)}/{prefix}"
 
-    def location(self, prefix: str = "clusterf", **changes: Any) -> Location:
+    def location(self, prefix: str = "clusterf", **changes: Any) -> EtcdLocation:
         """Return where this etcd is and all that it takes to get in, but for what is told to be otherwise."""
         password = self._directory / "password"
         password.write_text(f"{PASSWORD}\n")
@@ -243,7 +243,7 @@ class EtcdCluster:
         if self._guarded:
             known |= {"user": USER, "password_file": str(password)}
         tls = changes.pop("tls", self.tls is not None)
-        return msgspec.structs.replace(parse_location(self.url(prefix), Access(**known | changes)), tls=tls)
+        return msgspec.structs.replace(parse_location(self.url(prefix), EtcdCredentials(**known | changes)), tls=tls)
 
     def start(self, *, wipe: bool = False) -> None:
         """Start those members that do not run, and wait until all of them are healthy."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from clusterf.health.probes import reasons
 from clusterf.health.targets import Target
-from clusterf.health.verdict import Outcome
+from clusterf.health.verdict import ProbeResult
 from clusterf.lib.text import escape
 
 __all__ = ["Probe"]
@@ -23,7 +23,7 @@ class Probe(ABC):
     __slots__ = ("_ended", "_loop", "_started", "_timer", "target")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, target: Target, ended: Callable[["Probe", Outcome], None]
+        self, loop: asyncio.AbstractEventLoop, target: Target, ended: Callable[["Probe", ProbeResult], None]
     ) -> None:
         self.target = target
         self._loop = loop
@@ -79,4 +79,4 @@ class Probe(ABC):
     def _end(self, reason: str, *, local: bool = False) -> None:
         if self.abandon():
             shown = reason and escape(reason.encode())[:_LONGEST]
-            self._ended(self, Outcome(not reason, shown, monotonic() - self._started, local))
+            self._ended(self, ProbeResult(not reason, shown, monotonic() - self._started, local))

@@ -22,13 +22,13 @@ from clusterf.health.probes.http_request import (
 )
 from clusterf.health.probes.tcp import TcpProbe
 
-__all__ = ["PlainProbe"]
+__all__ = ["HttpProbe"]
 
 _PIECE: Final = 16 << 10  # bytes to read at once
 _MAX_WIRE: Final = 8 * MAX_BODY  # bytes after the headers: chunks of one byte take six
 
 
-class PlainProbe(TcpProbe):
+class HttpProbe(TcpProbe):
     """Connects, asks, and reads the answer to its end.
 
     The parser calls `on_…` while it is fed; what they note counts when it returns.

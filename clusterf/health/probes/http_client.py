@@ -48,11 +48,11 @@ from clusterf.health.probes.redirects import REDIRECTS, BadRedirect, follow
 from clusterf.health.probes.tcp import new_socket, source_of
 from clusterf.health.probes.tls import Contexts, TlsError
 from clusterf.health.targets import Target
-from clusterf.health.verdict import Outcome
+from clusterf.health.verdict import ProbeResult
 from clusterf.lib.addresses import Endpoint
-from clusterf.lib.tracebacks import let_go
+from clusterf.lib.tracebacks import clear_frames
 
-__all__ = ["FullProbe"]
+__all__ = ["HttpClientProbe"]
 
 # bytes that the kernel keeps for us: aiohttp parses all that is there at once, and a flood of small answers
 # that only announce others would keep the loop from the other probes
@@ -61,7 +61,7 @@ _BUFFER: Final = 8 << 10
 _NOT_ADDED: Final = ("Accept-Encoding", "Content-Type")
 
 
-class FullProbe(Probe):
+class HttpClientProbe(Probe):
     """Asks, and goes where it is sent to, as often as the check allows."""
 
     __slots__ = ("_contexts", "_sockets", "_task")
@@ -70,7 +70,7 @@ class FullProbe(Probe):
         self,
         loop: asyncio.AbstractEventLoop,
         target: Target,
-        ended: Callable[[Probe, Outcome], None],
+        ended: Callable[[Probe, ProbeResult], None],
         contexts: Contexts,
     ) -> None:
         super().__init__(loop, target, ended)
@@ -108,10 +108,10 @@ class FullProbe(Probe):
             async with self._session() as session:
                 return await self._follow(session)
         except (ClientError, OSError, RuntimeError, ValueError) as error:
-            let_go(error)
+            clear_frames(error)
             return _explained(error)
         except _OnceFailed as failed:
-            let_go(failed.error)
+            clear_frames(failed.error)
             return _explained(failed.error)
 
     def _session(self) -> ClientSession:

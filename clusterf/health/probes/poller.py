@@ -10,10 +10,10 @@ import asyncio
 import select
 from collections.abc import Callable
 
-__all__ = ["Sockets"]
+__all__ = ["Poller"]
 
 
-class Sockets:
+class Poller:
     """Tells, from the loop, who can go on. To be used in the loop's thread only."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

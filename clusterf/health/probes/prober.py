@@ -9,19 +9,19 @@ from time import monotonic
 from typing import Final
 
 from clusterf.health.probes.base import Probe
-from clusterf.health.probes.http import PlainProbe
-from clusterf.health.probes.http_client import FullProbe
-from clusterf.health.probes.poller import Sockets
+from clusterf.health.probes.http import HttpProbe
+from clusterf.health.probes.http_client import HttpClientProbe
+from clusterf.health.probes.poller import Poller
 from clusterf.health.probes.tcp import TcpProbe
 from clusterf.health.probes.tls import Contexts
 from clusterf.health.targets import Target
-from clusterf.health.verdict import Outcome
+from clusterf.health.verdict import ProbeResult
 
 __all__ = ["Prober"]
 
 log = logging.getLogger(__name__)
 
-Done = Callable[[Outcome], None]
+Done = Callable[[ProbeResult], None]
 _RESERVED: Final = 64  # descriptors for everything else that the process does
 _QUIET: Final = 60.0  # seconds before the same trouble of this machine is told again
 
@@ -41,7 +41,7 @@ class Prober:
         self._most = _most_probes()
         self._under_way: dict[Probe, Done] = {}
         self._waiting: deque[tuple[Target, Done]] = deque()
-        self._sockets = Sockets(loop)
+        self._sockets = Poller(loop)
         self._contexts = Contexts()
         # when each trouble of this machine was told last
         self._told: dict[str, float] = {}
@@ -90,10 +90,10 @@ class Prober:
         if check.type == "tcp":
             return TcpProbe(self._loop, target, self._ended, self._sockets)
         if check.type == "http" and not check.redirects:
-            return PlainProbe(self._loop, target, self._ended, self._sockets)
-        return FullProbe(self._loop, target, self._ended, self._contexts)
+            return HttpProbe(self._loop, target, self._ended, self._sockets)
+        return HttpClientProbe(self._loop, target, self._ended, self._contexts)
 
-    def _ended(self, probe: Probe, outcome: Outcome) -> None:
+    def _ended(self, probe: Probe, outcome: ProbeResult) -> None:
         done = self._under_way.pop(probe)
         if outcome.local:
             self._tell(outcome.reason)

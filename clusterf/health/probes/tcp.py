@@ -22,9 +22,9 @@ from select import EPOLLOUT
 from typing import Final
 
 from clusterf.health.probes.base import Probe
-from clusterf.health.probes.poller import Sockets
+from clusterf.health.probes.poller import Poller
 from clusterf.health.targets import Target
-from clusterf.health.verdict import Outcome
+from clusterf.health.verdict import ProbeResult
 
 __all__ = ["TcpProbe", "new_socket", "source_of"]
 
@@ -68,8 +68,8 @@ class TcpProbe(Probe):
         self,
         loop: asyncio.AbstractEventLoop,
         target: Target,
-        ended: Callable[[Probe, Outcome], None],
-        sockets: Sockets,
+        ended: Callable[[Probe, ProbeResult], None],
+        sockets: Poller,
     ) -> None:
         super().__init__(loop, target, ended)
         self._sockets = sockets

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from clusterf.ipvs.kernel import Unavailable
 from clusterf.ipvs.netlink.channel import Channel
-from clusterf.ipvs.netlink.destinations import decode_connections, decode_real
+from clusterf.ipvs.netlink.destinations import decode_connections, decode_destination
 from clusterf.ipvs.netlink.family import MISSING, find_family
 from clusterf.ipvs.netlink.services import Command, decode_virtual, encode, encode_key
 from clusterf.ipvs.table import (
@@ -24,7 +24,7 @@ from clusterf.ipvs.table import (
     VirtualServerState,
 )
 
-__all__ = ["NetlinkKernel", "open_kernel"]
+__all__ = ["NetlinkIpvs", "open_kernel"]
 
 T = TypeVar("T")
 
@@ -36,19 +36,19 @@ _UNAVAILABLE = {
 }
 
 
-def open_kernel(deadline: float = 10.0) -> "NetlinkKernel":
+def open_kernel(deadline: float = 10.0) -> "NetlinkIpvs":
     """Return the kernel's IPVS, known to work.
 
     Raises Unavailable if it is not in the kernel or not allowed to us.
     """
     try:
-        return NetlinkKernel(deadline)
+        return NetlinkIpvs(deadline)
     except OSError as error:
         code = error.errno or 0
         raise Unavailable(_UNAVAILABLE.get(code, f"IPVS cannot be reached over netlink: {error}")) from error
 
 
-class NetlinkKernel:
+class NetlinkIpvs:
     """The `Kernel` of this network namespace.
 
     Answers of the kernel are waited for `deadline` seconds at most. Where a
@@ -140,7 +140,7 @@ class NetlinkKernel:
 
         The kernel's dump gives nothing, and no error, for a virtual server that is gone.
         """
-        found = dict(self._dump(Command.GET_DEST, encode_key(virtual), decode_real))
+        found = dict(self._dump(Command.GET_DEST, encode_key(virtual), decode_destination))
         return None if not found and self._settings(virtual) is None else found
 
     def _ask(self, command: Command, payload: bytes, decode: Callable[[bytes], T]) -> list[T]:

@@ -27,7 +27,7 @@ from clusterf.ipvs.table import (
 )
 from clusterf.lib.addresses import Family, IPAddress
 
-__all__ = ["decode_address", "decode_connections", "decode_real", "encode_real"]
+__all__ = ["decode_address", "decode_connections", "decode_destination", "encode_destination"]
 
 
 class _Dest(IntEnum):
@@ -83,7 +83,7 @@ _ADDRESSES: Final[dict[int, tuple[type[IPv4Address] | type[IPv6Address], int]]] 
 }
 
 
-def encode_real(real: RealServer, settings: RealServerSettings | None) -> bytes:
+def encode_destination(real: RealServer, settings: RealServerSettings | None) -> bytes:
     """Return the DEST attribute of a real server; without settings the one that only names it.
 
     Raises struct.error for a number that does not fit its attribute.
@@ -114,7 +114,7 @@ def _encode_settings(settings: RealServerSettings) -> tuple[bytes, bytes]:
     return HEADER.pack(_KEY.size + len(payload), _DEST | NESTED), payload
 
 
-def decode_real(payload: bytes) -> tuple[RealServer, RealServerSettings]:
+def decode_destination(payload: bytes) -> tuple[RealServer, RealServerSettings]:
     """Return the real server of an answer to GET_DEST.
 
     Forwarding that `Method` has no name for, or a tunnel of a type or with

@@ -13,7 +13,7 @@ from struct import error as StructError  # noqa: N812
 from typing import Final
 
 from clusterf.ipvs.netlink.attributes import NESTED, attribute, attributes
-from clusterf.ipvs.netlink.destinations import decode_address, encode_real
+from clusterf.ipvs.netlink.destinations import decode_address, encode_destination
 from clusterf.ipvs.table import Op, ServiceFlag, Step, VirtualServer, VirtualServerSettings
 from clusterf.lib.addresses import Family, Protocol
 
@@ -82,7 +82,7 @@ def encode(step: Step) -> tuple[int, bytes]:
     payload = encode_key(step.virtual)
     if step.real is not None:
         assert not isinstance(step.settings, VirtualServerSettings)
-        payload += encode_real(step.real, step.settings)
+        payload += encode_destination(step.real, step.settings)
     elif step.settings is not None:
         assert isinstance(step.settings, VirtualServerSettings)
         payload = _encode_virtual(step.virtual, step.settings)

@@ -12,7 +12,6 @@ from actors.director.messages import MergedUpdate
 from clusterf.config.problems import Problem, ProblemsOf
 from clusterf.director.merger import RealServerWanted, VirtualServerWanted
 from clusterf.ipvs.table import (
-    Claim,
     Method,
     Op,
     RealServer,
@@ -20,11 +19,12 @@ from clusterf.ipvs.table import (
     ServiceFlag,
     VirtualServer,
     VirtualServerSettings,
+    VirtualServerSpec,
     table_of,
 )
 from clusterf.lib.addresses import Family, Protocol
-from clusterf.lib.store import KeyedStore
-from clusterf.reconcile.companions import Keepers
+from clusterf.lib.store import Store
+from clusterf.reconcile.companions import Companions
 from clusterf.reconcile.ownership import Ownership
 from tests.actors.support.fake_kernel import FakeKernel
 from tests.waiting import wait_until
@@ -59,7 +59,7 @@ def wanted(**reals):
     """Return the messages that want such a table."""
     items = []
     for name, weights in reals.items():
-        items.append(VirtualServerWanted(virtual(int(name[1:])), Claim(WLC, 30.0)))
+        items.append(VirtualServerWanted(virtual(int(name[1:])), VirtualServerSpec(WLC, 30.0)))
         items += [RealServerWanted(virtual(int(name[1:])), real(n), w and weighing(w)) for n, w in weights.items()]
     return items
 
@@ -83,11 +83,11 @@ class Writing:
 
         self.ref = IpvsWriter.start(
             lambda: self.kernel,
-            lambda: Ownership(KeyedStore(self.path)),
+            lambda: Ownership(Store(self.path)),
             lambda v: v in excluded,
             Options(**options),
             Host(self.finished.append, count_flush),
-            Keepers(follower=follower, noop=options.get("noop", False)),
+            Companions(follower=follower, noop=options.get("noop", False)),
         )
         self.actor = self.ref._actor_weakref()
         return self
@@ -131,7 +131,7 @@ def writing(kernel, tmp_path):
 
 def test_nothing_is_done_before_all_is_known(writing, kernel):
     kernel.table = table(v9={1: 1})
-    Ownership(KeyedStore(writing.path)).record({virtual(9): 30.0})
+    Ownership(Store(writing.path)).record({virtual(9): 30.0})
     writing.start(flush=True).want(v1={1: 10}, synced=False)
     writing.ref.tell(Reload())
     heard = []
@@ -331,7 +331,7 @@ def test_a_flush_that_fails_is_done_again(writing, kernel):
 
 
 def test_what_is_excluded_is_never_touched(writing, kernel, caplog):
-    Ownership(KeyedStore(writing.path)).record({virtual(8): 30.0, virtual(9): 30.0})
+    Ownership(Store(writing.path)).record({virtual(8): 30.0, virtual(9): 30.0})
     kernel.table = table(v7={1: 1}, v8={1: 1}, v9={1: 1})
     writing.start(flush=True, excluded={virtual(8)}).want(v1={}).settled()
     assert kernel.flushes == 0
@@ -340,7 +340,7 @@ def test_what_is_excluded_is_never_touched(writing, kernel, caplog):
 
 
 def test_what_is_not_ours_is_left_alone_and_what_is_on_record_goes(writing, kernel):
-    Ownership(KeyedStore(writing.path)).record({virtual(9): 30.0})
+    Ownership(Store(writing.path)).record({virtual(9): 30.0})
     kernel.table = table(v8={1: 1}, v9={1: 1})
     writing.start().want(v1={}).settled()
     assert kernel.table == table(v1={}, v8={1: 1})
@@ -351,27 +351,27 @@ def test_what_is_on_record_is_not_forgotten_for_a_table_that_is_read_without_it(
         monkeypatch.undo()
         return table(v8={1: 1})
 
-    Ownership(KeyedStore(writing.path)).record({virtual(7): 30.0, virtual(9): 30.0})
+    Ownership(Store(writing.path)).record({virtual(7): 30.0, virtual(9): 30.0})
     kernel.table = table(v8={1: 1}, v9={1: 1})
     monkeypatch.setattr(kernel, "read", incomplete)
     writing.start().want(v1={}).settled()
     assert kernel.table == table(v1={}, v8={1: 1})
-    assert Ownership(KeyedStore(writing.path)).load().keys() == {virtual(1)}
+    assert Ownership(Store(writing.path)).load().keys() == {virtual(1)}
 
 
 def test_what_we_make_is_on_record_for_the_next_writer(writing, kernel):
     writing.start().want(v1={}, v2={}).settled()
     writing.ref.stop()
     assert kernel.closed
-    assert Ownership(KeyedStore(writing.path)).load().keys() == {virtual(1), virtual(2)}
+    assert Ownership(Store(writing.path)).load().keys() == {virtual(1), virtual(2)}
     writing.start().want(v1={}).settled()
     assert kernel.table == table(v1={})
-    assert Ownership(KeyedStore(writing.path)).load().keys() == {virtual(1)}
+    assert Ownership(Store(writing.path)).load().keys() == {virtual(1)}
 
 
 def test_with_noop_nothing_goes_on_record(writing):
     writing.start(noop=True).want(v1={}).settled()
-    assert Ownership(KeyedStore(writing.path)).load() == {}
+    assert Ownership(Store(writing.path)).load() == {}
 
 
 def test_a_real_server_that_leaves_drains_first(writing, kernel, monkeypatch):
@@ -390,7 +390,7 @@ def test_a_real_server_that_leaves_drains_first(writing, kernel, monkeypatch):
 def test_a_drain_ends_when_its_time_is_up(writing, kernel, monkeypatch):
     monkeypatch.setattr(ipvs_writer, "DRAIN_CHECK", 0.05)
     writing.start().want(v1={1: 10, 2: 10})
-    writing.want(VirtualServerWanted(virtual(1), Claim(WLC, 0.3))).settled()
+    writing.want(VirtualServerWanted(virtual(1), VirtualServerSpec(WLC, 0.3))).settled()
     kernel.active[virtual(1)] = {real(1): 3}
     writing.want(RealServerWanted(virtual(1), real(1), None)).settled()
     assert kernel.table == table(v1={1: 0, 2: 10})
@@ -521,7 +521,7 @@ def test_a_few_virtual_servers_go_though_there_is_a_hold(writing, kernel):
 
 
 def test_a_node_that_starts_on_an_empty_configuration_holds_what_it_made(writing, kernel, caplog):
-    Ownership(KeyedStore(writing.path)).record({virtual(number): 30.0 for number in range(1, 13)})
+    Ownership(Store(writing.path)).record({virtual(number): 30.0 for number in range(1, 13)})
     kernel.table = table(**TWELVE)
     writing.start(removal_hold=1000.0).want()
     wait_until(lambda: "12 of 12 virtual servers would go at once" in caplog.text)
@@ -567,7 +567,7 @@ def test_virtual_servers_are_followed_from_before_they_are_made_until_they_are_g
 
 
 def test_what_is_followed_is_kept_after_each_look_at_the_whole_table(writing, kernel):
-    Ownership(KeyedStore(writing.path)).record({virtual(1): 30.0, virtual(9): 30.0})
+    Ownership(Store(writing.path)).record({virtual(1): 30.0, virtual(9): 30.0})
     kernel.table = table(v1={}, v2={})
     following = Following(kernel)
     writing.start(follower=following).want(v1={}, v2={}).settled()
@@ -590,7 +590,7 @@ def test_a_virtual_server_is_followed_while_its_real_servers_drain_and_while_it_
 
 
 def test_a_flush_leaves_those_that_come_back_followed(writing, kernel):
-    Ownership(KeyedStore(writing.path)).record({virtual(1): 30.0})
+    Ownership(Store(writing.path)).record({virtual(1): 30.0})
     kernel.table = table(v1={})
     following = Following(kernel)
     writing.start(follower=following, flush=True).want(v1={}).settled()

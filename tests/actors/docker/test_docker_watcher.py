@@ -10,9 +10,9 @@ from actors.docker.docker_watcher import DockerWatcher
 from actors.docker.key_publisher import Publish, PublishOnly
 from clusterf.docker import follower
 from clusterf.docker.addresses import Addressing
-from clusterf.docker.inventory import Fleet
+from clusterf.docker.inventory import Inventory
 from clusterf.docker.routes import Routing
-from clusterf.lib.store import KeyedStore
+from clusterf.lib.store import Store
 from tests.actors.support.fake_docker import FakeDocker
 from tests.clusterf.support.fake_engine import event, network
 from tests.waiting import wait_until
@@ -37,8 +37,8 @@ def watch(docker, recorder_ref, tmp_path):
         return DockerWatcher.start(
             "unix:///fake",
             docker.connect,
-            lambda marks: Fleet(Addressing(), routing, marks),
-            lambda: KeyedStore(tmp_path / "docker.db"),
+            lambda marks: Inventory(Addressing(), routing, marks),
+            lambda: Store(tmp_path / "docker.db"),
             interval,
             recorder_ref,
         )
@@ -310,7 +310,7 @@ def test_each_problem_is_said_once(docker, watch, recorder, caplog):
 
 
 def test_a_damaged_mark_is_reported_and_left_out(docker, watch, published, tmp_path, caplog):
-    KeyedStore(tmp_path / "docker.db").update("marks", {b"c1": b"\xff"})
+    Store(tmp_path / "docker.db").update("marks", {b"c1": b"\xff"})
     docker.do(*RUN)
     watch()
     wait_until(lambda: published() == {key(): 10})

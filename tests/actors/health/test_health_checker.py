@@ -10,7 +10,7 @@ from actors.health import health_checker
 from actors.link.messages import BackendIs, FrontendIs, HealthIs, Received, RouteIs, Synced, VerdictIs, VerdictKey
 from actors.link.publisher import Publisher
 from clusterf.config.model import Backend, Frontend, HealthCheck, Route
-from clusterf.health.verdict import Outcome
+from clusterf.health.verdict import ProbeResult
 from clusterf.lib.addresses import parse_endpoint
 from tests.actors.support.checker_node import CheckerNode
 from tests.actors.support.fake_prober import DOWN, UP
@@ -96,7 +96,7 @@ def test_a_backend_goes_down_after_fall_failures_and_comes_back_after_rise_succe
 
 
 def test_names_and_reasons_are_escaped(node, caplog):
-    node.probers.default = Outcome(False, "garbage\r\n\x1b[2J", 1.0)
+    node.probers.default = ProbeResult(False, "garbage\r\n\x1b[2J", 1.0)
     node.says(FrontendIs(b"w\n\xff", FRONTEND), HealthIs(None, QUICK), backend(1, b"w\n\xff", b"b\x00"))
     node.start()
     wait_until(lambda: any("is down" in message for message in caplog.messages))
@@ -271,7 +271,7 @@ def test_what_happens_at_once_is_written_at_once(node):
     node.probers.default = None
     node.start()
     wait_until(lambda: len(node.probers.started) == 100)
-    outcomes = [(target, Outcome(True, "", 0.0)) for target in node.probers.started]
+    outcomes = [(target, ProbeResult(True, "", 0.0)) for target in node.probers.started]
 
     def all_at_once():
         for target, outcome in outcomes:

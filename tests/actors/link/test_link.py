@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.link import publisher, subscription
-from actors.link.messages import BackendIs, FrontendIs, ProblemsAre, Synced, absence
+from actors.link.messages import BackendIs, FrontendIs, ProblemsAre, Synced, deletion_of
 from actors.link.publisher import Publisher
 from actors.link.subscription import Subscription
 from clusterf.config.model import Backend, BackendKey, Frontend
@@ -21,7 +21,7 @@ def backend(number, weight=1):
 
 
 def gone(number):
-    return absence(BackendKey(b"web", b"%d" % number))
+    return deletion_of(BackendKey(b"web", b"%d" % number))
 
 
 def state_of(*messages):

@@ -1,11 +1,11 @@
 """A HealthChecker between a configuration that the test publishes and a recorder of its verdicts."""
 
-from actors.health.health_checker import HealthChecker, Links
+from actors.health.health_checker import HealthChecker, Sockets
 from actors.link.messages import VerdictIs
 from actors.link.publisher import Publisher
 from actors.link.subscription import Subscription
 from clusterf.health.targets import Targets, shard_of
-from clusterf.health.verdict_store import Verdicts
+from clusterf.health.verdict_store import VerdictStore
 from tests.actors.support.fake_prober import FakeProbers
 from tests.actors.support.recorder import Recorder
 from tests.waiting import wait_until
@@ -34,12 +34,12 @@ class CheckerNode:
         own = self._place / f"health{shard}.db" if kept else None
 
         def open_record():
-            record = Verdicts(own, lambda at: shard_of(at, shards) == shard)
+            record = VerdictStore(own, lambda at: shard_of(at, shards) == shard)
             update = record._store.update
             record._store.update = lambda section, changes: (self.writes.append(changes), update(section, changes))
             return record
 
-        links = Links(self._place / "config.sock", verdicts)
+        links = Sockets(self._place / "config.sock", verdicts)
         targets = Targets(shard, shards)
         self.ref = HealthChecker.start(links, targets, references, open_record, self.probers)
         self.checker = self.ref._actor_weakref()

@@ -1,11 +1,11 @@
 """Stands for what probes: says of each endpoint what the test has it say."""
 
-from clusterf.health.verdict import Outcome
+from clusterf.health.verdict import ProbeResult
 
 __all__ = ["DOWN", "UP", "FakeProbers"]
 
-UP = Outcome(True, "", 0.0003)
-DOWN = Outcome(False, "refused", 0.0002)
+UP = ProbeResult(True, "", 0.0003)
+DOWN = ProbeResult(False, "refused", 0.0002)
 
 
 class FakeProbers:

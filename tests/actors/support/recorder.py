@@ -4,8 +4,8 @@ import threading
 
 import pykka
 
-from actors.config.messages import SourceSaid
-from actors.link.messages import Received, StateMessage, Synced, absence
+from actors.config.messages import SourceUpdate
+from actors.link.messages import Received, StateMessage, Synced, deletion_of
 
 __all__ = ["Recorder"]
 
@@ -27,7 +27,7 @@ class Recorder(pykka.ThreadingActor):
 
     def on_receive(self, message):
         match message:
-            case SourceSaid(_, messages, synced):
+            case SourceUpdate(_, messages, synced):
                 self.put(messages)
                 self.syncs += synced
             case Received(messages, taken):
@@ -42,7 +42,7 @@ class Recorder(pykka.ThreadingActor):
         for message in messages:
             if isinstance(message, Synced):
                 self.syncs += 1
-            elif message == absence(message.key):
+            elif message == deletion_of(message.key):
                 self.state.pop(message.key, None)
             else:
                 self.state[message.key] = message

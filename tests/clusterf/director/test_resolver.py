@@ -8,7 +8,7 @@ from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, He
 from clusterf.config.model import RouteKey as R
 from clusterf.config.problems import ProblemsOf
 from clusterf.director.merger import RealServerWanted, VirtualServerWanted
-from clusterf.director.resolver import BackendResolved, Effect, Resolver, ServiceResolved
+from clusterf.director.resolver import BackendResolved, HealthPolicy, Resolver, ServiceResolved
 from clusterf.director.virtual_servers import Defaults
 from clusterf.ipvs.table import Method, ServiceFlag, Tunnel, TunnelType, VirtualServer
 from clusterf.lib.addresses import Endpoint, Family
@@ -274,8 +274,8 @@ def test_a_backend_is_probed_where_its_service_s_check_says(checks, frontend, ba
     [
         (None, None),
         (HealthCheck(type="none"), None),
-        (HealthCheck(), Effect(stands=False, removes=False, panic_threshold=0.0)),
-        (HealthCheck(initial="up", on_down="remove", panic_threshold=9), Effect(True, True, 9.0)),
+        (HealthCheck(), HealthPolicy(stands=False, removes=False, panic_threshold=0.0)),
+        (HealthCheck(initial="up", on_down="remove", panic_threshold=9), HealthPolicy(True, True, 9.0)),
     ],
 )
 def test_a_check_says_what_verdicts_do(check, effect):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey, Route, RouteKey
 from clusterf.director.merger import RealServerWanted
-from clusterf.director.rotation import PanicIs, Standings
+from clusterf.director.rotation import PanicMode, Rotation
 from clusterf.ipvs.table import Method, RealServer, RealServerSettings, Table, table_of
 from clusterf.lib.addresses import Endpoint, Family
 from tests.clusterf.support.pipeline import NODE, Pipeline
@@ -50,7 +50,7 @@ class Director:
     """A pipeline that heeds health, and a short way to say what happens."""
 
     def __init__(self, configuration, in_force=Table, *, begun=True, elide=False):
-        self.standings = Standings(in_force)
+        self.standings = Rotation(in_force)
         self.pipeline = Pipeline(elide=elide, standings=self.standings)
         self.put(configuration)
         if begun:
@@ -360,7 +360,7 @@ PANICS = HealthCheck(panic_threshold=40, initial="up")
 
 
 def said(panic, down, total):
-    return PanicIs(b"web", Family.IPV4, panic, down, total, 40.0)
+    return PanicMode(b"web", Family.IPV4, panic, down, total, 40.0)
 
 
 def test_when_too_few_are_up_health_is_ignored_until_enough_are():
@@ -515,7 +515,7 @@ def test_any_history_of_verdicts_and_configuration_ends_as_the_plain_model_says(
 ):
     configuration = dict(beginning)
     kernel = in_force(configuration, defaults, weights)
-    model, standings = Model(defaults, kernel, elide=elide), Standings(lambda: kernel)
+    model, standings = Model(defaults, kernel, elide=elide), Rotation(lambda: kernel)
     pipeline = Pipeline(defaults, elide=elide, standings=standings)
     for each, value in configuration.items():
         pipeline.resolver.update(each, value)
@@ -559,7 +559,7 @@ def test_any_history_of_verdicts_and_configuration_ends_as_the_plain_model_says(
 @settings(max_examples=150, deadline=None)
 @given(beginnings, st.lists(verdicts, max_size=30), node_defaults, st.booleans(), st.data())
 def test_what_is_all_taken_back_leaves_nothing_behind(configuration, told, defaults, elide, data):
-    standings = Standings()
+    standings = Rotation()
     pipeline = Pipeline.of(configuration, defaults, elide=elide, standings=standings)
     standings.begin()
     ends = {(v[1], v[2], endpoint): v[6] for v in told if (endpoint := named_endpoint(configuration, v))}

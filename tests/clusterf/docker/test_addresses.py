@@ -2,17 +2,17 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from clusterf.docker.addresses import Addressing, Flaw, Found, Place, find
+from clusterf.docker.addresses import Addressing, AddressProblem, ContainerAddress, Found, find
 from clusterf.docker.containers import Published, container_of
 from clusterf.lib.addresses import Protocol
 from tests.clusterf.support.fake_engine import inspect
 
 BRIDGE, FRONT, BACK = "172.17.0.2", "172.31.0.2 fd00::2", "10.9.0.2"
-AT_BRIDGE = Place("id-of-bridge", IPv4Address("172.17.0.2"))
-AT_FRONT = Place("id-of-front", IPv4Address("172.31.0.2"), IPv6Address("fd00::2"))
-AT_BACK = Place("id-of-back", IPv4Address("10.9.0.2"))
+AT_BRIDGE = ContainerAddress("id-of-bridge", IPv4Address("172.17.0.2"))
+AT_FRONT = ContainerAddress("id-of-front", IPv4Address("172.31.0.2"), IPv6Address("fd00::2"))
+AT_BACK = ContainerAddress("id-of-back", IPv4Address("10.9.0.2"))
 HOST = Addressing(host=True, host4=IPv4Address("192.0.2.1"))
-AT_HOST = Place(ipv4=IPv4Address("192.0.2.1"), published=(Published(Protocol.TCP, 80, "", 1),))
+AT_HOST = ContainerAddress(ipv4=IPv4Address("192.0.2.1"), published=(Published(Protocol.TCP, 80, "", 1),))
 PORTS = {"80/tcp": [{"HostIp": "", "HostPort": "1"}]}
 
 
@@ -32,7 +32,7 @@ def found(networks, label="", addressing=Addressing(), last=None, **state):  # n
         ({"back": BACK, "front": FRONT}, "back", "front", AT_BACK),
         ({"bridge": BRIDGE, "back": BACK}, "", "front", AT_BRIDGE),
         ({"back": BACK}, "", "front", AT_BACK),
-        ({"front": " fd00::2"}, "", "", Place("id-of-front", None, IPv6Address("fd00::2"))),
+        ({"front": " fd00::2"}, "", "", ContainerAddress("id-of-front", None, IPv6Address("fd00::2"))),
     ],
 )
 def test_the_network_is_the_labelled_else_the_preferred_else_the_bridge_else_the_only_one(
@@ -61,12 +61,14 @@ def test_the_network_is_the_labelled_else_the_preferred_else_the_bridge_else_the
     ],
 )
 def test_what_is_ambiguous_or_missing_is_reported_and_not_guessed(networks, label, reason):
-    assert found(networks, label) == Found(None, present=False, flaws=(Flaw(reason),))
+    assert found(networks, label) == Found(None, present=False, flaws=(AddressProblem(reason),))
 
 
 def test_an_address_that_no_backend_can_have_leaves_the_other():
     assert found({"front": "10.0.0.2 fe80::2"}) == Found(
-        Place("id-of-front", IPv4Address("10.0.0.2")), True, (Flaw("link-local or IPv4-mapped address: fe80::2"),)
+        ContainerAddress("id-of-front", IPv4Address("10.0.0.2")),
+        True,
+        (AddressProblem("link-local or IPv4-mapped address: fe80::2"),),
     )
 
 
@@ -87,22 +89,24 @@ def test_one_that_is_about_to_end_is_where_it_was_and_nothing_is_wrong():
 
 
 def test_one_that_was_taken_off_its_network_is_where_it_was_and_that_is_wrong():
-    flaws = (Flaw("it is not on the network front"),)
+    flaws = (AddressProblem("it is not on the network front"),)
     assert found({"bridge": BRIDGE}, "front", last=AT_FRONT) == Found(AT_FRONT, present=False, flaws=flaws)
-    flaws = (Flaw("it is on no network"),)
+    flaws = (AddressProblem("it is on no network"),)
     assert found({}, last=AT_FRONT) == Found(AT_FRONT, present=False, flaws=flaws)
 
 
 def test_another_network_takes_no_container_away_that_is_on_one():
     doubt = "it is on several networks (back, front), and no label says which counts; front still does"
-    assert found({"back": BACK, "front": FRONT}, last=AT_FRONT) == Found(AT_FRONT, True, (Flaw(doubt, fatal=False),))
+    assert found({"back": BACK, "front": FRONT}, last=AT_FRONT) == Found(
+        AT_FRONT, True, (AddressProblem(doubt, fatal=False),)
+    )
     moved = found({"back": BACK, "front": "172.31.0.9"}, last=AT_FRONT).place
-    assert moved == Place("id-of-front", IPv4Address("172.31.0.9"))
+    assert moved == ContainerAddress("id-of-front", IPv4Address("172.31.0.9"))
 
 
 def test_at_the_host_a_container_is_where_its_ports_are():
     assert found({}, "front", HOST, ports=PORTS) == Found(AT_HOST, present=True)
-    assert found({}, "", HOST) == Found(None, present=False, flaws=(Flaw("it publishes no port"),))
+    assert found({}, "", HOST) == Found(None, present=False, flaws=(AddressProblem("it publishes no port"),))
 
 
 def test_at_the_host_too_a_container_is_where_it_was():

@@ -1,10 +1,10 @@
-from clusterf.docker.check_offers import Offer, Offers
+from clusterf.docker.check_offers import CheckOffers, Offer
 
 OLD, NEW, SAME = Offer(1, "a", b"x"), Offer(2, "b", b"y"), Offer(1, "c", b"x")
 
 
 def test_the_offer_of_the_newest_counts():
-    offers = Offers()
+    offers = CheckOffers()
     assert offers.best(b"k") is None
     offers.replace("b", {b"k": NEW})
     offers.replace("a", {b"k": OLD})
@@ -15,14 +15,14 @@ def test_the_offer_of_the_newest_counts():
 
 def test_among_those_of_one_age_it_is_always_the_same():
     for order in ([OLD, SAME], [SAME, OLD]):
-        offers = Offers()
+        offers = CheckOffers()
         for offer in order:
             offers.replace(offer.by, {b"k": offer})
         assert offers.best(b"k") == SAME
 
 
 def test_the_keys_concerned_are_those_before_and_after():
-    offers = Offers()
+    offers = CheckOffers()
     assert set(offers.replace("a", {b"k": OLD, b"l": OLD})) == {b"k", b"l"}
     assert set(offers.replace("a", {b"l": OLD, b"m": OLD})) == {b"k", b"l", b"m"}
     assert offers.best(b"k") is None
@@ -31,7 +31,7 @@ def test_the_keys_concerned_are_those_before_and_after():
 
 
 def test_offers_agree_when_their_values_do():
-    offers = Offers()
+    offers = CheckOffers()
     assert offers.agree(b"k")
     offers.replace("a", {b"k": OLD})
     offers.replace("c", {b"k": SAME})
@@ -41,7 +41,7 @@ def test_offers_agree_when_their_values_do():
 
 
 def test_nothing_is_kept_of_who_offers_nothing():
-    offers = Offers()
+    offers = CheckOffers()
     offers.replace("a", {b"k": OLD})
     offers.replace("a", {})
     assert (offers._by_key, offers._keys_of) == ({}, {})

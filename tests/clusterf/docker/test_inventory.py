@@ -6,10 +6,10 @@ from ipaddress import IPv4Address
 import msgspec
 import pytest
 
-from clusterf.docker.addresses import Addressing, Place
+from clusterf.docker.addresses import Addressing, ContainerAddress
 from clusterf.docker.containers import container_of, network_of
-from clusterf.docker.inventory import Fleet, Look
-from clusterf.docker.record import Mark
+from clusterf.docker.inventory import Inspection, Inventory
+from clusterf.docker.record import ContainerRecord
 from clusterf.docker.routes import Routing
 from tests.clusterf.support.fake_engine import FakeEngine, event, inspect, network
 
@@ -22,7 +22,7 @@ class Watched:
 
     def __init__(self, fleet=None, **labels):
         self.engine = FakeEngine(**labels)
-        self.fleet = fleet or Fleet()
+        self.fleet = fleet or Inventory()
         self.looks = []
         self.keys = {}
 
@@ -144,7 +144,7 @@ def test_a_node_that_starts_again_at_any_step_changes_no_key(name, engines, step
     for step in steps.split():
         watched.do(step.partition(":")[0])
         watched.list()
-        again = Fleet(marks=watched.fleet.marks)
+        again = Inventory(marks=watched.fleet.marks)
         again.listed(watched.engine.list(), [])
         assert again.flush().marks == {}
         assert again.wanted == watched.fleet.wanted
@@ -177,7 +177,7 @@ def test_a_signal_to_stop_counts_before_anything_is_looked_at():
 
 @pytest.mark.parametrize("signal", ["3", "9", "15"])
 def test_a_container_is_told_to_stop_by_its_stop_signal_too(signal):
-    fleet = Fleet()
+    fleet = Inventory()
     fleet.listed([container_of(inspect(labels={"service": "web", "backend.tcp": "8080"}, stop_signal="SIGQUIT"))], [])
     fleet.event(event("container", "kill", "c1", signal="2"))
     fleet.flush()
@@ -208,12 +208,12 @@ RUN_START = running().started_at
 )
 @pytest.mark.parametrize("known", ["known", "unknown", "started"])
 def test_what_was_before_the_present_run_is_not_about_it(known, action, signal, when, weight):
-    fleet = Fleet()
+    fleet = Inventory()
     if known == "known":
         fleet.listed([running()], [])
     if known == "started":
         fleet.listed([running(started="2026-11-22T13:30:00Z")], [])
-        assert fleet.event(event("container", "start", "c1", RUN_START + 10)) == Look("container", "c1")
+        assert fleet.event(event("container", "start", "c1", RUN_START + 10)) == Inspection("container", "c1")
     fleet.event(event("container", action, "c1", RUN_START + when, signal=signal))
     fleet.inspected(running())
     fleet.flush()
@@ -222,16 +222,16 @@ def test_what_was_before_the_present_run_is_not_about_it(known, action, signal, 
 
 @pytest.mark.parametrize("signal", ["3", "15"])
 def test_a_signal_that_comes_before_its_container_is_known_waits_for_it(signal):
-    fleet = Fleet()
-    assert fleet.event(event("container", "kill", "c1", RUN_START + 5, signal=signal)) == Look("container", "c1")
-    assert fleet.event(event("container", "kill", "c1", RUN_START + 6, signal="1")) == Look("container", "c1")
+    fleet = Inventory()
+    assert fleet.event(event("container", "kill", "c1", RUN_START + 5, signal=signal)) == Inspection("container", "c1")
+    assert fleet.event(event("container", "kill", "c1", RUN_START + 6, signal="1")) == Inspection("container", "c1")
     fleet.inspected(running(stop_signal="SIGQUIT"))
     assert b'"weight":0' in fleet.flush().keys[KEY]
     assert fleet.marks["c1"].ended == RUN_START
 
 
 def test_a_signal_counts_while_it_waits():
-    fleet = Fleet()
+    fleet = Inventory()
     fleet.listed([running()], [])
     fleet.flush()
     fleet.event(event("container", "start", "c1", RUN_START + 10**9))
@@ -243,7 +243,7 @@ def test_a_signal_counts_while_it_waits():
 
 
 def test_a_signal_that_waits_is_settled_by_a_look_that_shows_nothing_new():
-    fleet = Fleet()
+    fleet = Inventory()
     fleet.listed([running()], [])
     fleet.event(event("container", "start", "c1", RUN_START + 10))  # told again
     fleet.event(event("container", "kill", "c1", RUN_START + 20, signal="15"))
@@ -256,7 +256,7 @@ def test_a_signal_that_waits_is_settled_by_a_look_that_shows_nothing_new():
 
 
 def test_of_a_signal_that_comes_twice_the_later_time_counts():
-    fleet = Fleet()
+    fleet = Inventory()
     for when in (5, -5):
         fleet.event(event("container", "kill", "c1", RUN_START + when, signal="15"))
     fleet.inspected(running())
@@ -264,7 +264,7 @@ def test_of_a_signal_that_comes_twice_the_later_time_counts():
 
 
 def test_a_signal_does_not_wait_for_a_container_that_a_list_does_not_have():
-    fleet = Fleet()
+    fleet = Inventory()
     fleet.event(event("container", "kill", "c1", RUN_START + 5, signal="15"))
     fleet.listed([], [])
     fleet.inspected(running())
@@ -272,7 +272,7 @@ def test_a_signal_does_not_wait_for_a_container_that_a_list_does_not_have():
 
 
 def test_a_mark_holds_for_one_run_whatever_the_clock_says():
-    fleet = Fleet()
+    fleet = Inventory()
     fleet.listed([running()], [])
     fleet.event(event("container", "kill", "c1", RUN_START + 10**12, signal="15"))
     fleet.listed([running()], [])
@@ -282,10 +282,10 @@ def test_a_mark_holds_for_one_run_whatever_the_clock_says():
 
 
 def test_an_oom_that_a_container_survives_counts_until_the_next_list():
-    fleet = Fleet()
+    fleet = Inventory()
     fleet.listed([running()], [])
     fleet.flush()
-    assert fleet.event(event("container", "oom", "c1", RUN_START + 5)) == Look("container", "c1")
+    assert fleet.event(event("container", "oom", "c1", RUN_START + 5)) == Inspection("container", "c1")
     assert b'"weight":0' in fleet.flush().keys[KEY]
     fleet.inspected(running())
     assert fleet.flush().keys == {}
@@ -294,7 +294,7 @@ def test_an_oom_that_a_container_survives_counts_until_the_next_list():
 
 
 def test_a_container_that_is_gone_does_not_come_back_by_what_was_asked_earlier():
-    fleet = Fleet()
+    fleet = Inventory()
     fleet.listed([running()], [])
     fleet.event(event("container", "destroy", "c1"))
     fleet.inspected(running())
@@ -306,7 +306,7 @@ def test_a_container_that_is_gone_does_not_come_back_by_what_was_asked_earlier()
 
 
 def test_what_a_list_does_not_have_is_gone():
-    fleet = Fleet(routing=Routing(frozenset(["front"])), marks={"c9": Mark(5)})
+    fleet = Inventory(routing=Routing(frozenset(["front"])), marks={"c9": ContainerRecord(5)})
     fleet.listed([running(), running("c2")], [network_of(network("front", "10.1.0.0/16"))])
     assert fleet.flush().marks["c9"] is None
     assert len(fleet.wanted) == 3
@@ -318,7 +318,7 @@ def test_what_a_list_does_not_have_is_gone():
 
 
 def test_of_what_a_list_has_but_nobody_understands_stays_what_is_known():
-    fleet = Fleet(routing=Routing(frozenset(["front"])))
+    fleet = Inventory(routing=Routing(frozenset(["front"])))
     fleet.listed([running()], [network_of(network("front", "10.1.0.0/16"))])
     wanted = dict(fleet.flush().keys)
     fleet.listed([], [], unread=["c1", "id-of-front", "never-seen"])
@@ -327,7 +327,7 @@ def test_of_what_a_list_has_but_nobody_understands_stays_what_is_known():
 
 
 def test_a_list_that_says_the_same_changes_nothing():
-    fleet = Fleet(routing=Routing(frozenset(["front"])))
+    fleet = Inventory(routing=Routing(frozenset(["front"])))
     everything = [running(), running("c2", labels={"backend.tcp": "x"})], [network_of(network("front", "10.1.0.0/16"))]
     fleet.listed(*everything)
     fleet.flush()
@@ -358,24 +358,27 @@ def test_a_restarted_container_is_back_at_its_new_address():
 @pytest.mark.parametrize(
     ("raw", "look"),
     [
-        *[(event("container", what, "c1"), Look("container", "c1")) for what in ("start", "die", "pause", "unpause")],
-        *[(event("container", what, "c1"), Look("container", "c1")) for what in ("stop", "oom", "rename")],
-        (event("container", "health_status: unhealthy", "c1"), Look("container", "c1")),
-        (event("container", "health_status: running", "c1"), Look("container", "c1")),
+        *[
+            (event("container", what, "c1"), Inspection("container", "c1"))
+            for what in ("start", "die", "pause", "unpause")
+        ],
+        *[(event("container", what, "c1"), Inspection("container", "c1")) for what in ("stop", "oom", "rename")],
+        (event("container", "health_status: unhealthy", "c1"), Inspection("container", "c1")),
+        (event("container", "health_status: running", "c1"), Inspection("container", "c1")),
         *[(event("container", what, "c1"), None) for what in ("create", "attach", "exec_die", "exec_start: sh", "top")],
         *[(event("container", what, "c1"), None) for what in ("update", "export", "resize", "restart", "destroy")],
         (event("container", "kill", "c1", signal="15"), None),
         (event("container", "prune", ""), None),
         (event("container", "start", "plain"), None),
         (event("container", "kill", "plain", signal="15"), None),
-        (event("container", "start", "new"), Look("container", "new")),
-        (event("network", "connect", "n1", container="c1"), Look("container", "c1")),
-        (event("network", "disconnect", "n1", container="c1"), Look("container", "c1")),
-        (event("network", "connect", "n1", container="new"), Look("container", "new")),
+        (event("container", "start", "new"), Inspection("container", "new")),
+        (event("network", "connect", "n1", container="c1"), Inspection("container", "c1")),
+        (event("network", "disconnect", "n1", container="c1"), Inspection("container", "c1")),
+        (event("network", "connect", "n1", container="new"), Inspection("container", "new")),
         (event("network", "connect", "n1", container="plain"), None),
         (event("network", "connect", "n1"), None),
-        (event("network", "create", "n1"), Look("network", "n1")),
-        (event("network", "update", "n1"), Look("network", "n1")),
+        (event("network", "create", "n1"), Inspection("network", "n1")),
+        (event("network", "update", "n1"), Inspection("network", "n1")),
         (event("network", "destroy", "n1"), None),
         (event("network", "prune", ""), None),
         (event("volume", "create", "c1"), None),
@@ -384,18 +387,18 @@ def test_a_restarted_container_is_back_at_its_new_address():
     ],
 )
 def test_an_event_tells_what_to_look_at(raw, look):
-    fleet = Fleet()
+    fleet = Inventory()
     fleet.listed([running(), container_of(inspect("plain"))], [])
     assert fleet.event(raw) == look
 
 
 def test_what_is_no_event_is_refused():
     with pytest.raises(ValueError, match="not what an engine says"):
-        Fleet().event({"Type": "container"})
+        Inventory().event({"Type": "container"})
 
 
 def test_routes_follow_the_networks():
-    fleet = Fleet(routing=Routing(frozenset(["front"]), IPv4Address("192.0.2.1"), method="masq"))
+    fleet = Inventory(routing=Routing(frozenset(["front"]), IPv4Address("192.0.2.1"), method="masq"))
     fleet.inspected(network_of(network("front", "10.1.0.0/16")))
     fleet.inspected(network_of(network("back", "10.2.0.0/16")))
     route = b'{"Prefix":"10.1.0.0/16","Gateway":"192.0.2.1","IPVSMethod":"masq"}'
@@ -405,7 +408,7 @@ def test_routes_follow_the_networks():
 
 
 def test_a_chosen_network_without_subnets_is_reported():
-    fleet = Fleet(routing=Routing(frozenset(["host"])))
+    fleet = Inventory(routing=Routing(frozenset(["host"])))
     fleet.inspected(network_of(network("host")))
     (problem,) = fleet.flush().problems["id-of-host"]
     assert str(problem) == "docker: host: the network has no subnet to advertise"
@@ -414,7 +417,7 @@ def test_a_chosen_network_without_subnets_is_reported():
 
 
 def test_problems_are_told_when_they_come_and_when_they_go():
-    fleet = Fleet()
+    fleet = Inventory()
     fleet.listed([running(labels={"network": "front"})], [])
     (problem,) = fleet.flush().problems["c1"]
     assert str(problem) == "docker: web: network: it is not on the network front"
@@ -427,7 +430,7 @@ def test_problems_are_told_when_they_come_and_when_they_go():
 
 
 def test_several_services_have_a_key_each():
-    fleet = Fleet()
+    fleet = Inventory()
     fleet.listed([running(labels={"service": "web api", "backend:api.weight": "3"})], [])
     assert fleet.flush().keys == {
         KEY: b'{"ipv4":"172.17.0.2","tcp":8080}',
@@ -436,7 +439,7 @@ def test_several_services_have_a_key_each():
 
 
 def test_at_the_hosts_address_a_container_that_stops_stays_at_its_port():
-    fleet = Fleet(Addressing(host=True, host4=IPv4Address("192.0.2.1")))
+    fleet = Inventory(Addressing(host=True, host4=IPv4Address("192.0.2.1")))
     fleet.listed([running(ports={"8080/tcp": [{"HostIp": "0.0.0.0", "HostPort": "32768"}]})], [])
     assert fleet.flush().keys == {KEY: b'{"ipv4":"192.0.2.1","tcp":32768}'}
     fleet.inspected(running(running=False, networks={"bridge": ""}))
@@ -447,7 +450,7 @@ CHECK = b"services/web/health"
 
 
 def test_a_check_is_there_as_long_as_a_backend_asks_for_it():
-    fleet = Fleet()
+    fleet = Inventory()
     fleet.listed([running(labels={"health": "tcp"}), running("c2", labels={"health": "tcp"}), running("c3")], [])
     assert fleet.flush().checks == {CHECK: b'{"type":"tcp"}'}
     fleet.vanished("c2")
@@ -460,7 +463,7 @@ def test_a_check_is_there_as_long_as_a_backend_asks_for_it():
 
 
 def test_of_different_checks_that_of_the_container_started_last_counts():
-    fleet = Fleet()
+    fleet = Inventory()
     fleet.listed([running(labels={"health": "tcp"})], [])
     fleet.flush()
     newer = running("c2", labels={"health": "http:/"}, started="2026-11-22T13:31:00Z")
@@ -478,12 +481,12 @@ def test_of_different_checks_that_of_the_container_started_last_counts():
 
 
 def test_marks_tell_what_is_to_be_kept():
-    fleet = Fleet()
+    fleet = Inventory()
     fleet.listed([running(), container_of(inspect("plain")), running("c2", started="", running=False, networks={})], [])
-    place = Place("id-of-bridge", IPv4Address("172.17.0.2"))
-    assert fleet.flush().marks == {"c1": Mark(0, place)}
+    place = ContainerAddress("id-of-bridge", IPv4Address("172.17.0.2"))
+    assert fleet.flush().marks == {"c1": ContainerRecord(0, place)}
     fleet.event(event("container", "kill", "c1", RUN_START + 5, signal="15"))
-    assert fleet.flush().marks == {"c1": Mark(RUN_START, place)}
+    assert fleet.flush().marks == {"c1": ContainerRecord(RUN_START, place)}
     assert fleet.flush().marks == {}
     fleet.event(event("container", "destroy", "c1"))
     assert fleet.flush().marks == {"c1": None}
@@ -493,7 +496,7 @@ def test_one_event_costs_the_same_among_very_many():
     one = running()
 
     def took(count):
-        fleet = Fleet()
+        fleet = Inventory()
         fleet.listed([msgspec.structs.replace(one, id=f"c{n}") for n in range(count)], [])
         fleet.flush()
         began = time.process_time()

@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clusterf.docker.inventory import Fleet
+from clusterf.docker.inventory import Inventory
 from tests.clusterf.support.fake_engine import FakeEngine
 
 IDS = ("c1", "c2", "c3", "c4")
@@ -77,7 +77,7 @@ class Observed:
     """A fleet, and what it has told, which adds up to what it wants."""
 
     def __init__(self):
-        self.fleet = Fleet()
+        self.fleet = Inventory()
         self.keys = {}
 
     def take(self, one, container):
@@ -177,7 +177,7 @@ def test_however_it_was_told_after_a_list_all_is_as_the_list_and_the_marks_say(s
     world, fleet = rumour.world, rumour.fleet
     fleet.listed(world.engine.list(), [])
     rumour.flush()
-    fresh = Fleet(marks=fleet.marks)
+    fresh = Inventory(marks=fleet.marks)
     fresh.listed(world.engine.list(), [])
     assert fresh.flush().marks == {}
     assert fresh.wanted == fleet.wanted

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from clusterf.config.decode import decode
 from clusterf.config.model import Backend, BackendKey, HealthKey
-from clusterf.docker.addresses import Place
+from clusterf.docker.addresses import ContainerAddress
 from clusterf.docker.containers import Published, container_of
 from clusterf.docker.labels import MAX_CHECK, MAX_NAME, MAX_PROBLEMS, MAX_SERVICES, Report, encode, located, parse
 from clusterf.lib.addresses import Protocol
@@ -294,12 +294,14 @@ labels = st.dictionaries(
 )
 
 
-@given(labels, st.sampled_from([None, Place("n", FOUR), Place("n", None, SIX)]))
-@example(WEB | {"health": "tcp"}, Place("n", FOUR, SIX))
+@given(labels, st.sampled_from([None, ContainerAddress("n", FOUR), ContainerAddress("n", None, SIX)]))
+@example(WEB | {"health": "tcp"}, ContainerAddress("n", FOUR, SIX))
 def test_whatever_labels_hold_what_comes_of_it_is_good_for_etcd(labels, place):
     report = Report("web")
     said = parse(container_of(inspect(labels=labels, exposed=ALL)), report)
-    backends = located(said, place or Place(published=(Published(Protocol.TCP, 80, "", 1),), ipv4=HOST4), report)
+    backends = located(
+        said, place or ContainerAddress(published=(Published(Protocol.TCP, 80, "", 1),), ipv4=HOST4), report
+    )
     for service, backend in backends.items():
         name = service.encode()
         assert name
@@ -326,7 +328,9 @@ def test_a_backend_is_written_as_in_the_configuration(backend, raw):
     assert decode("etcd", b"", BackendKey(b"web", b"c1"), raw).value == backend
 
 
-@pytest.mark.parametrize("place", [Place("n", FOUR), Place("n", None, SIX), Place("n", FOUR, SIX)])
+@pytest.mark.parametrize(
+    "place", [ContainerAddress("n", FOUR), ContainerAddress("n", None, SIX), ContainerAddress("n", FOUR, SIX)]
+)
 def test_a_backend_has_the_addresses_of_its_container(place):
     said, _ = read(WEB | {"backend.udp": "53"})
     report = Report("web")
@@ -377,12 +381,12 @@ NOT_53 = "docker: web: port 53/udp is not published at an address of the host"
 def test_at_the_hosts_address_counts_the_port_that_is_published_there(labels, ends, backend, lines):
     said, _ = read(WEB | labels)
     report = Report("web")
-    place = Place(ipv4=HOST4, ipv6=HOST6, published=published(*ends))
+    place = ContainerAddress(ipv4=HOST4, ipv6=HOST6, published=published(*ends))
     assert located(said, place, report) == ({"web": backend} if backend else {})
     assert [str(problem) for problem in report.problems] == lines
 
 
 def test_a_host_with_one_address_publishes_at_that_only():
     said, _ = read(WEB)
-    place = Place(ipv4=HOST4, published=published("80/tcp  1"))
+    place = ContainerAddress(ipv4=HOST4, published=published("80/tcp  1"))
     assert located(said, place, Report("web")) == {"web": Backend(ipv4=HOST4, tcp=1)}

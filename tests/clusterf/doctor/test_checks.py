@@ -18,15 +18,15 @@ from clusterf.cli.main import main
 from clusterf.doctor import facts as facts_module
 from clusterf.doctor.checks import check_director, check_real_server
 from clusterf.doctor.facts import RealServers, gather, parse_modules, parse_real_servers
-from clusterf.doctor.model import Conf, ConnectionTable, Facts, Finding, Interface, Modules
-from clusterf.host.interfaces import Present
+from clusterf.doctor.model import Conf, ConnectionTable, Facts, Finding, InterfaceFacts, Modules
+from clusterf.host.interfaces import PresentAddress
 from clusterf.reconcile.sysctls import RECOMMENDED
 
 GIB = 1 << 30
 VIP4, VIP6 = ip_address("10.1.1.1"), ip_address("fd00:1::1")
-LO = Interface("lo", "", up=True, loopback=True, arp=False, conf=Conf(rp_filter=1))
-ETH = Interface("eth0", "", up=True, loopback=False, arp=True, conf=Conf())
-TUNNEL = Interface("tunl0", "ipip", up=True, loopback=False, arp=False, conf=Conf())
+LO = InterfaceFacts("lo", "", up=True, loopback=True, arp=False, conf=Conf(rp_filter=1))
+ETH = InterfaceFacts("eth0", "", up=True, loopback=False, arp=True, conf=Conf())
+TUNNEL = InterfaceFacts("tunl0", "ipip", up=True, loopback=False, arp=False, conf=Conf())
 WELL = Facts(
     kernel="6.1.0",
     root=True,
@@ -335,9 +335,9 @@ class Message(dict):
 
 def test_interfaces_may_have_names_of_any_bytes(monkeypatch):
     links = [Message(index=1, flags=1, IFLA_IFNAME=b"\xff"), Message(index=2, flags=1, IFLA_IFNAME="\u00e9")]
-    addresses = [Present(1, ip_address("10.1.1.1"), 24)]
+    addresses = [PresentAddress(1, ip_address("10.1.1.1"), 24)]
     monkeypatch.setattr(facts_module, "_links", lambda: links)
-    monkeypatch.setattr(facts_module.RouteInterfaces, "look", lambda self, name: (None, addresses))
+    monkeypatch.setattr(facts_module.RtnetlinkInterfaces, "look", lambda self, name: (None, addresses))
     interfaces = gather().interfaces
     assert [(one.name, one.addresses) for one in interfaces] == [
         (r"\xff", (ip_interface("10.1.1.1/24"),)),

@@ -1,8 +1,8 @@
 import pytest
 
-from clusterf.etcd.location import Access, Location, parse_location
+from clusterf.etcd.location import EtcdCredentials, EtcdLocation, parse_location
 
-ACCESS = Access(user="clusterf", password_file="/etc/clusterf/password")
+ACCESS = EtcdCredentials(user="clusterf", password_file="/etc/clusterf/password")
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ ACCESS = Access(user="clusterf", password_file="/etc/clusterf/password")
     ],
 )
 def test_a_url_names_endpoints_and_a_prefix(url, endpoints, prefix, tls):
-    assert parse_location(url, ACCESS) == Location(endpoints=endpoints, prefix=prefix, tls=tls, access=ACCESS)
+    assert parse_location(url, ACCESS) == EtcdLocation(endpoints=endpoints, prefix=prefix, tls=tls, access=ACCESS)
 
 
 @pytest.mark.parametrize(

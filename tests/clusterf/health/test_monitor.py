@@ -11,13 +11,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from clusterf.config.model import HealthCheck
 from clusterf.health.monitor import Monitor
 from clusterf.health.targets import Target
-from clusterf.health.verdict import Memory, Outcome, Verdict
+from clusterf.health.verdict import ProbeResult, StoredVerdict, Verdict
 from clusterf.lib.addresses import Endpoint
 
 WALL = 1_700_000_000.0
-GOOD, BAD = Outcome(True, "", 0.001), Outcome(False, "refused", 0.001)
+GOOD, BAD = ProbeResult(True, "", 0.001), ProbeResult(False, "refused", 0.001)
 CHECK = HealthCheck(type="tcp", interval=5.0, fast_interval=1.0, timeout=2.0, rise=2, fall=3, jitter=0.0)
-UP, DOWN = Memory(Verdict(True, 1.0), True), Memory(Verdict(False, 1.0, "refused"), True)
+UP, DOWN = StoredVerdict(Verdict(True, 1.0), True), StoredVerdict(Verdict(False, 1.0, "refused"), True)
 
 
 def target(number, check=CHECK, **changes):
@@ -77,7 +77,7 @@ def test_a_transition_says_all_about_it():
     verdict = Verdict(False, WALL + world.now, "refused")
     assert said == [(one, verdict, UP.verdict, BAD, 3)]
     assert world.monitor.verdict(one) == verdict
-    assert world.monitor.memory(one) == Memory(verdict, True)
+    assert world.monitor.memory(one) == StoredVerdict(verdict, True)
 
 
 def test_without_a_verdict_there_is_none_to_tell():
@@ -157,7 +157,7 @@ def test_a_probe_that_could_not_be_made_says_nothing_and_is_made_again(reference
     for _ in range(2 * CHECK.fall):
         world.now = world.monitor.wake_at()
         assert world.monitor.take(world.now) == [target(1)]
-        world.finish(target(1), Outcome(False, "out of file descriptors", 0.0, local=True))
+        world.finish(target(1), ProbeResult(False, "out of file descriptors", 0.0, local=True))
     assert world.transitions == []
     assert world.monitor.verdict(target(1)).up
     world.failing.add(target(1))
@@ -308,7 +308,7 @@ def test_what_is_held_goes_with_the_answer_unless_it_has_succeeded():
     world.now += 1.0
     assert world.monitor.take(world.now) == [one, other]
     assert world.finish(one, GOOD) == []
-    last = Outcome(False, "timeout", 2.0)
+    last = ProbeResult(False, "timeout", 2.0)
     assert world.finish(other, last) == []
     verdict = Verdict(False, WALL, "timeout")
     assert world.monitor.answered(True, world.now, WALL) == [(other, verdict, UP.verdict, last, 2)]
@@ -469,7 +469,7 @@ checks = st.builds(
     initial=st.sampled_from(["up", "down"]),
 )
 some_targets = st.builds(target, st.integers(0, 2), checks)
-memories = st.none() | st.sampled_from([UP, DOWN, Memory(Verdict(False, 1.0, "refused"), False)])
+memories = st.none() | st.sampled_from([UP, DOWN, StoredVerdict(Verdict(False, 1.0, "refused"), False)])
 
 
 class Life:

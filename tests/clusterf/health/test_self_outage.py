@@ -3,11 +3,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from clusterf.health.self_outage import GRAINS, VALID, Doubt, Witness
+from clusterf.health.self_outage import GRAINS, VALID, Observation, OutageDetector
 
 
 def doubt_of(count):
-    doubt, witnesses = Doubt(), [Witness(down=False) for _ in range(count)]
+    doubt, witnesses = OutageDetector(), [Observation(down=False) for _ in range(count)]
     for witness in witnesses:
         doubt.admit(witness)
     return doubt, witnesses
@@ -140,7 +140,7 @@ class Doubting(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.doubt = Doubt()
+        self.doubt = OutageDetector()
         self.now = 10.0
         # of each witness, when it last told something and what; who has succeeded since the freeze
         self.told = {}
@@ -148,7 +148,7 @@ class Doubting(RuleBasedStateMachine):
 
     @rule(down=st.booleans())
     def admit(self, down):
-        witness = Witness(down=down)
+        witness = Observation(down=down)
         self.told[witness] = None
         self.doubt.admit(witness)
 

@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from clusterf.config.model import HealthCheck
-from clusterf.health.verdict import Health, Memory, Outcome, Verdict
+from clusterf.health.verdict import ProbeResult, RiseFall, StoredVerdict, Verdict
 
-UP = Memory(Verdict(True, 1.0), True)
-DOWN = Memory(Verdict(False, 1.0, "refused"), True)
-NEVER_UP = Memory(Verdict(False, 1.0, "refused"), False)
+UP = StoredVerdict(Verdict(True, 1.0), True)
+DOWN = StoredVerdict(Verdict(False, 1.0, "refused"), True)
+NEVER_UP = StoredVerdict(Verdict(False, 1.0, "refused"), False)
 
-GOOD, BAD = Outcome(True, "", 0.001), Outcome(False, "timeout", 2.0)
+GOOD, BAD = ProbeResult(True, "", 0.001), ProbeResult(False, "timeout", 2.0)
 
 
 def play(health, outcomes):
@@ -45,15 +45,15 @@ def play(health, outcomes):
     ],
 )
 def test_a_verdict_takes_so_many_in_a_row(initial, memory, outcomes, verdicts):
-    assert play(Health(HealthCheck(rise=2, fall=3, initial=initial), memory), outcomes) == verdicts
+    assert play(RiseFall(HealthCheck(rise=2, fall=3, initial=initial), memory), outcomes) == verdicts
 
 
 def test_once_up_the_first_success_is_no_longer_enough():
-    assert play(Health(HealthCheck(rise=2, fall=1)), "-+-++") == "dudd" + "u"
+    assert play(RiseFall(HealthCheck(rise=2, fall=1)), "-+-++") == "dudd" + "u"
 
 
 def test_a_row_goes_on_to_call_for_the_turn_until_it_is_made():
-    health = Health(HealthCheck(fall=2), UP)
+    health = RiseFall(HealthCheck(fall=2), UP)
     assert [health.heard(False) for _ in range(4)] == [False, True, True, True]
     assert health.count == 4
     assert health.up
@@ -62,14 +62,14 @@ def test_a_row_goes_on_to_call_for_the_turn_until_it_is_made():
 
 
 def test_a_verdict_has_the_time_and_the_reason_of_its_last_outcome():
-    health = Health(HealthCheck(fall=1), UP)
+    health = RiseFall(HealthCheck(fall=1), UP)
     assert health.verdict == UP.verdict
     health.heard(False)
     assert health.turn(BAD, 1234.5) == health.verdict == Verdict(False, 1234.5, "timeout")
 
 
 def test_a_forgotten_count_begins_anew():
-    health = Health(HealthCheck(fall=2), UP)
+    health = RiseFall(HealthCheck(fall=2), UP)
     health.heard(False)
     health.forget_count()
     assert not health.heard(False)
@@ -78,17 +78,17 @@ def test_a_forgotten_count_begins_anew():
 
 @pytest.mark.parametrize("memory", [UP, DOWN, NEVER_UP])
 def test_a_memory_is_kept_as_it_is(memory):
-    assert Health(HealthCheck(), memory).memory == memory
+    assert RiseFall(HealthCheck(), memory).memory == memory
 
 
 def test_without_a_verdict_there_is_nothing_to_keep():
-    health = Health(HealthCheck())
+    health = RiseFall(HealthCheck())
     health.heard(False)
     assert health.memory is None
 
 
 def test_one_that_is_remembered_as_up_has_been_up():
-    health = Health(HealthCheck(fall=1, rise=2), Memory(Verdict(True, 1.0), False))
+    health = RiseFall(HealthCheck(fall=1, rise=2), StoredVerdict(Verdict(True, 1.0), False))
     assert play(health, "-+") == "dd"
     assert health.memory is not None
     assert health.memory.proven
@@ -102,7 +102,7 @@ class Living(RuleBasedStateMachine):
 
     @initialize(check=checks)
     def begin(self, check):
-        self.check, self.health = check, Health(check)
+        self.check, self.health = check, RiseFall(check)
         self.up, self.proven, self.row = None, False, []
 
     @rule(ok=st.booleans())
@@ -124,7 +124,7 @@ class Living(RuleBasedStateMachine):
 
     @rule(check=checks)
     def change_the_check_or_restart(self, check):
-        self.check, self.health = check, Health(check, self.health.memory)
+        self.check, self.health = check, RiseFall(check, self.health.memory)
         self.row = []
 
     @invariant()

@@ -4,14 +4,14 @@ import msgspec
 import pytest
 
 from clusterf.health.targets import shard_of
-from clusterf.health.verdict import Memory, Verdict
-from clusterf.health.verdict_store import Verdicts
+from clusterf.health.verdict import StoredVerdict, Verdict
+from clusterf.health.verdict_store import VerdictStore
 from clusterf.host import boot
 from clusterf.lib.addresses import parse_endpoint
-from clusterf.lib.store import KeyedStore
+from clusterf.lib.store import Store
 
-UP = Memory(Verdict(True, 100.0), proven=True)
-DOWN = Memory(Verdict(False, 200.5, "refused"), proven=False)
+UP = StoredVerdict(Verdict(True, 100.0), proven=True)
+DOWN = StoredVerdict(Verdict(False, 200.5, "refused"), proven=False)
 PLACES = [(b"web", b"%d" % n, parse_endpoint(f"10.0.0.{n}:80")) for n in range(20)]
 PLACES += [(b"w\xff", b"\x00", parse_endpoint("[fd00::1]:65535"))]
 EVERY = {place: DOWN if n % 3 else UP for n, place in enumerate(PLACES)}
@@ -23,7 +23,7 @@ def open_record(tmp_path):
     opened = []
 
     def open_record(name="health", shard=0, shards=1, **options):
-        record = Verdicts(tmp_path / f"{name}.db", lambda at: shard_of(at, shards) == shard, **options)
+        record = VerdictStore(tmp_path / f"{name}.db", lambda at: shard_of(at, shards) == shard, **options)
         opened.append(record)
         return record
 
@@ -37,7 +37,7 @@ def shard(number, shards):
 
 
 def rows(path):
-    with closing(KeyedStore(path, read_only=True)) as store:
+    with closing(Store(path, read_only=True)) as store:
         return {key for key, _ in store.items(f"verdicts {boot.boot_id()}")}
 
 
@@ -100,7 +100,7 @@ def test_another_number_of_processes_finds_what_the_others_left(open_record, tmp
 
 
 def test_of_two_memories_the_later_one_counts(open_record):
-    old, new = Memory(Verdict(True, 1.0), proven=True), Memory(Verdict(False, 2.0, "reset"), proven=True)
+    old, new = StoredVerdict(Verdict(True, 1.0), proven=True), StoredVerdict(Verdict(False, 2.0, "reset"), proven=True)
     open_record("health1").record({PLACES[0]: old, PLACES[1]: new})
     open_record("health2").record({PLACES[0]: new, PLACES[1]: old})
     for name in ("health1", "health2", "health"):
@@ -121,7 +121,7 @@ def test_what_is_not_understood_is_left_out_and_reported(open_record, tmp_path, 
     good = msgspec.msgpack.encode(PLACES[0])
     strange = {b"": b"", b"\xff": b"\x00", b"\x93": b"", good: b"\xc0"}
     strange[msgspec.msgpack.encode((b"s", b"b", (b"\0\0\0\0", -1)))] = msgspec.msgpack.encode(UP)
-    with closing(KeyedStore(tmp_path / "health.db")) as store:
+    with closing(Store(tmp_path / "health.db")) as store:
         store.update(f"verdicts {boot.boot_id()}", strange)
     assert open_record().load().keys() == EVERY.keys() - {PLACES[0]}
     assert len(caplog.records) == len(strange)
@@ -149,7 +149,7 @@ def test_a_reader_changes_nothing(open_record, tmp_path):
 
 
 def test_without_a_file_nothing_is_kept_and_nothing_fails():
-    record = Verdicts(None, lambda at: True)
+    record = VerdictStore(None, lambda at: True)
     assert record.load() == {}
     record.record(EVERY)
     record.settle()

@@ -27,7 +27,7 @@ def before():
 @pytest.mark.parametrize("kept", [set(), {CAP_NET_ADMIN}, {CAP_DAC_READ_SEARCH}, {CAP_NET_ADMIN, CAP_DAC_READ_SEARCH}])
 def test_only_what_is_kept_is_left(kept, before):
     mask = sum(1 << number for number in kept)
-    after = capabilities_after(f"keep_only({kept})")
+    after = capabilities_after(f"drop_all_but({kept})")
     assert after["CapPrm"] == after["CapEff"] == before["CapPrm"] & mask
     assert after["CapInh"] == after["CapAmb"] == 0
     assert after["NoNewPrivs"] == 1
@@ -37,8 +37,8 @@ def test_only_what_is_kept_is_left(kept, before):
 
 def test_what_was_given_up_does_not_come_back():
     after = capabilities_after("""
-        keep_only([])
-        keep_only([CAP_NET_ADMIN])
+        drop_all_but([])
+        drop_all_but([CAP_NET_ADMIN])
     """)
     assert after["CapPrm"] == 0
 
@@ -46,7 +46,7 @@ def test_what_was_given_up_does_not_come_back():
 def test_threads_that_are_started_later_have_no_more():
     after = capabilities_after("""
         import threading
-        keep_only([])
+        drop_all_but([])
         seen = []
         def look():
             seen.append(open(f"/proc/self/task/{threading.get_native_id()}/status").read())

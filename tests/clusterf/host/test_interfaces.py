@@ -6,24 +6,24 @@ from ipaddress import ip_address
 import pytest
 from pyroute2 import AsyncIPRoute
 
-from clusterf.host.interfaces import Placed, Present, RouteInterfaces
+from clusterf.host.interfaces import HostAddress, PresentAddress, RtnetlinkInterfaces
 
 LOOPBACK = socket.if_nametoindex("lo")
 
 
 def test_the_interface_and_all_addresses_are_found():
-    link, present = RouteInterfaces().look("lo")
+    link, present = RtnetlinkInterfaces().look("lo")
     assert (link.index, link.name, link.up, link.hardware) == (LOOPBACK, "lo", True, b"")
-    assert Present(LOOPBACK, ip_address("127.0.0.1"), 8) in present
-    assert {name for _, name in socket.if_nameindex()} >= {RouteInterfaces().name_of(p.interface) for p in present}
+    assert PresentAddress(LOOPBACK, ip_address("127.0.0.1"), 8) in present
+    assert {name for _, name in socket.if_nameindex()} >= {RtnetlinkInterfaces().name_of(p.interface) for p in present}
 
 
 def test_an_interface_that_does_not_exist_is_none():
-    link, present = RouteInterfaces().look("nosuch0")
+    link, present = RtnetlinkInterfaces().look("nosuch0")
     assert link is None
     assert present
-    assert RouteInterfaces().look(None)[0] is None
-    assert RouteInterfaces().name_of(99999) == "if99999"
+    assert RtnetlinkInterfaces().look(None)[0] is None
+    assert RtnetlinkInterfaces().name_of(99999) == "if99999"
 
 
 def test_a_kernel_that_does_not_answer_is_not_waited_for(monkeypatch):
@@ -31,8 +31,11 @@ def test_a_kernel_that_does_not_answer_is_not_waited_for(monkeypatch):
         await asyncio.Event().wait()
 
     monkeypatch.setattr(AsyncIPRoute, "addr", hang)
-    interfaces = RouteInterfaces(deadline=0.05)
-    for ask in (lambda: interfaces.look("lo"), lambda: interfaces.add([Placed(LOOPBACK, ip_address("127.0.0.9"))])):
+    interfaces = RtnetlinkInterfaces(deadline=0.05)
+    for ask in (
+        lambda: interfaces.look("lo"),
+        lambda: interfaces.add([HostAddress(LOOPBACK, ip_address("127.0.0.9"))]),
+    ):
         with pytest.raises(TimeoutError) as caught:
             ask()
         assert caught.value.errno == errno.ETIMEDOUT
@@ -51,7 +54,7 @@ def test_an_answer_that_makes_no_sense_is_an_error_of_the_kernel(monkeypatch):
 
     monkeypatch.setattr(AsyncIPRoute, "addr", addr)
     with pytest.raises(OSError, match="not understood") as caught:
-        RouteInterfaces().look("lo")
+        RtnetlinkInterfaces().look("lo")
     assert caught.value.errno == errno.EBADMSG
 
 
@@ -68,8 +71,8 @@ def test_addresses_of_other_families_are_passed_over(monkeypatch):
         return answers()
 
     monkeypatch.setattr(AsyncIPRoute, "addr", addr)
-    _, present = RouteInterfaces().look("lo")
-    assert Present(LOOPBACK, ip_address("127.0.0.1"), 8) in present
+    _, present = RtnetlinkInterfaces().look("lo")
+    assert PresentAddress(LOOPBACK, ip_address("127.0.0.1"), 8) in present
 
 
 def test_a_list_that_changed_while_it_was_read_is_read_again(monkeypatch):
@@ -87,6 +90,6 @@ def test_a_list_that_changed_while_it_was_read_is_read_again(monkeypatch):
         return answers()
 
     monkeypatch.setattr(AsyncIPRoute, "addr", addr)
-    _, present = RouteInterfaces().look("lo")
+    _, present = RtnetlinkInterfaces().look("lo")
     assert len(lists) == 2
-    assert Present(LOOPBACK, ip_address("127.0.0.1"), 8) in present
+    assert PresentAddress(LOOPBACK, ip_address("127.0.0.1"), 8) in present

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from clusterf.lib.store import KeyedStore
+from clusterf.lib.store import Store
 
 ENTRIES = {b"k%d" % number: b"v" * number for number in range(300)}
 
@@ -18,7 +18,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def written(path):
-    store = KeyedStore(path)
+    store = Store(path)
     store.update("s", ENTRIES)
     store.close()
     return path
@@ -32,13 +32,13 @@ def execute(path, statement, *arguments):
 
 
 def test_what_is_written_is_there_after_a_restart(written):
-    store = KeyedStore(written)
+    store = Store(written)
     assert dict(store.items("s")) == ENTRIES
     assert store.get("s", b"k7") == b"v" * 7
 
 
 def test_sections_are_apart(written):
-    store = KeyedStore(written)
+    store = Store(written)
     store.update("t", {b"k7": b"other"})
     assert store.get("s", b"k7") == b"v" * 7
     assert dict(store.items("t")) == {b"k7": b"other"}
@@ -46,27 +46,27 @@ def test_sections_are_apart(written):
 
 
 def test_none_removes_a_key(written):
-    store = KeyedStore(written)
+    store = Store(written)
     store.update("s", {b"k7": None, b"never": None})
     assert store.get("s", b"k7") is None
-    assert dict(KeyedStore(written).items("s")).keys() == ENTRIES.keys() - {b"k7"}
+    assert dict(Store(written).items("s")).keys() == ENTRIES.keys() - {b"k7"}
 
 
 def test_any_bytes_are_keys_and_values(path):
     entries = {b"": b"", b"\0": b"\xff", b"a'; DROP TABLE entries; --": b"\n", "é".encode(): b"\0"}
-    KeyedStore(path).update("s '\" %", entries)
-    assert dict(KeyedStore(path).items("s '\" %")) == entries
+    Store(path).update("s '\" %", entries)
+    assert dict(Store(path).items("s '\" %")) == entries
 
 
 def test_items_below_a_path_are_those_at_it_and_under_it(path):
-    store = KeyedStore(path)
+    store = Store(path)
     store.update("s", dict.fromkeys([b"a", b"a/b", b"a/b/c", b"a/b0", b"a/bc", b"a/b.", b"b", b"a/b/\xff"], b""))
     assert {key for key, _ in store.items("s", below=b"a/b")} == {b"a/b", b"a/b/c", b"a/b/\xff"}
     assert len(list(store.items("s", below=b""))) == 8
 
 
 def test_without_a_path_nothing_is_kept_and_nothing_fails():
-    store = KeyedStore(None)
+    store = Store(None)
     store.update("s", ENTRIES)
     store.drop("s", but="t")
     assert store.get("s", b"k1") is None
@@ -78,10 +78,10 @@ def test_without_a_path_nothing_is_kept_and_nothing_fails():
 @pytest.mark.parametrize("length", [1, 10, 100, 512, 4095, 4096, 4097, 20000])
 def test_a_torn_file_is_set_aside_and_a_new_one_begun(written, length):
     os.truncate(written, length)
-    store = KeyedStore(written)
+    store = Store(written)
     assert dict(store.items("s")) == {}
     store.update("s", {b"new": b"1"})
-    assert KeyedStore(written).get("s", b"new") == b"1"
+    assert Store(written).get("s", b"new") == b"1"
 
 
 def test_a_damaged_file_never_raises(written):
@@ -94,7 +94,7 @@ def test_a_damaged_file_never_raises(written):
             damaged[int(len(damaged) * chance.random() ** 3)] ^= 1 << chance.randrange(8)
         written.write_bytes(damaged)
         for read_only in (True, False):
-            store = KeyedStore(written, read_only=read_only)
+            store = Store(written, read_only=read_only)
             assert all(ENTRIES[key] == value for key, value in store.items("s"))
             dict(store.items("s"))
             store.update("s", {b"k5": ENTRIES[b"k5"]})
@@ -107,9 +107,9 @@ def test_a_damaged_file_never_raises(written):
 def test_a_foreign_database_is_set_aside_whole(path, caplog):
     execute(path, "CREATE TABLE precious (x)")
     execute(path, "INSERT INTO precious VALUES (42)")
-    store = KeyedStore(path)
+    store = Store(path)
     store.update("s", {b"k": b"v"})
-    assert KeyedStore(path).get("s", b"k") == b"v"
+    assert Store(path).get("s", b"k") == b"v"
     aside = sqlite3.connect(path.with_name("state.db.damaged"))
     assert aside.execute("SELECT x FROM precious").fetchall() == [(42,)]
     aside.close()
@@ -118,14 +118,14 @@ def test_a_foreign_database_is_set_aside_whole(path, caplog):
 
 def test_text_in_place_of_a_database_is_set_aside(path):
     path.write_text("my notes\n" * 100)
-    KeyedStore(path).update("s", {b"k": b"v"})
-    assert KeyedStore(path).get("s", b"k") == b"v"
+    Store(path).update("s", {b"k": b"v"})
+    assert Store(path).get("s", b"k") == b"v"
     assert path.with_name("state.db.damaged").read_text().startswith("my notes")
 
 
 def test_a_row_with_a_wrong_checksum_is_left_out_and_reported(written, caplog):
     execute(written, "UPDATE entries SET value = x'00' WHERE key = ?", b"k7")
-    store = KeyedStore(written)
+    store = Store(written)
     assert store.get("s", b"k7") is None
     assert dict(store.items("s")).keys() == ENTRIES.keys() - {b"k7"}
     assert "k7" in caplog.text
@@ -135,13 +135,13 @@ def test_a_row_of_a_wrong_type_is_left_out(written):
     execute(written, "UPDATE entries SET value = 'text' WHERE key = ?", b"k7")
     execute(written, "UPDATE entries SET key = 'text' WHERE key = ?", b"k8")
     execute(written, "UPDATE entries SET checksum = 'text' WHERE key = ?", b"k9")
-    store = KeyedStore(written)
+    store = Store(written)
     assert dict(store.items("s")).keys() == ENTRIES.keys() - {b"k7", b"k8", b"k9"}
 
 
 def test_a_reader_sees_what_a_writer_wrote_and_changes_nothing(written):
-    writer = KeyedStore(written)
-    reader = KeyedStore(written, read_only=True)
+    writer = Store(written)
+    reader = Store(written, read_only=True)
     writer.update("s", {b"k7": b"new"})
     assert reader.get("s", b"k7") == b"new"
     reader.update("s", {b"k7": b"lost"})
@@ -150,14 +150,14 @@ def test_a_reader_sees_what_a_writer_wrote_and_changes_nothing(written):
 
 
 def test_a_reader_makes_no_file(path):
-    store = KeyedStore(path, read_only=True)
+    store = Store(path, read_only=True)
     assert list(store.items("s")) == []
     assert not path.exists()
 
 
 def test_a_reader_leaves_a_damaged_file_alone(path, caplog):
     path.write_text("my notes\n" * 100)
-    assert list(KeyedStore(path, read_only=True).items("s")) == []
+    assert list(Store(path, read_only=True).items("s")) == []
     assert path.read_text().startswith("my notes")
     assert "going on without it" in caplog.text
 
@@ -166,7 +166,7 @@ def test_a_reader_leaves_a_damaged_file_alone(path, caplog):
 def test_a_place_that_cannot_hold_a_file_is_reported(tmp_path, place, caplog):
     (tmp_path / "file").write_text("")
     (tmp_path / "directory").mkdir()
-    store = KeyedStore(tmp_path / place)
+    store = Store(tmp_path / place)
     store.update("s", ENTRIES)
     assert list(store.items("s")) == []
     assert "going on without it" in caplog.text
@@ -195,7 +195,7 @@ class FailingDisk:
 
 
 def test_what_could_not_be_written_is_known_and_written_with_the_next_change(written, caplog):
-    store = KeyedStore(written)
+    store = Store(written)
     store._db = disk = FailingDisk(store._db)
     store.update("s", {b"k7": b"new", b"k8": None})
     assert "disk is full" in caplog.text
@@ -203,15 +203,15 @@ def test_what_could_not_be_written_is_known_and_written_with_the_next_change(wri
     assert store.get("s", b"k8") is None
     assert dict(store.items("s")) == {key: value for key, value in ENTRIES.items() if key != b"k8"} | {b"k7": b"new"}
     assert b"k8" not in dict(store.items("s", below=b"k8"))
-    assert KeyedStore(written, read_only=True).get("s", b"k7") == b"v" * 7
+    assert Store(written, read_only=True).get("s", b"k7") == b"v" * 7
     disk.broken = False
     store.update("s", {b"k9": b"newer"})
-    on_disk = KeyedStore(written, read_only=True)
+    on_disk = Store(written, read_only=True)
     assert [on_disk.get("s", key) for key in (b"k7", b"k8", b"k9")] == [b"new", None, b"newer"]
 
 
 def test_a_disk_that_cannot_be_read_is_reported(written, caplog):
-    store = KeyedStore(written)
+    store = Store(written)
     store._db.close()
     assert store.get("s", b"k7") is None
     assert list(store.items("s")) == []
@@ -230,7 +230,7 @@ def test_many_may_begin_one_file_at_once(tmp_path, caplog):
 
         def begin(number, path=path, barrier=barrier):
             barrier.wait()
-            store = KeyedStore(path)
+            store = Store(path)
             store.update(str(number), {b"k": b"v"})
             store.close()
 
@@ -239,7 +239,7 @@ def test_many_may_begin_one_file_at_once(tmp_path, caplog):
             thread.start()
         for thread in threads:
             thread.join()
-        store = KeyedStore(path)
+        store = Store(path)
         assert [store.get(str(number), b"k") for number in range(6)] == [b"v"] * 6
         store.close()
     assert caplog.text.count("setting it aside") == 5
@@ -247,10 +247,10 @@ def test_many_may_begin_one_file_at_once(tmp_path, caplog):
 
 
 def test_readers_are_not_disturbed_by_a_writer(written):
-    writer, wrong, done = KeyedStore(written), [], threading.Event()
+    writer, wrong, done = Store(written), [], threading.Event()
 
     def read():
-        reader = KeyedStore(written, read_only=True)
+        reader = Store(written, read_only=True)
         while not done.is_set():
             found = dict(reader.items("s"))
             if found.keys() != ENTRIES.keys() or len({found[key] for key in (b"k1", b"k2")}) != 1:
@@ -271,7 +271,7 @@ def test_readers_are_not_disturbed_by_a_writer(written):
 
 
 def test_sections_can_be_dropped_by_prefix(path):
-    store = KeyedStore(path)
+    store = Store(path)
     for section in ("owned a 1", "owned a 2", "owned b 1", "owned ab 1", "other"):
         store.update(section, {b"k": b"v"})
     store.drop("owned ", but="owned a ")
@@ -287,6 +287,6 @@ def test_a_file_on_a_read_only_place_is_reported(written, monkeypatch, caplog):
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(os, "open", refuse)
-    store = KeyedStore(written)
+    store = Store(written)
     assert list(store.items("s")) == []
     assert "Read-only file system" in caplog.text

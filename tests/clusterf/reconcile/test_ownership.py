@@ -5,7 +5,7 @@ import pytest
 from clusterf.host import boot
 from clusterf.ipvs.table import VirtualServer
 from clusterf.lib.addresses import Family, Protocol
-from clusterf.lib.store import KeyedStore
+from clusterf.lib.store import Store
 from clusterf.reconcile.ownership import Ownership
 
 # and for how many seconds their real servers may drain
@@ -29,47 +29,47 @@ def reboot(monkeypatch, tmp_path, name):
 
 
 def test_what_is_recorded_is_there_after_a_restart(path):
-    assert Ownership(KeyedStore(path)).load() == {}
-    Ownership(KeyedStore(path)).record(VIRTUALS)
-    assert Ownership(KeyedStore(path)).load() == VIRTUALS
+    assert Ownership(Store(path)).load() == {}
+    Ownership(Store(path)).record(VIRTUALS)
+    assert Ownership(Store(path)).load() == VIRTUALS
 
 
 def test_what_ceases_to_be_ours_is_gone_from_the_record(path):
-    record = Ownership(KeyedStore(path))
+    record = Ownership(Store(path))
     record.record(VIRTUALS)
     gone = next(iter(VIRTUALS))
     record.record({gone: None})
-    assert Ownership(KeyedStore(path)).load() == {v: seconds for v, seconds in VIRTUALS.items() if v != gone}
+    assert Ownership(Store(path)).load() == {v: seconds for v, seconds in VIRTUALS.items() if v != gone}
 
 
 def test_another_boot_has_a_record_of_its_own_and_forgets_the_old_one(path, monkeypatch, tmp_path):
     reboot(monkeypatch, tmp_path, "one")
-    Ownership(KeyedStore(path)).record(VIRTUALS)
+    Ownership(Store(path)).record(VIRTUALS)
     reboot(monkeypatch, tmp_path, "two")
-    assert Ownership(KeyedStore(path)).load() == {}
+    assert Ownership(Store(path)).load() == {}
     reboot(monkeypatch, tmp_path, "one")
-    assert Ownership(KeyedStore(path)).load() == {}
+    assert Ownership(Store(path)).load() == {}
 
 
 def test_another_network_namespace_has_a_record_of_its_own_and_keeps_ours(path):
-    here = Ownership(KeyedStore(path))
+    here = Ownership(Store(path))
     here.record(VIRTUALS)
-    there = Ownership(KeyedStore(path))
+    there = Ownership(Store(path))
     there._record._section = f"{there._record._section}0"
     assert there.load() == {}
-    assert Ownership(KeyedStore(path)).load() == VIRTUALS
+    assert Ownership(Store(path)).load() == VIRTUALS
 
 
 def test_a_record_that_is_not_understood_is_left_out_and_reported(path, caplog):
-    record = Ownership(KeyedStore(path))
+    record = Ownership(Store(path))
     record.record(VIRTUALS)
     strange = [b"", b"{}", b'["IPV9",null,null,0,0]', b'["IPV4","TCP","no address",1,0]', b"\xff", b"[]", b"[1,2]"]
     record._record.update(dict.fromkeys(strange, b""))
-    assert Ownership(KeyedStore(path)).load() == VIRTUALS
+    assert Ownership(Store(path)).load() == VIRTUALS
     assert len(caplog.records) == len(strange)
 
 
 def test_without_a_store_nothing_is_ours_and_nothing_fails():
-    record = Ownership(KeyedStore(None))
+    record = Ownership(Store(None))
     record.record(VIRTUALS)
     assert record.load() == {}

@@ -11,7 +11,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from clusterf.ipvs.diff import diff
 from clusterf.ipvs.shadow import ShadowKernel
 from clusterf.ipvs.table import (
-    Claim,
     ConnectionCount,
     Method,
     Op,
@@ -24,11 +23,12 @@ from clusterf.ipvs.table import (
     TunnelType,
     VirtualServer,
     VirtualServerSettings,
+    VirtualServerSpec,
     table_of,
 )
 from clusterf.lib.addresses import Family, Protocol
 from clusterf.reconcile.drains import TIMEOUT
-from clusterf.reconcile.reconciler import Failure, Place, Reconciler
+from clusterf.reconcile.reconciler import Failure, Reconciler, TableKey
 
 VIP = IPv4Address("198.51.100.1")
 WEB = VirtualServer(Family.IPV4, Protocol.TCP, VIP, 80)
@@ -38,7 +38,7 @@ FOREIGN = VirtualServer(Family.IPV6, Protocol.TCP, IPv6Address("fd00:ff::1"), 80
 ONE, TWO, THREE, FOUR = (RealServer(IPv4Address("10.0.0.0") + n, 8080) for n in range(1, 5))
 WLC, RR = (VirtualServerSettings(name, ServiceFlag(0), 0, 0xFFFFFFFF) for name in ("wlc", "rr"))
 ONE_PACKET = VirtualServerSettings("wlc", ServiceFlag.ONE_PACKET, 0, 0xFFFFFFFF)
-CLAIM = Claim(WLC, 30.0)
+CLAIM = VirtualServerSpec(WLC, 30.0)
 ZERO, FIVE, TEN = (RealServerSettings(Method.MASQ, weight) for weight in (0, 5, 10))
 
 
@@ -198,7 +198,7 @@ def test_what_others_changed_is_told_and_mended():
 )
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_real_server_that_leaves_drains_if_it_has_connections(virtual, settings, timeout, active, drains, whole):
-    reconciler, kernel = settled({ONE: TEN, TWO: TEN}, virtual=virtual, claim=Claim(settings, timeout))
+    reconciler, kernel = settled({ONE: TEN, TWO: TEN}, virtual=virtual, claim=VirtualServerSpec(settings, timeout))
     kernel.active[virtual, ONE] = active
     if whole:
         reconciler.want_virtual(virtual, None)
@@ -270,14 +270,14 @@ def test_nothing_but_the_weight_of_a_real_server_that_drains_is_changed_and_that
 @pytest.mark.parametrize(("before", "after", "end"), [(30.0, 60.0, 60.0), (30.0, 10.0, 10.0), (30.0, 0.0, 5.0)])
 @pytest.mark.parametrize("back", [True, False])
 def test_a_drain_timeout_that_changes_counts_for_what_drains_already(before, after, end, back):
-    reconciler, kernel = settled({ONE: TEN, TWO: TEN}, claim=Claim(WLC, before))
+    reconciler, kernel = settled({ONE: TEN, TWO: TEN}, claim=VirtualServerSpec(WLC, before))
     kernel.active[WEB, ONE] = 1
     if back:
         reconciler.want_virtual(WEB, None)
     else:
         reconciler.want_real(WEB, ONE, None)
     work(reconciler, kernel, now=0.0)
-    reconciler.want_virtual(WEB, Claim(WLC, after))
+    reconciler.want_virtual(WEB, VirtualServerSpec(WLC, after))
     reconciler.want_real(WEB, TWO, TEN)
     for now, there in ((5.0, end > 5.0), (end - 0.1, end > 5.0), (end, False)):
         reconciler.check_drains()
@@ -303,7 +303,7 @@ def test_a_service_that_returns_while_it_drains_gets_its_weights_and_what_it_los
 def test_the_real_servers_of_another_service_that_takes_a_virtual_server_come_first_and_ours_drain_in_it():
     reconciler, kernel = settled({ONE: TEN, TWO: TEN})
     kernel.active[WEB, ONE] = 1
-    reconciler.want_virtual(WEB, Claim(RR, 5.0))
+    reconciler.want_virtual(WEB, VirtualServerSpec(RR, 5.0))
     for real, wanted in ((ONE, None), (TWO, None), (THREE, FIVE)):
         reconciler.want_real(WEB, real, wanted)
     work(reconciler, kernel)
@@ -337,7 +337,10 @@ def test_a_connection_that_comes_while_a_real_server_is_about_to_go_is_not_cut(w
     assert kernel.table == (Table() if whole else web({TWO: TEN}))
 
 
-@pytest.mark.parametrize(("virtual", "claim"), [(DNS, CLAIM), (MARK, Claim(ONE_PACKET, 30.0)), (WEB, Claim(WLC, 0.0))])
+@pytest.mark.parametrize(
+    ("virtual", "claim"),
+    [(DNS, CLAIM), (MARK, VirtualServerSpec(ONE_PACKET, 30.0)), (WEB, VirtualServerSpec(WLC, 0.0))],
+)
 def test_what_does_not_drain_is_not_looked_at_twice(virtual, claim):
     reconciler, kernel = settled({ONE: TEN}, virtual=virtual, claim=claim)
     kernel.inactive[virtual, ONE] = kernel.active[virtual, ONE] = 1
@@ -357,12 +360,12 @@ def test_what_was_recorded_says_how_long_a_service_drains_that_left_before_the_s
 
 
 def test_a_drain_timeout_is_put_on_record_when_it_changes_and_only_then():
-    reconciler, _ = settled({ONE: TEN}, claim=Claim(WLC, 60.0))
-    reconciler.want_virtual(WEB, Claim(RR, 60.0))
+    reconciler, _ = settled({ONE: TEN}, claim=VirtualServerSpec(WLC, 60.0))
+    reconciler.want_virtual(WEB, VirtualServerSpec(RR, 60.0))
     assert reconciler.take_ownership() == {}
-    reconciler.want_virtual(WEB, Claim(RR, 0.0))
+    reconciler.want_virtual(WEB, VirtualServerSpec(RR, 0.0))
     assert reconciler.take_ownership() == {WEB: 0.0}
-    reconciler.want_virtual(DNS, Claim(RR, 5.0))
+    reconciler.want_virtual(DNS, VirtualServerSpec(RR, 5.0))
     assert reconciler.take_ownership() == {}  # before it is ours
 
 
@@ -415,7 +418,7 @@ def test_a_step_that_always_fails_stays_to_do_while_the_others_are_done(error):
         failures = work(reconciler, kernel)
         assert failures
         assert set(failures) == {Failure(step, error)}
-        assert reconciler.failed == {Place(WEB, ONE): error}
+        assert reconciler.failed == {TableKey(WEB, ONE): error}
         assert kernel.table == web({TWO: TEN})
         reconciler.retry()
     kernel.refused = {}
@@ -453,7 +456,7 @@ def test_real_servers_follow_at_once_when_news_make_their_virtual_server_possibl
     kernel.refused = {(Op.ADD_VIRTUAL, WEB, None): errno.EINVAL}
     work(reconciler, kernel, limit=1)
     kernel.refused = {}
-    reconciler.want_virtual(WEB, Claim(RR, 30.0))
+    reconciler.want_virtual(WEB, VirtualServerSpec(RR, 30.0))
     work(reconciler, kernel, limit=1)
     assert kernel.table == web({ONE: TEN, TWO: TEN}, RR)
 
@@ -713,7 +716,7 @@ class Writing(RuleBasedStateMachine):
         self.unwanted.clear()
         self.timeouts = {virtual: self.timeouts.get(virtual) for virtual in self.wanted.virtuals}
         for virtual, how in self.wanted.virtuals.items():
-            self.reconciler.want_virtual(virtual, Claim(how, self.timeouts[virtual]))
+            self.reconciler.want_virtual(virtual, VirtualServerSpec(how, self.timeouts[virtual]))
             for real, wanted in self.wanted.reals[virtual].items():
                 self.reconciler.want_real(virtual, real, wanted)
         self.observe()
@@ -724,7 +727,7 @@ class Writing(RuleBasedStateMachine):
         self.wanted.put_virtual(virtual, how)
         self.timeouts[virtual] = timeout
         self.unwanted.discard(virtual)
-        self.reconciler.want_virtual(virtual, Claim(how, timeout))
+        self.reconciler.want_virtual(virtual, VirtualServerSpec(how, timeout))
 
     @rule(virtual=VIRTUALS)
     def want_no_virtual(self, virtual):

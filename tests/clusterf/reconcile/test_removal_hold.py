@@ -1,8 +1,8 @@
 import pytest
 
-from clusterf.reconcile.removal_hold import CALM, ENOUGH, LONGEST, RemovalGuard, Verdict
+from clusterf.reconcile.removal_hold import CALM, ENOUGH, LONGEST, Decision, RemovalHold
 
-ALLOWED, WAIT, HELD = Verdict.ALLOWED, Verdict.WAIT, Verdict.HELD
+ALLOWED, WAIT, HELD = Decision.ALLOWED, Decision.WAIT, Decision.HELD
 HOLD = 60.0
 
 
@@ -20,17 +20,17 @@ HOLD = 60.0
     ],
 )
 def test_more_than_half_of_enough_are_held(in_force, leaving, verdict):
-    assert RemovalGuard(HOLD).judge(0.0, in_force, leaving) is verdict
+    assert RemovalHold(HOLD).judge(0.0, in_force, leaving) is verdict
 
 
 def test_without_a_hold_all_may_go():
-    guard = RemovalGuard(0)
+    guard = RemovalHold(0)
     guard.news(1.0)
     assert guard.judge(1.0, 100, 100) is ALLOWED
 
 
 def test_what_still_stands_after_the_hold_goes_once():
-    guard = RemovalGuard(HOLD)
+    guard = RemovalHold(HOLD)
     assert guard.judge(10.0, 20, 20) is HELD
     assert guard.held_until == 10.0 + HOLD
     assert guard.judge(10.0 + HOLD - 0.01, 20, 20) is HELD
@@ -39,7 +39,7 @@ def test_what_still_stands_after_the_hold_goes_once():
 
 
 def test_what_is_confirmed_goes_once():
-    guard = RemovalGuard(HOLD)
+    guard = RemovalHold(HOLD)
     assert guard.judge(0.0, 20, 20) is HELD
     guard.confirm()
     assert guard.judge(0.1, 20, 20) is ALLOWED
@@ -47,13 +47,13 @@ def test_what_is_confirmed_goes_once():
 
 
 def test_to_confirm_when_nothing_is_held_confirms_nothing_to_come():
-    guard = RemovalGuard(HOLD)
+    guard = RemovalHold(HOLD)
     guard.confirm()
     assert guard.judge(0.0, 20, 20) is HELD
 
 
 def test_a_hold_ends_when_the_wish_does():
-    guard = RemovalGuard(HOLD)
+    guard = RemovalHold(HOLD)
     assert guard.judge(0.0, 20, 20) is HELD
     assert guard.judge(30.0, 20, 1) is ALLOWED
     assert guard.held_until is None
@@ -62,7 +62,7 @@ def test_a_hold_ends_when_the_wish_does():
 
 
 def test_a_small_step_waits_until_it_is_known_to_be_small():
-    guard = RemovalGuard(HOLD)
+    guard = RemovalHold(HOLD)
     guard.news(5.0)
     assert guard.judge(5.0, 100, 10) is WAIT
     guard.news(5.0 + CALM / 2)
@@ -71,7 +71,7 @@ def test_a_small_step_waits_until_it_is_known_to_be_small():
 
 
 def test_unending_news_does_not_keep_a_small_step_waiting():
-    guard = RemovalGuard(HOLD)
+    guard = RemovalHold(HOLD)
     now = 0.0
     while now < LONGEST:
         guard.news(now)

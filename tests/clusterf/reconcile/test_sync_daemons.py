@@ -6,9 +6,9 @@ import logging
 import pytest
 
 from clusterf.ipvs.sync import SyncDaemon, SyncRole
-from clusterf.lib.store import KeyedStore
+from clusterf.lib.store import Store
 from clusterf.reconcile.record import Record
-from clusterf.reconcile.sync_daemons import Place, SyncKeeper
+from clusterf.reconcile.sync_daemons import DaemonPlace, SyncDaemonKeeper
 
 MASTER = SyncDaemon(SyncRole.MASTER, "eth1", 7)
 BACKUP = SyncDaemon(SyncRole.BACKUP, "eth1", 7)
@@ -21,7 +21,7 @@ class FakeDaemons:
 
     def __init__(self, *running):
         self.all = {daemon.role: daemon for daemon in running}
-        self.places = {"eth1": Place(2, "10.0.0.1"), "eth2": Place(3, "10.0.1.1")}
+        self.places = {"eth1": DaemonPlace(2, "10.0.0.1"), "eth2": DaemonPlace(3, "10.0.1.1")}
         self.fails = {}
 
     def _meet(self, method):
@@ -48,7 +48,7 @@ class FakeDaemons:
 
 @pytest.fixture
 def store(tmp_path):
-    return KeyedStore(tmp_path / "ipvs.db")
+    return Store(tmp_path / "ipvs.db")
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def keep(store, caplog):
     caplog.set_level(logging.INFO)
 
     def keep(daemons, wanted, role=SyncRole.MASTER, **options):
-        keeper = SyncKeeper(role, wanted, Record(store, "sync"), daemons, **options)
+        keeper = SyncDaemonKeeper(role, wanted, Record(store, "sync"), daemons, **options)
         caplog.clear()
         keeper.keep()
         said = list(caplog.messages)
@@ -143,7 +143,7 @@ def test_when_none_is_wanted_and_none_on_record_the_kernel_is_not_even_asked(kee
     assert keep(daemons, None) == []
 
 
-@pytest.mark.parametrize("place", [Place(9, "10.0.0.1"), Place(2, "10.0.0.2")])
+@pytest.mark.parametrize("place", [DaemonPlace(9, "10.0.0.1"), DaemonPlace(2, "10.0.0.2")])
 def test_a_daemon_whose_interface_or_address_is_another_one_now_is_started_anew(keep, place):
     daemons = FakeDaemons()
     keep(daemons, MASTER)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterf.reconcile.sysctls import RECOMMENDED, VALUES, Sysctls, parse_sysctls
+from clusterf.reconcile.sysctls import RECOMMENDED, VALUES, SysctlKeeper, parse_sysctls
 
 
 @pytest.mark.parametrize("text", ["true", "1", "yes", "on", "ON", " True "])
@@ -77,7 +77,7 @@ def values(place):
 
 def test_only_what_differs_is_written_and_said(place, said):
     untouched = (place / "conn_reuse_mode").stat().st_mtime_ns
-    keeper = Sysctls({"conn_reuse_mode": 1, "sloppy_tcp": 1}, place=place)
+    keeper = SysctlKeeper({"conn_reuse_mode": 1, "sloppy_tcp": 1}, place=place)
 
     keeper.keep()
 
@@ -89,7 +89,7 @@ def test_only_what_differs_is_written_and_said(place, said):
 
 
 def test_what_others_change_is_mended_and_reported(place, said):
-    keeper = Sysctls({"sloppy_tcp": 1}, place=place)
+    keeper = SysctlKeeper({"sloppy_tcp": 1}, place=place)
     keeper.keep()
     said()
     (place / "sloppy_tcp").write_text("7\n")
@@ -104,7 +104,7 @@ def test_what_others_change_is_mended_and_reported(place, said):
 
 
 def test_what_the_kernel_does_not_have_is_left_out_and_reported_once(place, said):
-    keeper = Sysctls({"expire_nodest_conn": 1, "sloppy_tcp": 1}, place=place)
+    keeper = SysctlKeeper({"expire_nodest_conn": 1, "sloppy_tcp": 1}, place=place)
     for _ in range(3):
         keeper.keep()
 
@@ -118,7 +118,7 @@ def test_what_the_kernel_does_not_have_is_left_out_and_reported_once(place, said
 def test_what_cannot_be_written_is_an_error_after_the_others_are_and_is_tried_again(place, said):
     (place / "conntrack").unlink()
     (place / "conntrack").symlink_to("/proc/version")  # a file that cannot be written, even by root
-    keeper = Sysctls({"conntrack": 1, "sloppy_tcp": 1}, place=place)
+    keeper = SysctlKeeper({"conntrack": 1, "sloppy_tcp": 1}, place=place)
 
     for _ in range(2):
         with pytest.raises(OSError, match=r"^failed: sysctl -w net\.ipv4\.vs\.conntrack=1: \w+"):
@@ -133,7 +133,7 @@ def test_what_cannot_be_written_is_an_error_after_the_others_are_and_is_tried_ag
 
 def test_noop_says_once_what_it_would_set_and_sets_nothing(place, said):
     before = values(place)
-    keeper = Sysctls({"conn_reuse_mode": 1, "sloppy_tcp": 1}, noop=True, place=place)
+    keeper = SysctlKeeper({"conn_reuse_mode": 1, "sloppy_tcp": 1}, noop=True, place=place)
     keeper.keep()
     keeper.keep()
 
@@ -148,7 +148,7 @@ def test_noop_says_once_what_it_would_set_and_sets_nothing(place, said):
 
 
 def test_noop_without_ipvs_says_all_that_it_would_set(tmp_path, said):
-    keeper = Sysctls(RECOMMENDED, noop=True, place=tmp_path / "none")
+    keeper = SysctlKeeper(RECOMMENDED, noop=True, place=tmp_path / "none")
     keeper.keep()
     keeper.keep()
     assert said() == [("INFO", f"ipvs noop: sysctl -w net.ipv4.vs.{name}=1") for name in RECOMMENDED]

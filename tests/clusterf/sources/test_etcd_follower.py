@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from clusterf.etcd.channel import EtcdError
 from clusterf.etcd.client import KeyValue, Listing
-from clusterf.etcd.location import Location
+from clusterf.etcd.location import EtcdLocation
 from clusterf.etcd.watch import Event
 from clusterf.lib.backoff import Backoff
 from clusterf.sources import etcd_follower
@@ -22,7 +22,7 @@ from clusterf.sources.etcd_follower import EtcdFollower
 from tests.waiting import wait_until
 
 URL = "etcd://a,b/clusterf"
-LOCATION = Location(endpoints=("a:2379", "b:2379"), prefix=b"/clusterf/")
+LOCATION = EtcdLocation(endpoints=("a:2379", "b:2379"), prefix=b"/clusterf/")
 
 
 class FakeEtcd:

@@ -2,8 +2,8 @@ import pytest
 
 from clusterf.config.decode import MAX_SIZE
 from clusterf.config.model import Backend, BackendKey, FrontendKey
-from clusterf.lib.store import KeyedStore
-from clusterf.sources.last_good import Said, SourceState, describe
+from clusterf.lib.store import Store
+from clusterf.sources.last_good import KeyUpdate, LastGood, describe
 from clusterf.sources.url import Source, check_tree, parse_source
 
 URL = "file:///tree"
@@ -17,7 +17,7 @@ def path(tmp_path):
 
 
 def state(path):
-    return SourceState(URL, KeyedStore(path))
+    return LastGood(URL, Store(path))
 
 
 def restarted(path, *told):
@@ -77,7 +77,7 @@ def test_a_tree_has_to_be_a_directory(tmp_path):
 
 
 def test_a_good_value_is_in_force(path):
-    assert state(path).put(PATH, GOOD) == Said(PATH, KEY, Backend(weight=1), ())
+    assert state(path).put(PATH, GOOD) == KeyUpdate(PATH, KEY, Backend(weight=1), ())
 
 
 def test_an_empty_value_is_an_object_with_no_fields(path):
@@ -85,7 +85,7 @@ def test_an_empty_value_is_an_object_with_no_fields(path):
 
 
 def test_nothing_is_in_force_where_nothing_is(path):
-    assert state(path).put(PATH, None) == Said(PATH, KEY, None, ())
+    assert state(path).put(PATH, None) == KeyUpdate(PATH, KEY, None, ())
 
 
 def test_a_path_that_is_no_key_is_only_a_warning(path):
@@ -148,8 +148,8 @@ def test_an_empty_value_is_a_last_good_one(path):
 
 
 def test_what_a_disk_could_not_take_is_the_last_good_value_all_the_same(path):
-    store = KeyedStore(path)
-    source = SourceState(URL, store)
+    store = Store(path)
+    source = LastGood(URL, store)
     source.put(PATH, GOOD)
     source.save()
     store._db.execute("PRAGMA query_only = 1")
@@ -216,7 +216,7 @@ def test_a_copy_follows_what_changes_after_it_was_told(path):
 
 def test_sources_do_not_share_what_they_remember(path):
     restarted(path, (PATH, GOOD))
-    assert SourceState("file:///other", KeyedStore(path)).put(PATH, BAD).value is None
+    assert LastGood("file:///other", Store(path)).put(PATH, BAD).value is None
 
 
 def test_nothing_is_written_when_nothing_has_changed(path):

@@ -1,26 +1,26 @@
 from clusterf.config.model import Backend, BackendKey, FrontendKey, Route, RouteKey
-from clusterf.sources.overlay import Layers
+from clusterf.sources.overlay import Overlay
 
 WEB = BackendKey(b"web", b"1")
 LOW, HIGH = Backend(weight=1), Backend(weight=2)
 
 
 def test_what_one_source_says_is_in_force():
-    layers = Layers([True])
+    layers = Overlay([True])
     assert layers.put(0, WEB, LOW) == LOW
     assert layers.put(0, WEB, HIGH) == HIGH
     assert layers.put(0, WEB, None) is None
 
 
 def test_a_later_source_wins_whenever_it_speaks():
-    layers = Layers([True, True])
+    layers = Overlay([True, True])
     assert layers.put(1, WEB, HIGH) == HIGH
     assert layers.put(0, WEB, LOW) == HIGH
     assert layers.put(0, WEB, None) == HIGH
 
 
 def test_an_earlier_source_is_in_force_again_when_the_later_one_drops_the_key():
-    layers = Layers([True, True, True])
+    layers = Overlay([True, True, True])
     layers.put(0, WEB, LOW)
     layers.put(2, WEB, HIGH)
     assert layers.put(2, WEB, None) == LOW
@@ -29,15 +29,15 @@ def test_an_earlier_source_is_in_force_again_when_the_later_one_drops_the_key():
 
 
 def test_keys_do_not_touch_each_other():
-    layers = Layers([True, True])
+    layers = Overlay([True, True])
     layers.put(0, WEB, LOW)
     assert layers.put(1, BackendKey(b"web", b"2"), None) is None
     assert layers.put(1, WEB, None) == LOW
 
 
 def test_routes_count_only_from_the_sources_that_are_chosen():
-    layers = Layers([True, False])
-    assert layers.heeds(0, RouteKey(b"r"))
-    assert not layers.heeds(1, RouteKey(b"r"))
-    assert layers.heeds(1, FrontendKey(b"web"))
+    layers = Overlay([True, False])
+    assert layers.takes(0, RouteKey(b"r"))
+    assert not layers.takes(1, RouteKey(b"r"))
+    assert layers.takes(1, FrontendKey(b"web"))
     assert layers.put(0, RouteKey(b"r"), Route()) == Route()

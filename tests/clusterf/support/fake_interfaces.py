@@ -2,17 +2,17 @@
 
 import errno
 
-from clusterf.host.interfaces import Link, Placed, Present
+from clusterf.host.interfaces import HostAddress, Interface, PresentAddress
 
 __all__ = ["ETH", "LO", "FakeInterfaces", "whole"]
 
-LO = Link(1, "lo", up=True, router=False, hardware=b"")
-ETH = Link(2, "eth0", up=True, router=False, hardware=bytes.fromhex("02004c4f4f50"))
+LO = Interface(1, "lo", up=True, router=False, hardware=b"")
+ETH = Interface(2, "eth0", up=True, router=False, hardware=bytes.fromhex("02004c4f4f50"))
 
 
 def whole(placed):
     """Return what is there when that address is."""
-    return Present(*placed, placed.address.max_prefixlen)
+    return PresentAddress(*placed, placed.address.max_prefixlen)
 
 
 class FakeInterfaces:
@@ -50,11 +50,11 @@ class FakeInterfaces:
 
     def put(self, link, *addresses):
         """Add addresses as somebody else."""
-        self.present.update(whole(Placed(link.index, address)) for address in addresses)
+        self.present.update(whole(HostAddress(link.index, address)) for address in addresses)
 
     def take(self, link, *addresses):
         """Remove addresses as somebody else."""
-        self.present.difference_update(whole(Placed(link.index, address)) for address in addresses)
+        self.present.difference_update(whole(HostAddress(link.index, address)) for address in addresses)
 
     def _add(self, placed):
         self.asked.append(("add", placed))

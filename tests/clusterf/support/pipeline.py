@@ -3,7 +3,7 @@
 from clusterf.config.problems import ProblemsOf
 from clusterf.director.merger import Merger, RealServerWanted, VirtualServerWanted
 from clusterf.director.resolver import Resolver
-from clusterf.director.rotation import PanicIs
+from clusterf.director.rotation import PanicMode
 from clusterf.director.virtual_servers import Defaults
 from clusterf.ipvs.ipvsadm import lines
 from clusterf.reconcile.reconciler import Reconciler
@@ -64,7 +64,7 @@ class Pipeline:
                     self.reconciler.want_virtual(virtual, claim)
                 case RealServerWanted(virtual, real, settings):
                     self.reconciler.want_real(virtual, real, settings)
-                case PanicIs():
+                case PanicMode():
                     self.panics.append(item)
                 case ProblemsOf(subject, problems):
                     assert self.problems.get(subject, ()) != problems, "told twice"

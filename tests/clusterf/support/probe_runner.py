@@ -8,7 +8,7 @@ from pathlib import Path
 from clusterf.config.model import HealthCheck
 from clusterf.health.probes import Prober
 from clusterf.health.targets import Target
-from clusterf.health.verdict import Outcome
+from clusterf.health.verdict import ProbeResult
 from clusterf.lib.addresses import Endpoint
 from tests.waiting import wait_until
 
@@ -22,16 +22,16 @@ class Asker:
         self.loop = loop
         self.prober = Prober(loop)
 
-    def ask(self, endpoint: Endpoint, check: HealthCheck) -> Outcome:
+    def ask(self, endpoint: Endpoint, check: HealthCheck) -> ProbeResult:
         """Return the outcome of one probe."""
         [outcome] = self.ask_all([Target(endpoint, check)])
         return outcome
 
-    def ask_all(self, targets: list[Target]) -> list[Outcome]:
+    def ask_all(self, targets: list[Target]) -> list[ProbeResult]:
         """Return the outcomes of probes that run at the same time."""
         return self.loop.run_until_complete(asyncio.wait_for(self._ask_all(targets), 30))
 
-    async def _ask_all(self, targets: list[Target]) -> list[Outcome]:
+    async def _ask_all(self, targets: list[Target]) -> list[ProbeResult]:
         futures = [self.loop.create_future() for _ in targets]
         for target, future in zip(targets, futures, strict=True):
             # a second outcome of a probe would be an InvalidStateError in the loop

@@ -4,10 +4,10 @@ from ipaddress import ip_address
 import msgspec
 import pytest
 
-from clusterf.host.interfaces import Placed, ShadowInterfaces
+from clusterf.host.interfaces import HostAddress, ShadowInterfaces
 from clusterf.ipvs.table import VirtualServer
 from clusterf.lib.addresses import Family, Protocol
-from clusterf.lib.store import KeyedStore
+from clusterf.lib.store import Store
 from clusterf.reconcile.record import Record
 from clusterf.vip.keeper import VipKeeper
 from tests.clusterf.support.fake_interfaces import ETH, LO, FakeInterfaces
@@ -37,7 +37,7 @@ class Keeping:
     def start(self, name="eth0", *needed, noop=False, excluded=()):
         """Return a keeper, as a node that starts makes it; `needed`: addresses of virtual servers on record."""
         interfaces = ShadowInterfaces(self.interfaces) if noop else self.interfaces
-        store = KeyedStore(self.path, read_only=noop)
+        store = Store(self.path, read_only=noop)
         announce = None if noop else self.announce
         record = Record(store, "addresses")
         keeper = VipKeeper(
@@ -48,7 +48,7 @@ class Keeping:
 
     @property
     def recorded(self):
-        return {tuple(msgspec.json.decode(key)) for key, _ in Record(KeyedStore(self.path), "addresses").items()}
+        return {tuple(msgspec.json.decode(key)) for key, _ in Record(Store(self.path), "addresses").items()}
 
 
 def raise_timeout(_):
@@ -280,7 +280,7 @@ def test_an_address_that_others_put_there_at_the_same_moment_is_theirs(keeping, 
     keeper.follow(virtuals(A))
     assert keeping.recorded == set()
     keeper.follow(virtuals(A))
-    assert keeping.interfaces.asked == [("add", Placed(2, A))]
+    assert keeping.interfaces.asked == [("add", HostAddress(2, A))]
     keeper.follow(virtuals(A, ours=False))
     assert keeping.interfaces.on(ETH) == {A}
     assert lines(caplog) == []
@@ -416,7 +416,7 @@ def test_a_name_that_means_something_to_a_shell_is_quoted(keeping, caplog):
 
 def test_a_record_that_is_not_understood_is_reported_and_left_out(keeping, caplog):
     strange = [b"", b"{}", b"[1]", b'[1,"x"]', b'["eth0","10.1.1.1"]', b"\xff"]
-    Record(KeyedStore(keeping.path), "addresses").update(dict.fromkeys(strange, b""))
+    Record(Store(keeping.path), "addresses").update(dict.fromkeys(strange, b""))
     assert keeping.start(None).idle
     assert len(caplog.records) == len(strange)
 
@@ -426,4 +426,4 @@ def test_an_address_stays_ours_for_the_next_node(keeping):
     keeping.start("eth0", A).keep()
     keeping.start("eth0").keep()
     assert keeping.interfaces.on(ETH) == set()
-    assert keeping.interfaces.asked[-1] == ("remove", Placed(2, A))
+    assert keeping.interfaces.asked[-1] == ("remove", HostAddress(2, A))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from clusterf.host.interfaces import Placed, Present
+from clusterf.host.interfaces import HostAddress, PresentAddress
 from clusterf.ipvs.table import VirtualServer
 from clusterf.lib.addresses import Family, Protocol
 from clusterf.vip.plan import Vips
@@ -26,34 +26,37 @@ def test_an_address_is_needed_while_a_virtual_server_has_it():
     state = vips()
     state.observe(LO, [])
     state.follow({virtual(A, 80): True, virtual(A, 443): True})
-    assert state.missing() == [Placed(LO, A)]
-    state.own(Placed(LO, A))
+    assert state.missing() == [HostAddress(LO, A)]
+    state.own(HostAddress(LO, A))
     assert (state.missing(), state.superfluous()) == ([], [])
     state.follow({virtual(A, 80): False})
     assert state.superfluous() == []
     state.follow({virtual(A, 443): False})
-    assert state.superfluous() == [Placed(LO, A)]
+    assert state.superfluous() == [HostAddress(LO, A)]
 
 
 def test_to_be_told_twice_that_a_virtual_server_is_ours_changes_nothing():
-    state = vips(Placed(LO, A))
-    state.observe(LO, [Present(LO, A, 32)])
+    state = vips(HostAddress(LO, A))
+    state.observe(LO, [PresentAddress(LO, A, 32)])
     state.follow({virtual(A): True})
     state.follow({virtual(A): True})
     state.follow({virtual(A): False})
-    assert state.superfluous() == [Placed(LO, A)]
+    assert state.superfluous() == [HostAddress(LO, A)]
 
 
 def test_a_change_has_only_its_own_address_looked_at():
     state = vips()
     state.observe(LO, [])
     state.follow({virtual(A): True, virtual(B): True})
-    assert (state.missing(), state.superfluous()) == ([Placed(LO, A), Placed(LO, B)], [])
+    assert (state.missing(), state.superfluous()) == ([HostAddress(LO, A), HostAddress(LO, B)], [])
     state.follow({virtual(C): True})
-    assert state.missing() == [Placed(LO, C)]  # of the others none was added, which the next look will tell
+    assert state.missing() == [HostAddress(LO, C)]  # of the others none was added, which the next look will tell
 
 
-@pytest.mark.parametrize("present", [Present(ETH, A, 32), Present(ETH, A, 24), Present(LO, A, 32), Present(LO, A, 8)])
+@pytest.mark.parametrize(
+    "present",
+    [PresentAddress(ETH, A, 32), PresentAddress(ETH, A, 24), PresentAddress(LO, A, 32), PresentAddress(LO, A, 8)],
+)
 def test_an_address_that_others_have_put_anywhere_is_neither_added_nor_removed(present):
     state = vips()
     state.follow({virtual(A): True})
@@ -72,38 +75,38 @@ def test_loopback_addresses_are_not_added(text):
 
 
 def test_on_another_interface_an_address_is_added_before_it_is_removed_from_the_old_one():
-    state = vips(Placed(LO, A))
+    state = vips(HostAddress(LO, A))
     state.follow({virtual(A): True})
-    state.observe(ETH, [Present(LO, A, 32)])
-    assert state.missing() == [Placed(ETH, A)]
+    state.observe(ETH, [PresentAddress(LO, A, 32)])
+    assert state.missing() == [HostAddress(ETH, A)]
     assert state.superfluous() == []  # it could not be added
-    state.observe(ETH, [Present(LO, A, 32)])
-    state.own(Placed(ETH, A))
-    assert state.superfluous() == [Placed(LO, A)]
+    state.observe(ETH, [PresentAddress(LO, A, 32)])
+    state.own(HostAddress(ETH, A))
+    assert state.superfluous() == [HostAddress(LO, A)]
 
 
 def test_as_long_as_the_interface_does_not_exist_an_address_stays_where_it_was():
-    state = vips(Placed(LO, A), Placed(LO, B))
+    state = vips(HostAddress(LO, A), HostAddress(LO, B))
     state.follow({virtual(A): True})
-    state.observe(None, [Present(LO, A, 32), Present(LO, B, 32)])
-    assert (state.missing(), state.superfluous()) == ([], [Placed(LO, B)])
+    state.observe(None, [PresentAddress(LO, A, 32), PresentAddress(LO, B, 32)])
+    assert (state.missing(), state.superfluous()) == ([], [HostAddress(LO, B)])
 
 
-@pytest.mark.parametrize("theirs", [Present(LO, A, 24), Present(ETH, A, 24), Present(ETH, A, 32)])
+@pytest.mark.parametrize("theirs", [PresentAddress(LO, A, 24), PresentAddress(ETH, A, 24), PresentAddress(ETH, A, 32)])
 def test_an_address_that_others_have_too_is_not_moved_but_removed_where_it_should_not_be(theirs):
-    state = vips(Placed(LO, A))
+    state = vips(HostAddress(LO, A))
     state.follow({virtual(A): True})
-    state.observe(LO, [Present(LO, A, 32), theirs])
+    state.observe(LO, [PresentAddress(LO, A, 32), theirs])
     assert (state.missing(), state.superfluous()) == ([], [])
-    state.observe(ETH, [Present(LO, A, 32), theirs])
-    assert (state.missing(), state.superfluous()) == ([], [Placed(LO, A)])
+    state.observe(ETH, [PresentAddress(LO, A, 32), theirs])
+    assert (state.missing(), state.superfluous()) == ([], [HostAddress(LO, A)])
 
 
 def test_without_an_interface_ours_go_although_they_are_needed():
-    state = vips(Placed(LO, A), kept=False)
+    state = vips(HostAddress(LO, A), kept=False)
     state.follow({virtual(A): True})
-    state.observe(None, [Present(LO, A, 32), Present(LO, B, 32)])
-    assert (state.missing(), state.superfluous()) == ([], [Placed(LO, A)])
+    state.observe(None, [PresentAddress(LO, A, 32), PresentAddress(LO, B, 32)])
+    assert (state.missing(), state.superfluous()) == ([], [HostAddress(LO, A)])
 
 
 class World(RuleBasedStateMachine):
@@ -123,9 +126,9 @@ class World(RuleBasedStateMachine):
 
     @rule(address=st.sampled_from(ADDRESSES), interface=st.sampled_from([LO, ETH]), short=st.booleans())
     def others_add(self, address, interface, short):
-        present = Present(interface, address, 24 if short else address.max_prefixlen)
+        present = PresentAddress(interface, address, 24 if short else address.max_prefixlen)
         # (what we are taken to have put there is ours, whoever puts it back)
-        if short or Placed(interface, address) not in self.vips.ours:
+        if short or HostAddress(interface, address) not in self.vips.ours:
             self.world.setdefault(present, "theirs")
 
     @rule(data=st.data())
@@ -142,7 +145,7 @@ class World(RuleBasedStateMachine):
     @rule(refused=st.sets(st.sampled_from(ADDRESSES)))
     def change(self, refused):
         for placed in self.vips.missing():
-            present = Present(*placed, placed.address.max_prefixlen)
+            present = PresentAddress(*placed, placed.address.max_prefixlen)
             self.vips.own(placed)
             if present in self.world:
                 assert self.world[present] == "theirs"
@@ -152,7 +155,7 @@ class World(RuleBasedStateMachine):
             else:
                 self.world[present] = "ours"
         for placed in self.vips.superfluous():
-            present = Present(*placed, placed.address.max_prefixlen)
+            present = PresentAddress(*placed, placed.address.max_prefixlen)
             assert self.world.get(present) != "theirs"
             if placed.address not in refused:
                 self.world.pop(present, None)
@@ -166,8 +169,8 @@ class World(RuleBasedStateMachine):
         self.change(set())
         theirs = {present.address for present, who in self.world.items() if who == "theirs"}
         needed = {v.address for v in self.wanted} if kept else set()
-        ours = {Placed(interface, address) for (interface, address, _), who in self.world.items() if who == "ours"}
-        assert {Placed(interface, address) for address in needed - theirs} <= ours
+        ours = {HostAddress(interface, address) for (interface, address, _), who in self.world.items() if who == "ours"}
+        assert {HostAddress(interface, address) for address in needed - theirs} <= ours
         assert {placed for placed in ours if placed.address in needed and placed.interface == interface} == ours
         if not kept:
             self.vips = vips(*self.vips.ours)
@@ -176,7 +179,7 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def what_is_ours_is_known(self):
-        ours = {Placed(interface, address) for (interface, address, _), who in self.world.items() if who == "ours"}
+        ours = {HostAddress(interface, address) for (interface, address, _), who in self.world.items() if who == "ours"}
         assert ours <= self.vips.ours
 
 

@@ -12,7 +12,7 @@ from typing import Self
 
 import pytest
 
-from clusterf.ipvs.netlink.client import NetlinkKernel, open_kernel
+from clusterf.ipvs.netlink.client import NetlinkIpvs, open_kernel
 from clusterf.ipvs.table import Method, RealServer, RealServerSettings, VirtualServer
 from clusterf.lib.addresses import Family, Protocol
 from tests.system.support.node import Node, Tree, saved
@@ -55,7 +55,7 @@ class Watch(threading.Thread):
             self.rounds += 1
         kernel.close()
 
-    def _look(self, kernel: NetlinkKernel, vip: str) -> None:
+    def _look(self, kernel: NetlinkIpvs, vip: str) -> None:
         found = kernel.read_virtual(VirtualServer(Family.IPV4, Protocol.TCP, IPv4Address(vip), 80))
         reals: Mapping[RealServer, RealServerSettings] = found[1] if found else {}
         for address in STABLE:

@@ -17,7 +17,7 @@ from clusterf.config.model import BackendKey, FrontendKey
 from clusterf.director.merger import Merged, RealServerWanted, VirtualServerWanted
 from clusterf.ipvs.diff import diff
 from clusterf.ipvs.kernel import Kernel
-from clusterf.ipvs.netlink.client import NetlinkKernel, open_kernel
+from clusterf.ipvs.netlink.client import NetlinkIpvs, open_kernel
 from clusterf.ipvs.shadow import ShadowKernel
 from clusterf.ipvs.table import (
     ConnectionCount,
@@ -203,7 +203,7 @@ class Shadow(ShadowKernel):
 class Model:
     """The kernel and its shadow, and what is to be in both."""
 
-    def __init__(self, kernel: NetlinkKernel, defaults) -> None:
+    def __init__(self, kernel: NetlinkIpvs, defaults) -> None:
         self.defaults = defaults
         self.configuration = {}
         self.shadow = Shadow()
@@ -351,7 +351,7 @@ class Model:
 
 
 @pytest.fixture(scope="module")
-def kernel() -> Iterator[NetlinkKernel]:
+def kernel() -> Iterator[NetlinkIpvs]:
     with network_namespace():
         kernel = open_kernel()
         yield kernel
@@ -359,7 +359,7 @@ def kernel() -> Iterator[NetlinkKernel]:
 
 
 @pytest.mark.parametrize(("step", "error"), REFUSALS)
-def test_the_kernel_refuses_what_its_shadow_does_and_stays_as_it_was(kernel: NetlinkKernel, step, error) -> None:
+def test_the_kernel_refuses_what_its_shadow_does_and_stays_as_it_was(kernel: NetlinkIpvs, step, error) -> None:
     kernel.flush()
     assert kernel.apply(list(diff(TABLE, Table()))) == [0] * 4
     assert kernel.apply([step]) == [error]
@@ -369,7 +369,7 @@ def test_the_kernel_refuses_what_its_shadow_does_and_stays_as_it_was(kernel: Net
 # (to make a failure shorter would take minutes in the lab's kernel)
 @settings(max_examples=100, phases=[Phase.generate])
 @given(node_defaults, st.lists(makers, min_size=6, max_size=20), st.lists(actions, min_size=6, max_size=50))
-def test_the_kernel_its_shadow_and_the_rules_agree(kernel: NetlinkKernel, defaults, made, actions) -> None:
+def test_the_kernel_its_shadow_and_the_rules_agree(kernel: NetlinkIpvs, defaults, made, actions) -> None:
     kernel.flush()
     model = Model(kernel, defaults)
     for update in made:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from clusterf.ipvs.kernel import Unavailable
-from clusterf.ipvs.netlink.client import NetlinkKernel, open_kernel
+from clusterf.ipvs.netlink.client import NetlinkIpvs, open_kernel
 from clusterf.ipvs.table import (
     Method,
     Op,
@@ -36,7 +36,7 @@ WEB = VirtualServer(Family.IPV4, Protocol.TCP, IPv4Address("10.107.107.107"), 13
 
 
 @pytest.fixture
-def kernel(namespace: None) -> Iterator[NetlinkKernel]:
+def kernel(namespace: None) -> Iterator[NetlinkIpvs]:
     kernel = open_kernel()
     yield kernel
     kernel.close()
@@ -67,7 +67,7 @@ def interrupted_all_the_time() -> Iterator[list[int]]:
 
 
 def test_answers_that_are_lost_are_an_error_and_what_was_done_shows_when_the_table_is_read(
-    kernel: NetlinkKernel,
+    kernel: NetlinkIpvs,
 ) -> None:
     added = [Step(Op.ADD_VIRTUAL, WEB, settings=WLC), *reals(100)]
     refused = [Step(Op.REMOVE_VIRTUAL, VirtualServer(Family.IPV4, fwmark=mark)) for mark in range(1, 151)]
@@ -81,7 +81,7 @@ def test_answers_that_are_lost_are_an_error_and_what_was_done_shows_when_the_tab
     assert kernel.apply(refused) == [errno.ESRCH] * 150
 
 
-def test_signals_in_the_midst_of_exchanges_lose_nothing(kernel: NetlinkKernel) -> None:
+def test_signals_in_the_midst_of_exchanges_lose_nothing(kernel: NetlinkIpvs) -> None:
     steps = [Step(Op.ADD_VIRTUAL, WEB, settings=WLC), *reals(3000), *reals(200)]
 
     with interrupted_all_the_time() as signals:
@@ -93,14 +93,14 @@ def test_signals_in_the_midst_of_exchanges_lose_nothing(kernel: NetlinkKernel) -
     assert len(table.reals[WEB]) == 3000
 
 
-def test_virtual_servers_are_read_in_full_while_the_kernel_rearranges_its_table(kernel: NetlinkKernel) -> None:
+def test_virtual_servers_are_read_in_full_while_the_kernel_rearranges_its_table(kernel: NetlinkIpvs) -> None:
     for count in range(0, 4000, 250):
         kernel.apply(virtuals(count, 250))
         # the kernel's own answer may have some twice, and others not at all
         assert len(kernel.read_virtuals()) == count + 250
 
 
-def test_nobody_but_the_kernel_can_write_to_the_socket_of_a_node(kernel: NetlinkKernel) -> None:
+def test_nobody_but_the_kernel_can_write_to_the_socket_of_a_node(kernel: NetlinkIpvs) -> None:
     port, _ = kernel._channel._socket.getsockname()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16) as stranger, pytest.raises(ConnectionRefusedError):
         stranger.sendto(bytes([16, *[0] * 15]), (port, 0))
@@ -135,7 +135,7 @@ def unloaded() -> Iterator[None]:
         subprocess.run(["modprobe", "-a", *modules], check=True)
 
 
-def test_a_kernel_goes_on_when_the_module_was_loaded_again(kernel: NetlinkKernel) -> None:
+def test_a_kernel_goes_on_when_the_module_was_loaded_again(kernel: NetlinkIpvs) -> None:
     before = kernel._channel.family
     with unloaded():
         for ask in (kernel.read, kernel.flush, lambda: kernel.read_virtual(WEB), lambda: kernel.apply(reals(2))):
@@ -153,7 +153,7 @@ def test_a_kernel_goes_on_when_the_module_was_loaded_again(kernel: NetlinkKernel
     assert kernel.apply([Step(Op.REMOVE_REAL, WEB, RealServer(IPv4Address("10.9.9.9"), 80))]) == [errno.ENOENT]
 
 
-def test_a_kernel_that_is_read_finds_the_module_that_was_loaded_again(kernel: NetlinkKernel) -> None:
+def test_a_kernel_that_is_read_finds_the_module_that_was_loaded_again(kernel: NetlinkIpvs) -> None:
     with unloaded():
         pass
     assert kernel.read_virtual(WEB) is None

@@ -18,7 +18,7 @@ from clusterf.config.keys import parse_key
 from clusterf.config.model import Key, Value
 from clusterf.director.virtual_servers import Defaults
 from clusterf.ipvs.diff import diff
-from clusterf.ipvs.netlink.client import NetlinkKernel, open_kernel
+from clusterf.ipvs.netlink.client import NetlinkIpvs, open_kernel
 from clusterf.ipvs.table import (
     SCHEDULER_FLAGS,
     SCHEDULERS,
@@ -50,7 +50,7 @@ TAKEN = 0  # by the kernel, which then does something else
 
 
 @pytest.fixture(scope="module")
-def kernel() -> Iterator[NetlinkKernel]:
+def kernel() -> Iterator[NetlinkIpvs]:
     """The kernel in a network namespace of these tests' own."""
     with network_namespace():
         kernel = open_kernel()
@@ -150,7 +150,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.reason)
 def test_what_the_kernel_refuses_or_does_otherwise_is_refused_with_the_reason(
-    kernel: NetlinkKernel, tree: Tree, case: Refused
+    kernel: NetlinkIpvs, tree: Tree, case: Refused
 ) -> None:
     tree.put("services/web/frontend", FRONTEND)
     tree.put("routes/r", {"IPVSMethod": case.method, "Gateway": case.gateway})
@@ -244,7 +244,7 @@ def good(configuration: Mapping[str, Mapping[str, Any]]) -> dict[Key, Value]:
 @settings(max_examples=200, phases=[Phase.generate])  # to shrink takes longer than a test may
 @given(configurations, some(Method.MASQ, Method.DROUTE, Method.TUNNEL))
 def test_whatever_is_not_refused_the_kernel_takes_and_gives_back(
-    kernel: NetlinkKernel, configuration: Mapping[str, Mapping[str, Any]], method: Method
+    kernel: NetlinkIpvs, configuration: Mapping[str, Mapping[str, Any]], method: Method
 ) -> None:
     table = Pipeline.of(good(configuration), Defaults(method=method)).table
     steps = list(diff(table, Table()))

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from clusterf.ipvs.diff import diff
-from clusterf.ipvs.netlink.client import NetlinkKernel, open_kernel
+from clusterf.ipvs.netlink.client import NetlinkIpvs, open_kernel
 from clusterf.ipvs.table import (
     SCHEDULERS,
     Method,
@@ -202,7 +202,7 @@ def made(running: tuple[Node, Tree]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def kernel(running: tuple[Node, Tree]) -> Iterator[NetlinkKernel]:
+def kernel(running: tuple[Node, Tree]) -> Iterator[NetlinkIpvs]:
     """The kernel in the network namespace of that node."""
     kernel = open_kernel()
     yield kernel
@@ -210,7 +210,7 @@ def kernel(running: tuple[Node, Tree]) -> Iterator[NetlinkKernel]:
 
 
 @pytest.fixture
-def empty() -> Iterator[NetlinkKernel]:
+def empty() -> Iterator[NetlinkIpvs]:
     """The kernel in a network namespace of the test's own."""
     with network_namespace():
         kernel = open_kernel()
@@ -223,7 +223,7 @@ def test_the_kernel_has_what_the_configuration_asks_for(made: list[str], case: C
     assert set(table(case.printed)) <= set(made)
 
 
-def test_thresholds_are_in_the_kernel_though_no_saved_table_has_them(made: list[str], kernel: NetlinkKernel) -> None:
+def test_thresholds_are_in_the_kernel_though_no_saved_table_has_them(made: list[str], kernel: NetlinkIpvs) -> None:
     limits = VirtualServer(Family.IPV4, Protocol.TCP, ip_address("10.1.0.4"), 80)
     reals = kernel.read().reals[limits]
     assert {str(real.address): (how.upper, how.lower) for real, how in reals.items()} == THRESHOLDS
@@ -233,7 +233,7 @@ def test_thresholds_are_in_the_kernel_though_no_saved_table_has_them(made: list[
 
 
 def test_what_ipvsadm_prints_leads_ipvsadm_to_the_same_table(
-    made: list[str], kernel: NetlinkKernel, empty: NetlinkKernel
+    made: list[str], kernel: NetlinkIpvs, empty: NetlinkIpvs
 ) -> None:
     ipvsadm("-R", stdin="\n".join(made))
     there, again = kernel.read(), empty.read()
@@ -293,7 +293,7 @@ MIXED = [HOW[turn] for turn in (1, 2, 3, 4, 5, 6, 2, 4, 1)]  # for another famil
 
 
 def test_each_edit_is_one_operation_that_leaves_the_kernel_as_ipvsadm_would(
-    live: tuple[Node, Tree], kernel: NetlinkKernel, empty: NetlinkKernel
+    live: tuple[Node, Tree], kernel: NetlinkIpvs, empty: NetlinkIpvs
 ) -> None:
     node, tree = live
     commands = ["-A -t 10.1.0.1:80 -s wlc", "-A -t 10.1.0.2:80 -s wlc", "-A --sctp-service [fd00:1::1]:80 -s wlc"]
@@ -347,7 +347,7 @@ def balances(family: Family) -> list[VirtualServerSettings]:
 
 
 @pytest.mark.parametrize("family", Family)
-def test_any_settings_turn_into_any_others_by_one_step(empty: NetlinkKernel, family: Family) -> None:
+def test_any_settings_turn_into_any_others_by_one_step(empty: NetlinkIpvs, family: Family) -> None:
     own, other = (ip_address(a) for a in ("10.0.0.1", "fd00::1")[:: 1 if family is Family.IPV4 else -1])
     virtual = VirtualServer(family, Protocol.UDP, own, 80)
     ways = balances(family)

@@ -13,7 +13,7 @@ import pytest
 
 from clusterf.host.capabilities import CAP_NET_ADMIN
 from clusterf.ipvs.sync import parse_sync
-from clusterf.lib.store import KeyedStore
+from clusterf.lib.store import Store
 from clusterf.reconcile.sync_daemons import sync_keepers
 from tests.system.support.dataplane import ECHO, Client, Director, Echo, Server, inside, ip, namespace, set_switches
 from tests.system.support.node import PATIENCE, Tree, ipvsadm, table
@@ -54,7 +54,7 @@ def keep(namespace: None, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> K
     caplog.set_level(logging.INFO)
 
     def keep(*flags: str, noop: bool = False) -> list[str]:
-        store = KeyedStore(tmp_path / "ipvs.db", read_only=noop)
+        store = Store(tmp_path / "ipvs.db", read_only=noop)
         with contextlib.closing(store):
             keepers = sync_keepers(parse_sync(flags), store, noop=noop)
             caplog.clear()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from clusterf.host.capabilities import CAP_NET_ADMIN, _call, keep_only
-from clusterf.reconcile.sysctls import RECOMMENDED, VALUES, Sysctls
+from clusterf.host.capabilities import CAP_NET_ADMIN, _call, drop_all_but
+from clusterf.reconcile.sysctls import RECOMMENDED, VALUES, SysctlKeeper
 from tests.system.support.netns import joined, network_namespace
 from tests.system.support.node import Node, Tree
 
@@ -79,7 +79,7 @@ def test_they_are_those_of_the_thread_that_keeps_them(namespace: None) -> None:
 
     def keep_elsewhere() -> None:
         with network_namespace():
-            Sysctls(WANTED).keep()
+            SysctlKeeper(WANTED).keep()
             kept.append(values())
 
     kept: list[dict[str, int]] = []
@@ -97,11 +97,11 @@ def test_the_one_capability_of_a_director_is_enough(namespace: None, capabilitie
     pid = os.fork()
     if pid == 0:
         try:
-            keep_only([*capabilities, CAP_SETUID])
+            drop_all_but([*capabilities, CAP_SETUID])
             _call("prctl", PR_SET_KEEPCAPS, 1, 0, 0, 0)
             os.setresuid(NOBODY, NOBODY, NOBODY)
-            keep_only(capabilities)
-            Sysctls(WANTED).keep()
+            drop_all_but(capabilities)
+            SysctlKeeper(WANTED).keep()
         except OSError:
             os._exit(1)
         os._exit(0)
@@ -113,7 +113,7 @@ def test_what_noop_says_can_be_replayed(namespace: None, caplog: pytest.LogCaptu
     before = values()
     caplog.set_level(logging.INFO)
 
-    Sysctls(WANTED, noop=True).keep()
+    SysctlKeeper(WANTED, noop=True).keep()
 
     assert values() == before
     said = "\n".join(record.getMessage().removeprefix("ipvs noop: ") for record in caplog.records)
@@ -123,7 +123,7 @@ def test_what_noop_says_can_be_replayed(namespace: None, caplog: pytest.LogCaptu
 
 def test_what_is_done_can_be_replayed(namespace: None, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    Sysctls(WANTED).keep()
+    SysctlKeeper(WANTED).keep()
     said = "\n".join(record.getMessage().removeprefix("ipvs: ") for record in caplog.records)
     with network_namespace():
         subprocess.run(["sh", "-e"], input=said, text=True, check=True)

@@ -15,7 +15,7 @@ import pytest
 
 from clusterf.etcd.channel import EtcdError
 from clusterf.etcd.client import OPERATIONS, Client, KeyValue
-from clusterf.etcd.location import Access, Location, parse_location
+from clusterf.etcd.location import EtcdCredentials, EtcdLocation, parse_location
 from clusterf.etcd.watch import Event, Watch
 from tests.lab.etcd import EtcdCluster, Tls
 from tests.waiting import wait_until
@@ -366,7 +366,7 @@ def test_a_proxy_for_the_web_is_none_for_etcd(etcd: EtcdCluster, monkeypatch: py
 
 
 def elsewhere(endpoint: str, deadline: float = 2) -> Client:
-    return Client(parse_location(f"etcd://{endpoint}", Access()), endpoint, deadline)
+    return Client(parse_location(f"etcd://{endpoint}", EtcdCredentials()), endpoint, deadline)
 
 
 def test_where_nobody_listens_a_call_fails_at_once() -> None:
@@ -588,11 +588,11 @@ def test_a_password_does_no_harm_where_none_is_asked(tmp_path: Path) -> None:
 def test_a_lease_lasts_while_it_is_kept_alive(client: Client) -> None:
     lease = client.grant(2)
     client.transact([(b"a", b"1")], [], lease)
-    let_go = client.grant(2)
-    client.transact([(b"b", b"1")], [], let_go)
-    wait_until(lambda: client.keep_alive(lease) == 2 and not client.leased(let_go), timeout=8)
+    clear_frames = client.grant(2)
+    client.transact([(b"b", b"1")], [], clear_frames)
+    wait_until(lambda: client.keep_alive(lease) == 2 and not client.leased(clear_frames), timeout=8)
     assert client.leased(lease) == {b"a": b"1"}
-    assert client.keep_alive(let_go) == 0
+    assert client.keep_alive(clear_frames) == 0
 
 
 def test_a_lease_that_is_gone_is_told_so(client: Client) -> None:
@@ -669,7 +669,7 @@ def in_use() -> tuple[int, int]:
     return len(list(Path("/proc/self/fd").iterdir())), len(list(Path("/proc/self/task").iterdir()))
 
 
-def use(location: Location, endpoint: str) -> None:
+def use(location: EtcdLocation, endpoint: str) -> None:
     """Do all that a client can, or fail."""
     with Client(location, endpoint, 1) as client:
         watch = client.watch(0)
@@ -686,7 +686,7 @@ def test_clients_leave_nothing_behind(etcd: EtcdCluster) -> None:
         for _ in range(times):
             use(etcd.location(), etcd.endpoints[0])
             with fails_within(SOON):
-                use(parse_location(f"etcd://{nobody}", Access()), nobody)
+                use(parse_location(f"etcd://{nobody}", EtcdCredentials()), nobody)
 
     def at_most(descriptors: int, tasks: int) -> bool:
         used = in_use()

@@ -21,7 +21,7 @@ from actors.base.messages import Reload
 from actors.docker.key_publisher import KeyPublisher, Publish, PublishOnly, Withdraw
 from clusterf.etcd.channel import EtcdError
 from clusterf.etcd.client import OPERATIONS, Client
-from clusterf.etcd.leased_keys import BYTES, LeasedSet, Transaction
+from clusterf.etcd.leased_keys import BYTES, LeasedKeys, Transaction
 from tests.lab.etcd import EtcdCluster
 from tests.processes import started
 from tests.waiting import wait_until
@@ -50,13 +50,13 @@ class Store:
         if value is not None:
             self.theirs[path] = value
 
-    def step(self, keys: LeasedSet) -> bool:
+    def step(self, keys: LeasedKeys) -> bool:
         """Take the next step, if there is one."""
         if step := keys.next():
             self.take(keys, step)
         return bool(step)
 
-    def take(self, keys: LeasedSet, step: Transaction) -> None:
+    def take(self, keys: LeasedKeys, step: Transaction) -> None:
         refused = {path for path, _ in step.claims if path in self.theirs}
         for path, value in [*step.puts, *step.claims]:
             if path not in refused:
@@ -66,7 +66,7 @@ class Store:
             self.ours.pop(path, None)
         keys.done(step, refused)
 
-    def finish(self, keys: LeasedSet) -> None:
+    def finish(self, keys: LeasedKeys) -> None:
         while self.step(keys):
             pass
 
@@ -82,7 +82,7 @@ def at_the_end(
 def test_the_steps_make_what_is_there_what_is_wanted(
     ours: dict[bytes, bytes], theirs: dict[bytes, bytes], wanted: dict[bytes, bytes], claims: dict[bytes, bytes]
 ) -> None:
-    keys, store = LeasedSet(), Store(ours, theirs)
+    keys, store = LeasedKeys(), Store(ours, theirs)
     keys.found(store.ours)
     keys.want_only(wanted, claims)
     store.finish(keys)
@@ -98,7 +98,7 @@ THEIRS = st.tuples(st.just("theirs"), PATHS, st.none() | VALUES)
 def test_whatever_happens_while_steps_are_under_way_the_newest_counts(
     ours: dict[bytes, bytes], happenings: list[tuple[Any, ...]]
 ) -> None:
-    keys, store = LeasedSet(), Store(ours)
+    keys, store = LeasedKeys(), Store(ours)
     keys.found(ours)
     keys.want_only(ours)
     wanted, claims = dict(ours), dict[bytes, bytes]()
@@ -128,7 +128,7 @@ def test_whatever_happens_while_steps_are_under_way_the_newest_counts(
 
 
 def test_a_claim_that_is_refused_waits_until_it_is_given_up() -> None:
-    keys = LeasedSet()
+    keys = LeasedKeys()
     keys.want(b"check", b"1", if_absent=True)
     step = keys.next()
     assert step == ([], [], [(b"check", b"1")])
@@ -144,7 +144,7 @@ def test_a_claim_that_is_refused_waits_until_it_is_given_up() -> None:
 @pytest.mark.parametrize("refused", [{b"key"}, set()])
 def test_what_is_claimed_and_then_wanted_in_any_case_is_set(refused: set[bytes]) -> None:
     for want in (lambda keys: keys.want(b"key", b"2"), lambda keys: keys.want_only({b"key": b"2"}, {b"key": b"3"})):
-        keys = LeasedSet()
+        keys = LeasedKeys()
         keys.want(b"key", b"1", if_absent=True)
         keys.done(keys.next(), refused)
         want(keys)
@@ -153,7 +153,7 @@ def test_what_is_claimed_and_then_wanted_in_any_case_is_set(refused: set[bytes])
 
 
 def test_a_step_is_no_more_than_etcd_takes() -> None:
-    keys = LeasedSet()
+    keys = LeasedKeys()
     keys.found({b"old%d" % number: b"" for number in range(200)})
     values = {b"new%d" % number: bytes(5000) for number in range(500)} | {b"big": bytes(2 * BYTES)}
     keys.want_only(values, {b"claim%d" % number: bytes(5000) for number in range(200)})
@@ -169,7 +169,7 @@ def test_a_step_is_no_more_than_etcd_takes() -> None:
 
 def test_claims_come_before_all_else_that_is_wanted() -> None:
     claims = {b"check%d" % number: b"" for number in range(20)}
-    keys = LeasedSet()
+    keys = LeasedKeys()
     keys.want_only({b"backend%d" % number: b"" for number in range(1000)}, claims)
     step = keys.next()
     assert step is not None
@@ -177,7 +177,7 @@ def test_claims_come_before_all_else_that_is_wanted() -> None:
 
 
 def test_what_is_on_the_lease_stays_until_all_that_is_wanted_is_known() -> None:
-    keys = LeasedSet()
+    keys = LeasedKeys()
     keys.want(b"new", b"")
     keys.found({b"old": b"", b"older": b""})
     assert keys.next() == ([(b"new", b"")], [], [])

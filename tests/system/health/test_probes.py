@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clusterf.config.model import HealthCheck
-from clusterf.health.verdict import Outcome
+from clusterf.health.verdict import ProbeResult
 from clusterf.lib.addresses import Endpoint
 from tests.clusterf.support.probe_runner import Asker, asking
 from tests.servers import Server, stay_silent
@@ -62,7 +62,7 @@ def asker() -> Iterator[Asker]:
         yield asker
 
 
-def probe(asker: Asker, address: str, check: HealthCheck, port: int = 80) -> Outcome:
+def probe(asker: Asker, address: str, check: HealthCheck, port: int = 80) -> ProbeResult:
     return asker.ask(Endpoint(ip_address(address).packed, port), check)
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from clusterf.cli.main import main
 from clusterf.doctor.model import Finding
-from clusterf.reconcile.sysctls import RECOMMENDED, Sysctls
+from clusterf.reconcile.sysctls import RECOMMENDED, SysctlKeeper
 from tests.system.support.netns import network_namespace
 from tests.system.support.node import ipvsadm
 
@@ -124,12 +124,12 @@ def test_a_proc_that_can_only_be_read_is_found_and_said_of_settings_that_cannot_
         with network_namespace():
             subprocess.run(["sh", "-ec", bind], check=True)
             with pytest.raises(OSError, match=r"failed: sysctl -w .*: Read-only file system"):
-                Sysctls(RECOMMENDED).keep()
+                SysctlKeeper(RECOMMENDED).keep()
             (proc,) = [one for one in doctor()[1] if one.check == "proc"]
             seen.append(proc.level)
             subprocess.run(["sh", "-ec", proc.command], check=True)
             seen.append([one for one in doctor()[1] if one.check == "proc"])
-            Sysctls(RECOMMENDED).keep()
+            SysctlKeeper(RECOMMENDED).keep()
             seen.append("kept")
 
     thread = threading.Thread(target=look)

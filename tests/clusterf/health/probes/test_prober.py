@@ -22,7 +22,7 @@ from clusterf.health.probes import Prober, prober, reasons
 from clusterf.health.probes import base as probe
 from clusterf.health.probes.base import Probe
 from clusterf.health.targets import Target
-from clusterf.health.verdict import Outcome
+from clusterf.health.verdict import ProbeResult
 from clusterf.lib.addresses import Endpoint
 from tests.clusterf.support.probe_runner import Asker, asking, sockets
 from tests.servers import Server, answer, closed_port, full_backlog, hang_up, reset, stay_silent
@@ -133,7 +133,7 @@ def test_a_source_that_this_machine_has_not_says_nothing_about_the_target(asker,
     assert warning.startswith("health: cannot probe: no such source address")
 
 
-async def without_descriptors(asker: Asker, target: Target) -> Outcome:
+async def without_descriptors(asker: Asker, target: Target) -> ProbeResult:
     outcome = asker.loop.create_future()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.open("/dev/null", os.O_RDONLY)
@@ -154,7 +154,7 @@ def test_a_lack_of_descriptors_says_nothing_about_the_target(asker, check, caplo
     assert "out of file descriptors" in caplog.text
 
 
-async def held_up(asker: Asker, target: Target) -> Outcome:
+async def held_up(asker: Asker, target: Target) -> ProbeResult:
     outcome = asker.loop.create_future()
     asker.prober.start(target, outcome.set_result)
     until = monotonic() + 4 * SHORT

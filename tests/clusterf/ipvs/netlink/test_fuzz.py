@@ -16,7 +16,7 @@ from clusterf.ipvs import ipvsadm
 from clusterf.ipvs.netlink import channel as channel_module
 from clusterf.ipvs.netlink.attributes import attributes
 from clusterf.ipvs.netlink.channel import Channel, answers
-from clusterf.ipvs.netlink.destinations import decode_connections, decode_real
+from clusterf.ipvs.netlink.destinations import decode_connections, decode_destination
 from clusterf.ipvs.netlink.services import decode_virtual, encode, encode_key
 from clusterf.ipvs.table import (
     Method,
@@ -60,9 +60,9 @@ VIRTUAL_ROWS = [told(Step(Op.ADD_VIRTUAL, virtual, settings=HOW)) for virtual in
 REAL_ROWS = [told(Step(Op.ADD_REAL, VIRTUALS[0], real, WEIGHS)) for real in REALS]
 ANSWERS = [
     *((decode_virtual, row) for row in VIRTUAL_ROWS),
-    *((decode, row) for decode in (decode_real, decode_connections) for row in REAL_ROWS),
+    *((decode, row) for decode in (decode_destination, decode_connections) for row in REAL_ROWS),
 ]
-DECODERS = (attributes, decode_virtual, decode_real, decode_connections)
+DECODERS = (attributes, decode_virtual, decode_destination, decode_connections)
 
 answered = st.sampled_from(ANSWERS)
 
@@ -86,7 +86,7 @@ def usable(decode, value) -> None:
     """See that a value which was decoded can be compared, printed and put into a table, as all others."""
     if decode is decode_virtual and value is not None:
         assert ipvsadm.lines(table_of([(*value, {})]))
-    elif decode is decode_real:
+    elif decode is decode_destination:
         assert ipvsadm.lines(table_of([(VIRTUALS[0], HOW, dict([value]))]))
     elif decode is decode_connections:
         assert isinstance(value[0], RealServer)
@@ -94,7 +94,7 @@ def usable(decode, value) -> None:
 
 def test_what_the_kernel_tells_is_what_was_encoded():
     assert [decode_virtual(row) for row in VIRTUAL_ROWS[1:]] == [(virtual, HOW) for virtual in VIRTUALS[1:]]
-    assert [decode_real(row) for row in REAL_ROWS] == [(real, WEIGHS) for real in REALS]
+    assert [decode_destination(row) for row in REAL_ROWS] == [(real, WEIGHS) for real in REALS]
     assert [decode_connections(row)[0] for row in REAL_ROWS] == list(REALS)
 
 
@@ -199,13 +199,13 @@ def row(payload: bytes) -> bytes:
 
 END = message(DONE, 1, bytes(4))
 DUMP = [b"".join(map(row, REAL_ROWS)), row(REAL_ROWS[0]), END]
-WHOLE = [decode_real(payload) for payload in (*REAL_ROWS, REAL_ROWS[0])]
+WHOLE = [decode_destination(payload) for payload in (*REAL_ROWS, REAL_ROWS[0])]
 
 
 def dumped(channel):
     """Return what a dump brings, or that it fails."""
     try:
-        return channel.dump(8, b"", decode_real)
+        return channel.dump(8, b"", decode_destination)
     except OSError:
         return "failed"
 
@@ -235,7 +235,7 @@ def test_a_dump_that_is_bent_fails_or_is_a_list_of_real_servers(channel_with, bi
     found = dumped(channel_with(datagrams))
     if found != "failed":
         for value in found:
-            usable(decode_real, value)
+            usable(decode_destination, value)
 
 
 datagrams = st.one_of(

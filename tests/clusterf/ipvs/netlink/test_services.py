@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterf.ipvs.netlink.attributes import attributes
-from clusterf.ipvs.netlink.destinations import decode_connections, decode_real
+from clusterf.ipvs.netlink.destinations import decode_connections, decode_destination
 from clusterf.ipvs.netlink.services import Command, decode_virtual, encode, encode_key
 from clusterf.ipvs.table import (
     ConnectionCount,
@@ -83,7 +83,7 @@ def test_a_virtual_server_of_the_kernel_is_read():
 
 
 def test_a_real_server_of_the_kernel_is_read():
-    assert decode_real(DEST) == (BACKEND, RealServerSettings(Method.MASQ, 10, 100, 50))
+    assert decode_destination(DEST) == (BACKEND, RealServerSettings(Method.MASQ, 10, 100, 50))
     assert decode_connections(DEST) == (BACKEND, ConnectionCount(active=3, inactive=4))
 
 
@@ -117,25 +117,25 @@ def forwarded(method: int, kind: int = 0, port: int = 0, flags: int = 0) -> byte
     ],
 )
 def test_a_tunnel_of_the_kernel_is_read(answer, tunnel):
-    assert decode_real(answer)[1] == RealServerSettings(Method.TUNNEL, 10, 100, 50, tunnel)
+    assert decode_destination(answer)[1] == RealServerSettings(Method.TUNNEL, 10, 100, 50, tunnel)
 
 
 @pytest.mark.parametrize("answer", [forwarded(7), forwarded(2, 3), forwarded(2, 1, 6080, 3), forwarded(2, 1, 6080, 4)])
 def test_forwarding_without_a_name_is_read_as_bypass_for_which_nobody_asks(answer):
-    assert decode_real(answer)[1] == RealServerSettings(Method.BYPASS, 10, 100, 50)
+    assert decode_destination(answer)[1] == RealServerSettings(Method.BYPASS, 10, 100, 50)
 
 
 def test_a_tunnel_counts_for_no_other_method():
-    assert decode_real(forwarded(0, 1, 6080, 1))[1] == RealServerSettings(Method.MASQ, 10, 100, 50)
+    assert decode_destination(forwarded(0, 1, 6080, 1))[1] == RealServerSettings(Method.MASQ, 10, 100, 50)
 
 
 def test_a_kernel_that_knows_one_kind_of_tunnel_does_not_say_so():
     silent = {kind: body for kind, body in attributes(attributes(forwarded(2))[2]).items() if kind not in (13, 14, 15)}
     body = b"".join(struct.pack("=HH", len(b) + 4, kind) + b + b"\0" * (-len(b) % 4) for kind, b in silent.items())
-    assert decode_real(outer(2, body.hex()))[1] == RealServerSettings(Method.TUNNEL, 10, 100, 50)
+    assert decode_destination(outer(2, body.hex()))[1] == RealServerSettings(Method.TUNNEL, 10, 100, 50)
 
 
-@pytest.mark.parametrize("decode", [decode_virtual, decode_real, decode_connections])
+@pytest.mark.parametrize("decode", [decode_virtual, decode_destination, decode_connections])
 @pytest.mark.parametrize("answer", [SERVICE, DEST])
 def test_an_answer_cut_anywhere_is_refused(decode, answer):
     for size in range(len(answer)):
@@ -143,7 +143,7 @@ def test_an_answer_cut_anywhere_is_refused(decode, answer):
             decode(answer[:size])
 
 
-@pytest.mark.parametrize("decode", [decode_virtual, decode_real, decode_connections])
+@pytest.mark.parametrize("decode", [decode_virtual, decode_destination, decode_connections])
 @given(data=st.one_of(st.binary(), st.binary().map(lambda body: struct.pack("=HH", len(body) + 4, 1) + body)))
 def test_hostile_answers_are_refused(decode, data):
     with pytest.raises(ValueError):
@@ -163,7 +163,7 @@ def test_a_damaged_real_server_is_read_or_refused(index, byte):
     damaged = bytearray(DEST)
     damaged[index] = byte
     with contextlib.suppress(ValueError):
-        decode_real(bytes(damaged))
+        decode_destination(bytes(damaged))
         decode_connections(bytes(damaged))
 
 
@@ -200,7 +200,7 @@ def test_a_real_server_is_read_as_it_is_written(virtual, real, settings):
         sent, payload = encode(Step(op, virtual, real, settings))
         assert sent == command
         assert payload.startswith(encode_key(virtual))
-        assert decode_real(payload) == (real, settings)
+        assert decode_destination(payload) == (real, settings)
 
 
 @given(virtuals, reals)
@@ -242,4 +242,4 @@ def test_a_tunnel_is_told_only_where_it_is_another_than_ip_in_ip():
 
 
 def test_equal_settings_of_real_servers_are_one_object():
-    assert decode_real(DEST)[1] is decode_real(DEST)[1]
+    assert decode_destination(DEST)[1] is decode_destination(DEST)[1]
