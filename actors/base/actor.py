@@ -8,7 +8,7 @@ from typing import Any
 
 import pykka
 
-from actors.base.messages import Confirm, Leave, Ping, Reload
+from actors.base.messages import Confirm, Crashed, Leave, Ping, Reload
 
 __all__ = ["Actor"]
 
@@ -30,6 +30,8 @@ class Actor(pykka.ThreadingActor):
                     self.confirm()
                 case Leave():
                     self.leave()
+                case Crashed(error):
+                    raise error
                 case _:
                     self.receive(message)
         except pykka.ActorDeadError as error:
@@ -47,8 +49,8 @@ class Actor(pykka.ThreadingActor):
             self.actor_ref.tell(message)
 
     def receive(self, message: Any) -> None:
-        """Handle one message."""
-        raise NotImplementedError
+        """Handle any other message."""
+        raise TypeError(f"{type(self).__name__} does not handle {message!r}")
 
     def reload(self) -> None:
         """Read again what this actor reads from elsewhere, if there is such a thing."""

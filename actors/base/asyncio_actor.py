@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from actors.base.actor import Actor
+from actors.base.messages import Crashed
 
 __all__ = ["AsyncioActor", "Inbox"]
 
@@ -72,13 +73,6 @@ class Inbox:
         return len(self._envelopes)
 
 
-class _Crashed:
-    """What the loop tells its actor when a callback or a task has failed."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
-
-
 class AsyncioActor(Actor):
     """An actor with an event loop of its own, `loop`, from `on_start` on.
 
@@ -122,14 +116,6 @@ class AsyncioActor(Actor):
         self._inbox.detach()
         self.loop.close()
 
-    def receive(self, message: Any) -> None:
-        """Fail if the loop has."""
-        match message:
-            case _Crashed():
-                raise message.error
-            case _:
-                raise TypeError(f"{type(self).__name__} does not handle {message!r}")
-
     @property
     def _inbox(self) -> Inbox:
         inbox = self.actor_inbox
@@ -145,6 +131,6 @@ class AsyncioActor(Actor):
         del loop
         error = context.get("exception")
         if error is not None and _FAILED & context.keys():
-            self._tell_alive(_Crashed(error))
+            self._tell_alive(Crashed(error))
         else:
             log.error("%s: %s: %r", type(self).__name__, context["message"], error, exc_info=error)

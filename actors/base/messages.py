@@ -1,9 +1,9 @@
-"""What the child process tells each of its actors: answer a ping, reload, confirm, leave."""
+"""Messages that every actor takes: from its child process, and from its own thread or event loop that has failed."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["Confirm", "Leave", "Ping", "Reload"]
+__all__ = ["Confirm", "Crashed", "Leave", "Ping", "Reload"]
 
 
 class Ping(NamedTuple):
@@ -22,3 +22,9 @@ class Confirm(NamedTuple):
 
 class Leave(NamedTuple):
     """The node is being stopped, and not because of a failure; you are stopped next."""
+
+
+class Crashed(NamedTuple):
+    """The actor's own thread or event loop has failed; the actor raises `error`."""
+
+    error: BaseException

@@ -1,13 +1,12 @@
 """What the watchers of sources have in common: a follower in a thread of its own."""
 
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pykka
 
-from actors.base.actor import Actor
+from actors.base.threaded_actor import ThreadedActor
 from actors.config.messages import SourceUpdate
 from actors.link.messages import ConfigMessage, ProblemsAre, message_for
 from clusterf.config.problems import Problem
@@ -18,60 +17,34 @@ __all__ = ["SourceWatcher", "Voice"]
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 2.0  # seconds for a follower to leave; one that hangs ends with the process
 
-
-class SourceWatcher(Actor):
+class SourceWatcher(ThreadedActor):
     """Tell `publisher` what a source says, under the source's number; `follow` makes what follows it."""
 
     def __init__(
         self, number: int, url: str, publisher: pykka.ActorRef[Any], follow: Callable[[OnUpdate], Follower]
     ) -> None:
-        super().__init__()
+        super().__init__(f"source {url}")
         self._number = number
         self._voice = Voice(url)
         self._publisher = publisher
         self._follower = follow(self._say)
-        self._thread = threading.Thread(target=self._run, name=f"source {url}")
 
-    def on_start(self) -> None:
-        """Begin to follow the source."""
-        self._thread.start()
+    def work(self) -> None:
+        """Follow the source."""
+        self._follower.run()
 
-    def on_stop(self) -> None:
-        """Leave it."""
+    def stop_work(self) -> None:
+        """Stop following it."""
         self._follower.stop()
-        self._thread.join(PATIENCE)
 
     def reload(self) -> None:
         """Read everything again."""
         self._follower.again.set()
 
-    def receive(self, message: Any) -> None:
-        """Fail if the thread has."""
-        match message:
-            case _Crashed():
-                raise message.error
-            case _:
-                raise TypeError(f"{type(self).__name__} does not handle {message!r}")
-
     def _say(self, said: list[KeyUpdate], synced: bool) -> None:
         messages: list[ConfigMessage] = [m for one in said for m in self._voice.messages(one)]
         self._publisher.tell(SourceUpdate(self._number, tuple(messages), synced))
-
-    def _run(self) -> None:
-        try:
-            self._follower.run()
-        except pykka.ActorDeadError:
-            log.debug("the publisher is gone, and so am I")
-        except Exception as error:  # noqa: BLE001
-            # raised again by the actor, where it is noticed
-            self.actor_ref.tell(_Crashed(error))
-
-
-class _Crashed:
-    def __init__(self, error: Exception) -> None:
-        self.error = error
 
 
 class Voice:

@@ -1,14 +1,12 @@
 """DockerWatcher: what a Docker engine's containers and networks make, told to a publisher."""
 
 import logging
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any, Final
 
 import pykka
 
-from actors.base.actor import Actor
+from actors.base.threaded_actor import ThreadedActor
 from actors.docker.key_publisher import Publish, PublishOnly
 from clusterf.config.problems import Problem
 from clusterf.docker.engine import Engine
@@ -23,10 +21,9 @@ __all__ = ["DockerWatcher"]
 log = logging.getLogger(__name__)
 
 MARKS: Final = "marks"  # the section of the store
-PATIENCE: Final = 2.0  # seconds for the follower to leave; one that hangs ends with the process
 
 
-class DockerWatcher(Actor):
+class DockerWatcher(ThreadedActor):
     """Tell `publisher` the keys that an engine's containers and networks make, at first all of them at once.
 
     `connect` makes connections to the engine, which `name` is the name of.
@@ -43,7 +40,7 @@ class DockerWatcher(Actor):
         interval: float,
         publisher: pykka.ActorRef[Any],
     ) -> None:
-        super().__init__()
+        super().__init__(f"docker {name}")
         self._name = name
         self._connect = connect
         self._make_fleet = fleet
@@ -60,25 +57,19 @@ class DockerWatcher(Actor):
         self._store = self._open_store()
         self._fleet = self._make_fleet(dict(_remembered(self._store)))
         self._follower = EngineFollower(self._name, self._connect, self._fleet, self._interval, self._say)
-        self._thread = threading.Thread(target=self._run, name=f"docker {self._name}")
-        self._thread.start()
+        super().on_start()
 
-    def on_stop(self) -> None:
-        """Leave it."""
+    def work(self) -> None:
+        """Follow the engine."""
+        self._follower.run()
+
+    def stop_work(self) -> None:
+        """Stop following it."""
         self._follower.stop()
-        self._thread.join(PATIENCE)
 
     def reload(self) -> None:
         """List everything again."""
         self._follower.again()
-
-    def receive(self, message: Any) -> None:
-        """Fail if the thread has."""
-        match message:
-            case _Crashed():
-                raise message.error
-            case _:
-                raise TypeError(f"DockerWatcher does not handle {message!r}")
 
     def _say(self, changes: Changes, whole: bool) -> None:
         """Remember and publish what changed; in the thread of the follower."""
@@ -116,21 +107,6 @@ class DockerWatcher(Actor):
         for problem in problems:
             if problem not in known:
                 log.warning("%s%s", problem, "" if problem.fatal else " (ignored)")
-
-    def _run(self) -> None:
-        try:
-            self._follower.run()
-        except pykka.ActorDeadError:
-            log.debug("the publisher is gone, and so am I")
-        except Exception as error:  # noqa: BLE001
-            # raised again by the actor, where it is noticed
-            with suppress(pykka.ActorDeadError):
-                self.actor_ref.tell(_Crashed(error))
-
-
-class _Crashed:
-    def __init__(self, error: Exception) -> None:
-        self.error = error
 
 
 def _remembered(store: Store) -> Iterator[tuple[str, ContainerRecord]]:

@@ -18,15 +18,11 @@ had not, is asked whenever the lease is kept alive.
 """
 
 import logging
-import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pykka
-
-from actors.base.actor import Actor
+from actors.base.threaded_actor import ThreadedActor
 from clusterf.etcd.lease_keeper import LeaseKeeper
 from clusterf.etcd.leased_keys import NOTHING
 from clusterf.etcd.location import EtcdLocation
@@ -59,7 +55,7 @@ class Withdraw(NamedTuple):
     """All keys are to go, now. What is told later is published on a new lease."""
 
 
-class KeyPublisher(Actor):
+class KeyPublisher(ThreadedActor):
     """Keep what is told published below the prefix of `location`, while this actor lives and `ttl` seconds longer.
 
     `lease_file` holds the lease for the next one to take over; None: nobody
@@ -71,21 +67,19 @@ class KeyPublisher(Actor):
     def __init__(
         self, location: EtcdLocation, ttl: int, lease_file: Path | None, *, leave_nothing: bool = False
     ) -> None:
-        super().__init__()
+        super().__init__("etcd lease", patience=None)
         self._leave_nothing = leave_nothing
         # whether what is told does not count any more
         self._leaving = False
         self._keeper = LeaseKeeper(location, ttl, lease_file)
-        self._thread = threading.Thread(target=self._run, name="etcd lease")
 
-    def on_start(self) -> None:
-        """Begin to publish."""
-        self._thread.start()
+    def work(self) -> None:
+        """Publish."""
+        self._keeper.run()
 
-    def on_stop(self) -> None:
+    def stop_work(self) -> None:
         """Stop, and leave the lease to run out."""
         self._keeper.stop()
-        self._thread.join()
 
     def reload(self) -> None:
         """Look at once whether what is there is what is wanted."""
@@ -108,20 +102,5 @@ class KeyPublisher(Actor):
                 self._keeper.want_only(*message)
             case Withdraw():
                 self._keeper.withdraw()
-            case _Crashed():
-                raise message.error
             case _:
-                raise TypeError(f"KeyPublisher does not handle {message!r}")
-
-    def _run(self) -> None:
-        try:
-            self._keeper.run()
-        except Exception as error:  # noqa: BLE001
-            # raised again by the actor, where it is noticed
-            with suppress(pykka.ActorDeadError):
-                self.actor_ref.tell(_Crashed(error))
-
-
-class _Crashed:
-    def __init__(self, error: Exception) -> None:
-        self.error = error
+                super().receive(message)
