@@ -14,7 +14,7 @@ from actors.node import children_of
 from actors.options.docker import check_docker, docker_options
 from actors.options.ipvs import ipvs_options
 from actors.options.settings_file import Seconds, read_toml
-from actors.settings import Settings
+from actors.settings import DIRECTOR, DOCKER, Settings
 from actors.supervision.directories import runtime_directory, state_directory
 from actors.supervision.supervisor import Policy, Supervisor
 from clusterf import __version__
@@ -170,7 +170,7 @@ def main(state_dir: Path | None, runtime_dir: Path | None, **flags: Any) -> None
         except UnicodeEncodeError:
             raise click.UsageError("a URL or a directory has bytes that are not UTF-8") from None
         policy = Policy(stuck_timeout=settings.stuck_timeout)
-        status = Supervisor(children_of(settings), settings, policy, held={"director": lock, "docker": lock}).run()
+        status = Supervisor(children_of(settings), settings, policy, held={DIRECTOR: lock, DOCKER: lock}).run()
     sys.exit(status)
 
 

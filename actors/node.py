@@ -18,12 +18,13 @@ The actors of each process are started by `actors.<process>.process`, which is
 loaded in that process only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
+from types import MappingProxyType
 
 from actors.base.process import Host, Process, Ref
-from actors.settings import Settings
+from actors.settings import CONFIG, DIRECTOR, DOCKER, HEALTH, Settings
 from clusterf.host.capabilities import CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_NET_RAW
 
 __all__ = ["child_of", "children_of"]
@@ -31,20 +32,14 @@ __all__ = ["child_of", "children_of"]
 
 def children_of(settings: Settings) -> list[str]:
     """Return the names of the processes, in the order of the data flow."""
-    director = ["config", *settings.health_names(), "director"] if "ipvs" in settings.roles else []
-    return [*director, "docker"] if "docker" in settings.roles else director
+    director = [CONFIG, *settings.health_names(), DIRECTOR] if "ipvs" in settings.roles else []
+    return [*director, DOCKER] if "docker" in settings.roles else director
 
 
 def child_of(name: str, settings: Settings) -> Process:
     """Return the process of that name, one of `children_of`."""
-    match name:
-        case "config" | "docker":
-            # tokens, passwords and keys of etcd may be readable by their owner only
-            return Process(frozenset([CAP_DAC_READ_SEARCH]), partial(_start, name, name))
-        case "director":
-            return Process(_director_capabilities(settings), partial(_start, name, name))
-        case _:
-            return Process(frozenset(), partial(_start, "health", name))
+    package = HEALTH if name in settings.health_names() else name
+    return Process(_CAPABILITIES[package](settings), partial(_start, package, name))
 
 
 def _start(package: str, name: str, settings: Settings, host: Host) -> Sequence[Ref]:
@@ -52,7 +47,23 @@ def _start(package: str, name: str, settings: Settings, host: Host) -> Sequence[
     return actors
 
 
-def _director_capabilities(settings: Settings) -> frozenset[int]:
+def _reads_credentials(settings: Settings) -> frozenset[int]:
+    # tokens, passwords and keys of etcd may be readable by their owner only
+    del settings
+    return frozenset([CAP_DAC_READ_SEARCH])
+
+
+def _writes_kernel(settings: Settings) -> frozenset[int]:
     # addresses can only be announced in packets of one's own
     announces = settings.vip_interface is not None and not settings.noop
     return frozenset([CAP_NET_ADMIN, CAP_NET_RAW] if announces else [CAP_NET_ADMIN])
+
+
+_CAPABILITIES: Mapping[str, Callable[[Settings], frozenset[int]]] = MappingProxyType(
+    {
+        CONFIG: _reads_credentials,
+        DOCKER: _reads_credentials,
+        HEALTH: lambda _: frozenset(),
+        DIRECTOR: _writes_kernel,
+    }
+)

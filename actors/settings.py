@@ -1,27 +1,33 @@
-"""The settings of a node, as its children get them."""
+"""The settings of a node as its processes get them, and the names of those processes, their sockets and state files.
 
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+Every process loads this module: what a setting means to one of them only is
+in that one's `process.py`.
+"""
+
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
-from clusterf.director.virtual_servers import Defaults
-from clusterf.docker.addresses import Addressing
-from clusterf.docker.routes import Routing
 from clusterf.etcd.location import EtcdLocation
 from clusterf.ipvs.sync import SyncDaemon
-from clusterf.ipvs.table import Method
 from clusterf.lib.addresses import Endpoint
 from clusterf.sources.url import Source
 
-__all__ = ["Settings", "state_path"]
+__all__ = ["CONFIG", "DIRECTOR", "DOCKER", "HEALTH", "Settings"]
+
+# the names of processes, as their titles show them
+CONFIG: Final = "config"
+DIRECTOR: Final = "director"
+DOCKER: Final = "docker"
+HEALTH: Final = "health"  # with several of them followed by a number, from 1
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the flags of `clusterf-node` say, checked.
+    """The flags of `clusterf-node`, checked.
 
-    Times are in seconds. Nothing secret is in here, only where it is.
+    Times are in seconds. There are no secrets in here, only the paths of the files that hold them.
+    `state_dir` None: nothing is kept on disk.
     """
 
     roles: tuple[str, ...]
@@ -60,47 +66,50 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str
 
     def health_names(self) -> tuple[str, ...]:
-        """Return the names of the processes that probe, by their shard."""
+        """Return the names of the health processes, in the order of their shards."""
         count = self.health_processes
-        return ("health",) if count == 1 else tuple(f"health{number}" for number in range(1, count + 1))
+        return (HEALTH,) if count == 1 else tuple(f"{HEALTH}{number}" for number in range(1, count + 1))
 
-    def health_sockets(self) -> tuple[Path, ...]:
-        """Return where those processes publish their verdicts."""
-        return tuple(Path(self.runtime_dir, f"{name}.sock") for name in self.health_names())
-
-    def defaults(self) -> Defaults:
-        """Return what the node adds to the configuration."""
-        return Defaults(
-            scheduler=self.ipvs_scheduler,
-            method=Method[self.ipvs_forward_method.upper()],
-            exclude=tuple(ip_network(cidr, strict=False) for cidr in self.ipvs_exclude),
-            synced=bool(self.ipvs_sync),
-        )
-
-    def published_to(self) -> EtcdLocation | None:
-        """Return the etcd that backends are published in: of several sources that are one the last; None: none is."""
+    def etcd_to_publish_in(self) -> EtcdLocation | None:
+        """Return the etcd that containers are published in: of the sources that are an etcd the last, None without."""
         return next((source.etcd for source in reversed(self.sources) if source.etcd is not None), None)
 
-    def addressing(self) -> Addressing:
-        """Return how containers are published."""
-        addresses = [ip_address(text) for text in self.host_addresses]
-        return Addressing(
-            network=self.docker_network,
-            host=self.docker_address == "host",
-            host4=next((address for address in addresses if isinstance(address, IPv4Address)), None),
-            host6=next((address for address in addresses if isinstance(address, IPv6Address)), None),
-        )
+    @property
+    def config_socket(self) -> Path:
+        """The socket on which the config process publishes the configuration."""
+        return self._socket(CONFIG)
 
-    def routing(self) -> Routing:
-        """Return how networks of containers are advertised."""
-        return Routing(
-            networks=frozenset(self.route_networks),
-            gateway4=IPv4Address(self.route_gateway4) if self.route_gateway4 else None,
-            gateway6=IPv6Address(self.route_gateway6) if self.route_gateway6 else None,
-            method=self.route_ipvs_method,
-        )
+    @property
+    def health_sockets(self) -> tuple[Path, ...]:
+        """The sockets on which the health processes publish their verdicts, in the order of their shards."""
+        return tuple(map(self._socket, self.health_names()))
 
+    @property
+    def config_file(self) -> Path | None:
+        """The last-good copies of the sources."""
+        return self._state_file("config.db")
 
-def state_path(settings: Settings, name: str) -> Path | None:
-    """Return where the node keeps the file `name`; None: it keeps nothing on disk."""
-    return Path(settings.state_dir, name) if settings.state_dir is not None else None
+    @property
+    def director_file(self) -> Path | None:
+        """The record of what in the kernel is ours."""
+        return self._state_file("ipvs.db")
+
+    @property
+    def docker_file(self) -> Path | None:
+        """The record of containers that are not to be reported anew."""
+        return self._state_file("docker.db")
+
+    @property
+    def lease_file(self) -> Path | None:
+        """The etcd lease that containers are published on."""
+        return self._state_file("docker.lease")
+
+    def health_file(self, name: str) -> Path | None:
+        """Return the path of the stored verdicts of the health process called `name`."""
+        return self._state_file(f"{name}.db")
+
+    def _socket(self, name: str) -> Path:
+        return Path(self.runtime_dir, f"{name}.sock")
+
+    def _state_file(self, name: str) -> Path | None:
+        return Path(self.state_dir, name) if self.state_dir is not None else None

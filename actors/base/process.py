@@ -1,15 +1,16 @@
 """What makes a process of a node: its capabilities, its actors, and what it may ask of the supervisor."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
-
-import pykka
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from actors.settings import Settings
 
+if TYPE_CHECKING:  # the supervisor loads this module, too, and has no actors
+    import pykka
+
 __all__ = ["Host", "Process", "Ref"]
 
-Ref = pykka.ActorRef[Any]
+Ref: TypeAlias = "pykka.ActorRef[Any]"
 
 
 class Host(NamedTuple):

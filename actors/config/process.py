@@ -5,7 +5,7 @@ from pathlib import Path
 from actors.base.process import Host, Ref
 from actors.config.config_publisher import ConfigPublisher
 from actors.config.file_watcher import FileWatcher
-from actors.settings import Settings, state_path
+from actors.settings import Settings
 from clusterf.sources.url import Source
 
 __all__ = ["start"]
@@ -16,22 +16,19 @@ ETCD_LIST_INTERVAL = 300.0  # seconds between lists of a whole etcd, for what it
 def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     """Start the actors, the first in the flow first. Raises Unavailable where the process cannot do its work at all."""
     del name, host
-    publisher = ConfigPublisher.start(
-        settings.sources, settings.filter_routes, Path(settings.runtime_dir, "config.sock")
-    )
+    publisher = ConfigPublisher.start(settings.sources, settings.filter_routes, settings.config_socket)
     watchers = [_watcher(number, source, settings, publisher) for number, source in enumerate(settings.sources)]
     return [*watchers, publisher]
 
 
 def _watcher(number: int, source: Source, settings: Settings, publisher: Ref) -> Ref:
-    state_file = state_path(settings, "config.db")
     if source.etcd is not None:
         # what it is built on is large, and of no use to the others
         from actors.config.etcd_watcher import EtcdWatcher  # noqa: PLC0415
 
-        return EtcdWatcher.start(number, source.url, source.etcd, state_file, ETCD_LIST_INTERVAL, publisher)
+        return EtcdWatcher.start(number, source.url, source.etcd, settings.config_file, ETCD_LIST_INTERVAL, publisher)
     assert source.tree is not None
     root = Path(source.tree)
     return FileWatcher.start(
-        number, source.url, root, state_file, settings.resync_interval, publisher, once=settings.once
+        number, source.url, root, settings.config_file, settings.resync_interval, publisher, once=settings.once
     )

@@ -4,19 +4,19 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from ipaddress import ip_network
-from pathlib import Path
-from typing import Any
 
 from actors.base.process import Host, Ref
 from actors.director.backend_merger import BackendMerger
 from actors.director.ipvs_writer import IpvsWriter, Options
 from actors.director.route_resolver import RouteResolver
-from actors.settings import Settings, state_path
+from actors.settings import Settings
+from clusterf.director.virtual_servers import Defaults
 from clusterf.host.interfaces import RtnetlinkInterfaces, ShadowInterfaces
 from clusterf.ipvs.kernel import Kernel, Unavailable
 from clusterf.ipvs.netlink.client import open_kernel
 from clusterf.ipvs.shadow import ShadowKernel
-from clusterf.ipvs.table import Table, VirtualServer
+from clusterf.ipvs.table import Method, Table, VirtualServer
+from clusterf.lib.addresses import IPNetwork
 from clusterf.lib.store import Store
 from clusterf.reconcile.companions import Companion, Companions, VirtualServerCompanion
 from clusterf.reconcile.ownership import Ownership
@@ -35,8 +35,8 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     """Start the actors, the first in the flow first. Raises Unavailable where the process cannot do its work at all."""
     del name
     kernel = _noop_kernel() if settings.noop else open_kernel()
-    ours = Store(state_path(settings, "ipvs.db"), read_only=settings.noop)
-    excluded = [ip_network(cidr, strict=False) for cidr in settings.ipvs_exclude]
+    ours = Store(settings.director_file, read_only=settings.noop)
+    excluded = tuple(map(ip_network, settings.ipvs_exclude))
     writer = IpvsWriter.start(
         lambda: kernel,
         lambda: Ownership(ours),
@@ -56,13 +56,23 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     merger = BackendMerger.start(
         writer,
         elide=settings.ipvs_elide,
-        health=settings.health_sockets(),
+        health=settings.health_sockets,
         in_force=Table if settings.flush else kernel.read if settings.noop else _read_kernel,
         # what is left of the time is for what the writer has to do
         patience=0.9 * settings.once_timeout if settings.once else None,
     )
-    resolver = RouteResolver.start(Path(settings.runtime_dir, "config.sock"), settings.defaults(), merger)
+    resolver = RouteResolver.start(settings.config_socket, _defaults(settings, excluded), merger)
     return [resolver, merger, writer]
+
+
+def _defaults(settings: Settings, excluded: tuple[IPNetwork, ...]) -> Defaults:
+    """Return what the node adds to the configuration."""
+    return Defaults(
+        scheduler=settings.ipvs_scheduler,
+        method=Method[settings.ipvs_forward_method.upper()],
+        exclude=excluded,
+        synced=bool(settings.ipvs_sync),
+    )
 
 
 def _keepers(settings: Settings, ours: Store) -> list[Companion]:
@@ -74,7 +84,7 @@ def _keepers(settings: Settings, ours: Store) -> list[Companion]:
     return keepers
 
 
-def _vip_keeper(settings: Settings, ours: Store, excluded: Sequence[Any]) -> VirtualServerCompanion | None:
+def _vip_keeper(settings: Settings, ours: Store, excluded: Sequence[IPNetwork]) -> VirtualServerCompanion | None:
     """Return what keeps the addresses of virtual servers, None where there is nothing to keep."""
     interfaces = RtnetlinkInterfaces()
     keeper = VipKeeper(
@@ -106,5 +116,5 @@ def _read_kernel() -> Table:
         kernel.close()
 
 
-def _within(networks: Sequence[Any], virtual: VirtualServer) -> bool:
+def _within(networks: Sequence[IPNetwork], virtual: VirtualServer) -> bool:
     return virtual.address is not None and any(virtual.address in network for network in networks)

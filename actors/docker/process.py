@@ -1,14 +1,17 @@
 """The wiring of the docker process."""
 
 from functools import partial
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from actors.base.process import Host, Ref
 from actors.docker.docker_watcher import DockerWatcher
 from actors.docker.key_publisher import KeyPublisher
 from actors.docker.noop_publisher import NoopPublisher
-from actors.settings import Settings, state_path
+from actors.settings import Settings
+from clusterf.docker.addresses import Addressing
 from clusterf.docker.engine import Engine, access_of
 from clusterf.docker.inventory import Inventory
+from clusterf.docker.routes import Routing
 from clusterf.lib.store import Store
 
 __all__ = ["start"]
@@ -17,20 +20,40 @@ __all__ = ["start"]
 def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     """Start the actors, the first in the flow first. Raises Unavailable where the process cannot do its work at all."""
     del name, host
-    location = settings.published_to()
+    location = settings.etcd_to_publish_in()
     assert location is not None
-    lease_file = state_path(settings, "docker.lease")
     publisher: Ref = (
         NoopPublisher.start(location)
         if settings.noop
-        else KeyPublisher.start(location, settings.etcd_ttl, lease_file, leave_nothing=settings.exit_flush)
+        else KeyPublisher.start(location, settings.etcd_ttl, settings.lease_file, leave_nothing=settings.exit_flush)
     )
     watcher = DockerWatcher.start(
         access_of(settings.docker_endpoint)["base_url"],
         lambda: Engine(settings.docker_endpoint),
-        partial(Inventory, settings.addressing(), settings.routing()),
-        lambda: Store(state_path(settings, "docker.db"), read_only=settings.noop),
+        partial(Inventory, _addressing(settings), _routing(settings)),
+        lambda: Store(settings.docker_file, read_only=settings.noop),
         settings.resync_interval,
         publisher,
     )
     return [watcher, publisher]
+
+
+def _addressing(settings: Settings) -> Addressing:
+    """Return how containers are published."""
+    addresses = [ip_address(text) for text in settings.host_addresses]
+    return Addressing(
+        network=settings.docker_network,
+        host=settings.docker_address == "host",
+        host4=next((address for address in addresses if isinstance(address, IPv4Address)), None),
+        host6=next((address for address in addresses if isinstance(address, IPv6Address)), None),
+    )
+
+
+def _routing(settings: Settings) -> Routing:
+    """Return how networks of containers are advertised."""
+    return Routing(
+        networks=frozenset(settings.route_networks),
+        gateway4=IPv4Address(settings.route_gateway4) if settings.route_gateway4 else None,
+        gateway6=IPv6Address(settings.route_gateway6) if settings.route_gateway6 else None,
+        method=settings.route_ipvs_method,
+    )

@@ -1,10 +1,8 @@
 """The wiring of a health process."""
 
-from pathlib import Path
-
 from actors.base.process import Host, Ref
 from actors.health.health_checker import HealthChecker, Sockets
-from actors.settings import Settings, state_path
+from actors.settings import Settings
 from clusterf.health.probes import Prober
 from clusterf.health.targets import Targets, shard_of
 from clusterf.health.verdict_store import VerdictStore
@@ -17,9 +15,9 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     del host
     shard, shards = settings.health_names().index(name), settings.health_processes
     # what is to be applied once is to be known to hold now
-    state_file = state_path(settings, f"{name}.db") if not settings.once else None
+    state_file = settings.health_file(name) if not settings.once else None
     checker = HealthChecker.start(
-        Sockets(Path(settings.runtime_dir, "config.sock"), settings.health_sockets()[shard]),
+        Sockets(settings.config_socket, settings.health_sockets[shard]),
         Targets(shard, shards),
         settings.health_references,
         lambda: VerdictStore(state_file, lambda at: shard_of(at, shards) == shard, read_only=settings.noop),
