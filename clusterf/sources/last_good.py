@@ -159,10 +159,10 @@ def describe(said: KeyUpdate) -> Iterator[str]:
         if not problem.fatal:
             yield f"{problem} (ignored)"
         elif said.value is not None:
-            yield f"{problem} (the last good value stays in force)"
+            yield f"{problem} (keeping the previous valid value)"
         elif said.key is None:
-            yield f"{problem} (what is known stays in force)"
+            yield f"{problem} (keeping the previous valid values)"
         else:
-            yield f"{problem} (left out: no good value is on record)"
+            yield f"{problem} (skipped: no previous valid value)"
     if len(said.problems) > _LINES:
         yield f"{said.problems[0].source}: {escape(said.path)}: {len(said.problems) - _LINES} more problems"

@@ -229,15 +229,17 @@ def test_nothing_is_written_when_nothing_has_changed(path):
     assert written == [{}]
 
 
-def test_what_is_wrong_is_said_with_what_it_means(path):
+def test_each_problem_is_described_with_its_consequence(path):
     source = state(path)
-    left_out = list(describe(source.put(PATH, BAD)))
+    (skipped,) = describe(source.put(PATH, BAD))
     source.put(PATH, GOOD)
-    stays = list(describe(source.put(PATH, BAD)))
-    ignored = list(describe(source.put(b"extra", b"")))
-    assert "(left out" in left_out[0]
-    assert "(the last good value stays in force" in stays[0]
-    assert "(ignored" in ignored[0]
+    (kept,) = describe(source.put(PATH, BAD))
+    (ignored,) = describe(source.put(b"extra", b""))
+    (unreadable,) = describe(next(source.unreadable(b"services", "Input/output error")))
+    assert skipped.endswith(" (skipped: no previous valid value)")
+    assert kept.endswith(" (keeping the previous valid value)")
+    assert ignored.endswith(" (ignored)")
+    assert unreadable.endswith(": Input/output error (keeping the previous valid values)")
 
 
 def test_a_value_with_a_thousand_problems_takes_few_lines(path):

@@ -40,7 +40,7 @@ def test_garbage_leaves_the_last_good_value_in_force_also_across_restarts(node: 
         node.wait_for_table(WEB + API)
         web.put_text("services/web/backends/b", "{")
         web.put_text("services/web/frontend", '{"ipv4": "10.1.0.300"}')
-        node.wait_for_log("the last good value.* stays in force", 2)
+        node.wait_for_log("keeping the previous valid value", 2)
         web.put("services/api/backends/b", {**BACKEND, "weight": 5})
         node.wait_for_table(WEB + API.replace("-w 10", "-w 5"))
 
