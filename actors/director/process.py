@@ -11,7 +11,7 @@ from actors.director.ipvs_writer import IpvsWriter, Options
 from actors.director.route_resolver import RouteResolver
 from actors.settings import Settings
 from clusterf.director.virtual_servers import Defaults
-from clusterf.host.interfaces import RtnetlinkInterfaces, ShadowInterfaces
+from clusterf.host.interfaces import ShadowInterfaces
 from clusterf.ipvs.kernel import Kernel, Unavailable
 from clusterf.ipvs.netlink.client import open_kernel
 from clusterf.ipvs.shadow import ShadowKernel
@@ -86,16 +86,21 @@ def _keepers(settings: Settings, ours: Store) -> list[Companion]:
 
 def _vip_keeper(settings: Settings, ours: Store, excluded: Sequence[IPNetwork]) -> VirtualServerCompanion | None:
     """Return what keeps the addresses of virtual servers, None where there is nothing to keep."""
+    record = Record(ours, "addresses")
+    if settings.vip_interface is None and not any(True for _ in record.items()):
+        return None
+    # what it is built on is large, and of no use without VIPs
+    from clusterf.host.rtnetlink import RtnetlinkInterfaces  # noqa: PLC0415
+
     interfaces = RtnetlinkInterfaces()
-    keeper = VipKeeper(
+    return VipKeeper(
         settings.vip_interface,
-        Record(ours, "addresses"),
+        record,
         ShadowInterfaces(interfaces) if settings.noop else interfaces,
         announce if not settings.noop else None,
         excluded=lambda address: any(address in network for network in excluded),
         noop=settings.noop,
     )
-    return None if keeper.idle else keeper
 
 
 def _noop_kernel() -> Kernel:

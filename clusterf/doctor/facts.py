@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from clusterf.doctor.model import Conf, ConnectionTable, Facts, InterfaceFacts, Modules
 from clusterf.host.capabilities import CAP_NET_ADMIN
-from clusterf.host.interfaces import RtnetlinkInterfaces
+from clusterf.host.rtnetlink import RtnetlinkInterfaces
 from clusterf.ipvs.kernel import Unavailable
 from clusterf.ipvs.netlink.client import open_kernel
 from clusterf.reconcile.sysctls import VALUES
@@ -21,7 +21,6 @@ __all__ = ["RealServers", "gather", "parse_modules", "parse_real_servers"]
 SYS = Path("/proc/sys/net")
 THREAD = Path("/proc/thread-self")
 NET = THREAD / "net"  # /proc/net is that of the process, not of the thread
-IFF_UP, IFF_LOOPBACK, IFF_NOARP = 0x1, 0x8, 0x80  # include/uapi/linux/if.h
 
 _Key = TypeVar("_Key")
 
@@ -112,35 +111,19 @@ def _conf(name: str) -> Conf:
 
 def _interfaces() -> Iterator[InterfaceFacts]:
     held: dict[int, list[IPv4Interface | IPv6Interface]] = {}
-    _, addresses = RtnetlinkInterfaces().look(None)
+    interfaces, addresses = RtnetlinkInterfaces().read_all()
     for index, address, length in addresses:
         held.setdefault(index, []).append(ip_interface(f"{address}/{length}"))
-    for link in _links():
-        # text if it is UTF-8, else bytes
-        found, flags = link.get_attr("IFLA_IFNAME"), link["flags"]
-        name = found.encode() if isinstance(found, str) else found
+    for one in interfaces:
         yield InterfaceFacts(
-            name=name.decode(errors="backslashreplace"),
-            kind=link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or "",
-            up=bool(flags & IFF_UP),
-            loopback=bool(flags & IFF_LOOPBACK),
-            arp=not flags & (IFF_LOOPBACK | IFF_NOARP),
-            conf=_conf(os.fsdecode(name)),
-            addresses=tuple(held.get(link["index"], ())),
+            name=os.fsencode(one.name).decode(errors="backslashreplace"),
+            kind=one.kind,
+            up=one.up,
+            loopback=one.loopback,
+            arp=one.arp,
+            conf=_conf(one.name),
+            addresses=tuple(held.get(one.index, ())),
         )
-
-
-def _links() -> list[Any]:
-    """Return the messages of links. Raises OSError."""
-    # loading pyroute2 costs 0.3 s and 20 MB
-    from pyroute2 import IPRoute  # noqa: PLC0415
-    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
-
-    try:
-        with IPRoute() as channel:
-            return list(channel.get_links())
-    except NetlinkError as error:
-        raise OSError(error.code, f"the interfaces cannot be read: {os.strerror(error.code)}") from error
 
 
 def _table(reals: RealServers) -> ConnectionTable | None:

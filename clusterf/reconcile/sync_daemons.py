@@ -7,17 +7,16 @@ beside the daemon that was started.
 """
 
 import errno
-import fcntl
 import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from struct import Struct
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
+from clusterf.host.interfaces import first_ipv4_address
 from clusterf.ipvs.netlink.channel import Channel
 from clusterf.ipvs.netlink.daemons import DaemonCommand, decode_daemon, encode_daemon, encode_role
 from clusterf.ipvs.netlink.family import find_family
@@ -30,9 +29,6 @@ __all__ = ["DaemonPlace", "Daemons", "SyncDaemonKeeper", "sync_keepers"]
 log = logging.getLogger(__name__)
 
 _DEADLINE = 10.0  # seconds for an exchange with the kernel
-
-_SIOCGIFADDR = 0x8915
-_INTERFACE_REQUEST: Final = Struct("16s4x4s16x")  # an ifreq with a sockaddr_in, netdevice(7)
 
 # why a command about a daemon fails, as start_sync_thread in net/netfilter/ipvs/ip_vs_sync.c has it
 _REASONS: Final = {
@@ -199,7 +195,8 @@ class _KernelDaemons:
             ifindex = socket.if_nametoindex(daemon.interface)
         except OSError as error:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from error
-        return DaemonPlace(ifindex, _address(daemon.interface) if daemon.role is SyncRole.MASTER else "")
+        # the kernel does not require an address: the master would send from another interface's, or from none
+        return DaemonPlace(ifindex, first_ipv4_address(daemon.interface) if daemon.role is SyncRole.MASTER else "")
 
     def start(self, daemon: SyncDaemon) -> None:
         with _channel() as channel:
@@ -222,14 +219,6 @@ def _channel() -> Iterator[Channel]:
         yield channel
     finally:
         channel.close()
-
-
-def _address(interface: str) -> str:
-    """Return the first IPv4 address of an interface. Raises OSError, EADDRNOTAVAIL if it has none."""
-    # The kernel does not ask for one: without, the master sends from an address of another interface, or from none.
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        answer = fcntl.ioctl(control, _SIOCGIFADDR, _INTERFACE_REQUEST.pack(interface.encode(), b""))
-    return socket.inet_ntoa(_INTERFACE_REQUEST.unpack(answer)[1])
 
 
 def sync_keepers(wanted: Sequence[SyncDaemon], store: Store, *, noop: bool) -> list[SyncDaemonKeeper]:

@@ -98,16 +98,16 @@ class VipKeeper:
         self._unannounced = {}
         if self._name is not None and self._link is None:
             raise OSError(f"there is no interface {self._name}: the addresses of virtual servers cannot be added")
-        if self._link is not None and not self._link.up:
+        if self._link is not None and not self._link.running:
             raise OSError(f"the interface {self._name} is down: nobody reaches the addresses on it")
         _complain(refused)
 
     def _observe(self) -> None:
         start = self._clock()
-        link, present = self._interfaces.look(self._name)
+        link, present = self._interfaces.read(self._name)
         if self._vips.lost(present):
             # a list that changed while it was read may lack some
-            link, present = self._interfaces.look(self._name)
+            link, present = self._interfaces.read(self._name)
         lost = self._vips.lost(present)
         now = self._clock()
         self._fresh_until = now + _FRESH * (now - start)
@@ -180,7 +180,7 @@ class VipKeeper:
     def _tell(self) -> None:
         """Announce what is new, if there is somebody to be told."""
         link = self._link
-        if not self._news or link is None or not link.up:
+        if not self._news or link is None or not link.running:
             return
         news = {address: None for address in self._news if self._vips.owns(HostAddress(link.index, address))}
         self._news = {}

@@ -6,11 +6,12 @@ import re
 import shlex
 from ipaddress import ip_address, ip_interface
 
-import pyroute2
+import msgspec
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from clusterf.cli.doctor import finding_line
@@ -21,6 +22,7 @@ from clusterf.doctor.facts import RealServers, gather, parse_modules, parse_real
 from clusterf.doctor.model import Conf, ConnectionTable, Facts, Finding, InterfaceFacts, Modules
 from clusterf.host.interfaces import PresentAddress
 from clusterf.reconcile.sysctls import RECOMMENDED
+from tests.clusterf.support import fake_interfaces
 
 GIB = 1 << 30
 VIP4, VIP6 = ip_address("10.1.1.1"), ip_address("fd00:1::1")
@@ -323,23 +325,13 @@ def test_the_facts_of_any_machine_can_be_read():
     assert facts.memory > 0
 
 
-class Message(dict):
-    """What pyroute2 makes of an answer, as far as it is looked at."""
-
-    def get_attr(self, name):
-        return self.get(name)
-
-    def get_nested(self, *_):
-        return None
-
-
 def test_interfaces_may_have_names_of_any_bytes(monkeypatch):
-    links = [Message(index=1, flags=1, IFLA_IFNAME=b"\xff"), Message(index=2, flags=1, IFLA_IFNAME="\u00e9")]
+    interfaces = [
+        msgspec.structs.replace(fake_interfaces.ETH, index=n, name=name) for n, name in ((1, "\udcff"), (2, "\u00e9"))
+    ]
     addresses = [PresentAddress(1, ip_address("10.1.1.1"), 24)]
-    monkeypatch.setattr(facts_module, "_links", lambda: links)
-    monkeypatch.setattr(facts_module.RtnetlinkInterfaces, "look", lambda self, name: (None, addresses))
-    interfaces = gather().interfaces
-    assert [(one.name, one.addresses) for one in interfaces] == [
+    monkeypatch.setattr(facts_module.RtnetlinkInterfaces, "read_all", lambda self: (interfaces, addresses))
+    assert [(one.name, one.addresses) for one in gather().interfaces] == [
         (r"\xff", (ip_interface("10.1.1.1/24"),)),
         ("\u00e9", ()),
     ]
@@ -347,11 +339,11 @@ def test_interfaces_may_have_names_of_any_bytes(monkeypatch):
 
 @pytest.mark.parametrize("trouble", ["interfaces", "proc"])
 def test_what_cannot_be_read_is_one_line(monkeypatch, tmp_path, trouble):
-    def refuse():
+    async def refuse(*_, **__):
         raise NetlinkError(errno.EACCES)
 
     if trouble == "interfaces":
-        monkeypatch.setattr(pyroute2, "IPRoute", refuse)
+        monkeypatch.setattr(AsyncIPRoute, "link", refuse)
     else:
         monkeypatch.setattr(facts_module, "THREAD", tmp_path)
     result = CliRunner().invoke(main, ["doctor"], catch_exceptions=False)

@@ -1,95 +1,55 @@
-import asyncio
-import errno
 import socket
 from ipaddress import ip_address
 
 import pytest
-from pyroute2 import AsyncIPRoute
 
-from clusterf.host.interfaces import HostAddress, PresentAddress, RtnetlinkInterfaces
+from clusterf.host.interfaces import HostAddress, PresentAddress, ShadowInterfaces, first_ipv4_address
+from tests.clusterf.support.fake_interfaces import ETH, LO, FakeInterfaces, whole
 
-LOOPBACK = socket.if_nametoindex("lo")
-
-
-def test_the_interface_and_all_addresses_are_found():
-    link, present = RtnetlinkInterfaces().look("lo")
-    assert (link.index, link.name, link.up, link.hardware) == (LOOPBACK, "lo", True, b"")
-    assert PresentAddress(LOOPBACK, ip_address("127.0.0.1"), 8) in present
-    assert {name for _, name in socket.if_nameindex()} >= {RtnetlinkInterfaces().name_of(p.interface) for p in present}
+VIP = HostAddress(ETH.index, ip_address("10.1.1.1"))
+OWN = PresentAddress(ETH.index, ip_address("10.1.1.9"), 24)
 
 
-def test_an_interface_that_does_not_exist_is_none():
-    link, present = RtnetlinkInterfaces().look("nosuch0")
-    assert link is None
-    assert present
-    assert RtnetlinkInterfaces().look(None)[0] is None
-    assert RtnetlinkInterfaces().name_of(99999) == "if99999"
+@pytest.fixture
+def real():
+    interfaces = FakeInterfaces()
+    interfaces.present.add(OWN)
+    return interfaces
 
 
-def test_a_kernel_that_does_not_answer_is_not_waited_for(monkeypatch):
-    async def hang(*_, **__):
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(AsyncIPRoute, "addr", hang)
-    interfaces = RtnetlinkInterfaces(deadline=0.05)
-    for ask in (
-        lambda: interfaces.look("lo"),
-        lambda: interfaces.add([HostAddress(LOOPBACK, ip_address("127.0.0.9"))]),
-    ):
-        with pytest.raises(TimeoutError) as caught:
-            ask()
-        assert caught.value.errno == errno.ETIMEDOUT
+def test_shadow_begins_with_the_real_addresses(real):
+    assert ShadowInterfaces(real).read("eth0") == (ETH, [OWN])
 
 
-def test_an_answer_that_makes_no_sense_is_an_error_of_the_kernel(monkeypatch):
-    whole = AsyncIPRoute.addr
-
-    async def addr(self, command, **arguments):
-        async def answers():
-            async for message in await whole(self, command, **arguments):
-                message["attrs"] = [("IFA_ADDRESS", "nonsense")]
-                yield message
-
-        return answers()
-
-    monkeypatch.setattr(AsyncIPRoute, "addr", addr)
-    with pytest.raises(OSError, match="not understood") as caught:
-        RtnetlinkInterfaces().look("lo")
-    assert caught.value.errno == errno.EBADMSG
+def test_changes_stay_in_the_shadow(real):
+    shadow = ShadowInterfaces(real)
+    shadow.read("eth0")
+    assert shadow.add([VIP]) == [0]
+    assert shadow.read("eth0") == (ETH, [OWN, whole(VIP)])
+    assert shadow.remove([VIP]) == [0]
+    assert shadow.read("eth0") == (ETH, [OWN])
+    assert (real.asked, real.reads) == ([], 1)
 
 
-def test_addresses_of_other_families_are_passed_over(monkeypatch):
-    whole = AsyncIPRoute.addr
-
-    async def addr(self, command, **arguments):
-        async def answers():
-            async for message in await whole(self, command, **arguments):
-                yield message
-            message["family"], message["attrs"] = 35, [("IFA_LOCAL", "6c")]  # AF_PHONET
-            yield message
-
-        return answers()
-
-    monkeypatch.setattr(AsyncIPRoute, "addr", addr)
-    _, present = RtnetlinkInterfaces().look("lo")
-    assert PresentAddress(LOOPBACK, ip_address("127.0.0.1"), 8) in present
+def test_missing_interface_is_read_again_until_it_exists(real):
+    del real.links["eth0"]
+    shadow = ShadowInterfaces(real)
+    assert shadow.read("eth0")[0] is None
+    real.links["eth0"] = ETH
+    assert shadow.read("eth0")[0] == ETH
 
 
-def test_a_list_that_changed_while_it_was_read_is_read_again(monkeypatch):
-    whole, lists = AsyncIPRoute.addr, []
+def test_shadow_that_was_never_read_takes_changes(real):
+    shadow = ShadowInterfaces(real)
+    assert (shadow.add([VIP]), shadow.remove([VIP])) == ([0], [0])
+    assert shadow.name_of(LO.index) == "lo"
 
-    async def addr(self, command, **arguments):
-        lists.append(command)
-        found = [message async for message in await whole(self, command, **arguments)]
 
-        async def answers():
-            for message in found[len(found) // 2 :] if len(lists) == 1 else found:
-                message["header"]["flags"] |= 0x10 if len(lists) == 1 else 0
-                yield message
+def test_first_ipv4_address_of_loopback_is_found():
+    assert first_ipv4_address("lo") == "127.0.0.1"
 
-        return answers()
 
-    monkeypatch.setattr(AsyncIPRoute, "addr", addr)
-    _, present = RtnetlinkInterfaces().look("lo")
-    assert len(lists) == 2
-    assert PresentAddress(LOOPBACK, ip_address("127.0.0.1"), 8) in present
+def test_first_ipv4_address_of_a_missing_interface_is_an_error():
+    with pytest.raises(OSError):
+        first_ipv4_address("nosuch0")
+    assert "nosuch0" not in dict(socket.if_nameindex()).values()

@@ -6,8 +6,8 @@ from clusterf.host.interfaces import HostAddress, Interface, PresentAddress
 
 __all__ = ["ETH", "LO", "FakeInterfaces", "whole"]
 
-LO = Interface(1, "lo", up=True, router=False, hardware=b"")
-ETH = Interface(2, "eth0", up=True, router=False, hardware=bytes.fromhex("02004c4f4f50"))
+LO = Interface(1, "lo", up=True, running=True, router=False, hardware=b"")
+ETH = Interface(2, "eth0", up=True, running=True, router=False, hardware=bytes.fromhex("02004c4f4f50"))
 
 
 def whole(placed):
@@ -23,12 +23,12 @@ class FakeInterfaces:
         self.present = set()
         # what was asked for, in order: ("add" or "remove", Placed)
         self.asked = []
-        self.looks = 0
+        self.reads = 0
         # errno of an attempt, by address
         self.refused = {}
 
-    def look(self, name):
-        self.looks += 1
+    def read(self, name):
+        self.reads += 1
         return self.links.get(name), sorted(self.present, key=str)
 
     def add(self, addresses):

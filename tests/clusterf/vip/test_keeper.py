@@ -88,7 +88,7 @@ def test_addresses_come_with_their_virtual_servers_and_go_with_them(keeping, cap
 def test_nothing_is_done_before_the_interfaces_were_looked_at(keeping):
     keeper = keeping.start("eth0", A)
     keeper.follow(virtuals(B))
-    assert (keeping.interfaces.asked, keeping.interfaces.looks) == ([], 0)
+    assert (keeping.interfaces.asked, keeping.interfaces.reads) == ([], 0)
     keeper.keep()
     assert keeping.interfaces.on(ETH) == {A, B}
 
@@ -130,7 +130,7 @@ def test_what_has_gone_again_is_not_announced(keeping):
 
 
 def test_what_went_with_an_interface_that_was_down_is_not_announced_when_it_is_up(keeping):
-    keeping.interfaces.links["eth0"] = msgspec.structs.replace(ETH, up=False)
+    keeping.interfaces.links["eth0"] = msgspec.structs.replace(ETH, running=False)
     keeper = keeping.start("eth0", C)
     with pytest.raises(OSError, match="is down"):
         keeper.keep()
@@ -168,7 +168,7 @@ def test_where_there_are_no_neighbours_nothing_is_announced(keeping):
 
 
 def test_an_interface_that_is_down_is_reported_and_what_was_added_announced_when_it_is_up(keeping):
-    keeping.interfaces.links["eth0"] = msgspec.structs.replace(ETH, up=False)
+    keeping.interfaces.links["eth0"] = msgspec.structs.replace(ETH, running=False)
     keeper = keeping.start("eth0", A)
     with pytest.raises(OSError, match="the interface eth0 is down"):
         keeper.keep()
@@ -217,9 +217,9 @@ def test_an_address_that_others_remove_comes_back_and_is_reported(keeping, caplo
 def test_what_is_lacking_only_in_one_list_is_not_gone(keeping, caplog):
     keeper = keeping.start("eth0", A)
     keeper.keep()
-    look = keeping.interfaces.look
+    look = keeping.interfaces.read
     lists = [(ETH, [])]
-    keeping.interfaces.look = lambda name: lists.pop() if lists else look(name)
+    keeping.interfaces.read = lambda name: lists.pop() if lists else look(name)
     keeper.keep()
     assert "gone" not in caplog.text
     assert keeping.recorded == {(2, "10.1.1.1")}
@@ -249,25 +249,25 @@ def test_what_others_have_put_anywhere_since_the_last_look_is_seen_before_an_add
 def test_many_that_are_added_one_after_the_other_take_few_looks(keeping):
     keeper = keeping.start("eth0")
     keeper.keep()
-    look = keeping.interfaces.look
+    look = keeping.interfaces.read
 
     def slow(name):
         keeping.now += 1.0
         return look(name)
 
-    keeping.interfaces.look = slow
+    keeping.interfaces.read = slow
     for address in (A, B, C):
         keeper.follow(virtuals(address))
         keeping.now += 4.0
     assert keeping.interfaces.on(ETH) == {A, B, C}
-    assert keeping.interfaces.looks == 2
+    assert keeping.interfaces.reads == 2
     keeper.follow(virtuals(ip_address("10.1.1.4")))
-    assert keeping.interfaces.looks == 3
+    assert keeping.interfaces.reads == 3
 
 
 def test_an_address_that_others_put_there_at_the_same_moment_is_theirs(keeping, caplog):
     keeper = keeping.start("eth0")
-    look = keeping.interfaces.look
+    look = keeping.interfaces.read
 
     def put_after(name):
         found = look(name)
@@ -275,7 +275,7 @@ def test_an_address_that_others_put_there_at_the_same_moment_is_theirs(keeping, 
         keeping.interfaces.put(ETH, A)
         return found
 
-    keeping.interfaces.look = put_after
+    keeping.interfaces.read = put_after
     keeper.keep()
     keeper.follow(virtuals(A))
     assert keeping.recorded == set()
@@ -319,7 +319,7 @@ def test_a_node_that_never_had_an_interface_looks_at_nothing(keeping):
     keeper = keeping.start(None, A)
     keeper.keep()
     assert keeper.idle
-    assert keeping.interfaces.looks == 0
+    assert keeping.interfaces.reads == 0
 
 
 def test_what_is_refused_is_reported_and_tried_with_the_next_look_and_the_others_are_added(keeping, caplog):
