@@ -1,13 +1,18 @@
 """The wiring of a node: which actors live in which process, in the order of the data flow.
 
     config process                      director process (CAP_NET_ADMIN)
-    FileWatcher ┬► ConfigPublisher ─┬── config.sock ──► RouteResolver ► BackendMerger ► IpvsWriter
-    EtcdWatcher ┘                   │                                        ▲
-                                    │   health process (N of them)           │
+    FileWatcher ┬► ConfigPublisher ─┬── config.sock ──► RouteResolver ─► BackendMerger ─► IpvsWriter
+    EtcdWatcher ┘                   │                         ◄╌╌╌╌╌╌╌╌╌╌╌╌ ▲ ◄╌╌╌╌╌╌╌╌╌╌╌╌
+                                    │   health process (N of them)          │
                                     └── config.sock ──► HealthChecker ── health.sock
 
 With several health processes each has a shard of the endpoints, and the
 sockets are `health1.sock`, `health2.sock` and so on.
+
+Against the flow (◄╌) go two messages: `Credit`, that a frame of a link has come
+through to IpvsWriter and another one may follow, and `RemovalBegun`, with
+virtual servers that the kernel no longer has, or is about to lose. An actor
+introduces itself to the next one (`Upstream`) when it starts.
 
     docker process
     DockerWatcher ► KeyPublisher, or with --noop NoopPublisher

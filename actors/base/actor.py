@@ -8,7 +8,7 @@ from typing import Any
 
 import pykka
 
-from actors.base.messages import Confirm, Crashed, Leave, Ping, Reload
+from actors.base.messages import Confirm, Crashed, Leave, Ping, Reload, Upstream
 
 __all__ = ["Actor"]
 
@@ -18,12 +18,17 @@ log = logging.getLogger(__name__)
 class Actor(pykka.ThreadingActor):
     """An actor that `actors.supervision.child` watches over. Its messages come to `receive`."""
 
+    # the actor that sends to this one, once it has introduced itself
+    _upstream: pykka.ActorRef[Any] | None = None
+
     def on_receive(self, message: Any) -> None:
         """Answer a ping at once, hand on everything else."""
         try:
             match message:
                 case Ping():
-                    message.answer()
+                    pass  # pykka answers who has asked
+                case Upstream(actor):
+                    self._upstream = actor
                 case Reload():
                     self.reload()
                 case Confirm():
@@ -43,6 +48,12 @@ class Actor(pykka.ThreadingActor):
         timer = threading.Timer(seconds, self._tell_alive, (message,))
         timer.daemon = True
         timer.start()
+
+    def tell_upstream(self, message: Any) -> None:
+        """Tell `message` to the actor that sends to this one, if there is one and it still lives."""
+        if self._upstream is not None:
+            with suppress(pykka.ActorDeadError):
+                self._upstream.tell(message)
 
     def _tell_alive(self, message: Any) -> None:
         with suppress(pykka.ActorDeadError):

@@ -1,15 +1,14 @@
 """Messages that every actor takes: from its child process, and from its own thread or event loop that has failed."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-__all__ = ["Confirm", "Crashed", "Leave", "Ping", "Reload"]
+import pykka
+
+__all__ = ["Confirm", "Crashed", "Leave", "Ping", "Reload", "Upstream"]
 
 
 class Ping(NamedTuple):
-    """Answer, to show that the actor is not stuck."""
-
-    answer: Callable[[], None]
+    """Asked, not told: that there is an answer shows that the actor is not stuck."""
 
 
 class Reload(NamedTuple):
@@ -22,6 +21,12 @@ class Confirm(NamedTuple):
 
 class Leave(NamedTuple):
     """The node is being stopped, and not because of a failure; you are stopped next."""
+
+
+class Upstream(NamedTuple):
+    """`actor` sends to this one from now on, and takes what flows back."""
+
+    actor: pykka.ActorRef[Any]
 
 
 class Crashed(NamedTuple):

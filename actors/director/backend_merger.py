@@ -8,21 +8,21 @@ has told all that it knows.
 import logging
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pykka
 
 from actors.base.actor import Actor
-from actors.director.messages import MergedUpdate, ResolvedUpdate
+from actors.base.messages import Upstream
+from actors.director.messages import Credit, MergedUpdate, RemovalBegun, ResolvedUpdate
 from actors.link.messages import Received, Synced, VerdictIs
 from actors.link.subscription import Subscription
 from clusterf.config.problems import ProblemsOf
 from clusterf.director.merger import Merged, Merger
 from clusterf.director.rotation import PanicMode, Rotation
-from clusterf.ipvs.table import Table, VirtualServer
+from clusterf.ipvs.table import Table
 from clusterf.lib.text import escape
 
 __all__ = ["BackendMerger"]
@@ -32,23 +32,10 @@ log = logging.getLogger(__name__)
 _SHOWN = 10  # of many backends
 
 
-class _Verdicts(NamedTuple):
-    """What has come over the link at `socket`."""
-
-    socket: Path
-    received: Received
-
-
 class _Self(Enum):
     """What the merger tells itself."""
 
     ENOUGH = auto()
-
-
-class _Departed(NamedTuple):
-    """The removal of these virtual servers has begun, or they are not there."""
-
-    virtuals: Sequence[VirtualServer]
 
 
 class BackendMerger(Actor):
@@ -74,23 +61,25 @@ class BackendMerger(Actor):
         self._merger = Merger(elide=elide, standings=self._standings if health else None)
         self._writer = writer
         self._patience = patience
-        self._subscriptions = [Subscription(socket, partial(self._tell_self, socket)) for socket in health]
-        # the health processes that have not told all they know once
-        self._awaited = set(health)
+        subscriptions = [Subscription(socket, self.actor_ref.tell) for socket in health]
+        self._subscriptions = {subscription.name: subscription for subscription in subscriptions}
+        # the links of health processes that have not told all they know once
+        self._awaited = set(self._subscriptions)
         # whether the configuration has been told as a whole once, and whether everything has
         self._configured = False
         self._whole = False
 
     def on_start(self) -> None:
         """Begin to receive verdicts."""
-        for subscription in self._subscriptions:
+        self._writer.tell(Upstream(self.actor_ref))
+        for subscription in self._subscriptions.values():
             subscription.start()
         if self._patience is not None:
             self.tell_later(self._patience, _Self.ENOUGH)
 
     def on_stop(self) -> None:
         """Hang up."""
-        for subscription in self._subscriptions:
+        for subscription in self._subscriptions.values():
             subscription.stop()
 
     def receive(self, message: Any) -> None:
@@ -98,22 +87,23 @@ class BackendMerger(Actor):
         match message:
             case ResolvedUpdate():
                 self._configure(message)
-            case _Verdicts(socket, received):
-                self._judge(socket, received)
+            case Received():
+                self._judge(message)
             case _Self.ENOUGH:
                 self._go_without()
-            case _Departed(virtuals):
+            case Credit(link):
+                self._give_back(link)
+            case RemovalBegun(virtuals):
                 for virtual in virtuals:
                     self._standings.forget_departed(virtual)
             case _:
                 raise TypeError(f"BackendMerger does not handle {message!r}")
 
-    def _tell_self(self, socket: Path, received: Received) -> None:
-        self.actor_ref.tell(_Verdicts(socket, received))
-
-    def _departed(self, virtuals: Sequence[VirtualServer]) -> None:
-        # (called by the writer, which outlives us if we fail)
-        self._tell_alive(_Departed(virtuals))
+    def _give_back(self, link: str) -> None:
+        if link in self._subscriptions:
+            self._subscriptions[link].acknowledge()
+        else:
+            self.tell_upstream(Credit(link))
 
     def _configure(self, update: ResolvedUpdate) -> None:
         already_logged = {item for item in update.items if isinstance(item, ProblemsOf)}
@@ -125,19 +115,19 @@ class BackendMerger(Actor):
             if isinstance(result, ProblemsOf) and result not in already_logged:
                 for problem in result.problems:
                     log.warning("%s", problem)
-        self._tell_writer(merged, update.taken, urgent=False)
+        self._tell_writer(merged, update.link, urgent=False)
 
-    def _judge(self, socket: Path, received: Received) -> None:
+    def _judge(self, received: Received) -> None:
         urgent = self._whole  # before that all waits for the first time that anything is written
         for message in received.messages:
             match message:
                 case Synced():
-                    self._awaited.discard(socket)
+                    self._awaited.discard(received.link)
                 case VerdictIs(service, backend, endpoint, value):
                     self._standings.put_verdict(service, backend, endpoint, value.up if value is not None else None)
                 case _:
                     raise TypeError(f"a health process does not say {message!r}")
-        self._tell_writer(self._merge(), received.taken, urgent=urgent)
+        self._tell_writer(self._merge(), received.link, urgent=urgent)
 
     def _go_without(self) -> None:
         """Wait for verdicts no longer: who has none is as the kernel and its check have it."""
@@ -147,7 +137,7 @@ class BackendMerger(Actor):
         log.warning("health: %d backends have no verdict yet: going on without", self._standings.unknown)
         for line in islice(self._standings.undecided(), _SHOWN):
             log.warning("health: no verdict yet: %s", line)
-        self._tell_writer(self._merge(), lambda: None, urgent=False)
+        self._tell_writer(self._merge(), None, urgent=False)
 
     def _merge(self) -> list[Merged]:
         results = list(self._merger.flush())
@@ -164,8 +154,8 @@ class BackendMerger(Actor):
                 merged.append(result)
         return merged
 
-    def _tell_writer(self, merged: list[Merged], taken: Callable[[], None], *, urgent: bool) -> None:
-        self._writer.tell(MergedUpdate(tuple(merged), self._whole, taken, self._departed, urgent))
+    def _tell_writer(self, merged: list[Merged], link: str | None, *, urgent: bool) -> None:
+        self._writer.tell(MergedUpdate(tuple(merged), self._whole, link, urgent))
 
 
 def _log_panic(now: PanicMode) -> None:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from actors.base.actor import Actor
 from actors.base.process import Host
-from actors.director.messages import MergedUpdate
+from actors.director.messages import Credit, MergedUpdate, RemovalBegun
 from clusterf.config.problems import Problem, ProblemsOf
 from clusterf.director.merger import RealServerWanted, VirtualServerWanted
 from clusterf.ipvs import ipvsadm
@@ -106,8 +106,6 @@ class IpvsWriter(Actor):
         self._news = True
         # whether what `--once` asks for is done
         self._finished = False
-        # to tell of virtual servers whose removal has begun, since the first update
-        self._tell_departed: Callable[[Sequence[VirtualServer]], None]
         # what has been told to oneself and has not arrived yet
         self._due: set[_Self] = set()
 
@@ -178,8 +176,8 @@ class IpvsWriter(Actor):
                     self._reconciler.want_virtual(virtual, claim)
                 case ProblemsOf(subject, problems):
                     self._note_problems(subject, problems)
-        self._tell_departed = update.departed
-        update.taken()
+        if update.link is not None:
+            self.tell_upstream(Credit(update.link))
         if not update.urgent:
             self._guard.news(time.monotonic())
         self._synced = self._synced or update.synced
@@ -223,7 +221,7 @@ class IpvsWriter(Actor):
         self._record_ownership()
         departed = self._reconciler.take_departed()
         if departed:
-            self._tell_departed(departed)
+            self.tell_upstream(RemovalBegun(tuple(departed)))
         if steps:
             self._news = True
             self._write(steps)

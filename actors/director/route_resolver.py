@@ -7,7 +7,8 @@ from typing import Any
 import pykka
 
 from actors.base.actor import Actor
-from actors.director.messages import ResolvedUpdate
+from actors.base.messages import Upstream
+from actors.director.messages import Credit, ResolvedUpdate
 from actors.link.messages import ProblemsAre, Received, Synced, VerdictIs
 from actors.link.subscription import Subscription
 from clusterf.config.problems import ProblemsOf
@@ -24,7 +25,7 @@ class RouteResolver(Actor):
 
     def __init__(self, socket: Path, defaults: Defaults, merger: pykka.ActorRef[Any]) -> None:
         super().__init__()
-        self._subscription = Subscription(socket, self._tell_self)
+        self._subscription = Subscription(socket, self.actor_ref.tell)
         self._resolver = Resolver(defaults)
         self._merger = merger
         # whether the configuration was told as a whole once
@@ -32,6 +33,7 @@ class RouteResolver(Actor):
 
     def on_start(self) -> None:
         """Begin to receive."""
+        self._merger.tell(Upstream(self.actor_ref))
         self._subscription.start()
 
     def on_stop(self) -> None:
@@ -43,11 +45,10 @@ class RouteResolver(Actor):
         match message:
             case Received():
                 self._resolve(message)
+            case Credit():
+                self._subscription.acknowledge()
             case _:
                 raise TypeError(f"RouteResolver does not handle {message!r}")
-
-    def _tell_self(self, message: Received) -> None:
-        self.actor_ref.tell(message)
 
     def _resolve(self, received: Received) -> None:
         problems = []
@@ -66,4 +67,4 @@ class RouteResolver(Actor):
             if isinstance(item, ProblemsOf):
                 for problem in item.problems:
                     log.warning("%s", problem)
-        self._merger.tell(ResolvedUpdate((*problems, *resolved), self._synced, received.taken))
+        self._merger.tell(ResolvedUpdate((*problems, *resolved), self._synced, received.link))

@@ -59,7 +59,7 @@ class HealthChecker(AsyncioActor):
         new_prober: Callable[[asyncio.AbstractEventLoop], Prober],
     ) -> None:
         super().__init__()
-        self._subscription = Subscription(links.config, self._tell_self)
+        self._subscription = Subscription(links.config, self.actor_ref.tell)
         self._publisher = Publisher(links.verdicts)
         self._targets = targets
         self._endpoints = references
@@ -118,9 +118,6 @@ class HealthChecker(AsyncioActor):
             case _:
                 super().receive(message)
 
-    def _tell_self(self, message: Received) -> None:
-        self.actor_ref.tell(message)
-
     def _take_in(self, received: Received) -> None:
         for message in received.messages:
             match message:
@@ -132,7 +129,7 @@ class HealthChecker(AsyncioActor):
                     raise TypeError(f"the configuration holds no {message!r}")
                 case _:
                     self._targets.update(message.key, message.value)
-        received.taken()
+        self._subscription.acknowledge()
         # before all is known, a backend may seem to have another check than it has
         if self._synced:
             self._work_soon()

@@ -5,7 +5,7 @@ repeat one does no harm. Those of the first half also travel between processes
 (`WireMessage`); the others stay within one.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import NamedTuple
 
 import msgspec
@@ -176,7 +176,7 @@ def deletion_of(key: Hashable) -> StateMessage:
 
 
 class Received(NamedTuple):
-    """What came over a link. `taken` is to be called when it has been taken in, for the next to be sent."""
+    """What came over `link` in one frame. It holds a credit of the subscription until that is told `acknowledge`."""
 
     messages: tuple[WireMessage, ...]
-    taken: Callable[[], None]
+    link: str

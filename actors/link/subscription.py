@@ -2,6 +2,10 @@
 
 It keeps what it was told when the link breaks, connects again for ever, and at
 `Synced` drops what it was not told again.
+
+A receiver holds at most `CREDIT` frames: each takes one credit, which comes
+back with `acknowledge`. So what waits in the inboxes behind a link is bounded,
+and the rest is conflated where it is published. Credits outlive a connection.
 """
 
 import logging
@@ -26,7 +30,7 @@ log = logging.getLogger(__name__)
 
 _STEADY = 10.0  # seconds after which a link that breaks may be connected again without delay
 _REPORTED = 8  # tries to connect in a row, after which it is worth a word
-_UNTAKEN = 4  # frames that a receiver may have before it has taken the first
+CREDIT = 4  # frames that a receiver may hold before it has acknowledged the first
 _LONGEST = 1 << 28  # bytes of a frame; longer is no frame of ours
 
 
@@ -37,11 +41,12 @@ class Subscription:
     """The receiving end: tells an actor what comes, in a thread of its own."""
 
     def __init__(self, path: Path, tell: Callable[[Received], None]) -> None:
+        self.name = path.stem
         self._path = path
         self._tell = tell
         self._known: set[Hashable] = set()
         self._stopping = threading.Event()
-        self._untaken = threading.Semaphore(_UNTAKEN)
+        self._credit = threading.Semaphore(CREDIT)
         self._connection: socket.socket | None = None
         self._thread = threading.Thread(target=self._run, name=f"subscription {path.name}", daemon=True)
 
@@ -52,9 +57,13 @@ class Subscription:
     def stop(self) -> None:
         """Hang up, and do not connect again."""
         self._stopping.set()
-        self._untaken.release()
+        self._credit.release()
         if self._connection is not None:
             shut_down(self._connection)
+
+    def acknowledge(self) -> None:
+        """Give the credit of one frame back; may be called by any thread."""
+        self._credit.release()
 
     def _run(self) -> None:
         backoff = Backoff(initial=0.02, longest=2)
@@ -109,10 +118,10 @@ class Subscription:
                     continue
                 out.append(message)
                 self._note(message, told)
-            self._untaken.acquire()
+            self._credit.acquire()
             if self._stopping.is_set():
                 return
-            self._tell(Received(tuple(out), self._untaken.release))
+            self._tell(Received(tuple(out), self.name))
 
     def _note(self, message: StateMessage, told: set[Hashable] | None) -> None:
         if message == deletion_of(message.key):

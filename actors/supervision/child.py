@@ -13,9 +13,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import pykka
@@ -111,14 +110,19 @@ class _Listener:
                     return CRASHED
 
     def _ping(self, number: int) -> None:
-        """Have the pong said by the actor that answers last."""
-        answers = _Countdown(len(self._actors), partial(self._say, control.Pong(number)))
-        self._tell(messages.Ping(answers))
+        """Answer once every actor has, while the listener goes on."""
+        answers = [actor.ask(messages.Ping(), block=False) for actor in self._actors]
+        threading.Thread(target=self._pong, args=(number, answers), daemon=True).start()
+
+    def _pong(self, number: int, answers: Iterable[pykka.Future[Any]]) -> None:
+        with suppress(pykka.ActorDeadError):  # `_watch` has seen it too
+            pykka.get_all(answers)
+            self._say(control.Pong(number))
 
     def _all_alive(self) -> bool:
         return all(actor.is_alive() for actor in self._actors)
 
-    def _tell(self, message: messages.Ping | messages.Reload | messages.Confirm | messages.Leave) -> None:
+    def _tell(self, message: messages.Reload | messages.Confirm | messages.Leave) -> None:
         for actor in self._actors:
             try:
                 actor.tell(message)
@@ -133,22 +137,6 @@ class _Listener:
             except pykka.Timeout:
                 log.warning("%s does not stop, leaving it", actor.actor_class.__name__)
         return 0
-
-
-class _Countdown:
-    """Calls `then` when it was called so many times."""
-
-    def __init__(self, count: int, then: Any) -> None:
-        self._left = count
-        self._then = then
-        self._lock = threading.Lock()
-
-    def __call__(self) -> None:
-        with self._lock:
-            self._left -= 1
-            if self._left:
-                return
-        self._then()
 
 
 def _watch(actor: pykka.ActorRef[Any], control_socket: socket.socket) -> None:

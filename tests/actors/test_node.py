@@ -12,12 +12,11 @@ from actors.config.messages import SourceUpdate
 from actors.director import ipvs_writer
 from actors.director.backend_merger import BackendMerger
 from actors.director.ipvs_writer import IpvsWriter, Options
-from actors.director.messages import MergedUpdate
+from actors.director.messages import Credit, MergedUpdate, RemovalBegun
 from actors.director.route_resolver import RouteResolver
-from actors.link import subscription
 from actors.link.messages import BackendIs, FrontendIs, HealthIs, ProblemsAre, RouteIs, VerdictIs, deletion_of
 from actors.link.publisher import Publisher
-from actors.link.subscription import Subscription
+from actors.link.subscription import CREDIT
 from clusterf.config.decode import decode
 from clusterf.config.keys import parse_key
 from clusterf.config.model import Backend, BackendKey, HealthCheck, RouteKey
@@ -32,6 +31,7 @@ from clusterf.reconcile.companions import Companions
 from clusterf.reconcile.ownership import Ownership
 from clusterf.sources.url import Source
 from tests.actors.support.fake_kernel import FakeKernel
+from tests.actors.support.recorder import subscribe
 from tests.waiting import wait_until
 
 
@@ -67,11 +67,8 @@ def chain(path, recorder_ref):
 
 
 def updates(recorder):
-    """Take all updates that have come."""
-    found = [message for message in recorder.messages if isinstance(message, MergedUpdate)]
-    for update in found:
-        update.taken()
-    return found
+    """Return all updates that have come."""
+    return [message for message in recorder.messages if isinstance(message, MergedUpdate)]
 
 
 def items(recorder):
@@ -115,10 +112,8 @@ def test_a_ping_is_answered_a_reload_heard_and_nonsense_is_a_failure(kind, path,
         ConfigPublisher: lambda: ConfigPublisher.start(sources(1), "", path),
         RouteResolver: lambda: RouteResolver.start(path, Defaults(), recorder_ref),
     }[kind]()
-    answers = []
     ref.tell(Reload())
-    ref.tell(Ping(lambda: answers.append(True)))
-    wait_until(lambda: answers)
+    ref.ask(Ping(), timeout=10)
     ref.tell("nonsense")
     wait_until(lambda: not ref.is_alive())
 
@@ -126,9 +121,7 @@ def test_a_ping_is_answered_a_reload_heard_and_nonsense_is_a_failure(kind, path,
 def test_an_actor_whose_receiver_has_stopped_does_not_fail(chain, recorder_ref, caplog):
     recorder_ref.stop()
     chain.tell(SourceUpdate(0, (FRONTEND,), synced=True))
-    answers = []
-    chain.tell(Ping(lambda: answers.append(True)))
-    wait_until(lambda: answers)
+    chain.ask(Ping(), timeout=10)
     assert "failed" not in caplog.text
     assert chain.is_alive()
 
@@ -153,8 +146,9 @@ class Director:
         self.health = [Publisher(socket) for socket in sockets]
         for publisher in self.health:
             publisher.start()
+        self.recorder = receiver
         self.merger = BackendMerger.start(receiver, **{"elide": False, "health": sockets} | options)
-        RouteResolver.start(directory / "config.sock", Defaults(), self.merger)
+        self.resolver = RouteResolver.start(directory / "config.sock", Defaults(), self.merger)
 
     def configure(self, *messages, synced=True):
         self.config.tell(SourceUpdate(0, messages, synced))
@@ -173,9 +167,7 @@ class Director:
 
     def heard(self):
         """Wait until all that the merger has been told so far is worked off."""
-        answers = []
-        self.merger.tell(Ping(lambda: answers.append(True)))
-        wait_until(lambda: answers)
+        self.merger.ask(Ping(), timeout=10)
 
 
 @pytest.fixture
@@ -313,17 +305,47 @@ def test_what_comes_back_before_its_virtual_server_is_gone_stands_as_it_did(dire
     standings = director.merger._actor_weakref()._standings
     wait_until(lambda: not standings._stray)
     if gone:
-        updates(recorder)[-1].departed([virtual])
+        director.merger.tell(RemovalBegun((virtual,)))
     director.configure(*told)
     wait_until(lambda: isinstance(items(recorder)[-1], RealServerWanted))
     assert weights(recorder)[-1] == weight
 
 
-def test_a_merger_that_is_gone_can_be_told_what_departed(direct, recorder):
-    director = direct().configure(FRONTEND).say()
-    wait_until(lambda: is_whole(recorder))
-    director.merger.stop()
-    updates(recorder)[-1].departed([items(recorder)[0].virtual])
+def held_frames(director, recorder):
+    """Return how many frames have come through to the writer, once all is worked off that could be."""
+    for actor in (director.resolver, director.merger, director.recorder):
+        actor.ask(Ping(), timeout=10)
+    return recorder.frames
+
+
+def test_frames_on_their_way_to_the_writer_are_bounded_across_reconnects(direct, recorder, tmp_path):
+    recorder.acknowledging = False
+    director = direct(health=())
+    for weight in range(1, 2 * CREDIT):
+        director.configure(FRONTEND, TCP, backend(weight))
+        wait_until(lambda weight=weight: held_frames(director, recorder) == min(weight, CREDIT))
+    director.config.stop()
+    director.config = ConfigPublisher.start(sources(1), "", tmp_path / "config.sock")
+    director.configure(FRONTEND, TCP, backend(77))
+    assert held_frames(director, recorder) == CREDIT
+    recorder.acknowledging = True
+    for _ in range(CREDIT):
+        director.merger.tell(Credit("config"))
+    wait_until(lambda: weights(recorder)[-1] == 77)
+
+
+def test_frames_of_each_health_process_have_a_bound_of_their_own(direct, recorder):
+    director = direct(processes=2).configure(FRONTEND, TCP, backend(7)).say(process=1)
+    wait_until(lambda: len(updates(recorder)) >= 2)
+    recorder.acknowledging = False
+    before = recorder.frames
+    for number in range(2 * CREDIT):
+        director.say(verdict(DOWN if number % 2 else UP))
+        wait_until(lambda n=number: held_frames(director, recorder) == before + min(n + 1, CREDIT))
+    director.say(verdict(UP, b"2"), process=1)
+    wait_until(lambda: recorder.frames == before + CREDIT + 1)
+    director.merger.tell(Credit("health0"))
+    wait_until(lambda: recorder.frames == before + CREDIT + 2)
 
 
 def test_panic_is_entered_and_left_loudly(direct, recorder, caplog):
@@ -462,9 +484,9 @@ def test_a_verdict_overtakes_ten_thousand_changes_of_the_configuration(direct, t
     director.configure(*(BackendIs(b"bulk", n, each) for n, each in zip(names, many, strict=True)))
     assert kernel.held.wait(30)
     # as much waits before the verdict as ever can
-    wait_until(lambda: writer.actor_inbox.qsize() == subscription._UNTAKEN)
+    wait_until(lambda: writer.actor_inbox.qsize() == CREDIT)
     director.say(verdict(DOWN))
-    wait_until(lambda: writer.actor_inbox.qsize() == subscription._UNTAKEN + 1)
+    wait_until(lambda: writer.actor_inbox.qsize() == CREDIT + 1)
     kernel.go.set()
     wait_until(lambda: len(kernel.steps) == 3 + count + 1, timeout=60)
     failed = RealServer(ip_address("10.2.2.1"), 8080)
@@ -477,8 +499,7 @@ def test_a_verdict_overtakes_ten_thousand_changes_of_the_configuration(direct, t
 def published(path, recorder_ref):
     """What a publisher of two sources says, and that publisher."""
     ref = ConfigPublisher.start(sources(2), "file:///0", path)
-    subscription = Subscription(path, recorder_ref.tell)
-    subscription.start()
+    subscription = subscribe(path, recorder_ref)
     yield ref
     subscription.stop()
 

@@ -80,9 +80,7 @@ def test_the_loop_has_its_turn_however_many_messages_wait(ref):
 
     told(ref, lambda actor: (turn(actor), again(actor)))
     wait_until(lambda: turns[0] > 50)
-    answered = threading.Event()
-    ref.tell(Ping(answered.set))
-    assert answered.wait(5)
+    ref.ask(Ping(), timeout=5)
 
 
 def test_input_is_heeded_while_messages_wait(ref):
@@ -116,9 +114,7 @@ def test_no_message_is_lost_that_many_threads_tell(ref):
 
 def test_each_message_wakes_an_idle_loop(ref):
     for _ in range(300):
-        answered = threading.Event()
-        ref.tell(Ping(answered.set))
-        assert answered.wait(5)
+        ref.ask(Ping(), timeout=5)
 
 
 def test_what_is_told_before_the_start_is_not_lost():

@@ -4,11 +4,11 @@ from ipaddress import ip_address
 
 import pytest
 
-from actors.base.messages import Confirm, Ping, Reload
+from actors.base.messages import Confirm, Ping, Reload, Upstream
 from actors.base.process import Host
 from actors.director import ipvs_writer
 from actors.director.ipvs_writer import IpvsWriter, Options
-from actors.director.messages import MergedUpdate
+from actors.director.messages import Credit, MergedUpdate, RemovalBegun
 from clusterf.config.problems import Problem, ProblemsOf
 from clusterf.director.merger import RealServerWanted, VirtualServerWanted
 from clusterf.ipvs.table import (
@@ -26,7 +26,9 @@ from clusterf.lib.addresses import Family, Protocol
 from clusterf.lib.store import Store
 from clusterf.reconcile.companions import Companions
 from clusterf.reconcile.ownership import Ownership
+from tests.actors.support.between import between_messages
 from tests.actors.support.fake_kernel import FakeKernel
+from tests.actors.support.recorder import Recorder
 from tests.waiting import wait_until
 
 WLC = VirtualServerSettings("wlc", ServiceFlag(0), 0, 0xFFFFFFFF)
@@ -72,9 +74,8 @@ class Writing:
         self.path = path
         self.finished = []
         self.flushed = 0
-        self.taken = 0
-        # what the writer has told of virtual servers that have begun to go
-        self.departed = []
+        # what the writer has told upstream
+        self.upstream = Recorder.start()
         self.ref = None
 
     def start(self, *, excluded=(), follower=None, **options):
@@ -90,22 +91,30 @@ class Writing:
             Companions(follower=follower, noop=options.get("noop", False)),
         )
         self.actor = self.ref._actor_weakref()
+        self.ref.tell(Upstream(self.upstream))
         return self
 
-    def want(self, *items, synced=True, urgent=False, **reals):
-        def count_taken():
-            self.taken += 1
+    @property
+    def told(self):
+        """What the writer has told upstream so far."""
+        self.ref.ask(Ping(), timeout=10)
+        self.upstream.ask(Ping(), timeout=10)
+        return [message for message in self.upstream._actor_weakref().messages if not isinstance(message, Ping)]
 
-        self.ref.tell(MergedUpdate((*items, *wanted(**reals)), synced, count_taken, self.departed.extend, urgent))
+    @property
+    def departed(self):
+        """The virtual servers of which the writer has told that their removal has begun."""
+        return [v for message in self.told if isinstance(message, RemovalBegun) for v in message.virtuals]
+
+    def want(self, *items, synced=True, urgent=False, **reals):
+        self.ref.tell(MergedUpdate((*items, *wanted(**reals)), synced, "config", urgent))
         return self
 
     def settled(self):
         """Wait until everything that was told has been seen to."""
 
         def is_settled():
-            answered = []
-            self.ref.tell(Ping(lambda: answered.append(self.actor._reconciler.idle and not self.actor._due & BUSY)))
-            return wait_until(lambda: answered)[0]
+            return between_messages(self.ref, lambda: self.actor._reconciler.idle and not self.actor._due & BUSY)
 
         wait_until(is_settled)
         return self
@@ -134,10 +143,7 @@ def test_nothing_is_done_before_all_is_known(writing, kernel):
     Ownership(Store(writing.path)).record({virtual(9): 30.0})
     writing.start(flush=True).want(v1={1: 10}, synced=False)
     writing.ref.tell(Reload())
-    heard = []
-    writing.ref.tell(Ping(lambda: heard.append(True)))
-    wait_until(lambda: heard)
-    assert writing.taken == 1
+    assert writing.told == [Credit("config")]
     assert (kernel.steps, kernel.flushes, kernel.reads) == ([], 0, 0)
     writing.want().settled()
     assert kernel.table == table(v1={1: 10})
@@ -409,10 +415,8 @@ def test_what_was_wrong_and_is_mended_is_forgotten(writing):
 def test_a_large_table_is_written_in_parts_and_pings_get_through(writing, kernel, monkeypatch):
     monkeypatch.setattr(ipvs_writer, "PART", 50)
     writing.start().want(v1=dict.fromkeys(range(1, 200), 10), v2=dict.fromkeys(range(1, 200), 10))
-    written = []
-    writing.ref.tell(Ping(lambda: written.append(len(kernel.steps))))
+    assert between_messages(writing.ref, lambda: len(kernel.steps)) < 400
     writing.settled()
-    assert written[0] < 400
     assert kernel.table == table(v1=dict.fromkeys(range(1, 200), 10), v2=dict.fromkeys(range(1, 200), 10))
 
 
@@ -494,6 +498,14 @@ def test_what_begins_to_go_is_told_then_and_not_before(writing, kernel, caplog):
     writing.ref.tell(Confirm())
     wait_until(lambda: kernel.table == table(v2={1: 1}, v3={1: 1}))
     assert sorted(writing.departed, key=str) == sorted(map(virtual, [1, *range(4, 13)]), key=str)
+
+
+def test_writer_goes_on_when_the_actor_upstream_is_dead(writing, kernel):
+    writing.start().want(v1={1: 10}).settled()
+    writing.upstream.stop()
+    writing.want(*gone(1), v2={1: 10}).settled()
+    assert kernel.table == table(v2={1: 10})
+    assert writing.ref.is_alive()
 
 
 def test_what_the_kernel_refused_and_is_not_wanted_any_more_is_told(writing, kernel, caplog):

@@ -52,9 +52,7 @@ def _all_levels(caplog):
 def test_nothing_is_probed_or_told_before_all_is_known(node):
     node.says(*WEB, backend(1), synced=False)
     node.start()
-    pings = []
-    node.ref.tell(Ping(lambda: pings.append(True)))
-    wait_until(lambda: pings)
+    node.ref.ask(Ping(), timeout=10)
     assert not node.probers.started
     node.says(HealthIs(b"web", SLOW))
     node.becomes({key(1): True})
@@ -343,16 +341,11 @@ def test_a_ping_is_answered_while_ten_thousand_targets_come(node):
     count = 10_000
     node.probers.default = None
     node.start()
-    answers = []
-
-    def answer():
-        answers.append(len(node.checker._watched))
-        if answers[-1] < count:
-            node.ref.tell(Ping(answer))
-
+    answers = [0]
     node.says(FrontendIs(b"web", FRONTEND), HealthIs(None, SLOW), *map(backend, range(1, count + 1)))
-    answer()
-    wait_until(lambda: answers[-1] == count, 20)
+    while answers[-1] < count:
+        node.ref.ask(Ping(), timeout=20)
+        answers.append(len(node.checker._watched))
     assert len(set(answers)) > 10
     node.says(HealthIs(None, HealthCheck(interval=600)))
     wait_until(lambda: {target.check.interval for target in node.checker._watched.copy()} == {600}, 20)
@@ -378,7 +371,7 @@ def test_what_fails_in_a_probe_is_a_failure_of_the_actor(node):
     assert node.ref.actor_stopped.wait(10)
 
 
-@pytest.mark.parametrize("nonsense", ["nonsense", Received((VerdictIs(b"s", b"b", endpoint(1), None),), lambda: None)])
+@pytest.mark.parametrize("nonsense", ["nonsense", Received((VerdictIs(b"s", b"b", endpoint(1), None),), "config")])
 def test_what_does_not_belong_here_is_a_failure(node, nonsense):
     node.start()
     node.ref.tell(nonsense)

@@ -10,9 +10,10 @@ import pytest
 from actors.link import publisher, subscription
 from actors.link.messages import BackendIs, FrontendIs, ProblemsAre, Synced, deletion_of
 from actors.link.publisher import Publisher
-from actors.link.subscription import Subscription
+from actors.link.subscription import CREDIT
 from clusterf.config.model import Backend, BackendKey, Frontend
 from clusterf.config.problems import Problem
+from tests.actors.support.recorder import subscribe
 from tests.waiting import wait_until
 
 
@@ -41,8 +42,7 @@ def publishing(path, *messages, synced=True):
 
 @contextlib.contextmanager
 def subscribed(path, ref):
-    subscription = Subscription(path, ref.tell)
-    subscription.start()
+    subscription = subscribe(path, ref)
     try:
         yield subscription
     finally:
@@ -315,8 +315,7 @@ def test_a_subscription_can_be_stopped_while_its_actor_takes_nothing(path, recor
 @pytest.mark.parametrize("delay", [0, 0.001, 0.05])
 def test_a_subscription_can_be_stopped_at_any_moment(path, recorder_ref, delay):
     with publishing(path, backend(1)):
-        subscription = Subscription(path, recorder_ref.tell)
-        subscription.start()
+        subscription = subscribe(path, recorder_ref)
         threading.Event().wait(delay)
         subscription.stop()
         subscription._thread.join(5)
@@ -358,3 +357,31 @@ def test_a_publisher_without_descriptors_goes_on_when_there_are_some(path, recor
         wait_until(lambda: "Too many open files" in caplog.text)
         with subscribed(path, recorder_ref):
             wait_until(lambda: recorder.syncs)
+
+
+def test_receiver_holds_no_more_frames_than_it_has_credit(path, recorder_ref, recorder):
+    recorder.acknowledging = False
+    with publishing(path, backend(0)) as publisher, subscribed(path, recorder_ref) as subscription:
+        for number in range(1, 2 * CREDIT):
+            wait_until(lambda n=number: recorder.frames == min(n, CREDIT))
+            publisher.publish([backend(number)], synced=True)
+        for count in range(CREDIT + 1, CREDIT + 3):
+            publisher.publish([backend(count + 100)], synced=True)
+            subscription.acknowledge()
+            wait_until(lambda count=count: recorder.frames == count)
+            recorder_ref.ask("anything more?", timeout=10)
+            assert recorder.frames == count
+
+
+def test_credit_is_not_renewed_by_a_new_connection(path, recorder_ref, recorder):
+    recorder.acknowledging = False
+    with subscribed(path, recorder_ref) as subscription:
+        for turn in range(CREDIT + 2):
+            with publishing(path, backend(turn)):
+                wait_until(lambda turn=turn: recorder.frames == min(turn + 1, CREDIT))
+        assert recorder.frames == CREDIT
+        recorder.acknowledging = True
+        for _ in range(CREDIT):
+            subscription.acknowledge()
+        with publishing(path, backend(99)):
+            wait_until(lambda: recorder.state == state_of(backend(99)))

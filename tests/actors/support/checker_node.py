@@ -3,11 +3,10 @@
 from actors.health.health_checker import HealthChecker, Sockets
 from actors.link.messages import VerdictIs
 from actors.link.publisher import Publisher
-from actors.link.subscription import Subscription
 from clusterf.health.targets import Targets, shard_of
 from clusterf.health.verdict_store import VerdictStore
 from tests.actors.support.fake_prober import FakeProbers
-from tests.actors.support.recorder import Recorder
+from tests.actors.support.recorder import Recorder, subscribe
 from tests.waiting import wait_until
 
 __all__ = ["CheckerNode"]
@@ -44,8 +43,7 @@ class CheckerNode:
         self.ref = HealthChecker.start(links, targets, references, open_record, self.probers)
         self.checker = self.ref._actor_weakref()
         ref = Recorder.start()
-        subscription = Subscription(verdicts, ref.tell)
-        subscription.start()
+        subscription = subscribe(verdicts, ref)
         self._stack.callback(subscription.stop)
         self.heard = ref._actor_weakref()
         return self

@@ -1,17 +1,20 @@
-"""Stands for whoever is told things: keeps them, and what state they add up to."""
+"""Stands for the actor at the end of a flow: keeps all messages, and the state that they add up to."""
 
 import threading
 
 import pykka
 
+from actors.base.messages import Upstream
 from actors.config.messages import SourceUpdate
+from actors.director.messages import Credit, MergedUpdate
 from actors.link.messages import Received, StateMessage, Synced, deletion_of
+from actors.link.subscription import Subscription
 
-__all__ = ["Recorder"]
+__all__ = ["Recorder", "subscribe"]
 
 
 class Recorder(pykka.ThreadingActor):
-    """Takes what sources say, or what comes over a link."""
+    """Takes what sources say, what comes over a link, or what is wanted in the kernel."""
 
     def __init__(self):
         super().__init__()
@@ -21,19 +24,34 @@ class Recorder(pykka.ThreadingActor):
         self.state = {}
         # how often it was told that this is all
         self.syncs = 0
-        # cleared: what comes over a link is not taken
+        # how many frames it has received
+        self.frames = 0
+        # cleared: no message is taken
         self.taking = threading.Event()
         self.taking.set()
+        # whether frames are acknowledged, and where: at a subscription by the name of its link, or upstream
+        self.acknowledging = True
+        self.subscriptions = {}
+        self.upstream = None
 
     def on_receive(self, message):
+        self.taking.wait()
         match message:
             case SourceUpdate(_, messages, synced):
                 self.put(messages)
                 self.syncs += synced
-            case Received(messages, taken):
-                self.taking.wait()
+            case Received(messages, link):
                 self.put(messages)
-                taken()
+                self.frames += 1
+                if self.acknowledging:
+                    self.subscriptions[link].acknowledge()
+            case Upstream(actor):
+                self.upstream = actor
+            case MergedUpdate(link=link):
+                self.messages.append(message)
+                self.frames += link is not None
+                if link is not None and self.acknowledging:
+                    self.upstream.tell(Credit(link))
             case _:
                 self.messages.append(message)
 
@@ -46,3 +64,11 @@ class Recorder(pykka.ThreadingActor):
                 self.state.pop(message.key, None)
             else:
                 self.state[message.key] = message
+
+
+def subscribe(path, ref):
+    """Return a subscription that tells the recorder `ref` what comes, and has its frames acknowledged there."""
+    subscription = Subscription(path, ref.tell)
+    ref._actor_weakref().subscriptions[subscription.name] = subscription
+    subscription.start()
+    return subscription
