@@ -213,13 +213,13 @@ class IpvsWriter(Actor):
             self._read()
             self._record_ownership()
             self._keep()
-        for virtual in list(islice(self._reconciler.stale, READ_PART)):
+        for virtual in list(islice(self._reconciler.failures.stale, READ_PART)):
             self._reconciler.observe_virtual(virtual, self._kernel.read_virtual(virtual))
         now = time.monotonic()
         self._departures = self._may_depart(now)
         steps = self._reconciler.next_steps(PART, now, self._kernel.connections, departures=self._departures)
         self._record_ownership()
-        departed = self._reconciler.take_departed()
+        departed = self._reconciler.owned.take_departed()
         if departed:
             self.tell_upstream(RemovalBegun(tuple(departed)))
         if steps:
@@ -280,7 +280,7 @@ class IpvsWriter(Actor):
         the reader, and what is gone is struck off the record for good.
         """
         known = table.virtuals.keys() | self._reconciler.desired.virtuals.keys()
-        for virtual in self._reconciler.owned - known:
+        for virtual in set(self._reconciler.owned) - known:
             state = self._kernel.read_virtual(virtual)
             if state is not None:
                 settings, reals = state
@@ -313,7 +313,7 @@ class IpvsWriter(Actor):
 
     def _settled(self) -> None:
         """There is nothing more to do at present: wait for what failed or drains, show the table."""
-        if self._reconciler.failed:
+        if self._reconciler.failures:
             if _Self.RETRY not in self._due:
                 self._tell_self(_Self.RETRY, self._backoff.next())
         else:
@@ -330,9 +330,9 @@ class IpvsWriter(Actor):
 
     def _finish_once(self) -> None:
         self._finished = True
-        if self._reconciler.failed:
-            log.error("--once: %d operations failed", len(self._reconciler.failed))
-        self._host.finish(1 if self._reconciler.failed or self._keepers.lacking else 3 if self._bad else 0)
+        if self._reconciler.failures:
+            log.error("--once: %d operations failed", len(self._reconciler.failures))
+        self._host.finish(1 if self._reconciler.failures or self._keepers.lacking else 3 if self._bad else 0)
 
     def _print(self) -> None:
         if not self._options.print_table:
@@ -352,7 +352,7 @@ class IpvsWriter(Actor):
             self._options = self._options._replace(print_table=False)
 
     def _record_ownership(self) -> None:
-        changes = self._reconciler.take_ownership()
+        changes = self._reconciler.owned.take_changes()
         if changes and not self._options.noop:
             self._ownership.record(changes)
         self._keepers.follow({virtual: seconds is not None for virtual, seconds in changes.items()})

@@ -24,6 +24,7 @@ __all__ = [
     "ServiceFlag",
     "Step",
     "Table",
+    "TableKey",
     "Tunnel",
     "TunnelChecksum",
     "TunnelType",
@@ -134,6 +135,13 @@ class RealServer(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     def __str__(self) -> str:
         """Return a form for people, such as `10.1.1.1:80`."""
         return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
+
+
+class TableKey(NamedTuple):
+    """A key of a table: a virtual server, or one of its real servers."""
+
+    virtual: VirtualServer
+    real: RealServer | None = None
 
 
 class Tunnel(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

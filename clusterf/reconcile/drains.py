@@ -3,21 +3,25 @@
 Time is an argument, in seconds on any clock that does not go back.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from clusterf.ipvs.table import RealServer, VirtualServer
 
 __all__ = ["TIMEOUT", "Drains"]
 
 TIMEOUT = 30.0
-"""Seconds; for a virtual server of ours of which it is not known how long its real servers may take."""
+"""Seconds that the real servers of a virtual server may drain if nothing else is recorded."""
 
 
 class Drains:
-    """Since when each real server that leaves finishes its connections. True if there is one."""
+    """Since when each real server that leaves has been draining. True if one drains.
 
-    def __init__(self) -> None:
-        self._timeouts: dict[VirtualServer, float] = {}
+    `timeouts`: how many seconds the real servers of a virtual server may drain; 0: not at all.
+    """
+
+    def __init__(self, timeouts: Mapping[VirtualServer, float] = MappingProxyType({})) -> None:
+        self._timeouts = dict(timeouts)
         self._since: dict[VirtualServer, dict[RealServer, float]] = {}
 
     def __bool__(self) -> bool:
@@ -32,26 +36,26 @@ class Drains:
         return iter([(virtual, real) for virtual, reals in self._since.items() for real in reals])
 
     def set_timeout(self, virtual: VirtualServer, seconds: float) -> None:
-        """Give the real servers of the virtual server so long, those too that drain already; 0: they do not drain."""
+        """Set how many seconds real servers of the virtual server may drain; this counts for running drains, too."""
         self._timeouts[virtual] = seconds
 
     def timeout(self, virtual: VirtualServer) -> float:
-        """Return how many seconds the real servers of the virtual server may take."""
+        """Return how many seconds real servers of the virtual server may drain."""
         return self._timeouts.get(virtual, TIMEOUT)
 
     def has_time(self, virtual: VirtualServer, real: RealServer, now: float) -> bool:
-        """Tell whether the real server has time left for its connections; it begins with the first call."""
+        """Tell whether the real server may go on draining; its drain begins with the first call."""
         timeout = self.timeout(virtual)
         return timeout > 0 and now < self._since.setdefault(virtual, {}).setdefault(real, now) + timeout
 
     def forget(self, virtual: VirtualServer, real: RealServer) -> None:
-        """Take it that the real server is wanted again, or gone."""
+        """End the drain of a real server that is desired again, or gone."""
         reals = self._since.get(virtual, {})
         reals.pop(real, None)
         if not reals:
             self._since.pop(virtual, None)
 
     def forget_all(self, virtual: VirtualServer) -> None:
-        """Take it that the virtual server is gone."""
+        """End all drains in a virtual server that is gone, and drop its timeout."""
         self._timeouts.pop(virtual, None)
         self._since.pop(virtual, None)

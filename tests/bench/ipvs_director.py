@@ -86,7 +86,7 @@ class Director:
         errors = self._kernel.apply(steps)
         written = time.perf_counter()
         assert not self._reconciler.done(steps, errors)
-        self._reconciler.take_ownership()
+        self._reconciler.owned.take_changes()
         return known - began, written - known, time.perf_counter() - written
 
     def reread(self) -> Reading:

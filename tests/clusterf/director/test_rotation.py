@@ -574,7 +574,7 @@ def test_what_is_all_taken_back_leaves_nothing_behind(configuration, told, defau
             pipeline.resolver.update(removal, None)
         pipeline.flush()
     assert pipeline.reconciler.next_steps(1, 0.0, lambda _: {}) == []
-    for virtual in pipeline.reconciler.take_departed():
+    for virtual in pipeline.reconciler.owned.take_departed():
         standings.forget_departed(virtual)
     assert not pipeline.table.virtuals
     for part in (pipeline.resolver, pipeline.merger, standings):

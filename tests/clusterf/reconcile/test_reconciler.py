@@ -19,6 +19,7 @@ from clusterf.ipvs.table import (
     ServiceFlag,
     Step,
     Table,
+    TableKey,
     Tunnel,
     TunnelType,
     VirtualServer,
@@ -28,7 +29,8 @@ from clusterf.ipvs.table import (
 )
 from clusterf.lib.addresses import Family, Protocol
 from clusterf.reconcile.drains import TIMEOUT
-from clusterf.reconcile.reconciler import Failure, Reconciler, TableKey
+from clusterf.reconcile.failures import Failure
+from clusterf.reconcile.reconciler import Reconciler
 
 VIP = IPv4Address("198.51.100.1")
 WEB = VirtualServer(Family.IPV4, Protocol.TCP, VIP, 80)
@@ -71,7 +73,7 @@ def work(reconciler, kernel, now=0.0, limit=100, rounds=50):
     """Do what there is to do at present; return the failures."""
     failures = []
     for _ in range(rounds):
-        for virtual in list(reconciler.stale):
+        for virtual in list(reconciler.failures.stale):
             reconciler.observe_virtual(virtual, kernel.read_virtual(virtual))
         steps = reconciler.next_steps(limit, now, kernel.connections)
         assert len(steps) <= limit
@@ -84,7 +86,7 @@ def work(reconciler, kernel, now=0.0, limit=100, rounds=50):
 def step(reconciler, kernel, *, departures=True, now=0.0):
     """Do one part; return which virtual servers have begun to go by it."""
     steps = reconciler.next_steps(100, now, kernel.connections, departures=departures)
-    departed = reconciler.take_departed()
+    departed = reconciler.owned.take_departed()
     reconciler.done(steps, kernel.apply(steps))
     return departed
 
@@ -103,7 +105,7 @@ def started(reals=None, kernel_table=None, owned=MappingProxyType({}), virtual=W
 def settled(reals=None, **more):
     reconciler, kernel = started(reals, **more)
     work(reconciler, kernel)
-    reconciler.take_ownership()
+    reconciler.owned.take_changes()
     kernel.writes.clear()
     return reconciler, kernel
 
@@ -116,7 +118,7 @@ def test_an_empty_kernel_gets_what_is_wanted():
     reconciler, kernel = started({ONE: TEN, TWO: FIVE})
     assert work(reconciler, kernel) == []
     assert kernel.table == web({ONE: TEN, TWO: FIVE})
-    assert reconciler.take_ownership() == {WEB: 30.0}
+    assert reconciler.owned.take_changes() == {WEB: 30.0}
 
 
 def test_a_kernel_that_is_right_is_not_written():
@@ -142,8 +144,8 @@ def test_ownership_is_told_before_the_step_that_makes_it():
     reconciler, kernel = started()
     steps = reconciler.next_steps(100, 0.0, kernel.connections)
     assert steps == [Step(Op.ADD_VIRTUAL, WEB, None, WLC)]
-    assert reconciler.take_ownership() == {WEB: 30.0}
-    assert reconciler.take_ownership() == {}
+    assert reconciler.owned.take_changes() == {WEB: 30.0}
+    assert reconciler.owned.take_changes() == {}
 
 
 @pytest.mark.parametrize(("owned", "goes"), [({WEB: 30.0}, True), ({}, False)])
@@ -151,14 +153,14 @@ def test_of_what_is_not_wanted_only_our_own_goes(owned, goes):
     reconciler, kernel = started(virtual=DNS, kernel_table=web({ONE: TEN}), owned=owned)
     work(reconciler, kernel)
     assert (WEB not in kernel.table.virtuals) == goes
-    assert reconciler.take_ownership() == {DNS: 30.0} | ({WEB: None} if goes else {})
+    assert reconciler.owned.take_changes() == {DNS: 30.0} | ({WEB: None} if goes else {})
 
 
 def test_a_virtual_server_that_was_there_is_ours_once_it_is_wanted_and_goes_when_it_is_not():
     reconciler, kernel = settled(virtual=DNS, kernel_table=web({ONE: TEN}))
     reconciler.want_virtual(WEB, CLAIM)
     work(reconciler, kernel)
-    assert reconciler.take_ownership() == {WEB: 30.0}
+    assert reconciler.owned.take_changes() == {WEB: 30.0}
     reconciler.want_virtual(WEB, None)
     work(reconciler, kernel)
     assert WEB not in kernel.table.virtuals
@@ -166,7 +168,7 @@ def test_a_virtual_server_that_was_there_is_ours_once_it_is_wanted_and_goes_when
 
 def test_what_others_removed_is_no_longer_ours():
     reconciler, kernel = started(virtual=DNS, owned={WEB: 30.0})
-    assert reconciler.take_ownership() == {WEB: None}
+    assert reconciler.owned.take_changes() == {WEB: None}
     kernel.table.put_virtual(WEB, RR)
     reconciler.observe(kernel.read())
     work(reconciler, kernel)
@@ -362,11 +364,11 @@ def test_what_was_recorded_says_how_long_a_service_drains_that_left_before_the_s
 def test_a_drain_timeout_is_put_on_record_when_it_changes_and_only_then():
     reconciler, _ = settled({ONE: TEN}, claim=VirtualServerSpec(WLC, 60.0))
     reconciler.want_virtual(WEB, VirtualServerSpec(RR, 60.0))
-    assert reconciler.take_ownership() == {}
+    assert reconciler.owned.take_changes() == {}
     reconciler.want_virtual(WEB, VirtualServerSpec(RR, 0.0))
-    assert reconciler.take_ownership() == {WEB: 0.0}
+    assert reconciler.owned.take_changes() == {WEB: 0.0}
     reconciler.want_virtual(DNS, VirtualServerSpec(RR, 5.0))
-    assert reconciler.take_ownership() == {}  # before it is ours
+    assert reconciler.owned.take_changes() == {}  # before it is ours
 
 
 @pytest.mark.parametrize("gone", [ONE, None])
@@ -406,7 +408,7 @@ def test_a_step_that_finds_the_table_otherwise_has_it_read_again_at_once(error):
     kernel.faults = [0, error]
     assert [failure.error for failure in work(reconciler, kernel)] == [error]
     assert kernel.table == web({ONE: TEN, TWO: TEN})
-    assert not reconciler.failed
+    assert not reconciler.failures
 
 
 @pytest.mark.parametrize("error", [errno.EEXIST, errno.ENOENT, errno.ESRCH, errno.EINVAL, errno.ENOMEM])
@@ -418,13 +420,13 @@ def test_a_step_that_always_fails_stays_to_do_while_the_others_are_done(error):
         failures = work(reconciler, kernel)
         assert failures
         assert set(failures) == {Failure(step, error)}
-        assert reconciler.failed == {TableKey(WEB, ONE): error}
+        assert reconciler.failures.waiting == {TableKey(WEB, ONE): error}
         assert kernel.table == web({TWO: TEN})
         reconciler.retry()
     kernel.refused = {}
     work(reconciler, kernel)
     assert kernel.table == web({ONE: TEN, TWO: TEN})
-    assert not reconciler.failed
+    assert not reconciler.failures
 
 
 def test_of_a_virtual_server_that_fails_only_that_is_told_and_its_real_servers_follow_later():
@@ -612,7 +614,7 @@ def test_one_that_was_about_to_go_and_came_back_has_to_be_allowed_to_go_again():
     for virtual in (DNS, WEB):
         reconciler.want_virtual(virtual, None)
     assert reconciler.next_steps(1, 0.0, kernel.connections) == [Step(Op.REMOVE_VIRTUAL, DNS)]
-    assert reconciler.take_departed() == [DNS]
+    assert reconciler.owned.take_departed() == [DNS]
     for claim in (CLAIM, None):
         reconciler.want_virtual(WEB, claim)
     assert step(reconciler, kernel, departures=False) == []
@@ -624,7 +626,7 @@ def test_one_that_is_wanted_again_before_it_was_made_is_not_told():
     for claim in (CLAIM, None, CLAIM):
         reconciler.want_virtual(DNS, claim)
     reconciler.observe(kernel.read())
-    assert reconciler.take_departed() == []
+    assert reconciler.owned.take_departed() == []
 
 
 def test_one_that_was_never_made_is_told_though_none_may_go():
@@ -646,7 +648,7 @@ def test_one_that_was_never_ours_is_told_when_the_table_is_read(there):
     reconciler.want_virtual(DNS, CLAIM)
     reconciler.want_virtual(DNS, None)
     reconciler.observe(kernel.read() if there else web({ONE: TEN}))
-    assert reconciler.take_departed() == [DNS]
+    assert reconciler.owned.take_departed() == [DNS]
 
 
 def test_one_that_others_remove_while_it_may_not_go_is_told():
@@ -654,7 +656,7 @@ def test_one_that_others_remove_while_it_may_not_go_is_told():
     reconciler.want_virtual(WEB, None)
     assert step(reconciler, kernel, departures=False) == []
     reconciler.observe(Table())
-    assert reconciler.take_departed() == [WEB]
+    assert reconciler.owned.take_departed() == [WEB]
 
 
 def test_one_in_which_a_real_server_drains_may_not_go_any_sooner():
@@ -780,7 +782,7 @@ class Writing(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 4), departures=st.booleans())
     def step(self, limit, departures=True):
-        for virtual in list(self.reconciler.stale):
+        for virtual in list(self.reconciler.failures.stale):
             self.reconciler.observe_virtual(virtual, self.kernel.read_virtual(virtual))
         in_force = self.record.keys() & self.reconciler.actual.virtuals.keys()
         steps = self.reconciler.next_steps(limit, self.now, self.kernel.connections, departures=departures)
@@ -810,7 +812,7 @@ class Writing(RuleBasedStateMachine):
         self.kernel.faults = []
         self.observe()
         self.idle_comes_in_bounded_time(limit)
-        assert not self.reconciler.failed
+        assert not self.reconciler.failures
         self.only_what_is_busy_drains()
         self.now += 100.0
         self.reconciler.check_drains()
@@ -839,14 +841,14 @@ class Writing(RuleBasedStateMachine):
                     self.left.setdefault((virtual, real), self.now)
 
     def hear(self):
-        told = self.reconciler.take_departed()
+        told = self.reconciler.owned.take_departed()
         assert len(set(told)) == len(told)
         assert self.unwanted.issuperset(told), "told twice, or while it is wanted"
         self.unwanted.difference_update(told)
         return told
 
     def keep_record(self):
-        for virtual, seconds in self.reconciler.take_ownership().items():
+        for virtual, seconds in self.reconciler.owned.take_changes().items():
             if seconds is None:
                 self.record.pop(virtual, None)
             else:

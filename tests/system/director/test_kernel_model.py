@@ -170,7 +170,7 @@ class Side:
 
     def work(self, limit: int, now: float, *, departures: bool) -> tuple[list[Step], list[int]]:
         """Do one part, as the writer does; return its steps and what became of them."""
-        for virtual in list(self.reconciler.stale):
+        for virtual in list(self.reconciler.failures.stale):
             state = self.kernel.read_virtual(virtual)
             found = ordered(table_of([(virtual, *state)])) if state else None
             self.reconciler.observe_virtual(virtual, found and (found.virtuals[virtual], found.reals[virtual]))
@@ -186,7 +186,7 @@ class Side:
         return {real: ConnectionCount(self.active.get(real, 0), 0) for real in self.kernel.connections(virtual)}
 
     def _keep_record(self) -> None:
-        for virtual, seconds in self.reconciler.take_ownership().items():
+        for virtual, seconds in self.reconciler.owned.take_changes().items():
             if seconds is None:
                 self.record.pop(virtual, None)
             else:
@@ -321,7 +321,7 @@ class Model:
         self.wait(100.0)
         self._until_idle()
         for side in self.sides:
-            assert not side.reconciler.failed
+            assert not side.reconciler.failures
             assert not side.reconciler.draining
         wanted, _ = expected(self.configuration, self.defaults)
         self._judge(wanted)
