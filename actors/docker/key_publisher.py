@@ -1,20 +1,6 @@
-"""KeyPublisher: keys in etcd that are there for as long as this node is.
+"""KeyPublisher: keys in etcd that exist for as long as this node lives.
 
-All keys hang on one lease. It is kept alive three times within its TTL; a node
-that dies takes its keys along when the TTL is over. On any trouble (etcd does
-not answer, a token has expired) the connection is dropped and the next
-endpoint taken, for ever; then what is on the lease is read, and made equal to
-what is wanted. So it is at an interval too, which mends what others did to our
-keys. A lease that is gone (it ran out, was revoked, etcd was restored from
-nothing) is replaced by a new one, and everything written again.
-
-The id of the lease is kept on disk. Who starts again within the TTL goes on
-with that lease, so that no key is ever absent. What hangs on it and is not
-wanted any more goes when the whole set has been told, not before.
-
-Which keys are ours, and what happens to those of others: see `clusterf.etcd.leased_keys`.
-Whether a key is still there that somebody else has, and that we would set if he
-had not, is asked whenever the lease is kept alive.
+How the lease is kept, taken over and repaired: see `clusterf.etcd.lease_keeper`.
 """
 
 import logging

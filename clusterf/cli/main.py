@@ -15,7 +15,7 @@ from clusterf import __version__
 from clusterf.cli.config import config
 from clusterf.cli.doctor import doctor
 from clusterf.cli.output import Printer, json_option, node_line
-from clusterf.etcd.channel import EtcdError
+from clusterf.etcd.errors import EtcdError
 from clusterf.host.nodes import confirm as confirm_nodes
 from clusterf.host.nodes import default_runtime_directory
 from clusterf.lib import logs

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from clusterf.config.keys import parse_key
 from clusterf.config.problems import Problem
-from clusterf.etcd.channel import EtcdError
-from clusterf.etcd.client import OPERATIONS, Client
+from clusterf.etcd.errors import EtcdError
+from clusterf.etcd.client import Client
+from clusterf.etcd.transactions import OPERATIONS
 
 __all__ = ["Change", "batches", "differences", "write_keys", "write_tree"]
 

@@ -1,4 +1,4 @@
-"""The gRPC channel to one endpoint of etcd, and its errors."""
+"""The gRPC channel to one endpoint of etcd."""
 
 import ssl
 from pathlib import Path
@@ -6,75 +6,49 @@ from typing import Any
 
 import grpc
 
-from clusterf.etcd.location import EtcdLocation
+from clusterf.etcd.errors import EtcdError
+from clusterf.etcd.location import EtcdCredentials, EtcdLocation
 
-__all__ = ["EtcdError", "described", "open_channel", "prefix_end"]
+__all__ = ["open_channel"]
 
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    # a server that hangs answers no pings either; etcd hangs up on who pings more often than every 5 seconds,
-    # and on who pings while nothing is asked
+    # detects a server that hangs; etcd closes connections that are pinged more often than every 5 seconds,
+    # or while no call is active
     ("grpc.keepalive_time_ms", 6000),
     ("grpc.keepalive_timeout_ms", 5000),
-    ("grpc.http2.ping_timeout_ms", 5000),  # else a minute, whatever the line before says
+    ("grpc.http2.ping_timeout_ms", 5000),  # overrides the line above; the default is a minute
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
-    # the proxy that the environment names is for the web
+    # the environment's proxy is meant for the web
     ("grpc.enable_http_proxy", 0),
-    # who tries again, when and where is not for grpc to say
+    # retries are the caller's decision
     ("grpc.enable_retries", 0),
     ("grpc.use_local_subchannel_pool", 1),
 ]
 
 
-class EtcdError(Exception):
-    """etcd did not do what was asked; the text says why.
-
-    `compacted`: the revision is no longer there; `lease_gone`: the lease is not.
-    """
-
-    def __init__(self, reason: str, *, compacted: bool = False, lease_gone: bool = False) -> None:
-        super().__init__(reason)
-        self.compacted = compacted
-        self.lease_gone = lease_gone
-
-
-def prefix_end(prefix: bytes) -> bytes:
-    """Return the first key after all that begin with `prefix`, which ends with a slash."""
-    return prefix[:-1] + bytes([prefix[-1] + 1])
-
-
 def open_channel(location: EtcdLocation, endpoint: str) -> Any:
-    """Return a channel to one endpoint. Raises EtcdError if a file of the credentials cannot be read."""
+    """Return a channel to one endpoint. Raises EtcdError if a PEM file is unreadable or invalid."""
     if not location.tls:
         return grpc.insecure_channel(endpoint, options=_OPTIONS)
-    return grpc.secure_channel(endpoint, _credentials(location), options=_OPTIONS)
+    return grpc.secure_channel(endpoint, _channel_credentials(location.credentials), options=_OPTIONS)
 
 
-def _credentials(location: EtcdLocation) -> Any:
-    """Return what the files hold, if it is any use: grpc ends the process over what is not."""
-    if (location.access.cert is None) != (location.access.key is None):
-        raise EtcdError("a client's certificate and its key go together, and there is only one of them")
-    ca = location.access.ca or ssl.get_default_verify_paths().cafile
+def _channel_credentials(files: EtcdCredentials) -> Any:
+    """Return the PEM files as gRPC wants them, checked first: grpc aborts the process on invalid ones."""
+    if (files.cert is None) != (files.key is None):
+        raise EtcdError("a client certificate and its key must be given together")
+    ca = files.ca or ssl.get_default_verify_paths().cafile
     try:
-        parts = [Path(name).read_bytes() if name else None for name in (ca, location.access.key, location.access.cert)]
+        parts = [Path(name).read_bytes() if name else None for name in (ca, files.key, files.cert)]
         context = ssl.create_default_context(cafile=ca)
-        if location.access.cert is not None:
-            context.load_cert_chain(location.access.cert, location.access.key, password="")  # else it would ask for one
+        if files.cert is not None:
+            context.load_cert_chain(files.cert, files.key, password="")  # without one, OpenSSL prompts for it
     except ssl.SSLError as error:
-        names = ", ".join(name for name in (ca, location.access.cert, location.access.key) if name)
-        raise EtcdError(f"{names}: no use as certificates in PEM, and the key of one: {error}") from None
+        names = ", ".join(name for name in (ca, files.cert, files.key) if name)
+        raise EtcdError(f"{names}: not PEM certificates with a matching key: {error}") from None
     except OSError as error:
         raise EtcdError(f"{error.filename}: {error.strerror}") from None
     return grpc.ssl_channel_credentials(*parts)
-
-
-def described(where: str, error: Any) -> EtcdError:
-    """Return what went wrong with a call, as an EtcdError."""
-    return EtcdError(
-        f"{where}: {error.code().name.lower()}: {error.details()}",
-        # a revision that is yet to come has the same code
-        compacted=error.code() is grpc.StatusCode.OUT_OF_RANGE and "compacted" in error.details(),
-        lease_gone=error.code() is grpc.StatusCode.NOT_FOUND,
-    )

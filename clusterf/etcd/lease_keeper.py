@@ -1,114 +1,116 @@
-"""Keys in etcd that are there for as long as this node is."""
+"""Keys in etcd that exist for as long as this node lives.
+
+All keys are attached to one lease, which is kept alive three times within its TTL;
+the keys of a node that dies expire with it. On any error (etcd does not answer,
+the token expired) the connection is dropped and the next endpoint tried, without
+end. On each connection, and at an interval, the keys on the lease are read and made
+equal to the wanted ones, which repairs what others did to our keys. A lease that
+is gone (it expired, was revoked, or etcd was restored from an older state) is
+replaced by a new one, and all keys are written again.
+
+The id of the lease is kept in a file: a node that restarts within the TTL takes
+its lease over, so that no key is ever absent. Keys on it that are no longer wanted
+are deleted once the whole wanted set is known, not before.
+
+Which keys are ours and which are others': see `clusterf.etcd.leased_keys`. Whether
+a claimed key that somebody else owns still exists is checked at each keep-alive.
+"""
 
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
 
-import msgspec
-
-from clusterf.etcd.channel import EtcdError
-from clusterf.etcd.client import Client
+from clusterf.etcd.client import DEADLINE, Client
+from clusterf.etcd.endpoints import Endpoints
+from clusterf.etcd.errors import EtcdError
+from clusterf.etcd.lease_file import LeaseFile
 from clusterf.etcd.leased_keys import LeasedKeys
 from clusterf.etcd.location import EtcdLocation
 from clusterf.lib.backoff import Backoff
-from clusterf.lib.jitter import jittered, shuffled
+from clusterf.lib.jitter import jittered
 
 __all__ = ["LeaseKeeper"]
 
 log = logging.getLogger(__name__)
 
-CHECK = 30.0  # seconds, about, after which what is on the lease is read again
-LONGEST_CALL = 5.0  # seconds that a call may take, where the TTL allows it
-
-
-class _Lease(msgspec.Struct, frozen=True):
-    """A lease as it is kept on disk: only one for the same purpose is taken over."""
-
-    id: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
-    ttl: int
-    prefix: bytes
+CHECK = 30.0  # seconds, about, between two reads of the keys on the lease
 
 
 class LeaseKeeper:
-    """Keeps the keys in etcd, in a thread of its own; the others say what is wanted."""
+    """Keeps keys below the prefix of `location` on a lease of `ttl` seconds, in the thread that calls `run`.
+
+    The other methods may be called by any thread. `lease_file` None: the lease is not taken over after a restart.
+    """
 
     def __init__(self, location: EtcdLocation, ttl: int, lease_file: Path | None) -> None:
-        self._location = location
         self._ttl = ttl
-        self._file = lease_file
-        self._deadline = min(LONGEST_CALL, max(1.0, ttl / 3))
-        self._backoff = Backoff(initial=0.1, longest=max(1.0, ttl / 3))
-        self._endpoints = shuffled(location.endpoints)  # so that the nodes of a cluster spread over the members
+        third = max(1.0, ttl / 3)  # seconds; how long one failure may take without losing the lease
+        self._endpoints = Endpoints(location, deadline=min(DEADLINE, third))
+        self._backoff = Backoff(initial=0.1, longest=third)
+        self._file = LeaseFile(lease_file, ttl, location.prefix)
         self._stopping = threading.Event()
-        # set when there is something to do before its time
+        # set when there is work before the next renewal or check
         self._wake = threading.Event()
         self._lock = threading.Lock()  # of the next two
         self._keys = LeasedKeys()
         self._withdrawing = False
         # the lease that we hold as far as we know, 0: none
         self._lease = 0
-        # when it is to be kept alive, and when what is on it is to be read
-        self._renewal = self._next_check = 0.0
+        # when to keep it alive, and when to read the keys on it, on the clock of `time.monotonic`
+        self._next_renewal = self._next_check = 0.0
 
     def stop(self) -> None:
-        """Stop at the next opportunity; the lease is left to run out."""
+        """Have `run` return soon; the lease is left to expire."""
         self._stopping.set()
         self._wake.set()
 
     def check(self) -> None:
-        """Read what is on the lease as soon as possible."""
+        """Read and repair the keys on the lease as soon as possible."""
         self._next_check = 0.0
         self._wake.set()
 
     def want(self, path: bytes, value: bytes | None, if_absent: bool) -> None:
-        """Want the key `path` to have this value; None: want it removed."""
+        """Want the key `path` to have this value; None: to be absent. `if_absent`: unless somebody else sets it."""
         with self._lock:
             self._keys.want(path, value, if_absent=if_absent)
         self._wake.set()
 
     def want_only(self, wanted: Mapping[bytes, bytes], if_absent: Mapping[bytes, bytes]) -> None:
-        """Want these keys and no others, those of `if_absent` only where nobody else sets them."""
+        """Want exactly these keys; those of `if_absent` unless somebody else sets them."""
         with self._lock:
             self._keys.want_only(wanted, if_absent)
         self._wake.set()
 
     def withdraw(self) -> None:
-        """Remove all keys at once."""
+        """Delete all keys at once, by revoking the lease; keys wanted later go on a new one."""
         with self._lock:
             self._keys.want_only({})
             self._withdrawing = True
         self._wake.set()
 
     def run(self) -> None:
-        """Keep the keys until told to stop, at one endpoint after the other."""
-        self._lease = self._remembered()
+        """Keep the keys until `stop`, at one endpoint after the other; then withdraw them if that is still to do."""
+        self._lease = self._file.read()
         while not self._stopping.is_set():
-            for endpoint in self._endpoints:
-                self._try(endpoint)
-                if self._stopping.is_set():
-                    break
-            else:
-                self._stopping.wait(self._backoff.next())
-        for endpoint in self._endpoints:
-            if self._withdrawing:
-                self._try(endpoint)
+            self._try_endpoints(lambda: not self._stopping.is_set())
+            self._stopping.wait(self._backoff.next())
+        self._try_endpoints(lambda: self._withdrawing)
 
-    def _try(self, endpoint: str) -> None:
-        """Keep the keys by one endpoint for as long as it goes."""
-        try:
-            with Client(self._location, endpoint, self._deadline) as client:
-                self._renewal = self._next_check = 0.0
-                self._keep(client)
-        except EtcdError as error:
-            # said once; the tries that follow are many
+    def _try_endpoints(self, wanted: Callable[[], bool]) -> None:
+        for failure in self._endpoints.use(self._keep, wanted):
+            # logged once per outage, as there are many retries
             level = logging.DEBUG if self._backoff.tries else logging.WARNING
-            log.log(level, "%s; what is published lasts up to %d seconds", error, self._ttl)
+            log.log(
+                level,
+                "etcd %s: %s, reconnecting; published keys expire within %d seconds",
+                *(failure.endpoint, failure.reason, self._ttl),
+            )
 
     def _keep(self, client: Client) -> None:
-        """Do what is due, and wait for the next. Raises EtcdError when it is over."""
+        """Do what is due, then wait, until `stop`. Raises EtcdError."""
+        self._next_renewal = self._next_check = 0.0
         while True:
             self._wake.clear()
             if self._withdrawing:
@@ -116,42 +118,42 @@ class LeaseKeeper:
             if self._stopping.is_set():
                 return
             now = time.monotonic()
-            if self._lease and now >= self._renewal:
+            if self._lease and now >= self._next_renewal:
                 self._renew(client)
             if self._lease and now >= self._next_check:
-                self._look(client)
+                self._read(client)
             if not self._write(client):
                 if self._backoff.tries:
-                    log.info("%s: what is to be published is there", client.endpoint)
+                    log.info("etcd %s: reconnected, all keys are published", client.endpoint)
                 self._backoff.reset()
-                self._wake.wait(max(0.0, min(self._renewal, self._next_check) - now) if self._lease else CHECK)
+                self._wake.wait(max(0.0, min(self._next_renewal, self._next_check) - now) if self._lease else CHECK)
 
     def _renew(self, client: Client) -> None:
         if client.keep_alive(self._lease):
-            self._renewal = time.monotonic() + jittered(0.3 * self._ttl)
-            self._look_at_taken(client)
+            self._next_renewal = time.monotonic() + jittered(0.3 * self._ttl)
+            self._retry_claims(client)
         else:
-            log.warning("%s: the lease is gone, all keys are published again", client.endpoint)
-            self._lose()
+            log.warning("etcd %s: lease expired or revoked, publishing all keys again", client.endpoint)
+            self._drop_lease()
 
-    def _look(self, client: Client) -> None:
-        """Read what is on the lease."""
+    def _read(self, client: Client) -> None:
+        """Read the keys on the lease."""
         found = client.leased(self._lease)
         self._next_check = time.monotonic() + jittered(CHECK)
         with self._lock:
-            self._keys.found(found)
+            self._keys.reset_written(found)
 
-    def _look_at_taken(self, client: Client) -> None:
-        """See whether those who have what we would publish have given it up."""
+    def _retry_claims(self, client: Client) -> None:
+        """Retry the claims that were refused, if their keys are gone."""
         with self._lock:
-            taken = self._keys.taken
-        if taken:
-            present = client.present(taken)
+            refused = self._keys.refused
+        if refused:
+            present = client.present(refused)
             with self._lock:
-                self._keys.given_up(taken - present)
+                self._keys.retry_claims(refused - present)
 
     def _write(self, client: Client) -> bool:
-        """Take one step towards what is wanted; return whether there was one."""
+        """Take one step towards the wanted keys; return whether there was one."""
         with self._lock:
             step = self._keys.next()
         if step is None:
@@ -165,7 +167,7 @@ class LeaseKeeper:
         except EtcdError as error:
             if not error.lease_gone:
                 raise
-            self._lose()
+            self._drop_lease()
             return True
         with self._lock:
             self._keys.done(step, refused)
@@ -173,43 +175,21 @@ class LeaseKeeper:
 
     def _grant(self, client: Client) -> None:
         self._lease = client.grant(self._ttl)
-        self._remember()
+        self._file.write(self._lease)
         now = time.monotonic()
-        self._renewal, self._next_check = now + self._ttl / 3, now + CHECK
-        log.info("%s: publishing on lease %x of %d seconds", client.endpoint, self._lease, self._ttl)
+        self._next_renewal, self._next_check = now + self._ttl / 3, now + CHECK
+        log.info("etcd %s: publishing on lease %x, TTL %d seconds", client.endpoint, self._lease, self._ttl)
 
     def _revoke(self, client: Client) -> None:
-        """Remove all keys at once; what has been told since then is written again."""
+        """Delete all keys at once; keys wanted since `withdraw` are written again."""
         if self._lease:
             client.revoke(self._lease)
-            log.info("%s: withdrawn what was published", client.endpoint)
+            log.info("etcd %s: lease %x revoked, published keys withdrawn", client.endpoint, self._lease)
         self._withdrawing = False
-        self._lose()
+        self._drop_lease()
 
-    def _lose(self) -> None:
+    def _drop_lease(self) -> None:
         self._lease = 0
-        self._remember()
+        self._file.write(0)
         with self._lock:
-            self._keys.found({})
-
-    def _remembered(self) -> int:
-        if self._file is None:
-            return 0
-        try:
-            lease = msgspec.json.decode(self._file.read_bytes(), type=_Lease)
-        except FileNotFoundError:
-            return 0
-        except (OSError, ValueError, msgspec.DecodeError) as error:
-            log.warning("%s: %s; a new lease is used, and the old one runs out", self._file, error)
-            return 0
-        return lease.id if lease == _Lease(lease.id, self._ttl, self._location.prefix) else 0
-
-    def _remember(self) -> None:
-        if self._file is None:
-            return
-        draft = self._file.with_suffix(".draft")
-        try:
-            draft.write_bytes(msgspec.json.encode(_Lease(self._lease, self._ttl, self._location.prefix)))
-            draft.replace(self._file)
-        except OSError as error:
-            log.warning("%s: %s; after a restart a new lease is used", self._file, error.strerror)
+            self._keys.reset_written()

@@ -1,4 +1,4 @@
-"""Where an etcd is: what an `etcd://` URL names."""
+"""Where an etcd cluster is, and the prefix in it: what an `etcd://` URL names."""
 
 import re
 from pathlib import Path
@@ -6,15 +6,15 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-__all__ = ["EtcdCredentials", "EtcdLocation", "parse_location"]
+__all__ = ["EtcdCredentials", "EtcdLocation", "parse_location", "prefix_end"]
 
-PORT = "2379"  # of an endpoint that names none
+_PORT = "2379"  # the default
 # a name or an IPv4 address, or an IPv6 address in brackets
 _ENDPOINT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
 
 
 class EtcdCredentials(msgspec.Struct, frozen=True, kw_only=True):
-    """How to get into an etcd: PEM files, and a user with the file that holds the password."""
+    """PEM files for TLS, and a user with the file that holds the password; all of them paths."""
 
     ca: str | None = None
     cert: str | None = None
@@ -23,11 +23,11 @@ class EtcdCredentials(msgspec.Struct, frozen=True, kw_only=True):
     password_file: str | None = None
 
     def check(self) -> None:
-        """Raise ValueError with the reason why this cannot be used."""
+        """Raise ValueError with the reason if the combination is invalid or a file is unreadable."""
         if (self.cert is None) != (self.key is None):
-            raise ValueError("a client certificate and its key go together")
+            raise ValueError("--etcd-cert and --etcd-key must be given together")
         if self.password_file is not None and self.user is None:
-            raise ValueError("a password needs a user")
+            raise ValueError("--etcd-password-file needs --etcd-user")
         for path in filter(None, (self.ca, self.cert, self.key, self.password_file)):
             try:
                 Path(path).read_bytes()
@@ -36,7 +36,7 @@ class EtcdCredentials(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EtcdLocation(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an etcd is, how to get in, and where in it the configuration is.
+    """The endpoints (`HOST:PORT`) of an etcd cluster, how to authenticate, and the prefix of the configuration.
 
     `prefix` begins and ends with a slash.
     """
@@ -44,36 +44,41 @@ class EtcdLocation(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: tuple[str, ...]
     prefix: bytes
     tls: bool = False
-    access: EtcdCredentials = EtcdCredentials()
+    credentials: EtcdCredentials = EtcdCredentials()
 
 
-def parse_location(url: str, access: EtcdCredentials) -> EtcdLocation:
-    """Return what an `etcd://` or `etcd+https://` URL names, to be entered by `access`.
+def prefix_end(prefix: bytes) -> bytes:
+    """Return the first key after all keys that begin with `prefix`, which ends with a slash."""
+    return prefix[:-1] + bytes([prefix[-1] + 1])
 
-    Raises ValueError with the reason why it names nothing.
+
+def parse_location(url: str, credentials: EtcdCredentials) -> EtcdLocation:
+    """Return the location that an `etcd://` or `etcd+https://` URL names.
+
+    Raises ValueError with the reason if the URL is invalid.
     """
-    # not by urlsplit, which knows hosts in brackets one at a time only
+    # urlsplit takes only one host in brackets
     scheme, _, rest = url.partition("://")
     if scheme not in {"etcd", "etcd+https"}:
         raise ValueError(f"{url}: does not begin with etcd:// or etcd+https://")
     hosts, _, path = rest.partition("/")
     if "@" in hosts:
-        raise ValueError("etcd URL: a user or password in a URL would show in lists of processes: use --etcd-user")
+        raise ValueError("etcd URL: a user or password in a URL is visible in process lists: use --etcd-user")
     if "?" in rest or "#" in rest:
-        raise ValueError(f"{url}: has a query or a fragment; write ? as %3F and # as %23")
+        raise ValueError(f"{url}: queries and fragments are not supported; write ? as %3F and # as %23")
     prefix = unquote_to_bytes(path).strip(b"/") or b"clusterf"
     return EtcdLocation(
         endpoints=tuple(_endpoint(url, text) for text in hosts.split(",")),
         prefix=b"/" + prefix + b"/",
         tls=scheme == "etcd+https",
-        access=access,
+        credentials=credentials,
     )
 
 
 def _endpoint(url: str, text: str) -> str:
     match = _ENDPOINT.fullmatch(text)
-    if match is None or not 0 < int(match["port"] or PORT) < 1 << 16:
+    if match is None or not 0 < int(match["port"] or _PORT) < 1 << 16:
         raise ValueError(
-            f"{url}: needs HOST:PORT, of several with commas between, as in etcd://127.0.0.1:2379/clusterf"
+            f"{url}: expected HOST:PORT, several separated by commas, as in etcd://127.0.0.1:2379/clusterf"
         )
-    return f"{match['host']}:{match['port'] or PORT}"
+    return f"{match['host']}:{match['port'] or _PORT}"

@@ -1,11 +1,11 @@
 """The etcd3 package's messages and stubs, under today's protobuf.
 
-The modules that protoc made for etcd3 0.12 cannot be imported with protobuf 4
-and newer ("Descriptors cannot be created directly"). What they describe is as
-good as ever: each holds its file descriptor in serialized form. Here those are
-given to protobuf's own builder, and the modules that come of it are put where
-`etcd3` looks for them, before it is imported. The native parser then reads
-them, and no environment variable is asked of anybody.
+The modules that protoc generated for etcd3 0.12 cannot be imported with protobuf 4
+and newer ("Descriptors cannot be created directly"), but each contains its file
+descriptor in serialized form. These descriptors are passed to protobuf's builder, and
+the modules that it builds are registered where `etcd3` imports them from, before
+`etcd3` is imported. That uses the native parser, and needs no environment variable
+(PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python is the usual workaround).
 """
 
 import ast
@@ -20,11 +20,11 @@ from google.protobuf.internal import builder
 __all__ = ["etcdrpc"]
 
 _PACKAGE = "etcd3.etcdrpc"
-_MODULES = ("kv_pb2", "auth_pb2", "rpc_pb2")  # what others refer to first
+_MODULES = ("kv_pb2", "auth_pb2", "rpc_pb2")  # in the order of their dependencies
 
 
 def _install() -> None:
-    """Put the modules in place. Raises ImportError if `etcd3` is not there or not as expected."""
+    """Register the modules. Raises ImportError if `etcd3` is missing or not as expected."""
     spec = importlib.util.find_spec("etcd3")
     if spec is None or spec.origin is None:
         raise ImportError("the package etcd3 is not installed")
@@ -45,7 +45,7 @@ def _build(qualified: str, source: str) -> ModuleType:
 
 
 def _serialized(qualified: str, source: str) -> bytes:
-    """Return the argument `serialized_pb` in what protoc has written, where it is a string of latin-1."""
+    """Return the argument `serialized_pb` in protoc's module, which is bytes or a latin-1 string."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.keyword) and node.arg == "serialized_pb":
             for part in ast.walk(node.value):
@@ -56,4 +56,4 @@ def _serialized(qualified: str, source: str) -> bytes:
 
 _install()
 
-from etcd3 import etcdrpc  # noqa: E402  (only now can it be imported)
+from etcd3 import etcdrpc  # noqa: E402  (importable only after _install)

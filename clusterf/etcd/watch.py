@@ -1,4 +1,4 @@
-"""A watch on a prefix of etcd."""
+"""A watch on a prefix of etcd: one stream, until it breaks."""
 
 from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
@@ -6,17 +6,18 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from clusterf.etcd.channel import EtcdError, described, prefix_end
+from clusterf.etcd.errors import EtcdError, rpc_error
+from clusterf.etcd.location import prefix_end
 from clusterf.etcd.stubs import etcdrpc
 
 __all__ = ["Event", "Watch"]
 
-# "progress_request" of a WatchRequest, which etcd has had since 3.4, after etcd3's description of it was made
+# WatchRequest.progress_request, encoded by hand: etcd 3.4 added it after the etcd3 package's descriptors were made
 _PROGRESS_REQUEST = b"\x1a\x00"
 
 
 class Event(NamedTuple):
-    """A key below the prefix, without it, and its value since `revision`; None: it was deleted."""
+    """A key below the prefix, without the prefix, and its value since `revision`; None: it was deleted."""
 
     path: bytes
     value: bytes | None
@@ -24,7 +25,7 @@ class Event(NamedTuple):
 
 
 class Watch:
-    """The changes below a prefix, in order. Iterate in one thread; `cancel` and `ask_progress` from any."""
+    """The changes below a prefix, in order. Iterate in one thread; any thread may `cancel` and `request_progress`."""
 
     def __init__(self, channel: Any, metadata: Sequence[tuple[str, str]], prefix: bytes, revision: int) -> None:
         self._prefix = prefix
@@ -36,28 +37,28 @@ class Watch:
                 )
             )
         )
-        # a member that has lost its leader ends the stream rather than to fall silent
+        # have a member without a leader end the stream, instead of going silent
         self._stream = etcdrpc.WatchStub(channel).Watch(
             iter(self._requests.get, None), metadata=[*metadata, ("hasleader", "true")]
         )
-        # however it ends: grpc has a thread that waits for requests
+        # ends the grpc thread that reads requests
         self._stream.add_done_callback(lambda _: self._requests.put(None))
 
     def __iter__(self) -> Iterator[list[Event]]:
-        """Yield the events of each message; an empty list is a sign of life. Raises EtcdError, in the end always."""
+        """Yield the events of each message, an empty list for a progress notification, until an EtcdError."""
         try:
             for message in self._stream:
                 if message.canceled:
                     compacted = message.compact_revision > 0
-                    reason = "its revision was compacted" if compacted else message.cancel_reason or "cancelled by etcd"
+                    reason = "revision compacted" if compacted else message.cancel_reason or "cancelled by etcd"
                     raise EtcdError(f"watch: {reason}", compacted=compacted)
                 yield [self._event(event) for event in message.events]
         except grpc.RpcError as error:
-            raise described("watch", error) from None
+            raise rpc_error("watch", error) from None
         raise EtcdError("watch: ended by etcd")
 
-    def ask_progress(self) -> None:
-        """Ask for a sign of life, which etcd gives from 3.4 on when it has told all it knows."""
+    def request_progress(self) -> None:
+        """Request a progress notification, which etcd 3.4 and later sends once all events are delivered."""
         request = etcdrpc.WatchRequest()
         request.MergeFromString(_PROGRESS_REQUEST)
         self._requests.put(request)

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from queue import Empty, Queue
 
-from clusterf.etcd.channel import EtcdError
+from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.client import Client
 from clusterf.etcd.location import EtcdLocation
 from clusterf.etcd.watch import Event, Watch

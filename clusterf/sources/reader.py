@@ -6,7 +6,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from clusterf.etcd.channel import EtcdError
+from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.client import Client, Listing
 from clusterf.etcd.location import EtcdLocation
 from clusterf.lib.store import Store

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
 
-from clusterf.etcd.client import OPERATIONS, Client
+from clusterf.etcd.client import Client
+from clusterf.etcd.transactions import OPERATIONS
 from tests.bench.nodes import Lines
 from tests.bench.trees import Shape
 from tests.lab.etcd import EtcdCluster

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterf.cli.transfer import Change, batches, differences, write_keys, write_tree
-from clusterf.etcd.channel import EtcdError
-from clusterf.etcd.client import OPERATIONS
+from clusterf.etcd.errors import EtcdError
+from clusterf.etcd.transactions import OPERATIONS
 
 KEYS = st.dictionaries(st.sampled_from([b"a", b"b", b"c", b"d"]), st.sampled_from([b"", b"1", b"2"]))
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clusterf.etcd.channel import EtcdError
+from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.client import KeyValue, Listing
 from clusterf.etcd.location import EtcdLocation
 from clusterf.etcd.watch import Event

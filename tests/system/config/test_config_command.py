@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from clusterf.cli.main import main
-from clusterf.etcd.client import OPERATIONS, Client
+from clusterf.etcd.client import Client
+from clusterf.etcd.transactions import OPERATIONS
 from tests.lab.etcd import PASSWORD, USER, EtcdCluster
 from tests.processes import started
 

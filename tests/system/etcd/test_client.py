@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from clusterf.etcd.channel import EtcdError
-from clusterf.etcd.client import OPERATIONS, Client, KeyValue
+from clusterf.etcd.errors import EtcdError
+from clusterf.etcd.client import Client, KeyValue
 from clusterf.etcd.location import EtcdCredentials, EtcdLocation, parse_location
 from clusterf.etcd.watch import Event, Watch
 from tests.lab.etcd import EtcdCluster, Tls

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from actors.base.messages import Reload
 from actors.docker.key_publisher import KeyPublisher, Publish, PublishOnly, Withdraw
-from clusterf.etcd.channel import EtcdError
-from clusterf.etcd.client import OPERATIONS, Client
+from clusterf.etcd.errors import EtcdError
+from clusterf.etcd.client import Client
+from clusterf.etcd.transactions import OPERATIONS
 from clusterf.etcd.leased_keys import BYTES, LeasedKeys, Transaction
 from tests.lab.etcd import EtcdCluster
 from tests.processes import started

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
 
-from clusterf.etcd.channel import EtcdError
-from clusterf.etcd.client import OPERATIONS, Client
+from clusterf.etcd.errors import EtcdError
+from clusterf.etcd.client import Client
+from clusterf.etcd.transactions import OPERATIONS
 from tests.lab.etcd import EtcdCluster, Member
 from tests.system.support.node import Node
 from tests.waiting import wait_until

@@ -1,0 +1,66 @@
+"""Transactions of etcd: how much fits into one, and the operations that depend on who owns a key.
+
+A key is owned by the lease that it is attached to.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from clusterf.etcd.stubs import etcdrpc
+
+__all__ = ["BYTES", "OPERATIONS", "batches", "claim", "delete", "is_claimed", "put"]
+
+OPERATIONS = 126  # in a transaction: etcd takes 128 (--max-txn-ops), one of them for each of the two levels in a claim
+BYTES = 1 << 20  # of paths and values in a transaction, about; etcd takes 1.5 MiB (--max-request-bytes)
+_OVERHEAD = 300  # bytes of an operation beside path and value, with a prefix of usual length
+
+
+def batches(writes: Iterable[tuple[bytes, bytes | None]]) -> Iterator[list[tuple[bytes, bytes | None]]]:
+    """Yield paths and values, None for a deletion, in order, in lists that each fit into one transaction.
+
+    A write that exceeds BYTES is alone in its list: etcd decides whether to refuse it.
+    """
+    batch: list[tuple[bytes, bytes | None]] = []
+    size = 0
+    for path, value in writes:
+        cost = len(path) + len(value or b"") + _OVERHEAD
+        if batch and (len(batch) == OPERATIONS or size + cost > BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append((path, value))
+        size += cost
+    if batch:
+        yield batch
+
+
+def put(name: bytes, value: bytes, lease: int = 0) -> Any:
+    """Return the operation that sets a key, attached to the lease; 0: to none."""
+    return etcdrpc.RequestOp(request_put=etcdrpc.PutRequest(key=name, value=value, lease=lease))
+
+
+def delete(name: bytes, lease: int = 0) -> Any:
+    """Return the operation that deletes a key; with a lease only while the key is attached to it."""
+    deletion = etcdrpc.RequestOp(request_delete_range=etcdrpc.DeleteRangeRequest(key=name))
+    return _if(_owned_by(lease, name), deletion) if lease else deletion
+
+
+def claim(name: bytes, value: bytes, lease: int) -> Any:
+    """Return the operation that sets a key on a lease, if it is absent or attached to that lease already."""
+    absent = etcdrpc.Compare(key=name, target=etcdrpc.Compare.VERSION, result=etcdrpc.Compare.EQUAL, version=0)
+    operation = put(name, value, lease)
+    return _if(absent, operation, _if(_owned_by(lease, name), operation))
+
+
+def is_claimed(response: Any) -> bool:
+    """Return whether a `claim` set the key, given etcd's response to it."""
+    absent = response.response_txn
+    return bool(absent.succeeded or absent.responses[0].response_txn.succeeded)
+
+
+def _owned_by(lease: int, name: bytes) -> Any:
+    return etcdrpc.Compare(key=name, target=etcdrpc.Compare.LEASE, result=etcdrpc.Compare.EQUAL, lease=lease)
+
+
+def _if(condition: Any, operation: Any, *otherwise: Any) -> Any:
+    transaction = etcdrpc.TxnRequest(compare=[condition], success=[operation], failure=otherwise)
+    return etcdrpc.RequestOp(request_txn=transaction)
