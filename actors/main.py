@@ -19,7 +19,7 @@ from actors.supervision.directories import runtime_directory, state_directory
 from actors.supervision.supervisor import Policy, Supervisor
 from clusterf import __version__
 from clusterf.etcd.location import EtcdCredentials
-from clusterf.etcd.options import access_of, etcd_options
+from clusterf.etcd.options import etcd_credentials, etcd_options
 from clusterf.lib import logs
 from clusterf.lib.addresses import Endpoint, parse_endpoint
 from clusterf.sources.url import Source, check_tree, parse_source
@@ -156,7 +156,7 @@ def main(state_dir: Path | None, runtime_dir: Path | None, **flags: Any) -> None
     _open_standard_streams()
     setproctitle.setproctitle("clusterf-node: supervisor")
     logs.set_up(flags["log_format"], flags["log_level"])
-    flags["sources"] = _parse_sources(flags["sources"], access_of(flags))
+    flags["sources"] = _parse_sources(flags["sources"], etcd_credentials(flags))
     if "docker" in flags["roles"]:
         check_docker(flags, flags["sources"])
     with ExitStack() as stack:

@@ -46,7 +46,7 @@ class ConfigPublisher(Actor):
     def _merge(self, source: int, said: ConfigMessage) -> ConfigMessage | None:
         if isinstance(said, ProblemsAre):
             return said
-        if not self._layers.takes(source, said.key):
+        if not self._layers.accepts(source, said.key):
             return None
         return message_for(said.key, self._layers.put(source, said.key, said.value))
 

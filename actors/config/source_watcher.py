@@ -40,7 +40,7 @@ class SourceWatcher(ThreadedActor):
 
     def reload(self) -> None:
         """Read everything again."""
-        self._follower.again.set()
+        self._follower.reload()
 
     def _say(self, said: list[KeyUpdate], synced: bool) -> None:
         messages: list[ConfigMessage] = [m for one in said for m in self._voice.messages(one)]
@@ -57,7 +57,7 @@ class Voice:
 
     def messages(self, said: KeyUpdate) -> Iterator[ConfigMessage]:
         """Yield what `said` means to others, logging problems that are new."""
-        if said.key is not None and not said.keep:
+        if said.key is not None and not said.unchanged:
             yield message_for(said.key, said.value)
         if said.problems == self._problems.get(said.path, ()):
             return

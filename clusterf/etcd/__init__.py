@@ -1,5 +1,5 @@
-"""A thin client of etcd v3, and keys that hang on a lease.
+"""A thin client of etcd v3, and keys that are attached to a lease.
 
-Imports `lib`. It knows keys and values as bytes; what they mean is for `config`
-to say, and following a prefix is in `sources`.
+Imports `lib`. Keys and values are bytes here; `config` decodes them, and `sources`
+follows a prefix.
 """

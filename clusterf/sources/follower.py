@@ -13,34 +13,38 @@ from clusterf.sources.last_good import KeyUpdate, LastGood
 __all__ = ["Follower", "OnUpdate"]
 
 OnUpdate = Callable[[list[KeyUpdate], bool], None]
-"""Takes what a source says, and whether with this it has for the first time said all it has."""
+"""Takes updates of a source, and whether these complete its first snapshot."""
 
 
 class Follower(ABC):
-    """Follows the source at `url` in the thread that calls `run`, and says what that says.
+    """Follows the source at `url` in the thread that calls `run`, and passes what changes to `on_update`.
 
-    What is good is kept in `state_file`, if there is one. Everything is looked
-    at again about every `interval` seconds, and when `again` is set.
+    Valid values are kept in `state_file`, if there is one. The whole source is read
+    again about every `interval` seconds, and on `reload`.
     """
 
-    def __init__(self, url: str, state_file: Path | None, interval: float, say: OnUpdate) -> None:
-        self.again = threading.Event()
+    def __init__(self, url: str, state_file: Path | None, interval: float, on_update: OnUpdate) -> None:
+        self._reload = threading.Event()
         self._stopping = threading.Event()
         self._url = url
         self._state_file = state_file
         self._interval = interval
-        self._say = say
-        # whether the source, or its copy, has said all it has
+        self._on_update = on_update
+        # whether the source, or its stored copy, was passed on as a whole
         self._synced = False
 
     def stop(self) -> None:
-        """Have `run` return soon; may be called by any thread."""
+        """Have `run` return soon; any thread may call this."""
         self._stopping.set()
 
+    def reload(self) -> None:
+        """Have the whole source read again soon; any thread may call this."""
+        self._reload.set()
+
     def run(self) -> None:
-        """Follow until told to stop."""
+        """Follow the source until `stop`."""
         store = Store(self._state_file)
-        self._state = LastGood(self._url, store)
+        self._last_good = LastGood(self._url, store)
         try:
             self._follow()
         finally:
@@ -50,6 +54,6 @@ class Follower(ABC):
     def _follow(self) -> None:
         """Follow the source until `_stopping`."""
 
-    def _next_look(self) -> float:
-        """Return when to look at everything again, on the clock of `time.monotonic`."""
+    def _next_scan(self) -> float:
+        """Return when to read the whole source again, on the clock of `time.monotonic`."""
         return time.monotonic() + jittered(self._interval)

@@ -1,8 +1,8 @@
-"""Sources of configuration: their URLs, and what each has last said that was good.
+"""The last good value of each key of a source, in force while the present value is invalid or unreadable.
 
-`LastGood` stands between a watcher, which knows paths and bytes, and the
-rest, which knows keys and values. A value that cannot be used leaves the last
-good one in force, also across restarts, as good values are kept on disk.
+`LastGood` stands between a follower, which has paths and bytes, and the rest,
+which has keys and values. Valid values are kept on disk, so they stay in force
+across restarts, too; together they are a copy of the source for when it is unreachable.
 """
 
 import itertools
@@ -24,28 +24,28 @@ from clusterf.lib.text import escape
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Copy", "KeyUpdate", "LastGood", "describe"]
+__all__ = ["KeyUpdate", "LastGood", "LastGoodCopy", "describe"]
 
-_COPY = b""  # no path; what is on disk under it tells what the rest is a copy of
-_LINES = 10  # of a log that one object may take
+_COPY = b""  # the path, which no key has, of the entry that describes the copy: revision, time, checksums
+_LINES = 10  # log lines per key, at most
 
 
 class KeyUpdate(NamedTuple):
-    """What a source says of one path now.
+    """The state of one path of a source.
 
-    `key` None: the path names no known key. `value` is the value in force,
-    None: there is none. `keep`: whatever value is in force stays so.
+    `key`: None if the path is no known key. `value`: the value in force; None if there
+    is none. `unchanged`: the value in force is not known here, and stays as it is.
     """
 
     path: bytes
     key: Key | None
     value: Value | None
     problems: tuple[Problem, ...]
-    keep: bool = False
+    unchanged: bool = False
 
 
-class Copy(NamedTuple):
-    """What was good in a source `age` seconds ago, at its `revision`."""
+class LastGoodCopy(NamedTuple):
+    """The valid values of a source by path, as of `revision`, which was current `age` seconds ago."""
 
     items: dict[bytes, bytes]
     revision: int
@@ -53,28 +53,30 @@ class Copy(NamedTuple):
 
 
 class LastGood:
-    """What one source has said, kept in a store under its URL."""
+    """The last good values of the source at `url`, kept in a section of the store."""
 
     def __init__(self, url: str, store: Store) -> None:
         self._url = url
         self._store = store
-        # the checksums of what is on disk, or with the next save will be; what is damaged there counts for nothing
+        # the checksums of the intact entries on disk, as of the next save
         self._recorded = {path: checksum(path, raw) for path, raw in store.items(url)}
-        self._told = False
+        # whether the first snapshot of the source is complete
+        self._completed = False
         self._unreadable: set[bytes] = set()
+        # what the next save will write
         self._changes: dict[bytes, bytes | None] = {}
-        # whether the copy on disk is, or with the next save will be, of the whole source
-        self._whole = self._recorded.pop(_COPY, None) is not None
-        # the exclusive or of all the checksums, by which it shows if some are missing
+        # whether the copy on disk is one of the whole source, as of the next save
+        self._has_copy = self._recorded.pop(_COPY, None) is not None
+        # the exclusive or of all checksums, which detects missing entries
         self._sum = reduce(xor, self._recorded.values(), 0)
 
     @property
-    def remembers(self) -> bool:
-        """Whether there is a last-good copy of the whole source."""
-        return self._whole
+    def has_copy(self) -> bool:
+        """Whether there is a copy of the whole source."""
+        return self._has_copy
 
-    def copy(self) -> Copy | None:
-        """Return what was good when the source was last heard of, None if it never was heard of as a whole."""
+    def copy(self) -> LastGoodCopy | None:
+        """Return the copy; None if it is damaged, or the source was never read as a whole."""
         items = dict(self._store.items(self._url))
         mark = items.pop(_COPY, None)
         if mark is None:
@@ -82,66 +84,64 @@ class LastGood:
         try:
             revision, since, recorded = msgspec.json.decode(mark, type=tuple[int, float, int])
         except msgspec.DecodeError as error:
-            log.error("%s: the copy is damaged, and not used: %s", self._url, error)
+            log.error("%s: last-good copy invalid: %s (ignored)", self._url, error)
             return None
         if reduce(xor, itertools.starmap(checksum, items.items()), 0) != recorded:
-            log.error("%s: the copy is damaged, and not used: something is missing", self._url)
+            log.error("%s: last-good copy invalid: entries are missing (ignored)", self._url)
             return None
-        return Copy(items, revision, max(0.0, time.time() - since))
+        return LastGoodCopy(items, revision, max(0.0, time.time() - since))
 
     def put(self, path: bytes, raw: bytes | None) -> KeyUpdate:
-        """Take `raw` for what is at `path`, None: nothing."""
+        """Take the bytes at `path`, None if there are none; return its new state."""
         key = parse_key(path)
         if raw is None:
             self._record(path, None)
             return KeyUpdate(path, key, None, ())
         if key is None:
-            return KeyUpdate(
-                path, None, None, (Problem(self._url, path, "", "not a key that means anything", fatal=False),)
-            )
+            return KeyUpdate(path, None, None, (Problem(self._url, path, "", "unknown key", fatal=False),))
         decoded = decode(self._url, path, key, raw)
         if decoded.value is None:
-            return self._fall_back(path, key, decoded.problems)
+            return self._previous(path, key, decoded.problems)
         self._record(path, raw)
         return KeyUpdate(path, key, decoded.value, decoded.problems)
 
     def unreadable(self, path: bytes, reason: str) -> Iterator[KeyUpdate]:
-        """Take it that `path`, and all below it, cannot be read; yield what was good there when it could be."""
-        trouble = Problem(self._url, path, "", f"cannot be read: {reason}", fatal=True)
-        yield KeyUpdate(path, None, None, (trouble,), keep=True)
-        if self._told:
-            return  # what was good stays in force
+        """Take `path`, and everything below it, as unreadable; yield the state of the last good values there."""
+        problem = Problem(self._url, path, "", f"unreadable: {reason}", fatal=True)
+        yield KeyUpdate(path, None, None, (problem,), unchanged=True)
+        if self._completed:
+            return  # the values in force are those
         self._unreadable.add(path)
         for known, raw in self._store.items(self._url, below=path):
             key = parse_key(known)
             if key is not None:
                 value = decode(self._url, known, key, raw).value
-                yield KeyUpdate(known, key, value, (trouble,) if known == path else (), keep=value is None)
+                yield KeyUpdate(known, key, value, (problem,) if known == path else (), unchanged=value is None)
 
-    def told(self, present: Iterable[bytes]) -> None:
-        """Take `present` for all the paths there are, now that the source was read as a whole."""
-        if self._told:
+    def complete(self, present: Iterable[bytes]) -> None:
+        """Mark the snapshot complete: forget recorded paths that are not in `present`."""
+        if self._completed:
             return
         for path in self._recorded.keys() - set(present):
             if not any(is_below(path, root) for root in self._unreadable):
                 self._record(path, None)
-        self._told = True
-        if not self._whole:
-            self._whole = True
-            self._changes[_COPY] = None  # `save` will say what it is a copy of
+        self._completed = True
+        if not self._has_copy:
+            self._has_copy = True
+            self._changes[_COPY] = None  # has `save` write it
 
     def save(self, revision: int = 0) -> None:
-        """Keep what was good on disk, as of `revision`; 0: there is no such thing."""
+        """Write the changes to disk, as of `revision`; 0: the source has no revisions."""
         changes, self._changes = self._changes, {}
-        if (changes or revision) and self._whole:
+        if (changes or revision) and self._has_copy:
             changes[_COPY] = msgspec.json.encode((revision, time.time(), self._sum))
         self._store.update(self._url, changes)
 
-    def _fall_back(self, path: bytes, key: Key, problems: tuple[Problem, ...]) -> KeyUpdate:
+    def _previous(self, path: bytes, key: Key, problems: tuple[Problem, ...]) -> KeyUpdate:
         last = self._changes[path] if path in self._changes else self._store.get(self._url, path)
         value = decode(self._url, path, key, last).value if last is not None else None
-        # without a store the receiver still has what was good
-        return KeyUpdate(path, key, value, problems, keep=value is None)
+        # without a store, only the receiver knows the last good value
+        return KeyUpdate(path, key, value, problems, unchanged=value is None)
 
     def _record(self, path: bytes, raw: bytes | None) -> None:
         before = self._recorded.pop(path, None)
@@ -149,20 +149,20 @@ class LastGood:
             self._recorded[path] = checksum(path, raw)
         now = self._recorded.get(path)
         self._sum ^= (before or 0) ^ (now or 0)
-        if self._told or raw is None or before != now:
+        if self._completed or raw is None or before != now:
             self._changes[path] = raw
 
 
-def describe(said: KeyUpdate) -> Iterator[str]:
-    """Yield a line for each problem, up to a limit, with what it means for the value in force."""
-    for problem in said.problems[:_LINES]:
+def describe(update: KeyUpdate) -> Iterator[str]:
+    """Yield a log line for each problem, up to a limit, with its effect on the value in force."""
+    for problem in update.problems[:_LINES]:
         if not problem.fatal:
             yield f"{problem} (ignored)"
-        elif said.value is not None:
+        elif update.value is not None:
             yield f"{problem} (keeping the previous valid value)"
-        elif said.key is None:
+        elif update.key is None:
             yield f"{problem} (keeping the previous valid values)"
         else:
             yield f"{problem} (skipped: no previous valid value)"
-    if len(said.problems) > _LINES:
-        yield f"{said.problems[0].source}: {escape(said.path)}: {len(said.problems) - _LINES} more problems"
+    if len(update.problems) > _LINES:
+        yield f"{update.problems[0].source}: {escape(update.path)}: {len(update.problems) - _LINES} more problems"

@@ -1,4 +1,4 @@
-"""Several sources on top of each other: of equal keys the latest source's object is in force."""
+"""Several sources on top of each other: of equal keys, the object of the last source is in force."""
 
 from clusterf.config.model import Key, RouteKey, Value
 
@@ -9,17 +9,17 @@ class Overlay:
     """The objects of each source, by key."""
 
     def __init__(self, routes_from: list[bool]) -> None:
-        """Lay as many sources on top of each other as `routes_from` tells of whether their routes count."""
+        """`routes_from` has an element for each source, in order: whether routes are accepted from it."""
         self._routes_from = routes_from
-        # one source alone needs no memory of what it said: that is in force
+        # a single source needs no memory: what it sets is in force
         self._layers: list[dict[Key, Value]] = [{} for _ in routes_from] if len(routes_from) > 1 else []
 
-    def takes(self, source: int, key: Key) -> bool:
-        """Tell whether what `source` says of `key` counts at all."""
+    def accepts(self, source: int, key: Key) -> bool:
+        """Return whether `source` may set `key`."""
         return self._routes_from[source] or not isinstance(key, RouteKey)
 
     def put(self, source: int, key: Key, value: Value | None) -> Value | None:
-        """Take what `source` says of `key`, None: nothing; return the value that is in force."""
+        """Set the value of `key` in `source`; None: it has none. Returns the value in force."""
         if not self._layers:
             return value
         if value is None:

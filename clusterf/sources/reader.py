@@ -1,103 +1,80 @@
-"""Sources as a whole: what one says at a moment, and what it says from then on."""
+"""Reading a source once, and following it without keeping a copy: for the tool."""
 
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from clusterf.etcd.errors import EtcdError
-from clusterf.etcd.client import Client, Listing
-from clusterf.etcd.location import EtcdLocation
+from clusterf.etcd.client import Client
+from clusterf.etcd.endpoints import first_answer
 from clusterf.lib.store import Store
 from clusterf.sources.etcd_follower import EtcdFollower
+from clusterf.sources.follower import Follower, OnUpdate
 from clusterf.sources.last_good import KeyUpdate, LastGood
 from clusterf.sources.tree import FileTree
 from clusterf.sources.tree_follower import TreeFollower
 from clusterf.sources.url import Source
 
-__all__ = ["Found", "connect", "follow", "read"]
+__all__ = ["KeyContent", "follow", "read"]
 
-_LOOK_AGAIN = 60.0  # seconds between looks at all of what is followed
-_PATIENCE = 2.0  # seconds that a follower may take to end
+_INTERVAL = 60.0  # seconds between two full reads of a source that is followed
+_PATIENCE = 2.0  # seconds that a follower may take to stop
 
 
-class Found(NamedTuple):
-    """What is at a path, None if that cannot be read, and what it says."""
+class KeyContent(NamedTuple):
+    """The bytes at a path of a source, None if unreadable, and what they decode to."""
 
     path: bytes
     raw: bytes | None
-    said: KeyUpdate
+    update: KeyUpdate
 
     @property
-    def good(self) -> bytes | None:
-        """The bytes of a value that can be used."""
-        return self.raw if self.said.value is not None else None
+    def valid(self) -> bytes | None:
+        """The bytes, if they decode to a value."""
+        return self.raw if self.update.value is not None else None
 
 
-def read(source: Source) -> list[Found]:
-    """Return what is at each path of the source, sorted. Raises EtcdError."""
-    state = LastGood(source.url, Store(None))
+def read(source: Source) -> list[KeyContent]:
+    """Return the content of each path of the source, sorted by path. Raises EtcdError."""
+    last_good = LastGood(source.url, Store(None))
     if source.etcd is None:
-        found = _read_tree(Path(source.tree or ""), state)
+        contents = _read_tree(Path(source.tree or ""), last_good)
     else:
-        client, listing = connect(source.etcd)
-        client.close()
-        found = (Found(path, raw, state.put(path, raw)) for path, raw in listing.items)
-    return sorted(found, key=lambda one: one.path)
+        listing = first_answer(source.etcd, Client.list)
+        contents = (KeyContent(path, raw, last_good.put(path, raw)) for path, raw in listing.items)
+    return sorted(contents, key=lambda content: content.path)
 
 
-def _read_tree(root: Path, state: LastGood) -> Iterator[Found]:
-    for entry in FileTree(root).look(b"", reread=True):
-        if entry.trouble:
-            yield from (Found(said.path, None, said) for said in state.unreadable(entry.path, entry.trouble))
+def _read_tree(root: Path, last_good: LastGood) -> Iterator[KeyContent]:
+    for entry in FileTree(root).scan(b"", reread=True):
+        if entry.error:
+            yield from (KeyContent(u.path, None, u) for u in last_good.unreadable(entry.path, entry.error))
         else:
-            yield Found(entry.path, entry.raw, state.put(entry.path, entry.raw))
-
-
-def connect(location: EtcdLocation) -> tuple[Client, Listing]:
-    """Return a client of the first endpoint that answers, and all that it holds.
-
-    Raises EtcdError with what each of them said where none does.
-    """
-    reasons = []
-    for endpoint in location.endpoints:
-        try:
-            client = Client(location, endpoint)
-        except EtcdError as error:
-            reasons.append(str(error))
-            continue
-        try:
-            return client, client.list()
-        except BaseException as error:
-            client.close()
-            if not isinstance(error, EtcdError):
-                raise
-            reasons.append(str(error))
-    raise EtcdError("; ".join(dict.fromkeys(reasons)))
+            yield KeyContent(entry.path, entry.raw, last_good.put(entry.path, entry.raw))
 
 
 def follow(source: Source) -> Generator[list[KeyUpdate], None, None]:
-    """Yield all that the source says, then what it says anew, without end; close it to stop."""
-    heard: SimpleQueue[list[KeyUpdate] | None] = SimpleQueue()
-    follower = _follower(source, lambda said, _: heard.put(said))
+    """Yield the content of the source as updates, then its changes, without end; close it to stop."""
+    queue: SimpleQueue[list[KeyUpdate] | None] = SimpleQueue()
+    follower = _follower(source, lambda updates, _: queue.put(updates))
 
     def run() -> None:
         try:
             follower.run()
         finally:
-            heard.put(None)
+            queue.put(None)
 
     thread = threading.Thread(target=run, name="follower", daemon=True)
     thread.start()
     try:
-        yield from iter(heard.get, None)
+        yield from iter(queue.get, None)
     finally:
         follower.stop()
         thread.join(_PATIENCE)
 
 
-def _follower(source: Source, say: Callable[[list[KeyUpdate], bool], None]) -> EtcdFollower | TreeFollower:
+def _follower(source: Source, on_update: OnUpdate) -> Follower:
     if source.etcd is not None:
-        return EtcdFollower(source.url, source.etcd, None, _LOOK_AGAIN, say)
-    return TreeFollower(source.url, Path(source.tree or ""), None, _LOOK_AGAIN, say)
+        return EtcdFollower(source.url, source.etcd, None, _INTERVAL, on_update)
+    return TreeFollower(source.url, Path(source.tree or ""), None, _INTERVAL, on_update)

@@ -1,6 +1,6 @@
-"""A configuration tree on disk: what is in it, and what has become of some paths.
+"""A configuration tree on disk: its files, and which of them changed since the last scan.
 
-Level-triggered: an event only says where to look, and looking says what is
+Level-triggered: an event only names the path to scan, and the scan returns what is
 there now. Names are bytes. Everything below a name that starts with `.` is
 ignored; symbolic links are followed.
 """
@@ -19,35 +19,34 @@ from clusterf.lib.store import is_below
 
 __all__ = ["Entry", "FileTree"]
 
-_DEPTH = 5  # one more than any key has: what is there is seen and reported, and no link loop leads further
-_USUAL = 4096  # bytes; to ask for the most at once would map memory of its own for every small file
-_RACY = 2.0  # seconds; a file changed so lately may change again within one tick of its time stamps
+_DEPTH = 5  # one level more than any key has, so that deeper files are reported; also bounds loops of links
+_USUAL = 4096  # bytes; reading MAX_SIZE at once would map memory for each small file
+_RACY = 2.0  # seconds; a file that changed within this time may change again without a new time stamp
 
 
 class Entry(NamedTuple):
-    """What is at a path, relative to the root.
+    """A path relative to the root, and the bytes of its file; None and no `error`: there is no file.
 
-    `raw` None and no `trouble`: nothing. With `trouble` it could not be read,
-    nor anything below it, and nothing is known of it. `age` is how
-    many seconds ago the last change was, by the clock of the file system.
+    `error`: why the path, and everything below it, is unreadable. `age`: seconds since
+    the last change, by the clock of the file system.
     """
 
     path: bytes
     raw: bytes | None = None
-    trouble: str = ""
+    error: str = ""
     age: float = float("inf")
 
 
 class FileTree:
-    """The files below `root` that were seen, with what tells whether they have changed."""
+    """The files below `root` that were found by scans, and how to tell whether they have changed."""
 
     def __init__(self, root: Path) -> None:
         self._root = os.fsencode(root)
-        # path → what its file looked like, 0 if that is not to be relied on
+        # path → the signature of its file, 0 if it may have changed without a trace
         self._seen: SortedDict = SortedDict()
 
     def identity(self) -> tuple[int, int]:
-        """Return what tells this root from another one in its place. Raises OSError where it is away."""
+        """Return what distinguishes this root directory from a replacement. Raises OSError if it is missing."""
         status = os.stat(self._root)  # noqa: PTH116
         return status.st_dev, status.st_ino
 
@@ -57,24 +56,24 @@ class FileTree:
         return b"" if tail == b"." else tail
 
     def paths(self) -> list[bytes]:
-        """Return the paths of all files that were seen and are there."""
+        """Return the paths of all files that the last scans found."""
         return list(self._seen)
 
-    def look(self, path: bytes, *, reread: bool) -> Iterator[Entry]:
-        """Yield what is at `path` (the root: empty) and below it, and what no longer is.
+    def scan(self, path: bytes, *, reread: bool) -> Iterator[Entry]:
+        """Yield the files at `path` (the root: empty) and below it, and those that are gone.
 
-        Without `reread` files that look as they did are left out.
+        Without `reread`, unchanged files are skipped.
         """
         if any(part.startswith(b".") for part in path.split(b"/")):
             return
         found: set[bytes] = set()
-        troubled: list[bytes] = []
+        unreadable: list[bytes] = []
         for entry in self._walk(path, path.count(b"/") + 1 if path else 0, reread, found):
-            if entry.trouble:
-                troubled.append(entry.path)
+            if entry.error:
+                unreadable.append(entry.path)
             yield entry
         for known in self._known(path):
-            if known not in found and not any(is_below(known, away) for away in troubled):
+            if known not in found and not any(is_below(known, root) for root in unreadable):
                 del self._seen[known]
                 yield Entry(known)
 
@@ -95,12 +94,12 @@ class FileTree:
             names = os.listdir(absolute) if depth < _DEPTH else []  # noqa: PTH208
         except (FileNotFoundError, NotADirectoryError):
             if not os.path.isdir(self._root):  # noqa: PTH112
-                # an absent tree is not an empty one
+                # a missing tree is not an empty one
                 found.update(self._known(path))
-                yield Entry(b"", trouble="the tree is away")
+                yield Entry(b"", error="the root directory is missing")
             return
         except OSError as error:
-            yield Entry(path, trouble=error.strerror or str(error))
+            yield Entry(path, error=error.strerror or str(error))
             return
         for name in sorted(names):
             if not name.startswith(b"."):
@@ -116,9 +115,9 @@ class FileTree:
     ) -> Iterator[Entry]:
         found.add(path)
         if not stat.S_ISREG(status.st_mode):
-            yield Entry(path, trouble="not a regular file")
+            yield Entry(path, error="not a regular file")
             return
-        if not reread and self._seen.get(path) == _looks(status) != 0:
+        if not reread and self._seen.get(path) == _signature(status) != 0:
             return
         try:
             raw, status = _read(absolute)
@@ -126,26 +125,26 @@ class FileTree:
             found.discard(path)
             return
         except OSError as error:
-            yield Entry(path, trouble=error.strerror or str(error))
+            yield Entry(path, error=error.strerror or str(error))
             return
-        self._seen[path] = _looks(status)
+        self._seen[path] = _signature(status)
         yield Entry(path, raw, age=time.time() - status.st_mtime)
 
 
-def _looks(status: os.stat_result) -> int:
-    """Return what tells whether a file has changed, 0 if it may yet change without a trace."""
+def _signature(status: os.stat_result) -> int:
+    """Return a value that differs if the file has changed; 0 if it may still change without a trace."""
     if time.time() - status.st_mtime <= _RACY:
         return 0
     return hash((status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
 
 
 def _read(path: bytes) -> tuple[bytes, os.stat_result]:
-    """Return the first bytes of the file, one more than a value may have, and what it looked like afterwards."""
-    # a pipe in the file's place must not make us wait
+    """Return the first bytes of the file, one more than a value may have, and its status after the read."""
+    # a pipe in the file's place must not block
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as file:
         raw = file.read(_USUAL)
         if len(raw) == _USUAL:
             raw += file.read(MAX_SIZE + 1 - _USUAL)
-        # afterwards, so that bytes that were read while they were being written never pass for old ones
+        # status after the read: a file that is written during the read is then seen as changed
         return raw, os.fstat(fd)

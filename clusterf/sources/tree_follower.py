@@ -1,12 +1,12 @@
-"""Following a configuration tree on disk: what it says, as it changes.
+"""Following a configuration tree on disk.
 
-inotify tells where to look. A look at the whole tree from time to time, by
-time stamps, finds what inotify cannot tell (an overflow of its queue, a network
-file system, a symbolic link that leads elsewhere).
+inotify names the paths to scan. A scan of the whole tree at an interval, by time
+stamps, finds what inotify misses (an overflow of its queue, a network file system,
+a symbolic link that points elsewhere).
 
-A file that is being written in place is empty or half there for a moment. Half
-a JSON object is never a whole one, so a value that is empty or cannot be used
-is believed only when its file has rested for a while.
+A file that is written in place is empty or incomplete for a moment. A part of a
+JSON object is never a valid one, so an empty or invalid value is believed only once
+its file has not changed for a while.
 """
 
 import logging
@@ -27,67 +27,67 @@ __all__ = ["TreeFollower"]
 
 log = logging.getLogger(__name__)
 
-SETTLE = 0.5  # seconds that a file must have rested before an empty or a bad value in it is believed
-GATHER = 10  # milliseconds within which events count as one
-LOOK = 250  # milliseconds; how often to see whether the root is still the same directory
-OVERFLOW = 4096  # events at once, after which some may have been lost (inotify queues 16,384)
-PART = 1000  # of what is found, said at a time
+SETTLE = 0.5  # seconds without a change before an empty or invalid value is believed
+GATHER = 10  # milliseconds within which events are handled together
+LOOK = 250  # milliseconds between checks whether the root is still the same directory
+OVERFLOW = 4096  # events at once; with more, some may have been lost (inotify queues 16,384)
+PART = 1000  # updates passed on at a time, at most
 
 
 class TreeFollower(Follower):
-    """Follows the tree below `root`; with `once` only until it has said all of it."""
+    """Follows the tree below `root`; with `once` only until its first snapshot is complete."""
 
     def __init__(
-        self, url: str, root: Path, state_file: Path | None, interval: float, say: OnUpdate, *, once: bool = False
+        self, url: str, root: Path, state_file: Path | None, interval: float, on_update: OnUpdate, *, once: bool = False
     ) -> None:
-        super().__init__(url, state_file, interval, say)
+        super().__init__(url, state_file, interval, on_update)
         self._once = once
         self._root = root
         self._tree = FileTree(root)
-        self._patience = Backoff(initial=LOOK / 1000, longest=5)
-        # paths to look at again: when, and what was there
+        self._backoff = Backoff(initial=LOOK / 1000, longest=5)
+        # paths to scan again: when, and the bytes found
         self._unsettled: dict[bytes, tuple[float, bytes]] = {}
-        # paths, of directories too, that could not be read
+        # paths of files and directories that are unreadable
         self._unreadable: set[bytes] = set()
 
     def _follow(self) -> None:
-        self._look(b"", reread=True)
+        self._scan(b"", reread=True)
         while not self._stopping.is_set():
             self._follow_root()
 
     def _follow_root(self) -> None:
-        """Follow the root that is there now, until there is another one or none."""
+        """Follow the present root directory until it is replaced or removed."""
         try:
             self._watch(self._tree.identity())
         except OSError as error:
-            if not self._patience.tries:
-                log.warning("%s: cannot be followed: %s; what is known stays in force", self._url, error)
-            self._look(b"")
-            self._stopping.wait(self._patience.next())
+            if not self._backoff.tries:
+                log.warning("%s: unreadable: %s, retrying; keeping the current state", self._url, error)
+            self._scan(b"")
+            self._stopping.wait(self._backoff.next())
         except RuntimeError as error:
-            # watchfiles fails on names that are not UTF-8; looking from time to time takes them as they are
-            log.debug("%s: watched anew: %s", self._url, error)
-            self._look(b"")
+            # watchfiles fails on names that are not UTF-8; scans find them
+            log.debug("%s: watch restarted: %s", self._url, error)
+            self._scan(b"")
             self._stopping.wait(LOOK / 1000)
 
     def _watch(self, identity: tuple[int, int]) -> None:
-        next_scan = 0.0  # at once when inotify has begun, for what happened since the last look
+        next_scan = 0.0  # at once after inotify has begun, for changes since the last scan
         for changes in self._events():
             if self._tree.identity() != identity:
                 return
-            self._patience.reset()
+            self._backoff.reset()
             now = time.monotonic()
-            if now >= next_scan or self.again.is_set() or len(changes) > OVERFLOW:
-                next_scan = self._next_look()
-                reread = self.again.is_set()
-                self.again.clear()
-                self._look(b"", reread=reread)
+            if now >= next_scan or self._reload.is_set() or len(changes) > OVERFLOW:
+                next_scan = self._next_scan()
+                reread = self._reload.is_set()
+                self._reload.clear()
+                self._scan(b"", reread=reread)
             settled = {path for path, (due, _) in self._unsettled.items() if due <= now}
             changed = {self._tree.relative(path) for _, path in changes}
             for path in sorted(settled | changed):
-                self._look(path, reread=True)
+                self._scan(path, reread=True)
             if any(path.startswith(b"..") for path in changed):
-                # outside of the root, or the `..data` of Kubernetes: links of ours may lead elsewhere now
+                # outside of the root, or Kubernetes' `..data`: symbolic links may point elsewhere now
                 return
 
     def _events(self) -> Iterator[set[tuple[watchfiles.Change, str]]]:
@@ -103,55 +103,55 @@ class TreeFollower(Follower):
             ignore_permission_denied=True,
         )
 
-    def _look(self, path: bytes, *, reread: bool = False) -> None:
-        """Say what is at `path` and below it; at the first time that nothing is unsettled, that this is all."""
+    def _scan(self, path: bytes, *, reread: bool = False) -> None:
+        """Pass on what changed at `path` and below it; the first snapshot is complete once no path is unsettled."""
         started = time.monotonic()
         readable = {known for known in self._unreadable if is_below(known, path)}
-        news: list[KeyUpdate] = []
-        for entry in self._tree.look(path, reread=reread):
+        updates: list[KeyUpdate] = []
+        for entry in self._tree.scan(path, reread=reread):
             readable.discard(entry.path)
-            news.extend(self._judge(entry))
-            if len(news) >= PART:
-                self._say(news, False)
-                news = []
-        for again in readable:
-            self._unreadable.discard(again)
-            news.append(KeyUpdate(again, None, None, ()))
+            updates.extend(self._updates(entry))
+            if len(updates) >= PART:
+                self._on_update(updates, False)
+                updates = []
+        for known in readable:
+            self._unreadable.discard(known)
+            updates.append(KeyUpdate(known, None, None, ()))
         if path in self._unsettled and self._unsettled[path][0] <= started:
-            del self._unsettled[path]  # there is no telling what has become of it
-        # a tree that is away says nothing, certainly not that it is empty
-        answered = b"" not in self._unreadable or self._state.remembers
+            del self._unsettled[path]  # its file was not found: it is gone or unreadable
+        # a missing root is not an empty tree
+        answered = b"" not in self._unreadable or self._last_good.has_copy
         synced = answered and not self._synced and not self._unsettled
         if synced:
-            self._state.told(self._tree.paths())
+            self._last_good.complete(self._tree.paths())
             self._synced = True
-        if news or synced:
-            self._say(news, synced)
-        self._state.save()
+        if updates or synced:
+            self._on_update(updates, synced)
+        self._last_good.save()
         if self._once and self._synced:
             self._stopping.set()
 
-    def _judge(self, entry: Entry) -> Iterator[KeyUpdate]:
-        if entry.trouble:
+    def _updates(self, entry: Entry) -> Iterator[KeyUpdate]:
+        if entry.error:
             self._unreadable.add(entry.path)
-            yield from self._state.unreadable(entry.path, entry.trouble)
+            yield from self._last_good.unreadable(entry.path, entry.error)
             return
         self._unreadable.discard(entry.path)
-        rests = self._rests(entry)
-        if not rests and not (entry.raw or b"").strip():
-            return  # it must not even be remembered as good
-        said = self._state.put(entry.path, entry.raw)
-        if rests or not any(problem.fatal for problem in said.problems):
+        settled = self._is_settled(entry)
+        if not settled and not (entry.raw or b"").strip():
+            return  # must not be recorded as a last good value
+        update = self._last_good.put(entry.path, entry.raw)
+        if settled or not any(problem.fatal for problem in update.problems):
             self._unsettled.pop(entry.path, None)
-            yield said
+            yield update
 
-    def _rests(self, entry: Entry) -> bool:
-        """Tell whether what is at the path has been so for a while; if not, it will be looked at again."""
+    def _is_settled(self, entry: Entry) -> bool:
+        """Return whether the file has not changed for a while; if it has, have it scanned again."""
         if entry.raw is None or parse_key(entry.path) is None:
             return True
         now = time.monotonic()
         due, raw = self._unsettled.get(entry.path, (now + SETTLE, entry.raw))
-        # the age is by the clock of the file system, which may be another one than ours
+        # the age is by the clock of the file system, which may differ from ours
         if entry.age >= SETTLE or (raw == entry.raw and due <= now):
             return True
         self._unsettled[entry.path] = (due if raw == entry.raw else now + SETTLE, entry.raw)

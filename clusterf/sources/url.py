@@ -12,34 +12,34 @@ __all__ = ["Source", "check_tree", "parse_source"]
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Where configuration comes from: a tree, by the path of its root, or an etcd."""
+    """A source of configuration: a tree, by the path of its root, or a prefix in etcd."""
 
     url: str
     tree: str | None = None
     etcd: EtcdLocation | None = None
 
 
-def parse_source(url: str, access: EtcdCredentials = EtcdCredentials()) -> Source:  # noqa: B008
-    """Return the source that `url` names, if it is an etcd to be entered by `access`.
+def parse_source(url: str, credentials: EtcdCredentials = EtcdCredentials()) -> Source:  # noqa: B008
+    """Return the source that `url` names; `credentials` are for etcd.
 
-    Raises ValueError with the reason why it names none.
+    Raises ValueError with the reason if the URL or the credentials are invalid.
     """
     if url.startswith(("etcd://", "etcd+https://")):
-        access.check()
-        return Source(url, etcd=parse_location(url, access))
+        credentials.check()
+        return Source(url, etcd=parse_location(url, credentials))
     parts = urlsplit(url)
     path = os.fsdecode(unquote_to_bytes(parts.path))
     if parts.scheme != "file":
-        raise ValueError(f"{url}: not a configuration source, which begins with file://, etcd:// or etcd+https://")
+        raise ValueError(f"{url}: unknown scheme; expected file://, etcd:// or etcd+https://")
     if parts.query or parts.fragment:
-        raise ValueError(f"{url}: has a query or a fragment; write ? as %3F and # as %23")
+        raise ValueError(f"{url}: queries and fragments are not supported; write ? as %3F and # as %23")
     if parts.netloc not in {"", "localhost"} or not path.startswith("/") or "\0" in path:
-        raise ValueError(f"{url}: needs an absolute path, as in file:///etc/clusterf")
+        raise ValueError(f"{url}: expected an absolute path, as in file:///etc/clusterf")
     return Source(url, tree=path)
 
 
 def check_tree(source: Source) -> None:
-    """Raise ValueError with the reason why the tree of a `file://` source cannot be read at present."""
+    """Raise ValueError with the reason if the tree of a `file://` source is unreadable now."""
     if source.tree is None:
         return
     try:

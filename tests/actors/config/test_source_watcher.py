@@ -9,7 +9,6 @@ class Follower:
     """A follower that runs until it is stopped, and then raises `error`."""
 
     def __init__(self, error=None):
-        self.again = threading.Event()
         self.stopping = threading.Event()
         self.error = error
 

@@ -2,7 +2,7 @@ import pytest
 
 from clusterf.etcd.location import EtcdCredentials, EtcdLocation, parse_location
 
-ACCESS = EtcdCredentials(user="clusterf", password_file="/etc/clusterf/password")
+CREDENTIALS = EtcdCredentials(user="clusterf", password_file="/etc/clusterf/password")
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,9 @@ ACCESS = EtcdCredentials(user="clusterf", password_file="/etc/clusterf/password"
     ],
 )
 def test_a_url_names_endpoints_and_a_prefix(url, endpoints, prefix, tls):
-    assert parse_location(url, ACCESS) == EtcdLocation(endpoints=endpoints, prefix=prefix, tls=tls, access=ACCESS)
+    assert parse_location(url, CREDENTIALS) == EtcdLocation(
+        endpoints=endpoints, prefix=prefix, tls=tls, credentials=CREDENTIALS
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,12 +59,12 @@ def test_a_url_names_endpoints_and_a_prefix(url, endpoints, prefix, tls):
     ],
 )
 def test_any_other_url_is_refused_with_the_reason(url):
-    with pytest.raises(ValueError, match=r"begin|HOST:PORT|query"):
-        parse_location(url, ACCESS)
+    with pytest.raises(ValueError, match=r"begin|HOST:PORT|queries"):
+        parse_location(url, CREDENTIALS)
 
 
 @pytest.mark.parametrize("url", ["etcd://root:secret@a/clusterf", "etcd://a,root:secret@b/clusterf"])
 def test_a_password_in_a_url_is_refused_and_not_repeated(url):
     with pytest.raises(ValueError, match="--etcd-user") as refusal:
-        parse_location(url, ACCESS)
+        parse_location(url, CREDENTIALS)
     assert "secret" not in str(refusal.value)

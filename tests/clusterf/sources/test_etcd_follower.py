@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clusterf.etcd.errors import EtcdError
+from clusterf.etcd import endpoints, watch_reader
 from clusterf.etcd.client import KeyValue, Listing
+from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.location import EtcdLocation
 from clusterf.etcd.watch import Event
 from clusterf.lib.backoff import Backoff
@@ -78,7 +79,7 @@ class FakeEtcd:
             self.watched_from.append(revision)
             watch.say([])
             if revision <= self.compacted:
-                watch.say(EtcdError("watch: its revision was compacted", compacted=True))
+                watch.say(EtcdError("watch: revision compacted", compacted=True))
                 return watch
             for event in self.history:
                 if event.revision >= revision:
@@ -98,7 +99,7 @@ class FakeWatch:
             yield message
         raise message
 
-    def ask_progress(self):
+    def request_progress(self):
         self._etcd.asked += 1
         if self._etcd.gives_signs:
             self.say([])
@@ -110,7 +111,7 @@ class FakeWatch:
 class FakeClient:
     etcd: FakeEtcd
 
-    def __init__(self, location, endpoint):
+    def __init__(self, location, endpoint, deadline):
         self.endpoint = endpoint
         self.watch = self.etcd.watch
 
@@ -136,7 +137,7 @@ class View:
         for said in news:
             if said.value is not None:
                 self.weights[said.path] = said.value.weight
-            elif not said.keep:
+            elif not said.unchanged:
                 self.gone.append(said.path)
                 self.weights.pop(said.path, None)
         if synced:
@@ -175,7 +176,7 @@ def following(etcd, state_file=None, *, backoff=None, interval=300.0):
 
 @pytest.fixture(autouse=True)
 def etcd(monkeypatch):
-    monkeypatch.setattr(etcd_follower, "Client", FakeClient)
+    monkeypatch.setattr(endpoints, "Client", FakeClient)
     FakeClient.etcd = FakeEtcd()
     return FakeClient.etcd
 
@@ -220,9 +221,9 @@ def take(etcd, follower, view, step):
             etcd.say(EtcdError("broken"))
         case ("compact",):
             etcd.compacted = etcd.revision
-            etcd.say(EtcdError("watch: its revision was compacted", compacted=True))
+            etcd.say(EtcdError("watch: revision compacted", compacted=True))
         case ("list",):
-            follower.again.set()
+            follower.reload()
             etcd.say([])
         case ("settle",):
             settle(etcd, follower, view)
@@ -230,7 +231,7 @@ def take(etcd, follower, view, step):
 
 def settle(etcd, follower, view):
     etcd.refusals = 0
-    follower.again.set()
+    follower.reload()
     etcd.say([])
     wait_for_same(etcd, view)
 
@@ -284,7 +285,7 @@ def test_what_comes_before_the_end_of_a_watch_is_said(etcd):
 
 
 def test_what_a_watch_says_is_not_lost_however_it_is_cut(etcd, monkeypatch):
-    monkeypatch.setattr(etcd_follower, "GATHER", 2)
+    monkeypatch.setattr(watch_reader, "GATHER", 2)
     with following(etcd) as (_, view):
         wait_for_watch(etcd)
         for number in range(2000):
@@ -307,13 +308,13 @@ def test_a_list_at_the_interval_mends_what_the_watch_has_missed(etcd):
 
 
 def test_silence_is_noticed_where_signs_of_life_were_given(etcd, monkeypatch, caplog):
-    monkeypatch.setattr(etcd_follower, "SIGN_OF_LIFE", 0.2)
+    monkeypatch.setattr(watch_reader, "SILENCE", 0.2)
     with following(etcd) as (_, view):
         wait_until(lambda: etcd.asked == 2)
         etcd.gives_signs = False
         etcd.change(path(1), weight(1), times=0)
         wait_for_same(etcd, view)
-    assert "no sign of life" in caplog.text
+    assert "watch: timed out" in caplog.text
 
 
 @pytest.mark.parametrize("meanwhile", [None, weight(2)])
@@ -348,11 +349,11 @@ def test_what_a_watch_says_that_is_older_than_the_list_is_not_said(etcd):
 
 def test_whether_an_etcd_gives_signs_of_life_is_found_out_at_the_beginning(etcd):
     with following(etcd):
-        wait_until(lambda: etcd.asked == 1, etcd_follower.SIGN_OF_LIFE / 2)
+        wait_until(lambda: etcd.asked == 1, watch_reader.SILENCE / 2)
 
 
 def test_silence_is_no_trouble_where_signs_of_life_were_given(etcd, monkeypatch, caplog):
-    monkeypatch.setattr(etcd_follower, "SIGN_OF_LIFE", 0.05)
+    monkeypatch.setattr(watch_reader, "SILENCE", 0.05)
     with following(etcd, interval=1.5):
         wait_until(lambda: len(etcd.lists) > 1)
     assert len(etcd.watched_from) == 1
@@ -360,7 +361,7 @@ def test_silence_is_no_trouble_where_signs_of_life_were_given(etcd, monkeypatch,
 
 
 def test_an_etcd_that_gives_no_signs_of_life_may_be_silent(etcd, monkeypatch, caplog):
-    monkeypatch.setattr(etcd_follower, "SIGN_OF_LIFE", 0.05)
+    monkeypatch.setattr(watch_reader, "SILENCE", 0.05)
     etcd.gives_signs = False
     with following(etcd, interval=1.5):
         wait_until(lambda: len(etcd.lists) > 1)
@@ -375,7 +376,7 @@ def test_when_the_revision_has_gone_back_what_follows_is_watched_for(etcd):
         wait_for_watch(etcd)
         etcd.revision = 5
         etcd.contents, etcd.history = {path(2): weight(2)}, []
-        follower.again.set()
+        follower.reload()
         wait_until(lambda: etcd.watched_from[1:] == [6])
         etcd.change(path(3), weight(3))
         wait_for_same(etcd, view)
@@ -388,10 +389,10 @@ def test_trouble_is_logged_once_for_each_endpoint_and_again_after_a_while(etcd, 
         wait_until(lambda: len(etcd.lists) > 40)
         told = [message for message in caplog.messages if "refused" in message]
         assert sorted(told) == [
-            f"{URL}: {endpoint}: refused; what is known stays in force" for endpoint in LOCATION.endpoints
+            f"{URL}: {endpoint}: refused, reconnecting; keeping the current state" for endpoint in LOCATION.endpoints
         ]
         wait_until(lambda: len([message for message in caplog.messages if "refused" in message]) == 4)
-    assert len([message for message in caplog.messages if "no copy" in message]) == 1
+    assert len([message for message in caplog.messages if "no last-good copy" in message]) == 1
 
 
 def test_all_endpoints_are_tried_in_turn(etcd):
@@ -439,7 +440,7 @@ def test_the_copy_tells_its_revision_and_age(etcd, tmp_path, caplog):
     etcd.members = set(LOCATION.endpoints)
     with following(etcd, tmp_path / "config.db") as (_, view):
         wait_for_same(etcd, view)
-    assert f"{URL}: not reachable, working from the copy of revision 2, 0 seconds old" in caplog.text
+    assert f"{URL}: unreachable, using the last-good copy of revision 2, 0 seconds old" in caplog.text
 
 
 def test_nothing_is_said_before_etcd_has_answered_or_a_copy_was_found(etcd):
@@ -478,7 +479,7 @@ def test_a_damaged_copy_is_not_used_and_the_next_one_is_whole(etcd, tmp_path, da
     with following(etcd, state_file) as (_, view):
         wait_until(lambda: len(etcd.lists) > 10)
         assert (view.weights, view.synced) == ({}, [])
-        assert "there is no copy" in caplog.text
+        assert "no last-good copy" in caplog.text
         etcd.members.clear()
         wait_for_same(etcd, view)
     etcd.members = set(LOCATION.endpoints)

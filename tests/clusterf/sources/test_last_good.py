@@ -25,7 +25,7 @@ def restarted(path, *told):
     before = state(path)
     for place, raw in told:
         before.put(place, raw)
-    before.told([place for place, _ in told])
+    before.complete([place for place, _ in told])
     before.save()
     return state(path)
 
@@ -113,7 +113,7 @@ def test_a_bad_value_leaves_the_last_good_one_in_force(path, bad):
 def test_the_last_good_value_stays_in_force_after_a_restart(path):
     after = restarted(path, (PATH, GOOD))
     assert after.put(PATH, BAD).value == Backend(weight=1)
-    after.told([PATH])
+    after.complete([PATH])
     after.save()
     assert state(path).put(PATH, BAD).value == Backend(weight=1)
 
@@ -121,7 +121,7 @@ def test_the_last_good_value_stays_in_force_after_a_restart(path):
 def test_a_bad_value_from_the_start_is_left_out(path):
     said = state(path).put(PATH, BAD)
     assert said.value is None
-    assert said.keep
+    assert said.unchanged
 
 
 def test_without_a_store_whatever_is_in_force_stays():
@@ -129,7 +129,7 @@ def test_without_a_store_whatever_is_in_force_stays():
     source.put(PATH, GOOD)
     source.save()
     said = source.put(PATH, BAD)
-    assert said.keep
+    assert said.unchanged
     assert said.value is None
 
 
@@ -163,7 +163,7 @@ def test_what_went_while_away_is_forgotten_once_all_is_told(path):
     source = restarted(path, (PATH, GOOD), (gone, GOOD))
     source.put(PATH, GOOD)
     assert source.put(gone, BAD).value == Backend(weight=1)
-    source.told([PATH])
+    source.complete([PATH])
     source.save()
     assert state(path).put(gone, BAD).value is None
 
@@ -173,7 +173,7 @@ def test_a_value_that_went_and_came_back_before_all_is_told_is_the_last_good_one
     for raw in (BETTER, GOOD):
         source.put(PATH, raw)
         source.save()
-    source.told([PATH])
+    source.complete([PATH])
     assert source.put(PATH, BAD).value == Backend(weight=1)
 
 
@@ -181,11 +181,11 @@ def test_what_is_below_an_unreadable_path_stays_in_force_and_on_disk(path):
     below, beside = b"services/web/frontend", b"services/web2/frontend"
     source = restarted(path, (PATH, GOOD), (below, b"{}"), (beside, b"{}"))
     trouble, *known = source.unreadable(b"services/web", "Input/output error")
-    assert trouble.keep
+    assert trouble.unchanged
     assert "Input/output error" in str(trouble.problems[0])
     assert {said.key for said in known} == {KEY, FrontendKey(b"web")}
     assert all(said.value is not None for said in known)
-    source.told([beside])
+    source.complete([beside])
     source.save()
     assert {said.key for said in state(path).unreadable(b"", "x")} >= {KEY, FrontendKey(b"web"), FrontendKey(b"web2")}
 
@@ -194,12 +194,12 @@ def test_only_what_was_told_as_a_whole_is_a_copy(path):
     source = state(path)
     source.put(PATH, GOOD)
     source.save()
-    assert not state(path).remembers
+    assert not state(path).has_copy
     assert state(path).copy() is None
-    source.told([PATH])
+    source.complete([PATH])
     source.save(revision=7)
     copy = state(path).copy()
-    assert state(path).remembers
+    assert state(path).has_copy
     assert copy.items == {PATH: GOOD}
     assert copy.revision == 7
     assert 0 <= copy.age < 60
@@ -207,7 +207,7 @@ def test_only_what_was_told_as_a_whole_is_a_copy(path):
 
 def test_a_copy_follows_what_changes_after_it_was_told(path):
     source = restarted(path, (PATH, GOOD))
-    source.told([PATH])
+    source.complete([PATH])
     source.put(PATH, BETTER)
     source.put(b"routes/r", b"{}")
     source.save(revision=9)
@@ -222,7 +222,7 @@ def test_sources_do_not_share_what_they_remember(path):
 def test_nothing_is_written_when_nothing_has_changed(path):
     source = restarted(path, (PATH, GOOD))
     source.put(PATH, GOOD)
-    source.told([PATH])
+    source.complete([PATH])
     written = []
     source._store.update = lambda section, changes: written.append(changes)
     source.save()

@@ -37,7 +37,7 @@ def test_keys_do_not_touch_each_other():
 
 def test_routes_count_only_from_the_sources_that_are_chosen():
     layers = Overlay([True, False])
-    assert layers.takes(0, RouteKey(b"r"))
-    assert not layers.takes(1, RouteKey(b"r"))
-    assert layers.takes(1, FrontendKey(b"web"))
+    assert layers.accepts(0, RouteKey(b"r"))
+    assert not layers.accepts(1, RouteKey(b"r"))
+    assert layers.accepts(1, FrontendKey(b"web"))
     assert layers.put(0, RouteKey(b"r"), Route()) == Route()

@@ -29,7 +29,7 @@ def write(root, path, text, *, old=True):
 
 
 def look(tree, path=b"", *, reread=False):
-    return {entry.path: entry.trouble or entry.raw for entry in tree.look(path, reread=reread)}
+    return {entry.path: entry.error or entry.raw for entry in tree.scan(path, reread=reread)}
 
 
 def test_all_files_are_seen_at_first_and_then_only_changed_ones(root):
@@ -89,7 +89,7 @@ def test_what_is_written_while_it_is_read_does_not_pass_for_old(root, monkeypatc
         return truncate(path, *arguments, **options)
 
     monkeypatch.setattr(tree_module.os, "open", open_truncated)
-    (entry,) = FileTree(root).look(b"", reread=False)
+    (entry,) = FileTree(root).scan(b"", reread=False)
     assert entry.raw == b""
     assert entry.age < 10
 
@@ -196,10 +196,10 @@ def test_a_tree_that_is_away_is_not_an_empty_one(root, path):
     tree = FileTree(root)
     look(tree)
     root.rename(root.with_name("away"))
-    assert look(tree, path) == {b"": "the tree is away"}
+    assert look(tree, path) == {b"": "the root directory is missing"}
     assert tree.paths() == [b"services/web/frontend"]
     root.write_text("a file")
-    assert look(tree, path) == {b"": "the tree is away"}
+    assert look(tree, path) == {b"": "the root directory is missing"}
     root.unlink()
     root.with_name("away").rename(root)
     assert look(tree) == {}

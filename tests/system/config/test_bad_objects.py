@@ -77,7 +77,7 @@ def test_an_unknown_field_or_key_is_reported_and_no_failure(node: Node, web: Tre
     assert node.once() == 0
 
     assert "services/web/backends/b: wieght: unknown field (ignored)" in node.log
-    assert "services/web/extra: not a key that means anything (ignored)" in node.log
+    assert "services/web/extra: unknown key (ignored)" in node.log
     assert saved() == table(WEB + API)
 
 

@@ -145,7 +145,7 @@ def test_what_is_hidden_or_unknown_is_ignored(web: tuple[Node, Tree]) -> None:
     tree.put("services/web/backends/.b4", {"ipv4": "10.3.0.4", "tcp": 80})
     tree.put("services/.api/frontend", {"ipv4": "10.1.0.9", "tcp": 80})
     tree.put("services/web/extra", {"ipv4": "10.1.0.9", "tcp": 80})
-    node.wait_for_log("services/web/extra: not a key that means anything")
+    node.wait_for_log("services/web/extra: unknown key")
     tree.put("services/web/backends/b4", {"ipv4": "10.3.0.4", "tcp": 80})
 
     node.wait_for_table(f"{TABLE}-a -t 10.1.0.1:80 -r 10.3.0.4:80 -m -w 10")

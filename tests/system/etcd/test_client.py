@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.client import Client, KeyValue
+from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.location import EtcdCredentials, EtcdLocation, parse_location
+from clusterf.etcd.transactions import OPERATIONS
 from clusterf.etcd.watch import Event, Watch
 from tests.lab.etcd import EtcdCluster, Tls
 from tests.waiting import wait_until
@@ -241,7 +242,7 @@ def test_a_watch_answers_when_asked_for_a_sign_of_life(client: Client) -> None:
     watch = client.watch(client.list().revision + 1)
     reader = Reader(watch)
     for _ in range(3):
-        watch.ask_progress()
+        watch.request_progress()
         assert reader.next() == []
 
 
@@ -514,7 +515,7 @@ def test_files_that_are_no_use_are_refused(encrypted: EtcdCluster, tmp_path: Pat
 def test_tls_and_plain_do_not_meet(etcd: EtcdCluster, encrypted: EtcdCluster) -> None:
     with fails_within(SOON), connect(encrypted, deadline=2, tls=False) as client:
         client.list()
-    with fails_within(SOON), connect(etcd, deadline=2, tls=True, ca=encrypted.location().access.ca) as client:
+    with fails_within(SOON), connect(etcd, deadline=2, tls=True, ca=encrypted.location().credentials.ca) as client:
         client.list()
 
 

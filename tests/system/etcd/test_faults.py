@@ -18,7 +18,7 @@ from tests.system.support.etcd_config import Config, EtcdNode, etcd_node
 from tests.waiting import wait_until
 
 SERVICES = [(service, backend, 10) for service in range(1, 4) for backend in range(1, 6)]
-AWAY = "what is known stays in force"
+AWAY = "keeping the current state"
 
 
 @pytest.fixture(scope="module")
@@ -350,7 +350,7 @@ def test_etcd_away_at_the_start_without_a_copy_means_no_operation_until_it_comes
 ) -> None:
     config.cluster.kill()
     with etcd_node(tmp_path, config.cluster.url(config.prefix)) as node:
-        node.wait_for_log("nothing is written until it is")
+        node.wait_for_log("nothing is written until it responds")
         assert not node.operations
         assert not node.tables
         config.cluster.start()
@@ -372,11 +372,11 @@ def stopped(config: Config, tmp_path: Path) -> EtcdNode:
 
 def test_a_node_works_from_its_copy_and_then_does_what_has_changed(config: Config, stopped: EtcdNode) -> None:
     with stopped as node:
-        node.wait_for_log(r"working from the copy of revision \d+, \d seconds old")
+        node.wait_for_log(r"using the last-good copy of revision \d+, \d seconds old")
         node.wait_for_shadow(config.table)
         before = node.operations
         node.kill("config")
-        node.wait_for_log("working from the copy", 2)
+        node.wait_for_log("using the last-good copy", 2)
         config.cluster.start()
         config.change((1, 1, None), (1, 2, 3))
         node.wait_for_shadow(config.table)
@@ -434,7 +434,7 @@ def test_a_copy_that_is_damaged_or_foreign_is_reported_and_not_used(
     db.close()
     damage(file)
     with stopped as node:
-        node.wait_for_log("nothing is written until it is")
+        node.wait_for_log("nothing is written until it responds")
         assert "error: state:" in node.log
         assert node.operations == []
         config.cluster.start()
@@ -451,7 +451,7 @@ def test_half_of_a_first_list_is_never_used(config: Config, tmp_path: Path) -> N
         with etcd_node(tmp_path, url) as node:
             assert between.silent.wait(10)
             node.kill("config")
-            node.wait_for_log("nothing is written until it is")
+            node.wait_for_log("nothing is written until it responds")
             assert not node.operations
             assert not node.tables
             between.heal()

@@ -43,10 +43,10 @@ def test_a_table_outlives_etcd_and_a_restart_of_the_node_without_it(namespace: N
         with node:
             node.wait_for_table(expected)
             etcd.kill()
-            node.wait_for_log("what is known stays in force")
+            node.wait_for_log("keeping the current state")
             node.wait_for_kernel(expected)
         with node:
-            node.wait_for_log("working from the copy")
+            node.wait_for_log("using the last-good copy")
             node.wait_for_table(expected)
             assert node.operations == []
             etcd.start()

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from actors.base.messages import Reload
 from actors.docker.key_publisher import KeyPublisher, Publish, PublishOnly, Withdraw
-from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.client import Client
-from clusterf.etcd.transactions import OPERATIONS
-from clusterf.etcd.leased_keys import BYTES, LeasedKeys, Transaction
+from clusterf.etcd.errors import EtcdError
+from clusterf.etcd.leased_keys import LeasedKeys, Transaction
+from clusterf.etcd.transactions import BYTES, OPERATIONS
 from tests.lab.etcd import EtcdCluster
 from tests.processes import started
 from tests.waiting import wait_until
@@ -84,7 +84,7 @@ def test_the_steps_make_what_is_there_what_is_wanted(
     ours: dict[bytes, bytes], theirs: dict[bytes, bytes], wanted: dict[bytes, bytes], claims: dict[bytes, bytes]
 ) -> None:
     keys, store = LeasedKeys(), Store(ours, theirs)
-    keys.found(store.ours)
+    keys.reset_written(store.ours)
     keys.want_only(wanted, claims)
     store.finish(keys)
     assert store.ours == at_the_end(theirs, wanted, claims)
@@ -100,7 +100,7 @@ def test_whatever_happens_while_steps_are_under_way_the_newest_counts(
     ours: dict[bytes, bytes], happenings: list[tuple[Any, ...]]
 ) -> None:
     keys, store = LeasedKeys(), Store(ours)
-    keys.found(ours)
+    keys.reset_written(ours)
     keys.want_only(ours)
     wanted, claims = dict(ours), dict[bytes, bytes]()
     for happening in happenings:
@@ -115,13 +115,13 @@ def test_whatever_happens_while_steps_are_under_way_the_newest_counts(
             case "theirs", path, value:
                 store.put(path, value)
             case ("ask",):
-                keys.given_up(keys.taken - store.theirs.keys())
+                keys.retry_claims(keys.refused - store.theirs.keys())
             case ("look",):
                 step = None
-                keys.found(store.ours)
+                keys.reset_written(store.ours)
         if step:
             store.take(keys, step)
-    keys.found(store.ours)
+    keys.reset_written(store.ours)
     theirs = dict(store.theirs)
     store.finish(keys)
     assert store.ours == at_the_end(theirs, wanted, claims)
@@ -136,10 +136,10 @@ def test_a_claim_that_is_refused_waits_until_it_is_given_up() -> None:
     keys.done(step, {b"check"})
     keys.want(b"check", b"2", if_absent=True)
     assert keys.next() is None
-    assert keys.taken == {b"check"}
-    keys.given_up([b"check"])
+    assert keys.refused == {b"check"}
+    keys.retry_claims([b"check"])
     assert keys.next() == ([], [], [(b"check", b"2")])
-    assert not keys.taken
+    assert not keys.refused
 
 
 @pytest.mark.parametrize("refused", [{b"key"}, set()])
@@ -150,12 +150,12 @@ def test_what_is_claimed_and_then_wanted_in_any_case_is_set(refused: set[bytes])
         keys.done(keys.next(), refused)
         want(keys)
         assert keys.next() == ([(b"key", b"2")], [], [])
-        assert not keys.taken
+        assert not keys.refused
 
 
 def test_a_step_is_no_more_than_etcd_takes() -> None:
     keys = LeasedKeys()
-    keys.found({b"old%d" % number: b"" for number in range(200)})
+    keys.reset_written({b"old%d" % number: b"" for number in range(200)})
     values = {b"new%d" % number: bytes(5000) for number in range(500)} | {b"big": bytes(2 * BYTES)}
     keys.want_only(values, {b"claim%d" % number: bytes(5000) for number in range(200)})
     operations = []
@@ -180,7 +180,7 @@ def test_claims_come_before_all_else_that_is_wanted() -> None:
 def test_what_is_on_the_lease_stays_until_all_that_is_wanted_is_known() -> None:
     keys = LeasedKeys()
     keys.want(b"new", b"")
-    keys.found({b"old": b"", b"older": b""})
+    keys.reset_written({b"old": b"", b"older": b""})
     assert keys.next() == ([(b"new", b"")], [], [])
     keys.want(b"older", None)
     assert keys.next() == ([(b"new", b"")], [b"older"], [])
@@ -347,8 +347,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from actors.docker.key_publisher import KeyPublisher, PublishOnly
-from clusterf.etcd.location import Access, parse_location
-ref = KeyPublisher.start(parse_location(sys.argv[1], Access()), int(sys.argv[2]), Path(sys.argv[3]))
+from clusterf.etcd.location import EtcdCredentials, parse_location
+ref = KeyPublisher.start(parse_location(sys.argv[1], EtcdCredentials()), int(sys.argv[2]), Path(sys.argv[3]))
 ref.tell(PublishOnly({key.encode(): b"of a process" for key in sys.argv[4:]}))
 """
 

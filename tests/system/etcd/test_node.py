@@ -128,7 +128,7 @@ def test_routes_are_taken_from_etcd_only_if_so_filtered(config: Config, tmp_path
 def test_nothing_is_done_before_all_sources_have_answered(config: Config, tmp_path: Path) -> None:
     away = "etcd://127.0.0.1:9/clusterf"
     with etcd_node(tmp_path / "node", config.cluster.url(config.prefix), away) as node:
-        node.wait_for_log("nothing is written until it is")
+        node.wait_for_log("nothing is written until it responds")
         node.wait_for_log("following")
         assert node.operations == []
 
@@ -161,7 +161,7 @@ def test_bad_values_and_strange_keys_are_reported_and_leave_all_else_alone(
         node.wait_for_shadow(sorted(config.table + strange))
         for name in ("s1/backends/b1", "s1/backends/b2", "s1/backends/new", "s2/frontend"):
             node.wait_for_log(rf"warning: .*services/{name}: ")
-        node.wait_for_log(r"services/s1/extra: not a key that means anything \(ignored\)")
+        node.wait_for_log(r"services/s1/extra: unknown key \(ignored\)")
         assert "\x1b" not in node.log
         assert node.deletions == []
         config.cluster.members[0].kill()
@@ -205,8 +205,8 @@ def test_a_wrong_password_is_reported_and_the_right_one_works_once_it_is_there(
     file = tmp_path / "password"
     file.write_text("wrong\n")
     with etcd_node(tmp_path / "node", guarded.url(config.prefix), flags=password_flags(file)) as node:
-        node.wait_for_log("warning: .*authentication failed.*what is known stays in force")
-        node.wait_for_log("nothing is written until it is")
+        node.wait_for_log("warning: .*authentication failed.*keeping the current state")
+        node.wait_for_log("nothing is written until it responds")
         file.write_text(f"{PASSWORD}\n")
         node.wait_for_shadow(config.table)
 
@@ -226,7 +226,7 @@ def test_a_token_that_expires_while_watching_or_while_away_does_no_harm(guarded:
         config.change((1, 3, 8))
         node.wait_for_shadow(config.table)
         guarded.kill()
-        node.wait_for_log("what is known stays in force")
+        node.wait_for_log("keeping the current state")
         guarded.start()
         config.change((1, 3, None))
         node.wait_for_shadow(config.table)
@@ -249,7 +249,7 @@ def test_a_user_who_may_not_read_the_prefix_is_reported(guarded: EtcdCluster, tm
     flags = password_flags(guarded._directory / "password")
     with etcd_node(tmp_path, guarded.url("elsewhere"), flags=flags) as node:
         node.wait_for_log("warning: .*permission denied")
-        node.wait_for_log("nothing is written until it is")
+        node.wait_for_log("nothing is written until it responds")
         assert node.operations == []
 
 
@@ -272,15 +272,15 @@ def test_with_tls_the_right_authority_and_certificate_come_in_and_others_do_not(
     stranger = ["--etcd-cert", tls.stranger[0], "--etcd-key", tls.stranger[1]]
     for flags in (["--etcd-ca", tls.wrong_ca, *certificate], ["--etcd-ca", tls.ca], ["--etcd-ca", tls.ca, *stranger]):
         with etcd_node(tmp_path / "node", url, flags=flags) as node:
-            node.wait_for_log("warning: .*what is known stays in force")
-            node.wait_for_log("nothing is written until it is")
+            node.wait_for_log("warning: .*keeping the current state")
+            node.wait_for_log("nothing is written until it responds")
             assert node.operations == []
     with etcd_node(tmp_path / "node", url, flags=["--etcd-ca", tls.ca, *certificate]) as node:
         node.wait_for_shadow(config.table)
         config.change((1, 1, None))
         node.wait_for_shadow(config.table)
     with etcd_node(tmp_path / "node", url, flags=["--etcd-ca", tls.wrong_ca, *certificate]) as node:
-        node.wait_for_log("working from the copy of revision")
+        node.wait_for_log("using the last-good copy of revision")
         node.wait_for_shadow(config.table)
         assert node.deletions == []
 
@@ -294,9 +294,9 @@ def test_a_client_certificate_that_is_changed_is_taken_at_the_next_connection(
     config.change(*SERVICES)
     ca = tmp_path / "ca"
     ca.write_bytes(Path(tls.wrong_ca).read_bytes())
-    access = encrypted.location().access
+    access = encrypted.location().credentials
     flags = ["--etcd-ca", str(ca), "--etcd-cert", str(access.cert), "--etcd-key", str(access.key)]
     with etcd_node(tmp_path / "node", encrypted.url(config.prefix), flags=flags) as node:
-        node.wait_for_log("nothing is written until it is")
+        node.wait_for_log("nothing is written until it responds")
         ca.write_bytes(Path(tls.ca).read_bytes())
         node.wait_for_shadow(config.table)

@@ -230,7 +230,7 @@ def test_checks_come_from_etcd_as_well(tmp_path: Path) -> None:
 
             # probing goes on without etcd
             etcd.kill()
-            node.wait_for_log("what is known stays in force")
+            node.wait_for_log("keeping the current state")
             web.stop("b3")
             web.wait_for_shadow(node, b1=10, b2=0, b3=0)
             etcd.start()

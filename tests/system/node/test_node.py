@@ -138,7 +138,7 @@ def test_a_configuration_that_is_not_there_is_no_empty_one(node: Node, tree: Tre
         node.wait_for(lambda: node.tables)
         before = saved()
         away = tree.folder.rename(tree.folder.with_name("away"))
-        node.wait_for_log("what is known stays in force")
+        node.wait_for_log("keeping the current state")
         assert saved() == before
         away.rename(tree.folder)
         tree.remove("services/web")

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
 
-from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.client import Client
+from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.transactions import OPERATIONS
 from tests.lab.etcd import EtcdCluster, Member
 from tests.system.support.node import Node
