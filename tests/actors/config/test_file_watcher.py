@@ -348,7 +348,7 @@ def test_what_was_known_stays_while_the_root_is_away(tree, tmp_path, caplog):
     tree.write(weighing(1))
     tree.start().synced()
     tree.root.rename(tmp_path / "away")
-    wait_until(lambda: "away" in tree.problems(""))
+    wait_until(lambda: "missing" in tree.problems(""))
     assert tree.weight() == 1
     assert "keeping the previous valid values" in caplog.text
     tree.write(weighing(2), root=tmp_path / "away")
@@ -499,7 +499,7 @@ def test_nothing_is_said_again_without_a_change(tree, monkeypatch):
 
 def test_a_thread_that_fails_is_the_failure_of_the_actor(tree, monkeypatch):
     tree.start().synced()
-    monkeypatch.setattr(tree.watcher._actor_weakref()._follower, "_look", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(tree.watcher._actor_weakref()._follower, "_scan", lambda *_, **__: 1 / 0)
     tree.write(weighing(1))
     wait_until(lambda: not tree.watcher.is_alive())
 
