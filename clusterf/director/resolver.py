@@ -32,6 +32,7 @@ from clusterf.config.model import (
 from clusterf.config.problems import Problem, ProblemsOf, conflict
 from clusterf.director.routes import AddressRange, RouteTable
 from clusterf.director.virtual_servers import Defaults, marked_protocol, virtual_servers
+from clusterf.health.checks import Checks
 from clusterf.health.targets import endpoint
 from clusterf.ipvs.table import Method, RealServer, RealServerSettings, Tunnel, VirtualServer, VirtualServerSpec
 from clusterf.lib.addresses import Endpoint, Family, IPAddress, IPNetwork, Protocol
@@ -95,7 +96,7 @@ class Resolver:
         self._routes = RouteTable()
         # (address, service, backend) of each backend, to find those under a changed route
         self._at: dict[Family, SortedList] = {family: SortedList() for family in Family}
-        self._checks: dict[Name | None, HealthCheck] = {}
+        self._checks = Checks()
         self._claims: dict[Name, tuple[tuple[VirtualServer, VirtualServerSpec], ...]] = {}
         # what the last answer had of problems, where it had some
         self._problems: dict[Key, tuple[Problem, ...]] = {}
@@ -160,24 +161,20 @@ class Resolver:
         self._dirty_routes.update(dict.fromkeys(map(RouteKey, sorted(concerned))))
 
     def _update_check(self, service: Name | None, value: HealthCheck | None) -> None:
-        old = self._checks.get(service)
-        if not put(self._checks, service, value):
+        old, own = self._checks.in_force(service), self._checks.has_own(service)
+        if not self._checks.update(service, value):
             return
+        new = self._checks.in_force(service)
         if service is None:
-            concerned = [name for name in self._frontends if name not in self._checks]
+            concerned = [name for name in self._frontends if not self._checks.has_own(name)]
             changes_hands = False
         else:
             concerned = [service] if service in self._frontends else []
-            changes_hands = old is None or value is None  # whose it is decides how it is reported
-            default = self._checks.get(None)
-            old, value = old or default, value or default
-        if _aim(old) != _aim(value):
+            changes_hands = own != self._checks.has_own(service)  # whose it is decides how it is reported
+        if _aim(old) != _aim(new):
             self._dirty_services.update(dict.fromkeys(concerned))
-        elif _effect(old) != _effect(value) or changes_hands:
+        elif _effect(old) != _effect(new) or changes_hands:
             self._dirty_effects.update(dict.fromkeys(concerned))
-
-    def _check(self, service: Name) -> HealthCheck | None:
-        return self._checks.get(service) or self._checks.get(None)
 
     def _under(self, ranges: Iterable[AddressRange]) -> Iterator[BackendKey]:
         for family, first, last in ranges:
@@ -192,15 +189,15 @@ class Resolver:
         key = FrontendKey(service)
         reasons = [f"its address {v.address} is in a range that --ipvs-exclude leaves alone" for v in excluded]
         put(self._claims, service, claims or None)
-        yield ServiceResolved(service, claims, _effect(self._check(service)) if claims else None)
+        yield ServiceResolved(service, claims, _effect(self._checks.in_force(service)) if claims else None)
         yield from self._report(key, reasons)
         yield from self._say(HealthKey(service), self._check_problems(service) if claims else ())
 
     def _check_problems(self, service: Name) -> tuple[Problem, ...]:
-        check = self._check(service)
+        check = self._checks.in_force(service)
         if _aim(check) != 0 or marked_protocol(self._frontends[service]) in {None, Protocol.TCP}:
             return ()
-        if service in self._checks:
+        if self._checks.has_own(service):
             reason = "names no port, which it has to for a service without TCP: its backends are not checked"
             return (conflict(path_of(HealthKey(service)), reason),)
         reason = "the default health check names no port, so that the backends of a service without TCP are not checked"
@@ -211,7 +208,7 @@ class Resolver:
         members: list[tuple[VirtualServer, Member]] = []
         reasons: list[str] = []
         if backend is not None and key.service in self._claims:
-            frontend, check = self._frontends[key.service], self._check(key.service)
+            frontend, check = self._frontends[key.service], self._checks.in_force(key.service)
             # one for all virtual servers of a family, as it is kept for each of them
             endpoints = {f: endpoint(frontend, backend, check, f) for f in Family} if check is not None else {}
             for virtual, _ in self._claims[key.service]:

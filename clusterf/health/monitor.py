@@ -1,8 +1,8 @@
-"""All targets of a process: when each is probed, and what follows from the outcome.
+"""All targets of a process: when each one is probed, and the verdicts that follow from the results.
 
-Pure: whoever drives this takes the targets that are to be probed now, probes
-them, and says how each probe ended. Times are in seconds on a clock that does
-not go back; `wall` is Unix time, and only noted down.
+Pure: the owner takes the targets that are due, probes them, and passes on the
+results. Times are in seconds on a monotonic clock; `wall` is Unix time in
+seconds, and only recorded.
 """
 
 from collections.abc import Callable
@@ -18,87 +18,91 @@ __all__ = ["Monitor", "Transition"]
 
 
 class Transition(NamedTuple):
-    """A verdict that has changed, or is the first: by the outcome, the last of `count` that were alike in a row."""
+    """A verdict that has changed, or the first one. `result` is the last of a `streak` of equal results."""
 
     target: Target
     verdict: Verdict
     before: Verdict | None
-    outcome: ProbeResult
-    count: int  # type: ignore[assignment]  # no one counts in a transition
+    result: ProbeResult
+    streak: int
 
 
 class _Watched:
-    """A target, and all that is known of it."""
+    """A target, and the state that is kept of it."""
 
-    __slots__ = ("health", "slot", "target", "witness")
+    __slots__ = ("health", "observation", "slot", "target")
 
-    def __init__(self, target: Target, memory: StoredVerdict | None) -> None:
+    def __init__(self, target: Target, stored: StoredVerdict | None) -> None:
         check = target.check
         self.target = target
         self.slot = Slot(target, check.interval, check.fast_interval, check.jitter)
-        self.health = RiseFall(check, memory)
-        self.witness = Observation(down=self.health.up is False)
+        self.health = RiseFall(check, stored)
+        self.observation = Observation(down=self.health.up is False)
 
 
 class Monitor:
-    """Verdicts on the targets that are watched.
+    """Verdicts on the watched targets.
 
-    With `references`, `questioned` is to be heeded: the references are to be
-    probed then, every `REFERENCE_INTERVAL`, and what came of it is to be
-    `answered`. Meanwhile targets that would go down are held.
+    With `references`, the owner probes the references every
+    `REFERENCE_INTERVAL` while `needs_references`, and passes on the outcome as
+    `references_responded`. Until then, targets that would go down are held.
     """
 
     def __init__(self, *, references: bool, chance: Callable[[], float] = share) -> None:
         self._schedule: Schedule[Target] = Schedule(chance)
-        self._doubt = OutageDetector() if references else None
+        self._outage = OutageDetector() if references else None
         self._watched: dict[Target, _Watched] = {}
-        # targets that were forgotten while a probe of them was under way which has not finished yet
+        # targets that were forgotten during a probe of them that is still under way
         self._abandoned: set[Target] = set()
-        # targets that would go down but for the doubt, and their last outcomes
+        # targets that go down unless the references show an outage of this node, and their last results
         self._held: dict[_Watched, ProbeResult] = {}
+
+    def __len__(self) -> int:
+        """Return the number of watched targets."""
+        return len(self._watched)
 
     @property
     def lag(self) -> float:
-        """The seconds that the latest started probe was behind its schedule; first probes have none."""
+        """Seconds by which the last probe started behind its schedule; first probes have no schedule."""
         return self._schedule.lag
 
     @property
     def frozen(self) -> bool:
-        """Whether most targets and all references fail: the fault is taken to be ours, and no verdict changes."""
-        return self._doubt is not None and self._doubt.frozen
+        """Whether most targets and all references fail, so that a local outage is assumed and no verdict changes."""
+        return self._outage is not None and self._outage.frozen
 
     @property
-    def believed(self) -> bool:
-        """Whether the references are any good: false when most targets have succeeded while none of them answered.
+    def references_trusted(self) -> bool:
+        """Whether the references are used. False after most targets have passed while no reference responded.
 
-        Until one answers, targets go down without a question.
+        Until one responds, targets go down without the references.
         """
-        return self._doubt is None or self._doubt.believed
+        return self._outage is None or self._outage.references_trusted
 
     @property
-    def questioned(self) -> bool:
+    def needs_references(self) -> bool:
         """Whether the references are to be probed."""
-        return bool(self._held) or self.frozen or not self.believed
+        return bool(self._held) or self.frozen or not self.references_trusted
 
     def watch(
-        self, target: Target, now: float, *, heir_of: Target | None = None, memory: StoredVerdict | None = None
+        self, target: Target, now: float, *, inherit_from: Target | None = None, stored: StoredVerdict | None = None
     ) -> None:
-        """Probe the target from now on; one that is watched already goes on as it is.
+        """Start probing the target; nothing changes if it is watched already.
 
-        It begins with the verdict of `heir_of`, if that is watched and has
-        one, else with `memory`.
+        Its first verdict is that of `inherit_from`, if that is watched and has
+        one, else `stored`.
         """
         if target in self._watched:
             return
-        inherited = self.memory(heir_of) if heir_of is not None else None
-        watched = self._watched[target] = _Watched(target, inherited or memory)
+        inherited = self.stored(inherit_from) if inherit_from is not None else None
+        watched = self._watched[target] = _Watched(target, inherited or stored)
         if target not in self._abandoned:
             self._schedule.add(watched.slot, now)
-        if self._doubt is not None:
-            self._doubt.admit(watched.witness)
+        if self._outage is not None:
+            self._outage.add(watched.observation)
 
     def forget(self, target: Target) -> None:
-        """Probe the target no more; nothing happens if it is not watched."""
+        """Stop probing the target; nothing happens if it is not watched."""
         watched = self._watched.pop(target, None)
         if watched is None:
             return
@@ -106,33 +110,32 @@ class Monitor:
             self._abandoned.add(target)
         self._schedule.remove(watched.slot)
         self._held.pop(watched, None)
-        if self._doubt is not None:
-            self._doubt.dismiss(watched.witness)
+        if self._outage is not None:
+            self._outage.remove(watched.observation)
 
     def verdict(self, target: Target) -> Verdict | None:
-        """Return the verdict on a target; None: there is none yet, or it is not watched."""
+        """Return the verdict on the target; None: there is none yet, or the target is not watched."""
         watched = self._watched.get(target)
         return watched.health.verdict if watched else None
 
-    def memory(self, target: Target) -> StoredVerdict | None:
-        """Return what to keep of a target across restarts; None while there is no verdict."""
+    def stored(self, target: Target) -> StoredVerdict | None:
+        """Return the target's verdict to keep across restarts; None: there is none yet."""
         watched = self._watched.get(target)
-        return watched.health.memory if watched else None
+        return watched.health.stored if watched else None
 
     def take(self, now: float) -> list[Target]:
         """Return the targets whose probes are to be started now; each is under way until it is `finished`."""
         return self._schedule.take(now)
 
     def wake_at(self) -> float | None:
-        """Return when there will be something to take; None: not before something else happens."""
+        """Return the time at which targets are due next; None: not before another call changes that."""
         return self._schedule.wake_at()
 
-    def finished(self, target: Target, outcome: ProbeResult, now: float, wall: float) -> list[Transition]:
-        """Take in how the probe of a target ended; return what follows.
+    def finished(self, target: Target, result: ProbeResult, now: float, wall: float) -> list[Transition]:
+        """Process the result of a target's probe; return the transitions.
 
-        Of a probe from before the target was forgotten nothing follows, also
-        when it is watched again: then it is probed anew. Nor does anything
-        follow from one that could not be made for a fault of this machine.
+        A result is dropped if the target was forgotten during the probe, even
+        if it is watched again: then it is probed anew. So is one that is `local`.
         """
         watched = self._watched.get(target)
         if target in self._abandoned:
@@ -142,52 +145,49 @@ class Monitor:
             return []
         if watched is None or not watched.slot.under_way:
             return []
-        turns = not outcome.local and self._turns(watched, outcome, now)
-        transitions = [self._turn(watched, outcome, wall)] if turns else []
-        self._schedule.finished(watched.slot, now, fast=watched.health.count > 0)
+        switches = not result.local and self._count(watched, result, now)
+        transitions = [self._switch(watched, result, wall)] if switches else []
+        self._schedule.finished(watched.slot, now, fast=watched.health.streak > 0)
         return transitions
 
-    def answered(self, ok: bool, now: float, wall: float) -> list[Transition]:
-        """Take in whether one of the references has answered; return what follows."""
+    def references_responded(self, ok: bool, now: float, wall: float) -> list[Transition]:
+        """Process whether any reference has responded; return the transitions."""
         held, self._held = self._held, {}
-        if self._doubt is not None and ok:
-            self._doubt.trust(now)
-            return [self._turn(watched, outcome, wall) for watched, outcome in held.items()]
-        if self._doubt is not None and held:
-            self._doubt.freeze()
+        if self._outage is not None and ok:
+            self._outage.reference_responded(now)
+            return [self._switch(watched, result, wall) for watched, result in held.items()]
+        if self._outage is not None and held:
+            self._outage.freeze()
             for watched in self._watched.values():
-                watched.health.forget_count()
+                watched.health.reset_streak()
         return []
 
-    def _turns(self, watched: _Watched, outcome: ProbeResult, now: float) -> bool:
-        """Count the outcome; return whether the verdict is to be turned to it."""
-        if self._doubt is None:
-            return watched.health.heard(outcome.ok)
-        if not outcome.ok and watched.slot.started <= self._doubt.thawed_at:
+    def _count(self, watched: _Watched, result: ProbeResult, now: float) -> bool:
+        """Count the result; return whether the verdict switches to it."""
+        if self._outage is None:
+            return watched.health.count(result.ok)
+        if not result.ok and watched.slot.started <= self._outage.thawed_at:
             return False
-        return self._turns_beyond_doubt(watched, outcome, now, self._doubt)
+        frozen = self._outage.frozen
+        self._outage.observe(watched.observation, result.ok, now)
+        return not frozen and self._count_unless_held(watched, result, now, self._outage)
 
-    def _turns_beyond_doubt(self, watched: _Watched, outcome: ProbeResult, now: float, doubt: OutageDetector) -> bool:
-        health, witness = watched.health, watched.witness
-        frozen = doubt.frozen
-        doubt.heard(witness, outcome.ok, now)
-        if frozen:
-            return False
-        turns = health.heard(outcome.ok)
-        if outcome.ok:
+    def _count_unless_held(self, watched: _Watched, result: ProbeResult, now: float, outage: OutageDetector) -> bool:
+        switches = watched.health.count(result.ok)
+        if result.ok:
             self._held.pop(watched, None)
-            return turns
-        if health.count == 1:
-            witness.failing_since = now
-        if turns and (self._held or doubt.suspects(witness, now)):
-            self._held[watched] = outcome
+            return switches
+        if watched.health.streak == 1:
+            watched.observation.failing_since = now
+        if switches and (self._held or outage.suspects_outage(watched.observation, now)):
+            self._held[watched] = result
             return False
-        return turns
+        return switches
 
-    def _turn(self, watched: _Watched, outcome: ProbeResult, wall: float) -> Transition:
+    def _switch(self, watched: _Watched, result: ProbeResult, wall: float) -> Transition:
         health = watched.health
-        before, count = health.verdict, health.count
-        verdict = health.turn(outcome, wall)
-        if self._doubt is not None:
-            self._doubt.turned(watched.witness, down=not verdict.up)
-        return Transition(watched.target, verdict, before, outcome, count)
+        before, streak = health.verdict, health.streak
+        verdict = health.switch(result, wall)
+        if self._outage is not None:
+            self._outage.switched(watched.observation, down=not verdict.up)
+        return Transition(watched.target, verdict, before, result, streak)

@@ -1,4 +1,4 @@
-"""Asking the references, which tell whether a fault is the network's of this node."""
+"""Probing the references, which tell an outage of this node's network from one of the targets."""
 
 import asyncio
 import math
@@ -13,77 +13,77 @@ from clusterf.health.targets import Target
 from clusterf.health.verdict import ProbeResult
 from clusterf.lib.addresses import Endpoint
 
-__all__ = ["Prober", "References"]
+__all__ = ["ProbeStarter", "References"]
 
-# a network that is well answers sooner; and until there is an answer, verdicts wait
+# a short timeout: a network that works responds sooner, and verdicts wait for the response
 _CHECK = HealthCheck(type="tcp", timeout=1.0)
 
 
-class Prober(Protocol):
-    """What probes, within an event loop."""
+class ProbeStarter(Protocol):
+    """Starts probes within an event loop, as `clusterf.health.probes.Prober` does."""
 
     def start(self, target: Target, done: Callable[[ProbeResult], None]) -> None:
-        """Begin a probe; `done` is called later, once, in the loop's thread."""
+        """Start a probe; `done` is called once with its result, later, in the loop's thread."""
 
     def close(self) -> None:
-        """Abandon all that is under way."""
+        """Abandon all probes that are under way."""
 
 
 class References:
-    """Asks them for as long as `doubtful`, at most every `REFERENCE_INTERVAL`.
+    """Probes all references at once, at most every `REFERENCE_INTERVAL`, for as long as they are `needed`.
 
-    `answered` is called when one of them answers, or with False when none has.
+    `responded` is called with True when the first of them responds, or with False when all have failed.
     """
 
     def __init__(
         self,
         endpoints: Sequence[Endpoint],
         loop: asyncio.AbstractEventLoop,
-        prober: Prober,
-        doubtful: Callable[[], bool],
-        answered: Callable[[bool], None],
+        prober: ProbeStarter,
+        needed: Callable[[], bool],
+        responded: Callable[[bool], None],
     ) -> None:
         self._targets = [Target(at, _CHECK) for at in endpoints]
         self._loop = loop
         self._prober = prober
-        self._doubtful = doubtful
-        self._answered = answered
-        # whether a question is open, or about to be asked
-        self._asking = False
-        # when the last one was asked, on the clock of `time.monotonic`; its number, and how many have not answered it
-        self._asked = -math.inf
-        self._number = 0
-        self._left = 0
+        self._needed = needed
+        self._responded = responded
+        # whether a round of probes is under way or scheduled
+        self._busy = False
+        # when the last round started, on the clock of `time.monotonic`; its number, and how many of it have not ended
+        self._started_at = -math.inf
+        self._round = 0
+        self._pending = 0
 
     def __str__(self) -> str:
         return ", ".join(str(target.endpoint) for target in self._targets)
 
-    def heed(self) -> None:
-        """See to it that they are asked if there is doubt."""
-        if self._asking or not self._doubtful():
+    def probe_if_needed(self) -> None:
+        """Start a round of probes, or schedule it for the end of the interval, if the references are needed."""
+        if self._busy or not self._needed():
             return
-        self._asking = True
-        delay = self._asked + REFERENCE_INTERVAL - time.monotonic()
+        self._busy = True
+        delay = self._started_at + REFERENCE_INTERVAL - time.monotonic()
         if delay > 0:
-            self._loop.call_later(delay, self._ask)
+            self._loop.call_later(delay, self._start_round)
         else:
-            self._ask()
+            self._start_round()
 
-    def _ask(self) -> None:
-        if not self._doubtful():
-            self._asking = False
+    def _start_round(self) -> None:
+        if not self._needed():
+            self._busy = False
             return
-        self._asked = time.monotonic()
-        self._number += 1
-        self._left = len(self._targets)
+        self._started_at = time.monotonic()
+        self._round += 1
+        self._pending = len(self._targets)
         for target in self._targets:
-            self._prober.start(target, partial(self._hear, self._number))
+            self._prober.start(target, partial(self._finished, self._round))
 
-    def _hear(self, number: int, outcome: ProbeResult) -> None:
-        # what comes after the first answer, or is said to an earlier question, is too late
-        if number != self._number or not self._left:
+    def _finished(self, number: int, result: ProbeResult) -> None:
+        # the first response ends a round: later results of it, and those of earlier rounds, are dropped
+        if number != self._round or not self._pending:
             return
-        self._left = 0 if outcome.ok else self._left - 1
-        if not self._left:
-            self._asking = False
-            self._answered(outcome.ok)
+        self._pending = 0 if result.ok else self._pending - 1
+        if not self._pending:
+            self._busy = False
+            self._responded(result.ok)

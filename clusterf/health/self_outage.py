@@ -1,17 +1,16 @@
-"""Doubt of oneself: when most targets seem to fail at once, the fault may be our own.
+"""Detecting an outage of this node's own network, in which every target seems to fail.
 
-Whoever cannot reach the network sees all targets fail. So before a target goes
-down, the others are heard: if most of those that were probed since its first
-failure fail as well, references have to say whether the fault is ours. They
-are addresses that somebody has configured because they answer for as long as
-the network does. If none of them answers, what is known stays in force, until
-one does or most targets succeed again.
+Before a target goes down, the other targets are compared: if most of those that
+were probed since its first failure fail as well, the references are probed.
+References are addresses that the operator has configured because they respond
+for as long as this node's network works. If none responds, the verdicts are
+frozen until one does, or until most targets pass again.
 
-In the latter case the references are dead, or tell nothing of the way to the
-targets, and are not believed until one of them answers.
+In the latter case the references are dead, or not on the way to the targets:
+they are not trusted until one of them responds.
 
-What fails while it is known to be down tells nothing. Time is an argument, in
-seconds on a clock that does not go back.
+Failures of targets that are known to be down say nothing, and are not counted.
+Time is an argument, in seconds on a monotonic clock.
 """
 
 from math import inf
@@ -19,140 +18,141 @@ from math import inf
 __all__ = ["REFERENCE_INTERVAL", "Observation", "OutageDetector"]
 
 REFERENCE_INTERVAL = 1.0
-"""Seconds between two questions to the references."""
+"""Seconds from one probe of the references to the next."""
 
-VALID = 1.0  # seconds for which an answer of a reference counts, for targets that failed before it
-GRAINS = 10  # to the second: how exactly it is remembered when a target was probed
+RESPONSE_VALID = 1.0  # seconds for which a reference's response clears targets that had failed before it
+BUCKETS_PER_SECOND = 10  # resolution of the times at which targets were last probed
 
-_NEVER = -1  # in grains
+_NO_BUCKET = -1
 
 
 class Observation:
-    """What is remembered of one target: what its last probe said."""
+    """The last result of one target, as far as it is evidence for or against an outage of this node."""
 
-    __slots__ = ("cleared", "down", "failing_since", "grain", "ok")
+    __slots__ = ("bucket", "down", "failing_since", "ok", "recovered_in")
 
     def __init__(self, *, down: bool) -> None:
-        # whether the target is known to be down
+        # whether the target's verdict is down
         self.down = down
-        # when it last told something, and what
-        self.grain = _NEVER
+        # the time and the result of the last probe that counts
+        self.bucket = _NO_BUCKET
         self.ok = False
-        # when the failures began of which the last is not followed by a success; set by whoever counts them
+        # the time of the first failure of the current streak; set by the owner
         self.failing_since = 0.0
-        # in which of the freezes it has succeeded, 0: in none
-        self.cleared = 0
+        # the number of the freeze in which its last probe passed, 0: none
+        self.recovered_in = 0
 
 
 class OutageDetector:
-    """Whether failures are believed to be the targets' own."""
+    """Decides whether failures are the targets' own, or an outage of this node that freezes the verdicts."""
 
     def __init__(self) -> None:
-        # whether the fault is taken to be ours
+        # whether a local outage is assumed
         self.frozen = False
-        # whether the references are any good
-        self.believed = True
-        # when that ended, and when a reference last answered
+        # whether the references can tell: false after most targets have passed while none of them responded
+        self.references_trusted = True
+        # when the last freeze ended, and when a reference last responded
         self.thawed_at = -inf
-        self._answered_at = -inf
-        # how many told something at each time that is the last for some, failures and successes; the latest last
-        self._told: dict[int, list[int]] = {}
-        # how many are not known to be down
-        self._hopeful = 0
-        # the number of freezes; and in this one how many have succeeded since, and how many others are not known
-        # to be down
-        self._freezes = 0
-        self._cleared = 0
-        self._suspect = 0
+        self._responded_at = -inf
+        # how many observations are in each bucket: [failures, successes]; the latest bucket last
+        self._buckets: dict[int, list[int]] = {}
+        # how many targets have no verdict of down
+        self._not_down = 0
+        # the number of the last freeze; how many targets have recovered in it, and how many of the others
+        # have no verdict of down
+        self._freeze_number = 0
+        self._recovered = 0
+        self._unrecovered = 0
 
-    def admit(self, witness: Observation) -> None:
-        """Take in a witness."""
-        if not witness.down:
-            self._hopeful += 1
-            self._suspect += 1
+    def add(self, observation: Observation) -> None:
+        """Add the observation of a new target."""
+        if not observation.down:
+            self._not_down += 1
+            self._unrecovered += 1
 
-    def dismiss(self, witness: Observation) -> None:
-        """Keep nothing of a witness."""
-        self._unsay(witness)
-        if not witness.down:
-            self._hopeful -= 1
-        if self.frozen and witness.cleared == self._freezes:
-            self._cleared -= 1
-        elif not witness.down:
-            self._suspect -= 1
+    def remove(self, observation: Observation) -> None:
+        """Remove the observation of a target that is no longer probed."""
+        self._uncount(observation)
+        if not observation.down:
+            self._not_down -= 1
+        if self.frozen and observation.recovered_in == self._freeze_number:
+            self._recovered -= 1
+        elif not observation.down:
+            self._unrecovered -= 1
 
-    def heard(self, witness: Observation, ok: bool, now: float) -> None:
-        """Take in how a probe ended; with a success the doubt may be over."""
-        grain = int(now * GRAINS)
-        if grain != witness.grain or ok != witness.ok:
-            self._unsay(witness)
-            if ok or not witness.down:
-                self._say(witness, ok, grain)
+    def observe(self, observation: Observation, ok: bool, now: float) -> None:
+        """Record a result of the target; a success may end the freeze."""
+        bucket = int(now * BUCKETS_PER_SECOND)
+        if bucket != observation.bucket or ok != observation.ok:
+            self._uncount(observation)
+            if ok or not observation.down:
+                self._count(observation, ok, bucket)
         if self.frozen:
-            self._reconsider(witness, ok, now)
+            self._update_freeze(observation, ok, now)
 
-    def turned(self, witness: Observation, *, down: bool) -> None:
-        """Take note that the target has become known to be down, or not to be."""
-        if down != witness.down:
-            witness.down = down
-            self._hopeful += -1 if down else 1
+    def switched(self, observation: Observation, *, down: bool) -> None:
+        """Record that the target's verdict has become down, or up."""
+        if down != observation.down:
+            observation.down = down
+            self._not_down += -1 if down else 1
         if down:
-            self._unsay(witness)
+            self._uncount(observation)
 
-    def suspects(self, witness: Observation, now: float) -> bool:
-        """Tell whether the references are to be asked before the target, which fails, goes down."""
-        if not self.believed or (self._answered_at >= witness.failing_since and now - self._answered_at < VALID):
+    def suspects_outage(self, observation: Observation, now: float) -> bool:
+        """Tell whether the references are to be probed before the failing target goes down."""
+        cleared = self._responded_at >= observation.failing_since and now - self._responded_at < RESPONSE_VALID
+        if cleared or not self.references_trusted:
             return False
         failures, successes = 0, 0
-        first = int(witness.failing_since * GRAINS)
-        for grain in reversed(self._told):
-            # what was told in the same grain may have been told before
-            if grain <= first:
+        first = int(observation.failing_since * BUCKETS_PER_SECOND)
+        for bucket in reversed(self._buckets):
+            # results in the bucket of the first failure may be older than that failure
+            if bucket <= first:
                 break
-            failures += self._told[grain][False]
-            successes += self._told[grain][True]
+            failures += self._buckets[bucket][False]
+            successes += self._buckets[bucket][True]
         return max(failures, 1) > successes
 
     def freeze(self) -> None:
-        """Take it that the fault is ours: the references that were asked do not answer."""
+        """Assume a local outage: no reference has responded."""
         self.frozen = True
-        self._freezes += 1
-        self._cleared, self._suspect = 0, self._hopeful
+        self._freeze_number += 1
+        self._recovered, self._unrecovered = 0, self._not_down
 
-    def trust(self, now: float) -> None:
-        """Take it that no fault is ours: a reference has answered."""
-        self.believed = True
-        self._answered_at = now
+    def reference_responded(self, now: float) -> None:
+        """Rule out a local outage, and end a freeze: a reference has responded."""
+        self.references_trusted = True
+        self._responded_at = now
         if self.frozen:
             self._thaw(now)
 
-    def _reconsider(self, witness: Observation, ok: bool, now: float) -> None:
-        cleared = witness.cleared == self._freezes
-        if ok != cleared:
-            witness.cleared = self._freezes if ok else 0
-            self._cleared += 1 if ok else -1
-            if not witness.down:
-                self._suspect += -1 if ok else 1
-        if ok and self._cleared >= self._suspect:
-            self.believed = False
+    def _update_freeze(self, observation: Observation, ok: bool, now: float) -> None:
+        recovered = observation.recovered_in == self._freeze_number
+        if ok != recovered:
+            observation.recovered_in = self._freeze_number if ok else 0
+            self._recovered += 1 if ok else -1
+            if not observation.down:
+                self._unrecovered += -1 if ok else 1
+        if ok and self._recovered >= self._unrecovered:
+            self.references_trusted = False
             self._thaw(now)
 
     def _thaw(self, now: float) -> None:
         self.frozen = False
         self.thawed_at = now
 
-    def _say(self, witness: Observation, ok: bool, grain: int) -> None:
-        witness.grain, witness.ok = grain, ok
-        told = self._told.get(grain)
-        if told is None:
-            told = self._told[grain] = [0, 0]
-        told[ok] += 1
+    def _count(self, observation: Observation, ok: bool, bucket: int) -> None:
+        observation.bucket, observation.ok = bucket, ok
+        counts = self._buckets.get(bucket)
+        if counts is None:
+            counts = self._buckets[bucket] = [0, 0]
+        counts[ok] += 1
 
-    def _unsay(self, witness: Observation) -> None:
-        if witness.grain == _NEVER:
+    def _uncount(self, observation: Observation) -> None:
+        if observation.bucket == _NO_BUCKET:
             return
-        told = self._told[witness.grain]
-        told[witness.ok] -= 1
-        if not any(told):
-            del self._told[witness.grain]
-        witness.grain = _NEVER
+        counts = self._buckets[observation.bucket]
+        counts[observation.ok] -= 1
+        if not any(counts):
+            del self._buckets[observation.bucket]
+        observation.bucket = _NO_BUCKET

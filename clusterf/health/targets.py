@@ -1,13 +1,13 @@
 """What to probe: the targets that the backends of checked services make.
 
-A backend is probed at its own address, one endpoint for each family that its
-frontend has. Both ends of the verdicts' way need this: who probes, and who
-has to know which verdict counts for which real server.
+A backend is probed at its own address, at one endpoint for each family of its
+frontend. Backends that are probed alike share a target. The director needs the
+same `endpoint` to know which verdict counts for which real server.
 
-`Targets` is told single objects of the configuration by key and answers with
-what became of the backends concerned, so that one changed backend costs one
-target, a changed check its service, and a changed default check the services
-that have none of their own. Backends that are probed alike share a target.
+`Targets` is updated with single objects of the configuration, by key, and
+returns what that changes for the backends concerned: one target for a changed
+backend, those of its service for a changed check, and those of all services
+without a check of their own for a changed default.
 """
 
 import zlib
@@ -18,27 +18,28 @@ from typing import NamedTuple
 import msgspec
 
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey, Key, Name, Value
-from clusterf.lib.addresses import Endpoint, Family, Protocol
+from clusterf.health.checks import Checks
+from clusterf.lib.addresses import Endpoint, Family, IPAddress, Protocol
 from clusterf.lib.mapping import put
 
-__all__ = ["Change", "Target", "Targets", "endpoint", "families", "probed", "shard_of"]
+__all__ = ["Target", "TargetChange", "Targets", "endpoint", "families", "probe_settings", "shard_of"]
 
 
 class Target(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
-    """One thing to be probed, however many backends it stands for: an endpoint, and how.
+    """An endpoint to be probed, and how, for one or many backends.
 
-    `check` is as `probed` returns it, so that checks which probe alike are equal.
+    `check` is as `probe_settings` returns it, so that checks which probe alike are equal.
     """
 
     endpoint: Endpoint
     check: HealthCheck
 
 
-def probed(check: HealthCheck, family: Family) -> HealthCheck:
-    """Return `check` without what makes no difference to the probes of an endpoint of that family.
+def probe_settings(check: HealthCheck, family: Family) -> HealthCheck:
+    """Return `check` with the defaults for all that makes no difference to probes of an endpoint of the family.
 
-    That is the effect of a verdict, the port, which the endpoint has, and the
-    other family's source.
+    That is the effect of a verdict, the port (the endpoint has it), and the
+    source address of the other family.
     """
     plain = HealthCheck()
     four = family is Family.IPV4
@@ -62,14 +63,14 @@ def families(frontend: Frontend) -> tuple[Family, ...]:
 
 
 def endpoint(frontend: Frontend, backend: Backend, check: HealthCheck | None, family: Family) -> Endpoint | None:
-    """Return where `backend` is probed for the virtual servers of `family`; None: it is not.
+    """Return where `backend` is probed for the virtual servers of `family`; None: nowhere.
 
-    That is so without a check, or one of the type `none`, without an address
-    of the family, and where neither the check nor the backend names a TCP port
-    (a service of UDP or SCTP alone has a check that names one; one that is
-    told by its mark alone may be of TCP).
+    It is not probed without a check, with one of the type `none`, without an
+    address of the family, and if neither the check nor the backend names a TCP
+    port. The port of the backend counts only for a frontend that has TCP, or
+    names no port at all but a firewall mark.
     """
-    address = backend.ipv4 if family is Family.IPV4 else backend.ipv6
+    address = _address(backend, family)
     if check is None or check.type == "none" or address is None:
         return None
     tcp = frontend.tcp is not None or all(frontend.port(protocol) is None for protocol in Protocol)
@@ -78,15 +79,15 @@ def endpoint(frontend: Frontend, backend: Backend, check: HealthCheck | None, fa
 
 
 def shard_of(at: Endpoint, shards: int) -> int:
-    """Return which of so many processes probes the endpoint: the same one in every run."""
+    """Return which of `shards` processes probes the endpoint, from 0; the same one in every run."""
     return zlib.crc32(at.packed + at.port.to_bytes(2)) % shards
 
 
-class Change(NamedTuple):
-    """For a family of a backend's addresses, `before` is probed no more, and `after` is instead; None: nothing.
+class TargetChange(NamedTuple):
+    """For one family of a backend, `before` is no longer probed and `after` is; None: no target.
 
-    `inherits`: it is the same backend, at the same address and port, that is
-    probed another way, so that what was found out before still counts.
+    `inherits`: both are the same backend at the same address and port, probed
+    in another way, so that the verdict on `before` holds for `after`.
     """
 
     key: BackendKey
@@ -96,37 +97,37 @@ class Change(NamedTuple):
 
 
 class Targets:
-    """The targets of one shard, kept as the configuration changes; `flush` tells what became of them."""
+    """The targets of one shard, kept up to date with the configuration; `flush` returns the changes."""
 
     def __init__(self, shard: int = 0, shards: int = 1) -> None:
         self._shard = shard
         self._shards = shards
         self._frontends: dict[Name, Frontend] = {}
         self._backends: dict[Name, dict[Name, Backend]] = {}
-        # by service, and with None the default
-        self._checks: dict[Name | None, HealthCheck] = {}
-        # as what each backend that is probed was last told
-        self._told: dict[BackendKey, tuple[Backend, dict[Family, Target]]] = {}
-        self._stands_for: dict[Target, dict[BackendKey, None]] = {}
-        # what has changed since it was last told
+        self._checks = Checks()
+        # each probed backend as of the last flush, with its targets
+        self._flushed: dict[BackendKey, tuple[Backend, dict[Family, Target]]] = {}
+        # the reverse: the backends of each target
+        self._backends_of: dict[Target, dict[BackendKey, None]] = {}
+        # changed since the last flush; dictionaries keep the order
         self._dirty_services: dict[Name, None] = {}
         self._dirty_backends: OrderedDict[BackendKey, None] = OrderedDict()
 
     @property
     def pending(self) -> bool:
-        """Whether there may be changes that `flush` has not told."""
+        """Whether there may be changes that `flush` has not returned."""
         return bool(self._dirty_services or self._dirty_backends)
 
     def backends(self, target: Target) -> Collection[BackendKey]:
-        """Return the backends that `target` stands for, as they were last told; none: nobody needs it."""
-        return self._stands_for.get(target, {}).keys()
+        """Return the backends of `target` as of the last flush; none: the target is no longer needed."""
+        return self._backends_of.get(target, {}).keys()
 
     def __len__(self) -> int:
-        """Return how many targets there are."""
-        return len(self._stands_for)
+        """Return the number of targets."""
+        return len(self._backends_of)
 
     def update(self, key: Key, value: Value | None) -> None:
-        """Take `value` for what `key` is now, None: it is no more."""
+        """Set the value of `key`, or with None remove it."""
         match key:
             case FrontendKey(service):
                 assert value is None or isinstance(value, Frontend)
@@ -134,9 +135,8 @@ class Targets:
                     self._dirty_services[service] = None
             case HealthKey(service):
                 assert value is None or isinstance(value, HealthCheck)
-                if put(self._checks, service, value):
-                    concerned = [s for s in self._backends if s not in self._checks] if service is None else [service]
-                    self._dirty_services.update(dict.fromkeys(concerned))
+                if self._checks.update(service, value):
+                    self._dirty_services.update(dict.fromkeys(self._concerned_by(service)))
             case BackendKey(service, backend):
                 assert value is None or isinstance(value, Backend)
                 siblings = self._backends.setdefault(service, {})
@@ -145,56 +145,66 @@ class Targets:
                 if not siblings:
                     del self._backends[service]
 
-    def flush(self, most: int) -> list[Change]:
-        """Return what became of at most so many backends of those that are concerned by what has changed."""
+    def flush(self, limit: int) -> list[TargetChange]:
+        """Return the changes of at most `limit` of the backends that are concerned by updates."""
         for service in self._dirty_services:
             for backend in self._backends.get(service, ()):
                 self._dirty_backends[BackendKey(service, backend)] = None
         self._dirty_services = {}
-        changes: list[Change] = []
-        for _ in range(min(most, len(self._dirty_backends))):
+        changes: list[TargetChange] = []
+        for _ in range(min(limit, len(self._dirty_backends))):
             key, _ = self._dirty_backends.popitem(last=False)
-            changes += self._settle(key)
+            changes += self._flush_backend(key)
         return changes
 
-    def _settle(self, key: BackendKey) -> list[Change]:
+    def _concerned_by(self, service: Name | None) -> list[Name]:
+        """Return the services whose check may have changed with that of `service`, or with None the default."""
+        if service is not None:
+            return [service]
+        return [name for name in self._backends if not self._checks.has_own(name)]
+
+    def _flush_backend(self, key: BackendKey) -> list[TargetChange]:
         backend = self._backends.get(key.service, {}).get(key.backend)
         now = self._targets_of(key.service, backend) if backend is not None else {}
-        old, before = self._told.pop(key, (None, {}))
+        old, before = self._flushed.pop(key, (None, {}))
         if backend is not None and now:
-            self._told[key] = backend, now
+            self._flushed[key] = backend, now
         changes = []
         for family in Family:
             was, becomes = before.get(family), now.get(family)
             if was != becomes:
-                self._move(key, was, becomes)
+                self._replace(key, was, becomes)
                 inherits = was is not None and becomes is not None and _own(old, family) == _own(backend, family)
-                changes.append(Change(key, was, becomes, inherits))
+                changes.append(TargetChange(key, was, becomes, inherits))
         return changes
 
     def _targets_of(self, service: Name, backend: Backend) -> dict[Family, Target]:
         frontend = self._frontends.get(service)
-        check = self._checks.get(service) or self._checks.get(None)
+        check = self._checks.in_force(service)
         targets: dict[Family, Target] = {}
         if frontend is None or check is None:
             return targets
         for family in families(frontend):
             at = endpoint(frontend, backend, check, family)
             if at is not None and shard_of(at, self._shards) == self._shard:
-                targets[family] = Target(at, probed(check, family))
+                targets[family] = Target(at, probe_settings(check, family))
         return targets
 
-    def _move(self, key: BackendKey, before: Target | None, after: Target | None) -> None:
+    def _replace(self, key: BackendKey, before: Target | None, after: Target | None) -> None:
         if before is not None:
-            keys = self._stands_for[before]
+            keys = self._backends_of[before]
             del keys[key]
             if not keys:
-                del self._stands_for[before]
+                del self._backends_of[before]
         if after is not None:
-            self._stands_for.setdefault(after, {})[key] = None
+            self._backends_of.setdefault(after, {})[key] = None
+
+
+def _address(backend: Backend, family: Family) -> IPAddress | None:
+    return backend.ipv4 if family is Family.IPV4 else backend.ipv6
 
 
 def _own(backend: Backend | None, family: Family) -> object:
-    """Return what makes a backend another one when it changes: where it is, as opposed to how it is probed."""
+    """Return where a backend is: if that changes, it counts as a new backend, unlike a change of how it is probed."""
     assert backend is not None
-    return backend.ipv4 if family is Family.IPV4 else backend.ipv6, backend.tcp
+    return _address(backend, family), backend.tcp

@@ -1,6 +1,6 @@
-"""Health policy: what a row of probes says about a target.
+"""The verdict on one target: what a row of probe results makes of it (rise and fall).
 
-Pure: time is an argument, and nothing here does I/O.
+Pure: time is an argument.
 """
 
 from typing import NamedTuple
@@ -13,10 +13,10 @@ __all__ = ["ProbeResult", "RiseFall", "StoredVerdict", "Verdict"]
 
 
 class ProbeResult(NamedTuple):
-    """How one probe ended. `duration` is in seconds; `reason` is why it failed, in words, empty if it did not.
+    """The result of one probe. `duration` is in seconds; `reason` is why it failed, empty if it did not.
 
-    `local`: it could not be made, for a fault of this machine (no descriptors
-    left, no such source address), so that it says nothing about the target.
+    `local`: the probe failed because of this machine (out of descriptors, no
+    such source address), so it says nothing about the target.
     """
 
     ok: bool
@@ -26,9 +26,9 @@ class ProbeResult(NamedTuple):
 
 
 class Verdict(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What the probes of a target have shown: it is up, or down and why.
+    """The state of a target as its probes have shown it: up, or down with the reason of the last failure.
 
-    `since` is the Unix time in seconds of the change to it.
+    `since` is the Unix time, in seconds, at which it got into this state.
     """
 
     up: bool
@@ -37,62 +37,61 @@ class Verdict(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class StoredVerdict(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What outlives a process: the verdict, and whether the target has ever been up (`proven`)."""
+    """A verdict as it is kept across restarts. `proven`: the target has been up at least once."""
 
     verdict: Verdict
     proven: bool
 
 
 class RiseFall:
-    """The verdict on one target, and the outcomes in a row that speak against it.
+    """The verdict on one target, and the streak of results that contradict it.
 
-    Without a verdict one success makes the target up, and `fall` failures in a
-    row make it down. One that is up goes down after `fall` failures in a row,
-    and one that is down comes up after `rise` successes; but the first success
-    is enough for one that has never been up, if its check takes new targets
-    for down. A row is broken by the opposite, and begins anew with a `memory`.
+    Without a verdict, one success makes the target up and `fall` failures in a
+    row make it down. A target that is up goes down after `fall` failures in a
+    row; one that is down comes up after `rise` successes in a row, or after the
+    first one if it has never been up and its check has `initial` "down". The
+    opposite result ends a streak. A stored verdict is resumed without its streak.
     """
 
-    __slots__ = ("_fall", "_presumed_down", "_proven", "_rise", "count", "up", "verdict")
+    __slots__ = ("_fall", "_initially_down", "_proven", "_rise", "streak", "up", "verdict")
 
-    def __init__(self, check: HealthCheck, memory: StoredVerdict | None = None) -> None:
+    def __init__(self, check: HealthCheck, stored: StoredVerdict | None = None) -> None:
         self._rise, self._fall = check.rise, check.fall
-        self._presumed_down = check.initial == "down"
-        self._proven = memory is not None and (memory.proven or memory.verdict.up)
-        self.verdict = memory.verdict if memory else None
-        # what the verdict says, None while there is none
+        self._initially_down = check.initial == "down"
+        self._proven = stored is not None and (stored.proven or stored.verdict.up)
+        self.verdict = stored.verdict if stored else None
+        # the state in the verdict, None without one
         self.up = self.verdict.up if self.verdict else None
-        # how many outcomes in a row speak for another verdict; while there are some, probes follow faster
-        self.count = 0
+        # the results in a row that contradict the verdict; while there are any, probes follow at the fast interval
+        self.streak = 0
 
     @property
-    def memory(self) -> StoredVerdict | None:
-        """What to keep across restarts; None while there is no verdict."""
+    def stored(self) -> StoredVerdict | None:
+        """The verdict to keep across restarts; None without one."""
         return StoredVerdict(self.verdict, self._proven) if self.verdict else None
 
-    def heard(self, ok: bool) -> bool:
-        """Count an outcome; return whether it is time to `turn` the verdict to it."""
+    def count(self, ok: bool) -> bool:
+        """Count a result; return whether the streak is long enough to `switch` the verdict."""
         if ok == self.up:
-            self.count = 0
+            self.streak = 0
             return False
         if ok and self.up is None:
-            self.count = 1
+            self.streak = 1
             return True
-        self.count += 1
-        return self.count >= (self._successes() if ok else self._fall)
+        self.streak += 1
+        return self.streak >= (self._required_successes() if ok else self._fall)
 
-    def turn(self, outcome: ProbeResult, wall: float) -> Verdict:
-        """Make the verdict what the outcome says, since `wall` (Unix seconds), and return it."""
-        self.verdict = Verdict(outcome.ok, wall, outcome.reason)
-        self.up = outcome.ok
-        self._proven = self._proven or outcome.ok
-        self.count = 0
+    def switch(self, result: ProbeResult, wall: float) -> Verdict:
+        """Make the verdict that of the result, since `wall` (Unix time, seconds), and return it."""
+        self.verdict = Verdict(result.ok, wall, result.reason)
+        self.up = result.ok
+        self._proven = self._proven or result.ok
+        self.streak = 0
         return self.verdict
 
-    def forget_count(self) -> None:
-        """Begin to count anew."""
-        self.count = 0
+    def reset_streak(self) -> None:
+        """Start counting again from zero."""
+        self.streak = 0
 
-    def _successes(self) -> int:
-        """Return how many bring it up from down."""
-        return 1 if self._presumed_down and not self._proven else self._rise
+    def _required_successes(self) -> int:
+        return 1 if self._initially_down and not self._proven else self._rise

@@ -1,13 +1,13 @@
-"""What is known of the backends' health, on record across restarts.
+"""The verdicts on backends, stored across restarts.
 
-So that one which is down is not put back by a restart, and one which is up has
-to fail as often as ever before it is taken out. A record counts for one boot:
-what was found out before a machine came up is too old.
+So a backend that is down is not put back by a restart, and one that is up is
+taken out only after as many failures as ever. Stored verdicts are valid for one
+boot: those from before it are too old.
 
-Each health process writes a file of its own, and reads those of the others
-too: with another number of processes an endpoint may be another one's than
-before. What has changed hands is removed from where it was by the one who has
-it now, once that has it on its own record.
+Each health process writes a file of its own, and reads those of the others as
+well: with another number of processes, an endpoint may belong to another one
+than before. The process that has it now stores its verdict first, and then
+deletes it from the file of the other.
 """
 
 import logging
@@ -34,58 +34,61 @@ _value = msgspec.msgpack.Decoder(StoredVerdict)
 
 
 class VerdictStore:
-    """The record in the file `own`, None: nothing is kept; `mine` tells the endpoints that it is about.
+    """The stored verdicts of one process, in the file `own` (None: nothing is stored).
 
-    `read_only`: what is recorded goes nowhere.
+    `mine` tells the endpoints of this process. With `read_only` no file is written.
     """
 
     def __init__(self, own: Path | None, mine: Callable[[Endpoint], bool], *, read_only: bool = False) -> None:
-        """Open the record, and drop those of earlier boots."""
+        """Open the file, and delete verdicts of earlier boots."""
         self._mine = mine
         self._section = f"verdicts {boot_id()}"
         self._read_only = read_only
         self._store = Store(own, read_only=read_only)
         self._store.drop("verdicts ", but=self._section)
         self._others = [] if own is None else sorted(path for path in own.parent.glob("health*.db") if path != own)
-        # what our file has for our endpoints, and which of that nobody has spoken of since
+        # the verdicts on our endpoints in our file, and the keys among them that have not been recorded since `load`
         self._recorded: dict[VerdictKey, StoredVerdict] = {}
         self._unclaimed: set[VerdictKey] = set()
-        # what is ours in the files of others, as it is there
+        # the raw keys of our endpoints in the files of other processes
         self._elsewhere: dict[Path, list[bytes]] = {}
 
     def load(self) -> dict[VerdictKey, StoredVerdict]:
-        """Return what is on record for our endpoints; of several memories of one, the latest."""
-        self._recorded = {place: memory for place, memory, _ in self._read(self._store)}
+        """Return the stored verdicts on our endpoints, from all files; of several for one key, the latest."""
+        self._recorded = {key: stored for key, stored, _ in self._read(self._store)}
         self._unclaimed = set(self._recorded)
         found = dict(self._recorded)
         for path in self._others:
             store = Store(path, read_only=True)
-            for place, memory, key in self._read(store):
-                self._elsewhere.setdefault(path, []).append(key)
-                known = found.get(place)
-                if known is None or known.verdict.since < memory.verdict.since:
-                    found[place] = memory
+            for key, stored, raw in self._read(store):
+                self._elsewhere.setdefault(path, []).append(raw)
+                known = found.get(key)
+                if known is None or known.verdict.since < stored.verdict.since:
+                    found[key] = stored
             store.close()
         return found
 
     def record(self, changes: Mapping[VerdictKey, StoredVerdict | None]) -> None:
-        """Write down what is known now, and with None that nothing is."""
+        """Store the verdicts; None: there is none any more."""
         self._unclaimed.difference_update(changes)
-        new = {place: memory for place, memory in changes.items() if self._recorded.get(place) != memory}
-        for place, memory in new.items():
-            if memory is None:
-                del self._recorded[place]
+        new = {key: stored for key, stored in changes.items() if self._recorded.get(key) != stored}
+        for key, stored in new.items():
+            if stored is None:
+                del self._recorded[key]
             else:
-                self._recorded[place] = memory
+                self._recorded[key] = stored
         encode = msgspec.msgpack.encode
-        self._store.update(self._section, {encode(p): encode(m) if m is not None else None for p, m in new.items()})
+        self._store.update(self._section, {encode(k): encode(s) if s is not None else None for k, s in new.items()})
 
-    def settle(self) -> None:
-        """Take it that all there is has been recorded: forget the rest, also where others had it on record."""
+    def forget_unclaimed(self) -> None:
+        """Delete the verdicts that were loaded and not recorded since: all backends of this process have been.
+
+        Those on our endpoints are deleted from the files of other processes, too.
+        """
         self.record(dict.fromkeys(self._unclaimed))
-        for path, keys in self._elsewhere.items():
+        for path, raw in self._elsewhere.items():
             store = Store(path, read_only=self._read_only)
-            store.update(self._section, dict.fromkeys(keys))
+            store.update(self._section, dict.fromkeys(raw))
             store.close()
         self._elsewhere = {}
 
@@ -94,12 +97,12 @@ class VerdictStore:
         self._store.close()
 
     def _read(self, store: Store) -> Iterator[tuple[VerdictKey, StoredVerdict, bytes]]:
-        for key, value in store.items(self._section):
+        for raw, value in store.items(self._section):
             try:
-                place, memory = _key.decode(key), _value.decode(value)
-                mine = self._mine(place[2])
+                key, stored = _key.decode(raw), _value.decode(value)
+                mine = self._mine(key[2])
             except (msgspec.DecodeError, OverflowError) as error:
-                log.error("state: a verdict on record is not understood and left out: %r: %s", key, error)
+                log.error("state: invalid stored verdict %r: %s (ignored)", raw, error)
                 continue
             if mine:
-                yield place, memory, key
+                yield key, stored, raw

@@ -1,4 +1,4 @@
-"""What every probe is: begun once, ended once, and over when its time is up."""
+"""The base of all probes: started once, ended once, and never longer than the check's timeout."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -14,11 +14,11 @@ from clusterf.lib.text import escape
 __all__ = ["Probe"]
 
 _LONGEST: Final = 200  # characters of a reason
-_LATE: Final = 0.5  # seconds by which the end of the time may be noticed late, or half of it if that is longer
+_LATE: Final = 0.5  # seconds by which a timeout may be noticed late, or half of the timeout if that is longer
 
 
 class Probe(ABC):
-    """One probe of a target. `ended` is called once with its outcome, from the loop, never from `begin`."""
+    """One probe of a target. `ended` is called once with its result, from the loop, never from `begin`."""
 
     __slots__ = ("_ended", "_loop", "_started", "_timer", "target")
 
@@ -29,11 +29,11 @@ class Probe(ABC):
         self._loop = loop
         self._ended = ended
         self._started = 0.0
-        # None before the probe has begun and once it is over
+        # of the timeout; None before the probe has started and once it has ended
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        """Begin, and with it the time that the probe may take."""
+        """Start the probe and its timeout."""
         self._started = monotonic()
         self._timer = self._loop.call_later(self.target.check.timeout, self._expire)
         try:
@@ -42,7 +42,7 @@ class Probe(ABC):
             self._loop.call_soon(self._fail_by, error.errno)
 
     def abandon(self) -> bool:
-        """Give up without an outcome. Returns False if the probe is over already."""
+        """End without a result. Returns False if the probe has ended already."""
         if self._timer is None:
             return False
         self._timer.cancel()
@@ -56,7 +56,7 @@ class Probe(ABC):
 
     @abstractmethod
     def _release(self) -> None:
-        """Give back all that the probe holds."""
+        """Release everything that the probe holds."""
 
     def _succeed(self) -> None:
         self._end("")
@@ -65,15 +65,15 @@ class Probe(ABC):
         self._end(reason)
 
     def _expire(self) -> None:
-        """Fail, unless the process was held up: then an answer may be there that it has not come to read."""
+        """Fail by timeout, unless this process was stalled: then a response may be there that it has not read."""
         timeout = self.target.check.timeout
         if monotonic() > self._started + timeout + max(_LATE, timeout / 2):
-            self._end(reasons.HELD_UP, local=True)
+            self._end(reasons.STALLED, local=True)
         else:
             self._fail(reasons.TIMEOUT)
 
     def _fail_by(self, error: int | None) -> None:
-        """Fail by what the system has said."""
+        """Fail with the reason for an errno."""
         self._end(reasons.of_errno(error), local=reasons.is_local(error))
 
     def _end(self, reason: str, *, local: bool = False) -> None:

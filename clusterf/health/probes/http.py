@@ -1,7 +1,7 @@
-"""An HTTP probe without TLS and redirects: most of all probes, so they are to be cheap.
+"""An HTTP probe without TLS and redirects. Most probes are of this kind, so it has to be cheap.
 
-The request goes out on the bare socket of a TCP probe, and a real parser
-(llhttp, by httptools) reads the answer. A transport and a stream would add
+The request is sent on the bare socket of a TCP probe, and a full parser
+(llhttp, by httptools) reads the response. A transport and a stream would cost
 half as much again, a client library five times as much.
 """
 
@@ -17,8 +17,8 @@ from clusterf.health.probes.http_request import (
     MAX_BODY,
     MAX_HEADERS,
     first_request,
-    is_good,
-    why_not,
+    status_ok,
+    body_problem,
 )
 from clusterf.health.probes.tcp import TcpProbe
 
@@ -29,9 +29,9 @@ _MAX_WIRE: Final = 8 * MAX_BODY  # bytes after the headers: chunks of one byte t
 
 
 class HttpProbe(TcpProbe):
-    """Connects, asks, and reads the answer to its end.
+    """Connects, sends the request, and reads the response to its end.
 
-    The parser calls `on_…` while it is fed; what they note counts when it returns.
+    The parser calls the `on_…` methods while it is fed; `_parse` acts on what they recorded.
     """
 
     __slots__ = ("_body", "_complete", "_framed", "_length", "_parser", "_received", "_status", "_unsent")
@@ -39,9 +39,9 @@ class HttpProbe(TcpProbe):
     def _connected(self) -> None:
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._received = 0
-        # of the answer, once its headers are complete; those that only announce it are passed over
+        # of the response, once its headers are complete; 1xx responses before it are skipped
         self._status = 0
-        # whether the answer says itself where it ends
+        # whether the headers tell where the body ends; if not, it ends with the connection
         self._framed = False
         self._complete = False
         self._body: list[bytes] = []
@@ -50,7 +50,7 @@ class HttpProbe(TcpProbe):
         self._send()
 
     def _release(self) -> None:
-        self._parser = None  # which refers to this probe
+        self._parser = None  # it refers to this probe
         super()._release()
 
     def _send(self) -> None:
@@ -64,12 +64,12 @@ class HttpProbe(TcpProbe):
             return
         self._unsent = self._unsent[sent:]
         if self._unsent:
-            self._sockets.watch(self._descriptor, EPOLLIN | EPOLLOUT, self._exchange)
+            self._poller.watch(self._descriptor, EPOLLIN | EPOLLOUT, self._exchange)
         else:
-            self._sockets.watch(self._descriptor, EPOLLIN, self._read)
+            self._poller.watch(self._descriptor, EPOLLIN, self._read)
 
     def _exchange(self) -> None:
-        """Go on while the request is not sent: an answer may be there before."""
+        """Read a response that comes before the request is sent completely, and send more of the request."""
         self._read()
         if self._socket is not None:
             self._send()
@@ -100,12 +100,12 @@ class HttpProbe(TcpProbe):
             self._complete = True
         except HttpParserError:
             is_http = False
-        if self._status and not is_good(self.target.check, self._status):
+        if self._status and not status_ok(self.target.check, self._status):
             self._fail(f"HTTP {self._status}")
         elif self._length > MAX_BODY or self._received > MAX_HEADERS + _MAX_WIRE:
             self._fail(BODY_TOO_LONG)
         elif self._complete:
-            # what comes after the end does not matter
+            # anything after the end is ignored
             self._judge()
         elif not is_http:
             self._fail(reasons.NOT_HTTP)
@@ -113,23 +113,23 @@ class HttpProbe(TcpProbe):
             self._fail(HEADERS_TOO_LONG)
 
     def _judge(self) -> None:
-        if reason := why_not(self.target.check, b"".join(self._body)):
+        if reason := body_problem(self.target.check, b"".join(self._body)):
             self._fail(reason)
         else:
             self._succeed()
 
     def on_message_begin(self) -> None:
-        """Take note that an answer begins, maybe after one that has only announced it."""
+        """Record that a response begins, possibly after a 1xx."""
         self._framed = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take note of a header."""
+        """Record whether the header tells where the body ends."""
         lower = name.lower()
         if lower == b"content-length" or (lower == b"transfer-encoding" and b"chunked" in value.lower()):
             self._framed = True
 
     def on_headers_complete(self) -> None:
-        """Take note of the status."""
+        """Record the status."""
         assert self._parser is not None
         status = self._parser.get_status_code()
         if status >= 200 or status == 101:
@@ -137,11 +137,11 @@ class HttpProbe(TcpProbe):
             self._complete = self.target.check.method == "HEAD"
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
+        """Keep a part of the body."""
         self._length += len(body)
         if self._length <= MAX_BODY:
             self._body.append(body)
 
     def on_message_complete(self) -> None:
-        """Take note that the answer is complete."""
+        """Record that the response is complete."""
         self._complete = bool(self._status)

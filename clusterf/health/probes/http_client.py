@@ -1,8 +1,8 @@
-"""An HTTP probe by aiohttp: for checks with TLS, or that follow redirects.
+"""An HTTP probe by aiohttp, for checks with TLS or redirects.
 
-Each probe has a session and a connection of its own, so that nothing of one
-reaches another: no cookies, no kept connections, no proxies of the environment.
-It is only ever given URLs with the target's own address.
+Each probe has a session and a connection of its own, so that probes share
+nothing: no cookies, no kept connections, no proxies of the environment.
+aiohttp is only given URLs with the target's own address.
 """
 
 import asyncio
@@ -41,10 +41,10 @@ from clusterf.health.probes.http_request import (
     Request,
     authority,
     first_request,
-    is_good,
-    why_not,
+    status_ok,
+    body_problem,
 )
-from clusterf.health.probes.redirects import REDIRECTS, BadRedirect, follow
+from clusterf.health.probes.redirects import REDIRECTS, BadRedirect, next_request
 from clusterf.health.probes.tcp import new_socket, source_of
 from clusterf.health.probes.tls import Contexts, TlsError
 from clusterf.health.targets import Target
@@ -54,15 +54,15 @@ from clusterf.lib.tracebacks import clear_frames
 
 __all__ = ["HttpClientProbe"]
 
-# bytes that the kernel keeps for us: aiohttp parses all that is there at once, and a flood of small answers
-# that only announce others would keep the loop from the other probes
+# bytes of the receive buffer: aiohttp parses all received data at once, and a flood of small 1xx responses would
+# block the loop, and with it all other probes
 _BUFFER: Final = 8 << 10
-# these are not sent unless the check says so; the other ones that aiohttp adds by itself always are given
+# not sent unless the check has them; the other headers that aiohttp would add are always given
 _NOT_ADDED: Final = ("Accept-Encoding", "Content-Type")
 
 
 class HttpClientProbe(Probe):
-    """Asks, and goes where it is sent to, as often as the check allows."""
+    """Sends the request, and follows as many redirects as the check allows."""
 
     __slots__ = ("_contexts", "_sockets", "_task")
 
@@ -85,17 +85,17 @@ class HttpClientProbe(Probe):
         if self._task is not None:
             self._task.cancel()
         for each in self._sockets:
-            # else a target that does not answer the end of TLS would keep it open; it may be closed already
+            # otherwise a target that ignores the end of TLS would keep it open; it may be closed already
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
     def _ran(self, task: "asyncio.Task[_Failed | None]") -> None:
         if task.cancelled():
-            # its error refers to all that it had, this probe too: a cycle, in which TLS has a buffer of 256 KiB
+            # breaks a cycle: the task's error refers to this probe, and to a TLS buffer of 256 KiB
             self._task = None
             return
         if error := task.exception():
-            # not foreseen: the target has failed all the same, and the loop tells of it
+            # unexpected: a failure of the probe, and reported by the loop
             self._fail(f"failed: {type(error).__name__}")
             self._loop.call_exception_handler({"message": f"probe of {self.target.endpoint}", "exception": error})
         elif failed := task.result():
@@ -106,11 +106,11 @@ class HttpClientProbe(Probe):
     async def _run(self) -> "_Failed | None":
         try:
             async with self._session() as session:
-                return await self._follow(session)
+                return await self._request(session)
         except (ClientError, OSError, RuntimeError, ValueError) as error:
             clear_frames(error)
             return _explained(error)
-        except _OnceFailed as failed:
+        except _NotRetried as failed:
             clear_frames(failed.error)
             return _explained(failed.error)
 
@@ -127,7 +127,7 @@ class HttpClientProbe(Probe):
             cookie_jar=DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=_NOT_ADDED,
-            # the probe's own is the only one
+            # none: the probe has its own
             timeout=ClientTimeout(),
             max_line_size=MAX_HEADERS,
             max_field_size=MAX_HEADERS,
@@ -140,18 +140,18 @@ class HttpClientProbe(Probe):
         self._sockets.append(new)
         return new
 
-    async def _follow(self, session: ClientSession) -> "_Failed | None":
+    async def _request(self, session: ClientSession) -> "_Failed | None":
         check = self.target.check
         request = first_request(self.target)
         for _ in range(check.redirects + 1):
-            async with await self._ask(session, request) as response:
+            async with await self._send(session, request) as response:
                 location = response.headers.get("Location")
                 if not check.redirects or response.status not in REDIRECTS or location is None:
                     return await _judge(check, response)
-            request = follow(request, response.status, location)
+            request = next_request(request, response.status, location)
         return _Failed(f"redirects: more than {check.redirects}")
 
-    async def _ask(self, session: ClientSession, request: Request) -> ClientResponse:
+    async def _send(self, session: ClientSession, request: Request) -> ClientResponse:
         at = authority(Endpoint(self.target.endpoint.packed, request.port), request.scheme)
         secure = request.scheme == "https"
         return await session.request(
@@ -167,7 +167,7 @@ class HttpClientProbe(Probe):
     def _server_name(self, host: str) -> str:
         """Return the name, or address, that the certificate has to be for. Raises TlsError.
 
-        A name is also what the target is told that is asked for.
+        A name is also sent to the target (SNI).
         """
         check = self.target.check
         if check.tls.server_name and host == first_request(self.target).host:
@@ -178,7 +178,7 @@ class HttpClientProbe(Probe):
                 raise ValueError
         except ValueError:
             if check.tls.verify:
-                raise TlsError("host is not the name of one") from None
+                raise TlsError("host is not a valid name") from None
             return str(self.target.endpoint.address)
         return name
 
@@ -190,8 +190,8 @@ class _Failed(NamedTuple):
     local: bool = False
 
 
-class _OnceFailed(Exception):
-    """What aiohttp would take as a reason to ask again."""
+class _NotRetried(Exception):
+    """Wraps an error after which aiohttp would send the request again."""
 
     def __init__(self, error: ClientError) -> None:
         super().__init__()
@@ -199,7 +199,7 @@ class _OnceFailed(Exception):
 
 
 class _NoNames(AbstractResolver):
-    """Resolves nothing: no probe has a name to be resolved."""
+    """Refuses to resolve names: URLs of probes have addresses."""
 
     async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> NoReturn:  # noqa: ARG002
         raise OSError(f"no probe resolves names: {host}")
@@ -209,27 +209,27 @@ class _NoNames(AbstractResolver):
 
 
 async def _only_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Let no request be made twice, which aiohttp does where a connection ends before the answer."""
+    """Prevent the second request that aiohttp sends when a connection ends before the response."""
     try:
         return await handler(request)
     except (ClientOSError, ServerDisconnectedError) as error:
-        raise _OnceFailed(error) from None
+        raise _NotRetried(error) from None
 
 
 async def _judge(check: HealthCheck, response: ClientResponse) -> _Failed | None:
-    if not is_good(check, response.status):
+    if not status_ok(check, response.status):
         return _Failed(f"HTTP {response.status}")
     body = bytearray()
     async for piece in response.content.iter_any():
         body += piece
         if len(body) > MAX_BODY:
             return _Failed(BODY_TOO_LONG)
-    reason = why_not(check, bytes(body))
+    reason = body_problem(check, bytes(body))
     return _Failed(reason) if reason else None
 
 
 def _explained(error: Exception) -> _Failed:
-    """Return what an exception says about the target."""
+    """Return the reason for an exception, and whether it is local."""
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__

@@ -1,4 +1,4 @@
-"""What an HTTP check asks, and what a good answer is."""
+"""The request of an HTTP check, and what a good response is."""
 
 import socket
 from functools import lru_cache
@@ -20,8 +20,8 @@ __all__ = [
     "Request",
     "authority",
     "first_request",
-    "is_good",
-    "why_not",
+    "status_ok",
+    "body_problem",
 ]
 
 MAX_BODY: Final = 64 << 10  # bytes
@@ -31,7 +31,7 @@ HEADERS_TOO_LONG: Final = "headers: longer than 32 KiB"
 PORTS: Final = {"http": 80, "https": 443}
 _OURS: Final = (("User-Agent", f"clusterf/{__version__}"), ("Accept", "*/*"))
 _ASCII: Final = "".join(map(chr, range(0x21, 0x7F)))
-_WITH_BODY: Final = {"POST", "PUT", "PATCH"}  # these say that they have none
+_WITH_BODY: Final = {"POST", "PUT", "PATCH"}  # these have a Content-Length even without a body
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -39,8 +39,7 @@ Headers = tuple[tuple[str, str], ...]
 class Request(NamedTuple):
     """A request to a port of the target, over TLS or not.
 
-    `host` is what the header Host says; `headers` are the other ones, each
-    that goes on the wire but Content-Length.
+    `host` is the header Host; `headers` are all others but Content-Length.
     """
 
     scheme: str
@@ -53,11 +52,11 @@ class Request(NamedTuple):
 
     @property
     def length(self) -> str | None:
-        """What the header Content-Length says, None: it is not sent."""
+        """The header Content-Length; None: it is not sent."""
         return str(len(self.body)) if self.body or self.method in _WITH_BODY else None
 
     def encoded(self) -> bytes:
-        """Return the request as HTTP/1.1 has it on the wire."""
+        """Return the request in the bytes of HTTP/1.1."""
         lines = [f"{self.method} {self.path} HTTP/1.1", f"Host: {self.host}"]
         lines += [f"{name}: {text}" for name, text in self.headers]
         if self.length is not None:
@@ -67,7 +66,7 @@ class Request(NamedTuple):
 
 @lru_cache(maxsize=1 << 15)
 def first_request(target: Target) -> Request:
-    """Return what the check of `target` asks it."""
+    """Return the request that the check of `target` begins with."""
     check, at = target.check, target.endpoint
     scheme = "https" if check.type == "https" else "http"
     host = check.host or dict(_lower(check.headers)).get("host") or authority(at, scheme)
@@ -85,14 +84,14 @@ def _headers(check: HealthCheck) -> Headers:
         spelled.setdefault(name.lower(), name)
     return (
         *((name, text) for name, text in _OURS if name.lower() not in spelled),
-        # each name in one spelling, as aiohttp takes several for one that changes its mind
+        # each name in one spelling: aiohttp would let a second spelling override the first
         *((spelled[name], text) for name, text in _lower(check.headers) if name != "host"),
         ("Connection", "close"),
     )
 
 
 def authority(at: Endpoint, scheme: str) -> str:
-    """Return the address, and the port unless it is the scheme's own, as in a URL."""
+    """Return the address as in a URL, with the port unless it is the scheme's default."""
     if len(at.packed) == 4:
         address = socket.inet_ntop(socket.AF_INET, at.packed)
     else:
@@ -100,15 +99,15 @@ def authority(at: Endpoint, scheme: str) -> str:
     return address if at.port == PORTS[scheme] else f"{address}:{at.port}"
 
 
-def is_good(check: HealthCheck, status: int) -> bool:
-    """Tell whether `check` takes the status code."""
+def status_ok(check: HealthCheck, status: int) -> bool:
+    """Tell whether `check` accepts the status code."""
     return any(low <= status <= high for low, high in check.status)
 
 
-def why_not(check: HealthCheck, body: bytes) -> str:
-    """Return why the body is not what `check` expects, empty if it is."""
+def body_problem(check: HealthCheck, body: bytes) -> str:
+    """Return in what the body differs from what `check` expects, empty if in nothing."""
     if check.expect.encode() not in body:
-        return "body: expect is not in it"
+        return "body: expect not found"
     if check.expect_regex and _pattern(check.expect_regex).search(body) is None:
         return "body: expect_regex does not match"
     return ""

@@ -1,9 +1,8 @@
-"""The sockets of probes that wait for the other side: to the event loop, they are one descriptor.
+"""Polling the sockets of probes, as one descriptor of the event loop.
 
-That is an epoll set of their own. For a loop, a descriptor that is watched for
-one event is half a dozen system calls and some objects, a quarter of what a TCP
-probe costs; here it is one call, and none in the end, as the kernel itself
-forgets a socket that is closed.
+That is an epoll set of its own. To watch a descriptor for one event costs an
+event loop half a dozen system calls and some objects, a quarter of a TCP probe;
+here it is one call, and none at the end, as the kernel removes a closed socket.
 """
 
 import asyncio
@@ -14,18 +13,18 @@ __all__ = ["Poller"]
 
 
 class Poller:
-    """Tells, from the loop, who can go on. To be used in the loop's thread only."""
+    """Calls back, from the loop, for sockets that are ready. To be used in the loop's thread only."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._epoll = select.epoll()
         self._waiting: dict[int, Callable[[], None]] = {}
-        loop.add_reader(self._epoll.fileno(), self._look)
+        loop.add_reader(self._epoll.fileno(), self._poll)
 
     def watch(self, descriptor: int, events: int, ready: Callable[[], None]) -> None:
-        """Call `ready` whenever the socket is ready for one of `events`, which are epoll's, or has failed.
+        """Call `ready` whenever the socket is ready for one of `events` (epoll's), or has failed.
 
-        That takes the place of what it was watched for before. Raises OSError.
+        This replaces what the socket was watched for before. Raises OSError.
         """
         if descriptor in self._waiting:
             self._epoll.modify(descriptor, events)
@@ -34,19 +33,19 @@ class Poller:
         self._waiting[descriptor] = ready
 
     def forget(self, descriptor: int) -> None:
-        """Watch a socket no more, which is to be closed at once, and is nobody else's."""
+        """Stop watching a socket. The caller closes it next, and it has no duplicate."""
         self._waiting.pop(descriptor, None)
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching all sockets."""
         self._waiting.clear()
         if not self._epoll.closed:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         for descriptor, _ in self._epoll.poll(0):
-            # those before it may have put an end to it, and to all
+            # an earlier callback may have ended this probe, or closed the poller
             ready = self._waiting.get(descriptor)
             if ready is not None:
                 ready()

@@ -1,6 +1,6 @@
-"""Why a probe failed, in words that are the same whoever finds it out.
+"""The reasons of failed probes, the same for all kinds of probes.
 
-None of them quotes what the target said: a reason goes to logs and terminals.
+None of them quotes the target: a reason goes to logs and terminals.
 """
 
 import errno
@@ -9,11 +9,11 @@ import re
 import ssl
 from typing import Final
 
-__all__ = ["CLOSED", "HELD_UP", "NOT_HTTP", "TIMEOUT", "is_local", "of_certificate", "of_errno", "of_tls"]
+__all__ = ["CLOSED", "NOT_HTTP", "STALLED", "TIMEOUT", "is_local", "of_certificate", "of_errno", "of_tls"]
 
 CLOSED: Final = "closed"
-HELD_UP: Final = "this process was held up"
 NOT_HTTP: Final = "not HTTP"
+STALLED: Final = "the probing process was stalled"
 TIMEOUT: Final = "timeout"
 
 _REASONS: Final = {
@@ -26,7 +26,7 @@ _REASONS: Final = {
     errno.ENETUNREACH: "no route",
     errno.EHOSTDOWN: "no route",
     errno.ENETDOWN: "no route",
-    # what `blackhole` and `prohibit` routes answer
+    # from `blackhole` and `prohibit` routes
     errno.EINVAL: "no route",
     errno.EACCES: "no route",
     errno.EMFILE: "out of file descriptors",
@@ -34,7 +34,7 @@ _REASONS: Final = {
     errno.EAGAIN: "out of local ports",
     errno.EADDRNOTAVAIL: "no such source address, or out of local ports",
 }
-# these say something about this machine, and nothing about the target
+# errors of this machine, which say nothing about the target
 _LOCAL: Final = frozenset(
     {
         errno.EADDRNOTAVAIL,
@@ -59,24 +59,24 @@ _NOT_TLS: Final = re.compile("WRONG_VERSION_NUMBER|HTTP_REQUEST|RECORD_LAYER_FAI
 
 
 def is_local(error: int | None) -> bool:
-    """Tell whether an errno is about this machine, so that it says nothing of the target."""
+    """Tell whether an errno is of this machine, and says nothing about the target."""
     return error in _LOCAL
 
 
 def of_errno(error: int | None) -> str:
-    """Return the reason that an errno is; without one the connection came to an end."""
+    """Return the reason for an errno; None or 0: the connection was closed."""
     if not error:
         return CLOSED
     return _REASONS.get(error) or os.strerror(error).lower()
 
 
 def of_certificate(error: ssl.SSLCertVerificationError) -> str:
-    """Return why a certificate is no good."""
+    """Return the reason for a certificate that does not verify."""
     return f"TLS: {_CERTIFICATE.get(error.verify_code) or error.verify_message.lower()}"
 
 
 def of_tls(error: ssl.SSLError) -> str:
-    """Return why there was no TLS connection."""
+    """Return the reason for an error of TLS."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return of_certificate(error)
     if isinstance(error, ssl.SSLEOFError):

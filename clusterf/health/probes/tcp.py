@@ -1,16 +1,16 @@
 """A TCP probe: whether a connection is accepted.
 
-A plain socket, which is a third of the work that a transport is. It closes in
-a way that costs neither side anything afterwards:
+It uses a plain socket, at a third of the cost of a transport, and closes it in a
+way that leaves nothing behind on either side:
 
-* SO_LINGER of 0 makes the end a reset. So there is no TIME_WAIT, of which
-  probes of 10,000 targets would leave 300,000, and no local port stays taken.
-* TCP_QUICKACK off lets the kernel keep the last packet of the handshake back
-  for a moment, in the hope of data to go with it. A probe that only connects
-  has reset the connection by then, so that the target's kernel takes it off
-  its books and the program there, most often, never hears of it. Else some
-  would log a reset for each probe, or count it against this machine's address
-  until they refuse it, as MySQL does. HAProxy probes alike.
+* SO_LINGER of 0 ends the connection by a reset. So there is no TIME_WAIT, of
+  which probes of 10,000 targets would leave 300,000, and the local port is free.
+* TCP_QUICKACK off lets the kernel delay the last packet of the handshake, in
+  case there is data to go with it. A probe that only connects has reset the
+  connection by then, so the target's kernel drops it and, in most cases, the
+  server never sees it. Otherwise some servers would log a reset for each probe,
+  or count it against this machine's address until they block it, as MySQL does.
+  HAProxy probes in the same way.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ def new_socket(family: int, source: str | None) -> socket.socket:
         new.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
         new.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
         if source is not None:
-            # the port is chosen when the target is known, so that one port may serve many targets
+            # the local port is chosen on connect, so that one port can serve many targets
             new.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             new.bind((source, 0))
     except OSError:
@@ -57,11 +57,11 @@ def source_of(target: Target) -> str | None:
 
 
 class TcpProbe(Probe):
-    """Connects. What speaks on the connection overrides `_connected`."""
+    """Connects. Probes that use the connection override `_connected`."""
 
-    __slots__ = ("_address", "_descriptor", "_socket", "_sockets")
+    __slots__ = ("_address", "_descriptor", "_socket", "_poller")
 
-    # None until there is one, and once it is closed
+    # None before it is open and once it is closed
     _socket: socket.socket | None
 
     def __init__(
@@ -69,10 +69,10 @@ class TcpProbe(Probe):
         loop: asyncio.AbstractEventLoop,
         target: Target,
         ended: Callable[[Probe, ProbeResult], None],
-        sockets: Poller,
+        poller: Poller,
     ) -> None:
         super().__init__(loop, target, ended)
-        self._sockets = sockets
+        self._poller = poller
 
     def _open(self) -> None:
         self._socket = None
@@ -84,11 +84,11 @@ class TcpProbe(Probe):
         error = self._socket.connect_ex(self._address)
         if error and error != EINPROGRESS:
             raise OSError(error, "")
-        self._sockets.watch(self._descriptor, EPOLLOUT, self._answered)
+        self._poller.watch(self._descriptor, EPOLLOUT, self._connect_done)
 
-    def _answered(self) -> None:
+    def _connect_done(self) -> None:
         assert self._socket is not None
-        # to ask again tells how it went, and does not take a wake-up for nothing for a success
+        # connecting again returns the result of the first attempt, and a spurious wake-up is not taken for a success
         error = self._socket.connect_ex(self._address)
         if error in _PENDING:
             return
@@ -99,7 +99,7 @@ class TcpProbe(Probe):
 
     def _connected(self) -> None:
         assert self._socket is not None
-        # a local port that nobody listens on may be chosen as the source, too: a socket then connects to itself
+        # on a local address, the port of the target may be chosen as the source port: the socket connects to itself
         if self._socket.getsockname()[:2] == self._address:
             self._fail("refused")
         else:
@@ -107,6 +107,6 @@ class TcpProbe(Probe):
 
     def _release(self) -> None:
         if self._socket is not None:
-            self._sockets.forget(self._descriptor)
+            self._poller.forget(self._descriptor)
             self._socket.close()
             self._socket = None
