@@ -16,9 +16,9 @@ from clusterf.health.probes.http_request import (
     HEADERS_TOO_LONG,
     MAX_BODY,
     MAX_HEADERS,
+    body_problem,
     first_request,
     status_ok,
-    body_problem,
 )
 from clusterf.health.probes.tcp import TcpProbe
 

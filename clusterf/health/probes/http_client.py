@@ -40,9 +40,9 @@ from clusterf.health.probes.http_request import (
     MAX_HEADERS,
     Request,
     authority,
+    body_problem,
     first_request,
     status_ok,
-    body_problem,
 )
 from clusterf.health.probes.redirects import REDIRECTS, BadRedirect, next_request
 from clusterf.health.probes.tcp import new_socket, source_of

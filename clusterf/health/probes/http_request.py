@@ -19,9 +19,9 @@ __all__ = [
     "PORTS",
     "Request",
     "authority",
+    "body_problem",
     "first_request",
     "status_ok",
-    "body_problem",
 ]
 
 MAX_BODY: Final = 64 << 10  # bytes

@@ -32,19 +32,11 @@ def next_request(request: Request, status: int, location: str) -> Request:
         port, host = (request.port, request.host) if same_origin else (there.port, there.host_port_subcomponent or "")
     except ValueError:
         raise BadRedirect("redirects: invalid URL") from None
-    if there.scheme not in PORTS or not port or not _PRINTABLE.fullmatch(host) or not _PRINTABLE.fullmatch(there.raw_path_qs):
+    path = there.raw_path_qs
+    if there.scheme not in PORTS or not port or not _PRINTABLE.fullmatch(host) or not _PRINTABLE.fullmatch(path):
         raise BadRedirect("redirects: not an HTTP URL")
-    becomes_get = (status == 303 and request.method != "HEAD") or (status in (301, 302) and request.method == "POST")
-    return Request(
-        there.scheme,
-        port,
-        host,
-        "GET" if becomes_get else request.method,
-        there.raw_path_qs,
-        tuple(
-            (name, text)
-            for name, text in request.headers
-            if (same_origin or name.lower() not in _CREDENTIALS) and not (becomes_get and name.lower().startswith("content-"))
-        ),
-        b"" if becomes_get else request.body,
-    )
+    headers = tuple(one for one in request.headers if same_origin or one[0].lower() not in _CREDENTIALS)
+    if (status == 303 and request.method != "HEAD") or (status in (301, 302) and request.method == "POST"):
+        headers = tuple(one for one in headers if not one[0].lower().startswith("content-"))
+        return Request(there.scheme, port, host, "GET", path, headers, b"")
+    return Request(there.scheme, port, host, request.method, path, headers, request.body)

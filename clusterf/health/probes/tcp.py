@@ -59,7 +59,7 @@ def source_of(target: Target) -> str | None:
 class TcpProbe(Probe):
     """Connects. Probes that use the connection override `_connected`."""
 
-    __slots__ = ("_address", "_descriptor", "_socket", "_poller")
+    __slots__ = ("_address", "_descriptor", "_poller", "_socket")
 
     # None before it is open and once it is closed
     _socket: socket.socket | None

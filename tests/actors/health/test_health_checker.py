@@ -187,7 +187,7 @@ def test_a_restart_remembers_all_verdicts_and_tells_them_before_it_has_told_all(
     wait_until(lambda: node.heard.syncs)
     assert node.heard.state == before
     assert len(node.told()) == 4
-    wait_until(lambda: "health: probing 4 targets, 4 verdicts are known" in caplog.messages)
+    wait_until(lambda: "health: probing 4 targets, 4 verdicts known" in caplog.messages)
     # what is known to be down needs more than one success, what is up more than one failure
     node.probers.default = DOWN
     node.restart()
@@ -273,7 +273,7 @@ def test_what_happens_at_once_is_written_at_once(node):
 
     def all_at_once():
         for target, outcome in outcomes:
-            node.checker._finished(target, outcome)
+            node.checker._probing._finished(target, outcome)
 
     wait_until(lambda: node.heard.syncs)
     node.writes.clear()
@@ -289,13 +289,13 @@ def test_when_all_fail_and_no_reference_answers_the_verdicts_stay(node, caplog):
     node.start(references=(REFERENCE, parse_endpoint("[2001:db8::1]:53")))
     node.becomes(expected)
     node.probers.default = DOWN
-    wait_until(lambda: "and no reference answers (192.0.2.1:53, [2001:db8::1]:53)" in caplog.text)
+    wait_until(lambda: "and no reference responds (192.0.2.1:53, [2001:db8::1]:53)" in caplog.text)
     started = len(node.probers.started)
     wait_until(lambda: len(node.probers.started) > started + 50)
     assert node.ups() == expected
-    assert "the verdicts on 8 targets stay" in caplog.text
+    assert "freezing 8 verdicts" in caplog.text
     node.probers.says[REFERENCE] = UP
-    wait_until(lambda: "a reference answers: after" in caplog.text, 5)
+    wait_until(lambda: "a reference responds: unfreezing verdicts after" in caplog.text, 5)
     # the fault is theirs, then
     node.becomes(dict.fromkeys(expected, False))
     asked = [target for target in node.probers.started if target.endpoint == REFERENCE]
@@ -329,12 +329,12 @@ def test_references_that_never_answer_while_targets_do_are_not_heeded_and_that_i
     node.start(references=(REFERENCE,))
     node.becomes({key(n): True for n in range(1, 9)})
     node.probers.default = DOWN
-    wait_until(lambda: "stay as they are" in caplog.text)
+    wait_until(lambda: "assuming a local outage" in caplog.text)
     node.probers.says = {endpoint(n): UP for n in range(1, 9)}
-    wait_until(lambda: "most targets succeed: after" in caplog.text)
-    assert "until one does, they are not heeded" in caplog.text
+    wait_until(lambda: "most targets are passing: unfreezing verdicts after" in caplog.text)
+    assert "ignoring references until one responds" in caplog.text
     node.probers.says[REFERENCE] = UP
-    wait_until(lambda: "they are heeded again" in caplog.text)
+    wait_until(lambda: "using references again" in caplog.text)
 
 
 def test_a_ping_is_answered_while_ten_thousand_targets_come(node):
@@ -345,12 +345,13 @@ def test_a_ping_is_answered_while_ten_thousand_targets_come(node):
     node.says(FrontendIs(b"web", FRONTEND), HealthIs(None, SLOW), *map(backend, range(1, count + 1)))
     while answers[-1] < count:
         node.ref.ask(Ping(), timeout=20)
-        answers.append(len(node.checker._watched))
+        answers.append(len(node.checker._watch_list.monitor))
     assert len(set(answers)) > 10
     node.says(HealthIs(None, HealthCheck(interval=600)))
-    wait_until(lambda: {target.check.interval for target in node.checker._watched.copy()} == {600}, 20)
+    monitor = node.checker._watch_list.monitor
+    wait_until(lambda: {target.check.interval for target in list(monitor._watched)} == {600}, 20)
     node.says(FrontendIs(b"web", None))
-    wait_until(lambda: not node.checker._watched, 20)
+    wait_until(lambda: not len(monitor), 20)
 
 
 def test_a_stop_tells_nothing(node):

@@ -55,10 +55,10 @@ class World:
             for one in self.monitor.take(self.now):
                 self.probes[one] += 1
                 self.finish(one, BAD if one in self.failing else GOOD)
-            if self.monitor.questioned and self.now - self.asked_at >= 1.0:
+            if self.monitor.needs_references and self.now - self.asked_at >= 1.0:
                 self.asked_at = self.now
                 self.asked += 1
-                self.transitions += self.monitor.answered(self.answer, self.now, WALL + self.now)
+                self.transitions += self.monitor.references_responded(self.answer, self.now, WALL + self.now)
 
     def told(self):
         """Return what was said since the last call: the number of the target, and whether it is up."""
@@ -68,7 +68,7 @@ class World:
 
 def test_a_transition_says_all_about_it():
     world, one = World(), target(1)
-    world.watch(one, memory=UP)
+    world.watch(one, stored=UP)
     for count in range(3):
         world.now = max(world.now, world.monitor.wake_at())
         assert world.monitor.take(world.now) == [one]
@@ -77,7 +77,7 @@ def test_a_transition_says_all_about_it():
     verdict = Verdict(False, WALL + world.now, "refused")
     assert said == [(one, verdict, UP.verdict, BAD, 3)]
     assert world.monitor.verdict(one) == verdict
-    assert world.monitor.memory(one) == StoredVerdict(verdict, True)
+    assert world.monitor.stored(one) == StoredVerdict(verdict, True)
 
 
 def test_without_a_verdict_there_is_none_to_tell():
@@ -85,12 +85,12 @@ def test_without_a_verdict_there_is_none_to_tell():
     assert world.monitor.verdict(one) is None
     world.watch(one)
     assert world.monitor.verdict(one) is None
-    assert world.monitor.memory(one) is None
+    assert world.monitor.stored(one) is None
 
 
 def test_probes_follow_faster_while_a_count_runs():
     world, one = World(), target(1, interval=60.0)
-    world.watch(one, memory=UP)
+    world.watch(one, stored=UP)
     world.failing.add(one)
     world.run(2.1)
     assert world.told() == [(1, False)]
@@ -104,7 +104,7 @@ def test_probes_follow_faster_while_a_count_runs():
 
 def test_one_whose_timeout_is_longer_than_the_fast_interval_is_probed_at_once_again():
     world, one = World(), target(1, timeout=30.0)
-    world.watch(one, memory=UP)
+    world.watch(one, stored=UP)
     for _ in range(3):
         assert world.monitor.take(world.now) == [one]
         world.now += 30.0
@@ -123,8 +123,8 @@ def test_a_check_once_a_day_begins_now():
 
 def test_what_is_watched_already_goes_on_as_it_is():
     world, one = World(), target(1)
-    world.watch(one, memory=UP)
-    world.watch(one, memory=DOWN)
+    world.watch(one, stored=UP)
+    world.watch(one, stored=DOWN)
     assert world.monitor.verdict(one) == UP.verdict
     assert world.monitor.take(world.now) == [one]
     world.watch(one)
@@ -143,7 +143,7 @@ def test_unknown_targets_are_fine():
 
 def test_a_probe_counts_once():
     world, one = World(), target(1)
-    world.watch(one, memory=UP)
+    world.watch(one, stored=UP)
     world.monitor.take(world.now)
     for _ in range(10):
         assert world.finish(one, BAD) == []
@@ -153,7 +153,7 @@ def test_a_probe_counts_once():
 @pytest.mark.parametrize("references", [False, True])
 def test_a_probe_that_could_not_be_made_says_nothing_and_is_made_again(references):
     world = World(references=references)
-    world.watch(target(1), memory=UP)
+    world.watch(target(1), stored=UP)
     for _ in range(2 * CHECK.fall):
         world.now = world.monitor.wake_at()
         assert world.monitor.take(world.now) == [target(1)]
@@ -162,16 +162,16 @@ def test_a_probe_that_could_not_be_made_says_nothing_and_is_made_again(reference
     assert world.monitor.verdict(target(1)).up
     world.failing.add(target(1))
     world.run(10)
-    assert [transition.count for transition in world.transitions] == [CHECK.fall]
+    assert [transition.streak for transition in world.transitions] == [CHECK.fall]
 
 
 @pytest.mark.parametrize("references", [False, True])
 def test_a_probe_from_before_it_was_forgotten_does_no_harm(references):
     world, one = World(references=references), target(1, fall=1)
-    world.watch(one, memory=UP)
+    world.watch(one, stored=UP)
     assert world.monitor.take(world.now) == [one]
     world.monitor.forget(one)
-    world.watch(one, memory=UP)
+    world.watch(one, stored=UP)
     world.now += 60.0
     assert world.monitor.take(world.now) == []  # never two at once
     world.monitor.forget(one)
@@ -201,31 +201,31 @@ def test_what_is_forgotten_leaves_nothing_behind():
     assert not monitor._watched
     assert not monitor._abandoned
     assert not monitor._held
-    assert not monitor._doubt._told
+    assert not monitor._outage._buckets
     assert len(monitor._schedule) == 0
 
 
 def test_an_heir_has_the_verdict_and_counts_anew():
     world, old, new = World(), target(1), target(1, interval=2.0)
-    world.watch(old, memory=UP)
+    world.watch(old, stored=UP)
     world.failing |= {old, new}
     world.run(1.5)
     assert world.probes[old] == 2
-    world.watch(new, heir_of=old, memory=DOWN)
+    world.watch(new, inherit_from=old, stored=DOWN)
     world.monitor.forget(old)
-    assert world.monitor.memory(new) == UP
+    assert world.monitor.stored(new) == UP
     world.run(1.5)
     assert world.told() == []
     world.run(1.0)
-    assert [(one.target, one.count) for one in world.transitions] == [(new, 3)]
+    assert [(one.target, one.streak) for one in world.transitions] == [(new, 3)]
 
 
 def test_one_may_have_several_heirs_and_live_on():
     world, old = World(), target(1)
-    world.watch(old, memory=DOWN)
+    world.watch(old, stored=DOWN)
     heirs = [target(1, interval=interval) for interval in (1.0, 2.0)]
-    world.watch(*heirs, heir_of=old)
-    assert [world.monitor.memory(heir) for heir in (old, *heirs)] == [DOWN] * 3
+    world.watch(*heirs, inherit_from=old)
+    assert [world.monitor.stored(heir) for heir in (old, *heirs)] == [DOWN] * 3
     world.run(6.0)
     assert world.told() == [(1, True)] * 3
 
@@ -235,8 +235,8 @@ def test_an_heir_of_what_has_no_verdict_has_its_own_memory(known):
     world, old, new = World(), target(1), target(1, interval=2.0)
     if known:
         world.watch(old)
-    world.watch(new, heir_of=old, memory=DOWN)
-    assert world.monitor.memory(new) == DOWN
+    world.watch(new, inherit_from=old, stored=DOWN)
+    assert world.monitor.stored(new) == DOWN
 
 
 def test_without_references_nothing_is_questioned():
@@ -248,7 +248,7 @@ def test_without_references_nothing_is_questioned():
     world.run(10.0)
     assert Counter(up for _, up in world.told()) == {True: 10, False: 10}
     assert world.asked == 0
-    assert world.monitor.believed
+    assert world.monitor.references_trusted
     assert not world.monitor.frozen
 
 
@@ -277,8 +277,8 @@ def test_those_that_are_down_anyhow_raise_no_question(remembered):
     world = World(references=True)
     dead = [target(number, interval=1.0) for number in range(12)]
     alive = [target(number, interval=1.0) for number in range(12, 20)]
-    world.watch(*dead, memory=DOWN if remembered else UP)
-    world.watch(*alive, memory=UP)
+    world.watch(*dead, stored=DOWN if remembered else UP)
+    world.watch(*alive, stored=UP)
     world.failing |= set(dead)
     world.run(10.0)
     assert {number for number, _ in world.told()} == (set() if remembered else set(range(12)))
@@ -295,15 +295,15 @@ def test_when_most_fail_and_a_reference_answers_they_go_down():
     world.run(10.0)
     assert sorted(world.told()) == [(number, False) for number in range(20)]
     assert 1 <= world.asked <= 5
-    assert not world.monitor.questioned
+    assert not world.monitor.needs_references
 
 
 def test_what_is_held_goes_with_the_answer_unless_it_has_succeeded():
     world, (one, other, *_) = World(references=True), [target(number, fall=1) for number in range(2)]
-    world.watch(one, other, memory=UP)
+    world.watch(one, other, stored=UP)
     for probed in world.monitor.take(world.now):
         assert world.finish(probed, BAD) == []
-    assert world.monitor.questioned
+    assert world.monitor.needs_references
     assert world.monitor.verdict(one).up
     world.now += 1.0
     assert world.monitor.take(world.now) == [one, other]
@@ -311,26 +311,26 @@ def test_what_is_held_goes_with_the_answer_unless_it_has_succeeded():
     last = ProbeResult(False, "timeout", 2.0)
     assert world.finish(other, last) == []
     verdict = Verdict(False, WALL, "timeout")
-    assert world.monitor.answered(True, world.now, WALL) == [(other, verdict, UP.verdict, last, 2)]
-    assert not world.monitor.questioned
+    assert world.monitor.references_responded(True, world.now, WALL) == [(other, verdict, UP.verdict, last, 2)]
+    assert not world.monitor.needs_references
     assert world.monitor.verdict(one).up
 
 
 @pytest.mark.parametrize("how", ["forgotten", "succeeded"])
 def test_a_question_that_concerns_nobody_any_more_freezes_nothing(how):
     world, one = World(references=True), target(1, fall=1)
-    world.watch(one, memory=UP)
+    world.watch(one, stored=UP)
     world.monitor.take(world.now)
     world.finish(one, BAD)
-    assert world.monitor.questioned
+    assert world.monitor.needs_references
     if how == "forgotten":
         world.monitor.forget(one)
     else:
         world.now += 1.0
         world.monitor.take(world.now)
         world.finish(one, GOOD)
-    assert not world.monitor.questioned
-    assert world.monitor.answered(False, world.now, WALL) == []
+    assert not world.monitor.needs_references
+    assert world.monitor.references_responded(False, world.now, WALL) == []
     assert not world.monitor.frozen
 
 
@@ -366,14 +366,14 @@ def test_after_a_freeze_targets_count_anew():
 
 def test_a_success_before_a_freeze_does_not_count_after_it():
     world, down, one = World(references=True), target(1), target(2, fall=1)
-    world.watch(down, memory=DOWN)
-    world.watch(one, memory=UP)
+    world.watch(down, stored=DOWN)
+    world.watch(one, stored=UP)
     world.now += 0.5
     assert len(world.monitor.take(world.now)) == 2
     world.finish(down, GOOD)
     world.finish(one, BAD)
-    world.monitor.answered(False, world.now, WALL)
-    world.monitor.answered(True, world.now + 0.5, WALL)
+    world.monitor.references_responded(False, world.now, WALL)
+    world.monitor.references_responded(True, world.now + 0.5, WALL)
     world.now += 1.0
     assert world.monitor.take(world.monitor.wake_at() + 5.0)
     assert world.finish(down, GOOD) == []
@@ -381,20 +381,20 @@ def test_a_success_before_a_freeze_does_not_count_after_it():
 
 def test_a_probe_from_before_the_thaw_says_nothing():
     world, one = World(references=True), target(1, fall=1)
-    world.watch(one, memory=UP)
+    world.watch(one, stored=UP)
     world.monitor.take(world.now)
     world.finish(one, BAD)
-    world.monitor.answered(False, world.now, WALL)
+    world.monitor.references_responded(False, world.now, WALL)
     world.now = world.monitor.wake_at()
     assert world.monitor.take(world.now) == [one]
-    world.monitor.answered(True, world.now + 0.5, WALL)
+    world.monitor.references_responded(True, world.now + 0.5, WALL)
     world.now += 0.9
     assert world.finish(one, BAD) == []
-    assert not world.monitor.questioned
+    assert not world.monitor.needs_references
     world.now = world.monitor.wake_at()
     assert world.monitor.take(world.now) == [one]
     world.finish(one, BAD)
-    assert world.monitor.questioned
+    assert world.monitor.needs_references
 
 
 def test_most_targets_end_a_freeze_and_dead_references_do_not_keep_one_up_for_ever():
@@ -404,21 +404,21 @@ def test_most_targets_end_a_freeze_and_dead_references_do_not_keep_one_up_for_ev
     world.failing = {target(0)}
     world.run(10.0)
     assert not world.monitor.frozen
-    assert not world.monitor.believed
-    assert world.monitor.questioned
+    assert not world.monitor.references_trusted
+    assert world.monitor.needs_references
     world.run(10.0)
     assert world.told() == [(0, False)]
     world.answer = True
     world.run(1.0)
-    assert world.monitor.believed
-    assert not world.monitor.questioned
+    assert world.monitor.references_trusted
+    assert not world.monitor.needs_references
 
 
 def test_what_comes_back_is_not_kept_down_by_one_that_does_not():
     """Without references that answer, of two targets one was down when the other failed too."""
     world, one, other = World(references=True), target(1), target(2)
-    world.watch(one, memory=DOWN)
-    world.watch(other, memory=UP)
+    world.watch(one, stored=DOWN)
+    world.watch(other, stored=UP)
     world.failing |= {one, other}
     world.answer = False
     world.run(10.0)
@@ -443,15 +443,15 @@ def test_thousands_that_fail_at_once_stay_cheap(references):
     monitor = Monitor(references=references)
     targets = [target(number, interval=2.0, fall=2) for number in range(10_000)]
     for one in targets:
-        monitor.watch(one, 1000.0, memory=UP)
+        monitor.watch(one, 1000.0, stored=UP)
     begun = time.process_time()
     now, down = 1000.0, 0
     while down < len(targets):
         now += 0.01
         for one in monitor.take(now):
             down += len(monitor.finished(one, BAD, now, WALL))
-        if monitor.questioned:
-            down += len(monitor.answered(True, now, WALL))
+        if monitor.needs_references:
+            down += len(monitor.references_responded(True, now, WALL))
         assert now < 1060.0
     # about 0.2 s; if each looked at all the others, some ten
     assert time.process_time() - begun < 3.0
@@ -478,7 +478,7 @@ class Life:
     def __init__(self, memory):
         self.up = memory.verdict.up if memory else None
         self.proven = memory.proven if memory else False
-        self.outcomes = []
+        self.results = []
 
     def needed(self, ok, check):
         if not ok:
@@ -487,11 +487,11 @@ class Life:
         return 1 if first else check.rise
 
     def calls_for(self, ok, check):
-        alike = len(list(takewhile(lambda one: one == ok, reversed(self.outcomes))))
+        alike = len(list(takewhile(lambda one: one == ok, reversed(self.results))))
         return ok != self.up and alike >= self.needed(ok, check)
 
     def turn(self, ok):
-        self.up, self.proven, self.outcomes = ok, self.proven or ok, []
+        self.up, self.proven, self.results = ok, self.proven or ok, []
 
 
 class Monitoring(RuleBasedStateMachine):
@@ -509,13 +509,13 @@ class Monitoring(RuleBasedStateMachine):
         # of each probe that is under way, when it was started
         self.started = {}
 
-    @rule(one=some_targets, memory=memories, data=st.data())
-    def watch(self, one, memory, data):
+    @rule(one=some_targets, stored=memories, data=st.data())
+    def watch(self, one, stored, data):
         heir_of = data.draw(st.sampled_from([None, *self.lives]))
-        self.monitor.watch(one, self.now, heir_of=heir_of, memory=memory)
+        self.monitor.watch(one, self.now, inherit_from=heir_of, stored=stored)
         if one not in self.lives:
-            inherited = self.monitor.memory(heir_of) if heir_of else None
-            self.lives[one] = Life(inherited or memory)
+            inherited = self.monitor.stored(heir_of) if heir_of else None
+            self.lives[one] = Life(inherited or stored)
 
     @precondition(lambda self: self.lives)
     @rule(data=st.data(), again=st.booleans())
@@ -551,12 +551,12 @@ class Monitoring(RuleBasedStateMachine):
         if self.lives.get(one) is not life or frozen or (not ok and self.started[one] <= self.thawed_at):
             assert said == []
             return
-        life.outcomes.append(ok)
+        life.results.append(ok)
         if life.calls_for(ok, one.check) and not said:
             # only failures are doubted
             assert self.references
             assert not ok
-            assert self.monitor.questioned
+            assert self.monitor.needs_references
         self.check(said, life)
 
     def check(self, said, *expected):
@@ -565,23 +565,23 @@ class Monitoring(RuleBasedStateMachine):
             assert not expected or life in expected
             ok = transition.verdict.up
             assert life.calls_for(ok, transition.target.check)
-            assert transition.outcome.ok == ok
+            assert transition.result.ok == ok
             assert (transition.before.up if transition.before else None) == life.up
             life.turn(ok)
 
-    @precondition(lambda self: self.monitor.questioned)
+    @precondition(lambda self: self.monitor.needs_references)
     @rule(ok=st.booleans())
     def answer(self, ok):
         frozen = self.monitor.frozen
-        said = self.monitor.answered(ok, self.now, WALL)
+        said = self.monitor.references_responded(ok, self.now, WALL)
         if frozen or not ok:
             assert said == []
         if ok:
-            assert not self.monitor.questioned
+            assert not self.monitor.needs_references
             self.thawed_at = self.now if frozen else self.thawed_at
         elif self.monitor.frozen:
             for life in self.lives.values():
-                life.outcomes.clear()
+                life.results.clear()
         self.check(said)
         # what was held is gone now, or will have to fail as often again
         for one, life in self.lives.items():
@@ -592,7 +592,7 @@ class Monitoring(RuleBasedStateMachine):
         for one, life in getattr(self, "lives", {}).items():
             verdict = self.monitor.verdict(one)
             assert (verdict.up if verdict else None) == life.up
-            memory = self.monitor.memory(one)
+            memory = self.monitor.stored(one)
             assert (memory is None) == (verdict is None)
             assert memory is None or (memory.verdict, memory.proven) == (verdict, life.proven or life.up)
 
@@ -601,7 +601,7 @@ class Monitoring(RuleBasedStateMachine):
         if hasattr(self, "lives"):
             assert (self.monitor.wake_at() is None) == (not self.lives.keys() - self.probes.keys())
             if not self.references:
-                assert not self.monitor.questioned
+                assert not self.monitor.needs_references
 
 
 Monitoring.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)

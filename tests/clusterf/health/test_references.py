@@ -42,17 +42,17 @@ def asked(monkeypatch):
 
 def test_all_are_asked_at_once_if_there_is_doubt(asked):
     asked.doubtful = False
-    asked.references.heed()
+    asked.references.probe_if_needed()
     assert asked.open == []
     asked.doubtful = True
-    asked.references.heed()
-    asked.references.heed()
+    asked.references.probe_if_needed()
+    asked.references.probe_if_needed()
     assert [at for at, _ in asked.open] == [ONE, TWO]
     assert str(asked.references) == "192.0.2.1:53, 192.0.2.2:53"
 
 
 def test_one_answer_is_enough(asked):
-    asked.references.heed()
+    asked.references.probe_if_needed()
     asked.answer(0, DOWN)
     assert asked.answers == []
     asked.answer(1, UP)
@@ -60,17 +60,17 @@ def test_one_answer_is_enough(asked):
 
 
 def test_without_any_that_is_the_answer(asked):
-    asked.references.heed()
+    asked.references.probe_if_needed()
     asked.answer(1, DOWN)
     asked.answer(0, DOWN)
     assert asked.answers == [False]
 
 
 def test_what_comes_too_late_counts_for_nothing(asked):
-    asked.references.heed()
+    asked.references.probe_if_needed()
     asked.answer(0, UP)
     asked.run(0.06)
-    asked.references.heed()
+    asked.references.probe_if_needed()
     assert len(asked.open) == 4
     asked.answer(1, DOWN)
     asked.answer(2, DOWN)
@@ -82,10 +82,10 @@ def test_what_comes_too_late_counts_for_nothing(asked):
 
 def test_they_are_asked_once_an_interval(asked):
     began = asked.loop.time()
-    asked.references.heed()
+    asked.references.probe_if_needed()
     asked.answer(0, UP)
-    asked.references.heed()
-    asked.references.heed()
+    asked.references.probe_if_needed()
+    asked.references.probe_if_needed()
     assert len(asked.open) == 2
     while len(asked.open) == 2:
         asked.run(0.001)
@@ -94,12 +94,12 @@ def test_they_are_asked_once_an_interval(asked):
 
 
 def test_a_question_that_has_to_wait_is_dropped_with_the_doubt(asked):
-    asked.references.heed()
+    asked.references.probe_if_needed()
     asked.answer(0, UP)
-    asked.references.heed()
+    asked.references.probe_if_needed()
     asked.doubtful = False
     asked.run(0.1)
     assert len(asked.open) == 2
     asked.doubtful = True
-    asked.references.heed()
+    asked.references.probe_if_needed()
     assert len(asked.open) == 4

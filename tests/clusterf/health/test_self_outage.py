@@ -3,162 +3,162 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from clusterf.health.self_outage import GRAINS, VALID, Observation, OutageDetector
+from clusterf.health.self_outage import BUCKETS_PER_SECOND, RESPONSE_VALID, Observation, OutageDetector
 
 
-def doubt_of(count):
-    doubt, witnesses = OutageDetector(), [Observation(down=False) for _ in range(count)]
-    for witness in witnesses:
-        doubt.admit(witness)
-    return doubt, witnesses
+def detector_of(count):
+    detector, observations = OutageDetector(), [Observation(down=False) for _ in range(count)]
+    for observation in observations:
+        detector.add(observation)
+    return detector, observations
 
 
-def fail_since(doubt, witness, since, now):
-    witness.failing_since = since
-    doubt.heard(witness, False, now)
+def fail_since(detector, observation, since, now):
+    observation.failing_since = since
+    detector.observe(observation, False, now)
 
 
 @pytest.mark.parametrize(
     ("failing", "succeeding", "suspected"), [(1, 0, True), (1, 1, False), (2, 1, True), (5, 5, False), (6, 5, True)]
 )
 def test_most_have_to_fail(failing, succeeding, suspected):
-    doubt, witnesses = doubt_of(failing + succeeding)
-    for witness in witnesses[:failing]:
-        fail_since(doubt, witness, 10.0, 12.0)
-    for witness in witnesses[failing:]:
-        doubt.heard(witness, True, 11.0)
-    assert doubt.suspects(witnesses[0], 12.0) == suspected
+    detector, observations = detector_of(failing + succeeding)
+    for observation in observations[:failing]:
+        fail_since(detector, observation, 10.0, 12.0)
+    for observation in observations[failing:]:
+        detector.observe(observation, True, 11.0)
+    assert detector.suspects_outage(observations[0], 12.0) == suspected
 
 
 def test_what_was_told_before_the_first_failure_tells_nothing():
-    doubt, witnesses = doubt_of(10)
-    for witness in witnesses[1:]:
-        doubt.heard(witness, True, 9.9)
-    fail_since(doubt, witnesses[0], 10.0, 12.0)
-    assert doubt.suspects(witnesses[0], 12.0)
+    detector, observations = detector_of(10)
+    for observation in observations[1:]:
+        detector.observe(observation, True, 9.9)
+    fail_since(detector, observations[0], 10.0, 12.0)
+    assert detector.suspects_outage(observations[0], 12.0)
 
 
 def test_only_the_last_probe_of_each_counts():
-    doubt, witnesses = doubt_of(3)
-    for witness in witnesses:
-        fail_since(doubt, witness, 10.0, 12.0)
-    for witness in witnesses[1:]:
-        doubt.heard(witness, True, 12.5)
-    assert not doubt.suspects(witnesses[0], 13.0)
+    detector, observations = detector_of(3)
+    for observation in observations:
+        fail_since(detector, observation, 10.0, 12.0)
+    for observation in observations[1:]:
+        detector.observe(observation, True, 12.5)
+    assert not detector.suspects_outage(observations[0], 13.0)
 
 
 def test_a_failure_right_away_has_no_one_to_compare_with():
-    doubt, witnesses = doubt_of(10)
-    for witness in witnesses[1:]:
-        doubt.heard(witness, True, 10.0)
-    fail_since(doubt, witnesses[0], 10.0, 10.0)
-    assert doubt.suspects(witnesses[0], 10.0)
+    detector, observations = detector_of(10)
+    for observation in observations[1:]:
+        detector.observe(observation, True, 10.0)
+    fail_since(detector, observations[0], 10.0, 10.0)
+    assert detector.suspects_outage(observations[0], 10.0)
 
 
 def test_who_is_known_to_be_down_counts_for_success_only():
-    doubt, witnesses = doubt_of(4)
-    for witness in witnesses[1:]:
-        doubt.turned(witness, down=True)
-        doubt.heard(witness, False, 11.0)
-    fail_since(doubt, witnesses[0], 10.0, 12.0)
-    doubt.heard(witnesses[1], True, 11.5)
-    assert not doubt.suspects(witnesses[0], 12.0)
-    doubt.heard(witnesses[1], False, 11.8)
-    assert doubt.suspects(witnesses[0], 12.0)
+    detector, observations = detector_of(4)
+    for observation in observations[1:]:
+        detector.switched(observation, down=True)
+        detector.observe(observation, False, 11.0)
+    fail_since(detector, observations[0], 10.0, 12.0)
+    detector.observe(observations[1], True, 11.5)
+    assert not detector.suspects_outage(observations[0], 12.0)
+    detector.observe(observations[1], False, 11.8)
+    assert detector.suspects_outage(observations[0], 12.0)
 
 
 def test_an_answer_counts_for_a_while():
-    doubt, witnesses = doubt_of(1)
-    doubt.trust(12.0)
-    fail_since(doubt, witnesses[0], 10.0, 12.0)
-    assert not doubt.suspects(witnesses[0], 12.0)
-    assert not doubt.suspects(witnesses[0], 12.0 + VALID - 0.01)
-    assert doubt.suspects(witnesses[0], 12.0 + VALID)
+    detector, observations = detector_of(1)
+    detector.reference_responded(12.0)
+    fail_since(detector, observations[0], 10.0, 12.0)
+    assert not detector.suspects_outage(observations[0], 12.0)
+    assert not detector.suspects_outage(observations[0], 12.0 + RESPONSE_VALID - 0.01)
+    assert detector.suspects_outage(observations[0], 12.0 + RESPONSE_VALID)
 
 
 def test_an_answer_from_before_the_first_failure_tells_nothing_of_it():
-    doubt, witnesses = doubt_of(1)
-    doubt.trust(12.0)
-    fail_since(doubt, witnesses[0], 12.1, 12.2)
-    assert doubt.suspects(witnesses[0], 12.2)
+    detector, observations = detector_of(1)
+    detector.reference_responded(12.0)
+    fail_since(detector, observations[0], 12.1, 12.2)
+    assert detector.suspects_outage(observations[0], 12.2)
 
 
 def test_an_answer_thaws():
-    doubt, _ = doubt_of(3)
-    doubt.freeze()
-    assert doubt.frozen
-    doubt.trust(20.0)
-    assert not doubt.frozen
-    assert doubt.believed
-    assert doubt.thawed_at == 20.0
+    detector, _ = detector_of(3)
+    detector.freeze()
+    assert detector.frozen
+    detector.reference_responded(20.0)
+    assert not detector.frozen
+    assert detector.references_trusted
+    assert detector.thawed_at == 20.0
 
 
 def test_most_targets_thaw_and_then_the_references_are_not_believed_until_one_answers():
-    doubt, witnesses = doubt_of(5)
-    doubt.freeze()
-    for witness in witnesses[:2]:
-        doubt.heard(witness, True, 20.0)
-        doubt.heard(witness, True, 20.1)
-    assert doubt.frozen
-    doubt.heard(witnesses[2], True, 21.0)
-    assert not doubt.frozen
-    assert doubt.thawed_at == 21.0
-    fail_since(doubt, witnesses[0], 22.0, 25.0)
-    assert not doubt.believed
-    assert not doubt.suspects(witnesses[0], 25.0)
-    doubt.trust(26.0)
-    assert doubt.believed
-    assert doubt.suspects(witnesses[0], 28.0)
+    detector, observations = detector_of(5)
+    detector.freeze()
+    for observation in observations[:2]:
+        detector.observe(observation, True, 20.0)
+        detector.observe(observation, True, 20.1)
+    assert detector.frozen
+    detector.observe(observations[2], True, 21.0)
+    assert not detector.frozen
+    assert detector.thawed_at == 21.0
+    fail_since(detector, observations[0], 22.0, 25.0)
+    assert not detector.references_trusted
+    assert not detector.suspects_outage(observations[0], 25.0)
+    detector.reference_responded(26.0)
+    assert detector.references_trusted
+    assert detector.suspects_outage(observations[0], 28.0)
 
 
 def test_success_before_the_freeze_thaws_nothing():
-    doubt, witnesses = doubt_of(3)
-    for witness in witnesses:
-        doubt.heard(witness, True, 9.0)
-    doubt.freeze()
-    doubt.heard(witnesses[0], True, 20.0)
-    assert doubt.frozen
+    detector, observations = detector_of(3)
+    for observation in observations:
+        detector.observe(observation, True, 9.0)
+    detector.freeze()
+    detector.observe(observations[0], True, 20.0)
+    assert detector.frozen
 
 
 def test_who_has_gone_neither_thaws_nor_keeps_frozen():
-    doubt, witnesses = doubt_of(7)
-    doubt.freeze()
-    for witness in witnesses[:3]:
-        doubt.heard(witness, True, 20.0)
-    for witness in witnesses[:2]:
-        doubt.dismiss(witness)
-    doubt.heard(witnesses[2], True, 21.0)
-    assert doubt.frozen  # one of five
-    for witness in witnesses[3:6]:
-        doubt.dismiss(witness)
-    doubt.heard(witnesses[2], True, 22.0)
-    assert not doubt.frozen  # one of two
+    detector, observations = detector_of(7)
+    detector.freeze()
+    for observation in observations[:3]:
+        detector.observe(observation, True, 20.0)
+    for observation in observations[:2]:
+        detector.remove(observation)
+    detector.observe(observations[2], True, 21.0)
+    assert detector.frozen  # one of five
+    for observation in observations[3:6]:
+        detector.remove(observation)
+    detector.observe(observations[2], True, 22.0)
+    assert not detector.frozen  # one of two
 
 
 class Doubting(RuleBasedStateMachine):
-    """Doubt next to one that looks at every witness each time."""
+    """Doubt next to one that looks at every observation each time."""
 
     def __init__(self):
         super().__init__()
-        self.doubt = OutageDetector()
+        self.detector = OutageDetector()
         self.now = 10.0
-        # of each witness, when it last told something and what; who has succeeded since the freeze
+        # of each observation, when it last told something and what; who has succeeded since the freeze
         self.told = {}
         self.cleared = set()
 
     @rule(down=st.booleans())
     def admit(self, down):
-        witness = Observation(down=down)
-        self.told[witness] = None
-        self.doubt.admit(witness)
+        observation = Observation(down=down)
+        self.told[observation] = None
+        self.detector.add(observation)
 
     @precondition(lambda self: self.told)
     @rule(data=st.data())
     def dismiss(self, data):
-        witness = self.draw(data)
-        del self.told[witness]
-        self.cleared.discard(witness)
-        self.doubt.dismiss(witness)
+        observation = self.draw(data)
+        del self.told[observation]
+        self.cleared.discard(observation)
+        self.detector.remove(observation)
 
     def draw(self, data):
         return list(self.told)[data.draw(st.integers(0, len(self.told) - 1))]
@@ -167,57 +167,58 @@ class Doubting(RuleBasedStateMachine):
     @rule(data=st.data(), ok=st.booleans(), seconds=st.sampled_from([0.0, 0.04, 0.3, 1.0]))
     def hear(self, data, ok, seconds):
         self.now += seconds
-        witness = self.draw(data)
-        frozen = self.doubt.frozen
-        self.doubt.heard(witness, ok, self.now)
-        self.told[witness] = (int(self.now * GRAINS), ok) if ok or not witness.down else None
+        observation = self.draw(data)
+        frozen = self.detector.frozen
+        self.detector.observe(observation, ok, self.now)
+        self.told[observation] = (int(self.now * BUCKETS_PER_SECOND), ok) if ok or not observation.down else None
         if frozen:
-            (self.cleared.add if ok else self.cleared.discard)(witness)
+            (self.cleared.add if ok else self.cleared.discard)(observation)
             suspect = sum(not w.down for w in self.told.keys() - self.cleared)
             thaws = ok and len(self.cleared) >= suspect
-            assert self.doubt.frozen == (not thaws)
+            assert self.detector.frozen == (not thaws)
             if thaws:
-                assert not self.doubt.believed
+                assert not self.detector.references_trusted
                 self.cleared.clear()
 
-    @precondition(lambda self: self.told and not self.doubt.frozen)
+    @precondition(lambda self: self.told and not self.detector.frozen)
     @rule(data=st.data(), down=st.booleans())
     def turn(self, data, down):
-        witness = self.draw(data)
-        self.doubt.turned(witness, down=down)
+        observation = self.draw(data)
+        self.detector.switched(observation, down=down)
         if down:
-            self.told[witness] = None
+            self.told[observation] = None
 
-    @precondition(lambda self: self.told and not self.doubt.frozen)
+    @precondition(lambda self: self.told and not self.detector.frozen)
     @rule(data=st.data(), since=st.floats(0.0, 5.0))
     def suspect(self, data, since):
-        witness = self.draw(data)
-        witness.failing_since = self.now - since
-        first = int(witness.failing_since * GRAINS)
-        said = [ok for grain, ok in filter(None, self.told.values()) if grain > first]
+        observation = self.draw(data)
+        observation.failing_since = self.now - since
+        first = int(observation.failing_since * BUCKETS_PER_SECOND)
+        said = [ok for bucket, ok in filter(None, self.told.values()) if bucket > first]
         most = max(said.count(False), 1) > said.count(True)
-        fresh = witness.failing_since <= self.answered and self.now - self.answered < VALID
-        assert self.doubt.suspects(witness, self.now) == (most and self.doubt.believed and not fresh)
+        fresh = observation.failing_since <= self.answered and self.now - self.answered < RESPONSE_VALID
+        suspected = most and self.detector.references_trusted and not fresh
+        assert self.detector.suspects_outage(observation, self.now) == suspected
 
     answered = -10.0
 
-    @precondition(lambda self: not self.doubt.frozen)
+    @precondition(lambda self: not self.detector.frozen)
     @rule()
     def freeze(self):
-        self.doubt.freeze()
+        self.detector.freeze()
 
     @rule()
     def answer(self):
         self.answered = self.now
-        self.doubt.trust(self.now)
+        self.detector.reference_responded(self.now)
         self.cleared.clear()
-        assert not self.doubt.frozen
+        assert not self.detector.frozen
 
     @invariant()
     def nothing_is_left_behind(self):
-        assert sum(map(sum, self.doubt._told.values())) == sum(told is not None for told in self.told.values())
-        assert all(map(any, self.doubt._told.values()))
-        assert list(self.doubt._told) == sorted(self.doubt._told)
+        assert sum(map(sum, self.detector._buckets.values())) == sum(told is not None for told in self.told.values())
+        assert all(map(any, self.detector._buckets.values()))
+        assert list(self.detector._buckets) == sorted(self.detector._buckets)
 
 
 Doubting.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey
-from clusterf.health.targets import Target, Targets, endpoint, families, probed, shard_of
+from clusterf.health.targets import Target, Targets, endpoint, families, probe_settings, shard_of
 from clusterf.lib.addresses import Family, parse_endpoint
 from tests.clusterf.support.strategies import BACKENDS, SERVICES, backends, frontends
 
@@ -28,7 +28,7 @@ def at(address, port=80):
 
 def target(address, port=80, **check):
     where = at(address, port)
-    return Target(where, probed(HealthCheck(**check), Family.of(where.address)))
+    return Target(where, probe_settings(HealthCheck(**check), Family.of(where.address)))
 
 
 def told(*updates, targets=None, **shard):
@@ -78,7 +78,7 @@ def test_a_backend_of_a_checked_service_is_a_target():
         (None, HealthCheck(), set()),
     ],
 )
-def test_where_a_backend_is_probed(frontend, check, expected):
+def test_where_a_backend_is_probe_settings(frontend, check, expected):
     both = Backend(ipv4=IPv4Address("10.0.0.1"), ipv6=IPv6Address("fd00::1"), tcp=81, udp=82)
     targets = Targets()
     found = changes(targets, (WEB, frontend), (ONE, both), (HEALTH, check))
@@ -111,7 +111,7 @@ def test_a_source_counts_for_its_own_family(web):
     assert after == target("[fd00::1]")
 
 
-def test_backends_that_are_probed_alike_share_a_target(web):
+def test_backends_that_are_probe_settings_alike_share_a_target(web):
     other = BackendKey(b"api", b"x")
     updates = (FrontendKey(b"api"), Frontend(ipv4=VIP, udp=53)), (other, backend("10.0.0.1"))
     changes(web, *updates, (HealthKey(b"api"), HealthCheck(port=80)))
@@ -147,7 +147,7 @@ def test_a_change_looks_only_at_what_it_concerns(web, monkeypatch):
         key = FrontendKey(b"%d" % number)
         told((key, Frontend(ipv4=VIP, tcp=1)), (BackendKey(key.service, b"1"), backend("10.0.0.1")), targets=web)
     looked = []
-    monkeypatch.setattr(web, "_settle", lambda key: looked.append(key) or [])
+    monkeypatch.setattr(web, "_flush_backend", lambda key: looked.append(key) or [])
     changes(web, (TWO, backend("10.0.0.2")))
     assert looked == [TWO]
     changes(web, (HEALTH, HealthCheck(fall=9)))
@@ -180,8 +180,8 @@ def test_each_endpoint_is_one_shards():
     ]
     every = told(*updates)
     shards = [told(*updates, shard=shard, shards=3) for shard in range(3)]
-    found = Counter(target for shard in shards for target in shard._stands_for)
-    assert found == dict.fromkeys(every._stands_for, 1)
+    found = Counter(target for shard in shards for target in shard._backends_of)
+    assert found == dict.fromkeys(every._backends_of, 1)
     assert min(len(shard) for shard in shards) > 40
 
 
@@ -244,7 +244,7 @@ def from_scratch(state, shard, shards):
         for family in families(frontend):
             where = endpoint(frontend, backend, check, family)
             if where is not None and shard_of(where, shards) == shard:
-                found.add((key, Target(where, probed(check, family))))
+                found.add((key, Target(where, probe_settings(check, family))))
     return found
 
 
@@ -270,5 +270,5 @@ def test_what_is_told_in_any_parts_adds_up_to_what_is_so(updates, parts, shards)
     state = {key: value for key, value in state.items() if value is not None}
     expected = from_scratch(state, 0, shards)
     assert sum_of_changes == expected
-    assert {(key, t) for t in targets._stands_for for key in targets.backends(t)} == expected
+    assert {(key, t) for t in targets._backends_of for key in targets.backends(t)} == expected
     assert len(targets) == len({target for _, target in expected})

@@ -19,14 +19,14 @@ def play(health, outcomes):
     """Let the health hear `+` for each success and `-` for each failure; return the verdicts so far, as text."""
     said = ""
     for wall, outcome in enumerate(outcomes, start=100):
-        if health.heard(outcome == "+"):
-            health.turn(GOOD if outcome == "+" else BAD, wall)
+        if health.count(outcome == "+"):
+            health.switch(GOOD if outcome == "+" else BAD, wall)
         said += {None: "?", True: "u", False: "d"}[health.up]
     return said
 
 
 @pytest.mark.parametrize(
-    ("initial", "memory", "outcomes", "verdicts"),
+    ("initial", "stored", "outcomes", "verdicts"),
     [
         # without a verdict: the first success, or `fall` failures in a row
         ("down", None, "+", "u"),
@@ -44,8 +44,8 @@ def play(health, outcomes):
         ("down", None, "---+---++", "??duuuddu"),
     ],
 )
-def test_a_verdict_takes_so_many_in_a_row(initial, memory, outcomes, verdicts):
-    assert play(RiseFall(HealthCheck(rise=2, fall=3, initial=initial), memory), outcomes) == verdicts
+def test_a_verdict_takes_so_many_in_a_row(initial, stored, outcomes, verdicts):
+    assert play(RiseFall(HealthCheck(rise=2, fall=3, initial=initial), stored), outcomes) == verdicts
 
 
 def test_once_up_the_first_success_is_no_longer_enough():
@@ -54,44 +54,44 @@ def test_once_up_the_first_success_is_no_longer_enough():
 
 def test_a_row_goes_on_to_call_for_the_turn_until_it_is_made():
     health = RiseFall(HealthCheck(fall=2), UP)
-    assert [health.heard(False) for _ in range(4)] == [False, True, True, True]
-    assert health.count == 4
+    assert [health.count(False) for _ in range(4)] == [False, True, True, True]
+    assert health.streak == 4
     assert health.up
-    assert not health.heard(True)
-    assert health.count == 0
+    assert not health.count(True)
+    assert health.streak == 0
 
 
 def test_a_verdict_has_the_time_and_the_reason_of_its_last_outcome():
     health = RiseFall(HealthCheck(fall=1), UP)
     assert health.verdict == UP.verdict
-    health.heard(False)
-    assert health.turn(BAD, 1234.5) == health.verdict == Verdict(False, 1234.5, "timeout")
+    health.count(False)
+    assert health.switch(BAD, 1234.5) == health.verdict == Verdict(False, 1234.5, "timeout")
 
 
 def test_a_forgotten_count_begins_anew():
     health = RiseFall(HealthCheck(fall=2), UP)
-    health.heard(False)
-    health.forget_count()
-    assert not health.heard(False)
-    assert health.heard(False)
+    health.count(False)
+    health.reset_streak()
+    assert not health.count(False)
+    assert health.count(False)
 
 
-@pytest.mark.parametrize("memory", [UP, DOWN, NEVER_UP])
-def test_a_memory_is_kept_as_it_is(memory):
-    assert RiseFall(HealthCheck(), memory).memory == memory
+@pytest.mark.parametrize("stored", [UP, DOWN, NEVER_UP])
+def test_a_stored_is_kept_as_it_is(stored):
+    assert RiseFall(HealthCheck(), stored).stored == stored
 
 
 def test_without_a_verdict_there_is_nothing_to_keep():
     health = RiseFall(HealthCheck())
-    health.heard(False)
-    assert health.memory is None
+    health.count(False)
+    assert health.stored is None
 
 
 def test_one_that_is_remembered_as_up_has_been_up():
     health = RiseFall(HealthCheck(fall=1, rise=2), StoredVerdict(Verdict(True, 1.0), False))
     assert play(health, "-+") == "dd"
-    assert health.memory is not None
-    assert health.memory.proven
+    assert health.stored is not None
+    assert health.stored.proven
 
 
 checks = st.builds(HealthCheck, rise=st.integers(1, 4), fall=st.integers(1, 4), initial=st.sampled_from(["up", "down"]))
@@ -110,10 +110,10 @@ class Living(RuleBasedStateMachine):
         self.row.append(ok)
         alike = len(list(takewhile(lambda one: one == ok, reversed(self.row))))
         turned = ok != self.up and alike >= self.needed(ok)
-        assert self.health.heard(ok) == turned
+        assert self.health.count(ok) == turned
         if turned:
-            assert self.health.count == alike or (ok and self.up is None)
-            self.health.turn(GOOD if ok else BAD, 1.0)
+            assert self.health.streak == alike or (ok and self.up is None)
+            self.health.switch(GOOD if ok else BAD, 1.0)
             self.up, self.proven, self.row = ok, self.proven or ok, []
 
     def needed(self, ok):
@@ -124,7 +124,7 @@ class Living(RuleBasedStateMachine):
 
     @rule(check=checks)
     def change_the_check_or_restart(self, check):
-        self.check, self.health = check, RiseFall(check, self.health.memory)
+        self.check, self.health = check, RiseFall(check, self.health.stored)
         self.row = []
 
     @invariant()
@@ -132,7 +132,7 @@ class Living(RuleBasedStateMachine):
         assert self.health.up == self.up
         assert (self.health.verdict is None) == (self.up is None)
         against = bool(self.row) and self.row[-1] != self.up
-        assert (self.health.count > 0) == against
+        assert (self.health.streak > 0) == against
 
 
 Living.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

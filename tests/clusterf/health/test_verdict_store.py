@@ -62,7 +62,7 @@ def test_what_nobody_speaks_of_is_forgotten_when_all_there_is_has_been_recorded(
     record.load()
     record.record({PLACES[0]: EVERY[PLACES[0]], PLACES[1]: None})
     assert open_record().load().keys() == EVERY.keys() - {PLACES[1]}
-    record.settle()
+    record.forget_unclaimed()
     assert open_record().load() == {PLACES[0]: EVERY[PLACES[0]]}
 
 
@@ -91,7 +91,7 @@ def test_another_number_of_processes_finds_what_the_others_left(open_record, tmp
         found = record.load()
         assert found == shard(number, after)
         record.record(found)
-        record.settle()
+        record.forget_unclaimed()
     # each is on record once, where it belongs now
     assert sum(len(rows(path)) for path in tmp_path.glob("health*.db")) == len(EVERY)
     assert [len(rows(tmp_path / f"{name}.db")) for name in names(after)] == [
@@ -112,7 +112,7 @@ def test_what_changed_hands_stays_with_the_others_until_it_is_settled(open_recor
     record = open_record("health1")
     record.record(record.load())
     assert len(rows(tmp_path / "health.db")) == len(EVERY)
-    record.settle()
+    record.forget_unclaimed()
     assert rows(tmp_path / "health.db") == set()
 
 
@@ -132,7 +132,7 @@ def test_a_file_of_others_that_is_damaged_is_left_alone(open_record, tmp_path, c
     open_record().record(EVERY)
     record = open_record()
     assert record.load() == EVERY
-    record.settle()
+    record.forget_unclaimed()
     assert (tmp_path / "health9.db").read_bytes().startswith(b"no database")
     assert "health9.db" in caplog.text
 
@@ -144,7 +144,7 @@ def test_a_reader_changes_nothing(open_record, tmp_path):
     record = open_record("health", read_only=True)
     record.load()
     record.record({PLACES[0]: None, PLACES[1]: UP})
-    record.settle()
+    record.forget_unclaimed()
     assert (rows(tmp_path / "health.db"), rows(tmp_path / "health2.db")) == before
 
 
@@ -152,7 +152,7 @@ def test_without_a_file_nothing_is_kept_and_nothing_fails():
     record = VerdictStore(None, lambda at: True)
     assert record.load() == {}
     record.record(EVERY)
-    record.settle()
+    record.forget_unclaimed()
     record.close()
 
 

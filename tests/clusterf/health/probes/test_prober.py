@@ -18,7 +18,7 @@ from time import monotonic
 import pytest
 
 from clusterf.config.model import HealthCheck
-from clusterf.health.probes import Prober, prober, reasons
+from clusterf.health.probes import Prober, reasons
 from clusterf.health.probes import base as probe
 from clusterf.health.probes.base import Probe
 from clusterf.health.targets import Target
@@ -169,7 +169,7 @@ def test_a_pause_of_the_process_says_nothing_about_the_target(asker, check, monk
             held_up(asker, Target(server.endpoint, with_fields(check, timeout=SHORT)))
         )
     # what was answered meanwhile may be there to be read
-    assert outcome.ok or (outcome.reason, outcome.local) == ("this process was held up", True)
+    assert outcome.ok or (outcome.reason, outcome.local) == ("the probing process was stalled", True)
 
 
 def test_a_trouble_of_this_machine_is_told_again_after_a_while_only(asker, caplog, monkeypatch):
@@ -177,13 +177,13 @@ def test_a_trouble_of_this_machine_is_told_again_after_a_while_only(asker, caplo
         check = with_fields(TCP, source4=IPv4Address("192.0.2.1"))
         asker.ask_all([Target(server.endpoint, check)] * 5)
         assert len(caplog.messages) == 1
-        monkeypatch.setattr(prober, "_QUIET", 0.0)
+        monkeypatch.setattr(asker.prober._local_errors, "_remind", 0.0)
         asker.ask_all([Target(server.endpoint, check)] * 2)
         assert len(caplog.messages) == 3
 
 
 def test_probes_beyond_the_limit_wait_and_their_time_with_them(asker, check, monkeypatch):
-    monkeypatch.setattr(asker.prober, "_most", 3)
+    monkeypatch.setattr(asker.prober, "_limit", 3)
     most = 0
 
     def seen(prober: Prober) -> None:
@@ -239,7 +239,7 @@ def test_done_may_start_the_next_probe(asker, check):
 
 
 def test_a_done_that_fails_harms_no_other_probe(asker, check, monkeypatch):
-    monkeypatch.setattr(asker.prober, "_most", 1)
+    monkeypatch.setattr(asker.prober, "_limit", 1)
     failures = []
     asker.loop.set_exception_handler(lambda _, context: failures.append(context["exception"]))
     with Server(answer()) as server:
@@ -251,7 +251,7 @@ def test_a_done_that_fails_harms_no_other_probe(asker, check, monkeypatch):
 
 @pytest.mark.parametrize("moment", ["at once", "later"])
 def test_nothing_is_heard_of_probes_that_are_given_up(asker, check, moment, monkeypatch):
-    monkeypatch.setattr(asker.prober, "_most", 10)
+    monkeypatch.setattr(asker.prober, "_limit", 10)
     with Server(stay_silent) as server, full_backlog() as busy, closed_port() as nobody:
         # of some there is soon something to be heard
         endpoints = [busy] if moment == "later" else [server.endpoint, busy, nobody]

@@ -114,14 +114,14 @@ def test_without_verification_any_certificate_will_do(asker, authority, tmp_path
 def test_a_host_that_is_no_name_cannot_be_verified(asker, authority):
     with Server(answer(), tls=authority.good(LOOPBACK)) as server:
         reason = asker.ask(server.endpoint, https(authority, host="a..b")).reason
-        assert reason == "TLS: host is not the name of one"
+        assert reason == "TLS: host is not a valid name"
 
 
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [
         pytest.param(answer(503), "HTTP 503", id="503"),
-        pytest.param(answer(200, b"bye"), "body: expect is not in it", id="another body"),
+        pytest.param(answer(200, b"bye"), "body: expect not found", id="another body"),
         pytest.param(
             answer_without_end(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536), "body: longer than 64 KiB", id="endless"
         ),
@@ -237,7 +237,7 @@ def test_while_a_file_cannot_be_read_again_what_it_held_counts(authority, tmp_pa
 
 
 def test_no_more_than_so_many_contexts_are_kept(authority, tmp_path, monkeypatch):
-    monkeypatch.setattr(tls_module, "_MANY", 2)
+    monkeypatch.setattr(tls_module, "_MAX_FILES", 2)
     contexts = Contexts()
     for name in "abc":
         (tmp_path / name).write_bytes(authority.pem.read_bytes())
