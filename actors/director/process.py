@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 from ipaddress import ip_network
 
 from actors.base.process import Host, Ref
@@ -14,9 +13,10 @@ from clusterf.director.virtual_servers import Defaults
 from clusterf.host.interfaces import ShadowInterfaces
 from clusterf.ipvs.kernel import Kernel, Unavailable
 from clusterf.ipvs.netlink.client import open_kernel
+from clusterf.ipvs.operation_log import log_prefix
 from clusterf.ipvs.shadow import ShadowKernel
-from clusterf.ipvs.table import Method, Table, VirtualServer
-from clusterf.lib.addresses import IPNetwork
+from clusterf.ipvs.table import Method, Table
+from clusterf.lib.addresses import IPNetwork, is_within
 from clusterf.lib.store import Store
 from clusterf.reconcile.companions import Companion, Companions, VirtualServerCompanion
 from clusterf.reconcile.ownership import Ownership
@@ -38,9 +38,13 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     ours = Store(settings.director_file, read_only=settings.noop)
     excluded = tuple(map(ip_network, settings.ipvs_exclude))
     writer = IpvsWriter.start(
-        lambda: kernel,
-        lambda: Ownership(ours),
-        partial(_within, excluded),
+        kernel,
+        Ownership(ours),
+        Companions(
+            *(_keepers(settings, ours), _vip_keeper(settings, ours, excluded)),
+            noop=settings.noop,
+            longest=settings.resync_interval,
+        ),
         Options(
             noop=settings.noop,
             once=settings.once,
@@ -49,9 +53,9 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
             flush=settings.flush,
             resync_interval=settings.resync_interval,
             removal_hold=settings.removal_hold,
+            excluded=excluded,
         ),
         host,
-        Companions(_keepers(settings, ours), _vip_keeper(settings, ours, excluded), noop=settings.noop),
     )
     merger = BackendMerger.start(
         writer,
@@ -98,7 +102,7 @@ def _vip_keeper(settings: Settings, ours: Store, excluded: Sequence[IPNetwork]) 
         record,
         ShadowInterfaces(interfaces) if settings.noop else interfaces,
         announce if not settings.noop else None,
-        excluded=lambda address: any(address in network for network in excluded),
+        excluded=lambda address: is_within(address, excluded),
         noop=settings.noop,
     )
 
@@ -108,7 +112,7 @@ def _noop_kernel() -> Kernel:
     try:
         return ShadowKernel(_read_kernel())
     except (Unavailable, OSError) as error:
-        log.warning("ipvs noop: the table cannot be read and is taken as empty: %s", error)
+        log.warning("%s: the table cannot be read and is taken as empty: %s", log_prefix(noop=True), error)
         return ShadowKernel()
 
 
@@ -119,7 +123,3 @@ def _read_kernel() -> Table:
         return kernel.read()
     finally:
         kernel.close()
-
-
-def _within(networks: Sequence[IPNetwork], virtual: VirtualServer) -> bool:
-    return virtual.address is not None and any(virtual.address in network for network in networks)

@@ -35,7 +35,7 @@ from clusterf.director.virtual_servers import Defaults, marked_protocol, virtual
 from clusterf.health.checks import Checks
 from clusterf.health.targets import endpoint
 from clusterf.ipvs.table import Method, RealServer, RealServerSettings, Tunnel, VirtualServer, VirtualServerSpec
-from clusterf.lib.addresses import Endpoint, Family, IPAddress, IPNetwork, Protocol
+from clusterf.lib.addresses import Endpoint, Family, IPAddress, Protocol, is_within
 from clusterf.lib.mapping import put
 
 __all__ = ["BackendResolved", "HealthPolicy", "Member", "Resolved", "Resolver", "ServiceResolved"]
@@ -184,7 +184,7 @@ class Resolver:
     def _resolve_service(self, service: Name) -> Iterator[Resolved]:
         frontend = self._frontends.get(service)
         wanted = virtual_servers(frontend, self._defaults) if frontend is not None else ()
-        excluded = [v for v, _ in wanted if _within(v.address, self._defaults.exclude)]
+        excluded = [v for v, _ in wanted if is_within(v.address, self._defaults.exclude)]
         claims = tuple((v, claim) for v, claim in wanted if v not in excluded)
         key = FrontendKey(service)
         reasons = [f"its address {v.address} is in a range that --ipvs-exclude leaves alone" for v in excluded]
@@ -278,7 +278,3 @@ def _effect(check: HealthCheck | None) -> HealthPolicy | None:
 
 def _addresses(end: Frontend | Backend | None) -> list[IPAddress]:
     return [] if end is None else [a for a in (end.ipv4, end.ipv6) if a is not None]
-
-
-def _within(address: IPAddress | None, networks: tuple[IPNetwork, ...]) -> bool:
-    return address is not None and any(address in network for network in networks)

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from socket import AF_INET, AF_INET6, inet_pton
@@ -20,6 +21,7 @@ __all__ = [
     "check_interface",
     "check_real_server_address",
     "check_vip",
+    "is_within",
     "parse_endpoint",
     "parse_ip",
     "parse_ipv4",
@@ -95,6 +97,11 @@ def check_real_server_address(address: IPAddress) -> None:
         raise ValueError(f"broadcast address: {address}")
     if isinstance(address, IPv6Address) and (address.is_link_local or address.ipv4_mapped):
         raise ValueError(f"link-local or IPv4-mapped address: {address}")
+
+
+def is_within(address: IPAddress | None, networks: Iterable[IPNetwork]) -> bool:
+    """Tell whether there is an address, and one of the networks contains it."""
+    return address is not None and any(address in network for network in networks)
 
 
 class Endpoint(msgspec.Struct, frozen=True, array_like=True, order=True, gc=False):

@@ -1,8 +1,8 @@
 """What the kernel has to have beside the table, for the table to be of use.
 
-Settings of IPVS, its synchronisation daemons, addresses of the VIPs: each is
-kept by a `Keeper` of its own, which only IpvsWriter calls, as there is one
-writer of the kernel.
+Settings of IPVS, its sync daemons, addresses of the VIPs: each is kept by a
+`Companion` of its own, which only IpvsWriter calls, as there is one writer of the
+kernel.
 """
 
 import logging
@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from clusterf.ipvs.operation_log import log_prefix
 from clusterf.ipvs.table import VirtualServer
+from clusterf.lib.backoff import Backoff
 
 __all__ = ["Companion", "Companions", "VirtualServerCompanion"]
 
@@ -18,56 +20,72 @@ log = logging.getLogger(__name__)
 
 
 class Companion(Protocol):
-    """Keeps one thing in the kernel as it has to be.
+    """Keeps one aspect of the kernel as it is desired.
 
-    It looks at what is, writes the difference and says nothing if there is
-    none, so that it may be called at any time and any number of times.
+    It reads what is there, writes the difference and logs only that, so that it may be
+    called at any time and any number of times.
     """
 
     def keep(self) -> None:
-        """Make it as it has to be, and log what was done. Raises OSError if that cannot be done."""
+        """Write what differs, and log it. Raises OSError with the reason if that cannot be done."""
 
 
 class VirtualServerCompanion(Companion, Protocol):
-    """Keeps what each virtual server of ours has to have, and so has to know them."""
+    """Keeps what each virtual server of ours needs, and so has to know them."""
 
     def follow(self, changes: Mapping[VirtualServer, bool]) -> None:
-        """See to virtual servers that are ours from now on (True) and not yet made, or that have gone.
+        """Prepare virtual servers that have become ours (True) and are about to be added; clean up after removed ones.
 
-        Called again, perhaps with none, after each part that was written.
-        Raises OSError if something cannot be had.
+        Called again, perhaps without changes, after each part that was written.
+        Raises OSError if something that they need is not there.
         """
 
 
 class Companions:
-    """All keepers of a node. What they cannot have they report: that is no reason not to write the table."""
+    """All companions of a node. Their errors are logged and retried: the table is written nevertheless.
+
+    `longest` is the longest delay of a retry, in seconds.
+    """
 
     def __init__(
-        self, keepers: Sequence[Companion] = (), follower: VirtualServerCompanion | None = None, *, noop: bool = False
+        self,
+        companions: Sequence[Companion] = (),
+        follower: VirtualServerCompanion | None = None,
+        *,
+        noop: bool = False,
+        longest: float = 60.0,
     ) -> None:
         self._follower = follower
-        self._all = [*keepers, follower] if follower is not None else [*keepers]
+        self._all = [*companions, follower] if follower is not None else [*companions]
         self._noop = noop
-        # whether something that is to be had could not be, at the last attempt
-        self.lacking = False
+        self._prefix = log_prefix(noop=noop)
+        self._backoff = Backoff(initial=1, longest=longest)
+        # whether something failed at the last attempt
+        self.failing = False
 
     def keep(self) -> None:
-        """Have everything as it has to be."""
-        self.lacking = False
-        for keeper in self._all:
-            with self._tolerance():
-                keeper.keep()
+        """Have each companion write what differs."""
+        self.failing = False
+        for companion in self._all:
+            with self._errors_logged():
+                companion.keep()
+        if not self.failing:
+            self._backoff.reset()
 
     def follow(self, changes: Mapping[VirtualServer, bool]) -> None:
-        """See to what virtual servers need that are ours (True), or are not any more."""
+        """Pass on which virtual servers have become ours (True), or no longer are."""
         if self._follower is not None:
-            with self._tolerance():
+            with self._errors_logged():
                 self._follower.follow(changes)
 
+    def retry_delay(self) -> float:
+        """Return in how many seconds to call `keep` again, as something failed."""
+        return self._backoff.next()
+
     @contextmanager
-    def _tolerance(self) -> Iterator[None]:
+    def _errors_logged(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            log.error("%s: %s", "ipvs noop" if self._noop else "ipvs", error)
-            self.lacking = not self._noop
+            log.error("%s: %s", self._prefix, error)
+            self.failing = not self._noop

@@ -384,14 +384,7 @@ class SlowKernel(FakeKernel):
 
 
 def writing(kernel, **options):
-    return IpvsWriter.start(
-        lambda: kernel,
-        lambda: Ownership(Store(None)),
-        lambda _: False,
-        Options(**options),
-        Host(None, None),
-        Companions(),
-    )
+    return IpvsWriter.start(kernel, Ownership(Store(None)), Companions(), Options(**options), Host(None, None))
 
 
 TOLD = FRONTEND, TCP, backend(7)
@@ -438,7 +431,7 @@ def test_what_comes_back_while_its_removal_is_held_stands_as_it_did_and_nothing_
     wait_until(lambda: weight_of(kernel) == 7)
     steps = list(kernel.steps)
     director.configure(*absences(*TOLD, *MANY)).say(verdict(None))
-    wait_until(lambda: "12 of 12 virtual servers would go at once: held" in caplog.text)
+    wait_until(lambda: "12 of 12 virtual servers would be removed at once: held" in caplog.text)
     standings = director.merger._actor_weakref()._standings
     wait_until(lambda: not standings._stray)
     director.configure(*TOLD, *MANY)
@@ -456,7 +449,7 @@ def test_when_a_hold_is_over_nothing_is_remembered(direct, caplog):
     director = direct(writer).configure(*TOLD, *MANY).say(verdict(UP))
     wait_until(lambda: weight_of(kernel) == 7)
     director.configure(*absences(*TOLD, *MANY)).say(verdict(None))
-    wait_until(lambda: "12 of 12 virtual servers would go at once: held" in caplog.text)
+    wait_until(lambda: "12 of 12 virtual servers would be removed at once: held" in caplog.text)
     standings = director.merger._actor_weakref()._standings
     assert standings._departed
     writer.tell(Confirm())

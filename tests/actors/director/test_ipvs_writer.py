@@ -1,12 +1,12 @@
 import errno
 import sys
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 
 from actors.base.messages import Confirm, Ping, Reload, Upstream
 from actors.base.process import Host
-from actors.director import ipvs_writer
+from actors.director import ipvs_writer, table_reader
 from actors.director.ipvs_writer import IpvsWriter, Options
 from actors.director.messages import Credit, MergedUpdate, RemovalBegun
 from clusterf.config.problems import Problem, ProblemsOf
@@ -78,17 +78,16 @@ class Writing:
         self.upstream = Recorder.start()
         self.ref = None
 
-    def start(self, *, excluded=(), follower=None, **options):
+    def start(self, *, follower=None, **options):
         def count_flush():
             self.flushed += 1
 
         self.ref = IpvsWriter.start(
-            lambda: self.kernel,
-            lambda: Ownership(Store(self.path)),
-            lambda v: v in excluded,
+            self.kernel,
+            Ownership(Store(self.path)),
+            Companions(follower=follower, noop=options.get("noop", False)),
             Options(**options),
             Host(self.finished.append, count_flush),
-            Companions(follower=follower, noop=options.get("noop", False)),
         )
         self.actor = self.ref._actor_weakref()
         self.ref.tell(Upstream(self.upstream))
@@ -169,7 +168,7 @@ def test_every_operation_is_logged_as_ipvsadm_would_do_it(writing, caplog):
     writing.want(RealServerWanted(virtual(1), real(1), weighing(0))).settled()
     writing.want(RealServerWanted(virtual(1), real(1), None)).settled()
     writing.want(VirtualServerWanted(virtual(1), None)).settled()
-    records = [record for record in caplog.records if record.name == "actors.director.ipvs_writer"]
+    records = [record for record in caplog.records if record.name == "clusterf.ipvs.operation_log"]
     assert [line for record in records for line in record.getMessage().splitlines()] == [
         "ipvs noop: ipvsadm -A -t 10.1.1.1:80 -s wlc",
         "ipvs noop: ipvsadm -a -t 10.1.1.1:80 -r 10.2.2.1:80 -m -w 10",
@@ -299,15 +298,15 @@ def test_what_others_change_is_reported_and_mended_at_the_next_resync(writing, k
     changed = table(v1={1: 99, 3: 1})
     kernel.table = changed
     wait_until(lambda: kernel.table == table(v1={1: 10, 2: 10}, v2={}))
-    assert "changed by others in 4 places" in caplog.text
-    assert "what they undid: ipvsadm -A -t 10.1.1.2:80 -s wlc" in caplog.text
+    assert "ipvs: drift: 4 changes made outside clusterf, repairing" in caplog.text
+    assert "drift: repair: ipvsadm -A -t 10.1.1.2:80 -s wlc" in caplog.text
 
 
 def test_much_that_others_change_takes_few_lines(writing, kernel, caplog):
     writing.start(resync_interval=0.3).want(v1=dict.fromkeys(range(1, 200), 10)).settled()
     kernel.table = table()
     wait_until(lambda: kernel.table == table(v1=dict.fromkeys(range(1, 200), 10)))
-    assert caplog.text.count("what they undid") == ipvs_writer.DRIFT_LINES
+    assert caplog.text.count("drift: repair: ") == table_reader.DRIFT_LINES
 
 
 def test_to_reload_is_to_read_the_table_again(writing, kernel):
@@ -339,7 +338,7 @@ def test_a_flush_that_fails_is_done_again(writing, kernel):
 def test_what_is_excluded_is_never_touched(writing, kernel, caplog):
     Ownership(Store(writing.path)).record({virtual(8): 30.0, virtual(9): 30.0})
     kernel.table = table(v7={1: 1}, v8={1: 1}, v9={1: 1})
-    writing.start(flush=True, excluded={virtual(8)}).want(v1={}).settled()
+    writing.start(flush=True, excluded=(ip_network("10.1.1.8/32"),)).want(v1={}).settled()
     assert kernel.flushes == 0
     assert kernel.table == table(v1={}, v8={1: 1})
     assert all(step.virtual != virtual(8) for step in kernel.steps)
@@ -403,15 +402,6 @@ def test_a_drain_ends_when_its_time_is_up(writing, kernel, monkeypatch):
     wait_until(lambda: kernel.table == table(v1={2: 10}))
 
 
-def test_what_was_wrong_and_is_mended_is_forgotten(writing):
-    writing.start()
-    for number in range(100):
-        writing.want(ProblemsOf(number, BAD.problems))
-        writing.want(ProblemsOf(number, ()))
-    writing.settled()
-    assert not writing.actor._bad
-
-
 def test_a_large_table_is_written_in_parts_and_pings_get_through(writing, kernel, monkeypatch):
     monkeypatch.setattr(ipvs_writer, "PART", 50)
     writing.start().want(v1=dict.fromkeys(range(1, 200), 10), v2=dict.fromkeys(range(1, 200), 10))
@@ -448,7 +438,7 @@ def gone(*numbers):
 def test_the_removal_of_most_virtual_servers_is_held_until_it_is_confirmed(writing, kernel, caplog):
     writing.start(removal_hold=1000.0).want(**TWELVE).settled()
     writing.want(*gone(*range(1, 10)), v12={1: 5}, v13={1: 1})
-    wait_until(lambda: "9 of 12 virtual servers would go at once: held" in caplog.text)
+    wait_until(lambda: "9 of 12 virtual servers would be removed at once: held" in caplog.text)
     assert kernel.table == table(**TWELVE | {"v12": {1: 5}, "v13": {1: 1}})
     writing.ref.tell(Confirm())
     wait_until(lambda: kernel.table == table(v10={1: 1}, v11={1: 1}, v12={1: 5}, v13={1: 1}))
@@ -457,11 +447,11 @@ def test_the_removal_of_most_virtual_servers_is_held_until_it_is_confirmed(writi
 
 def test_verdicts_are_no_sign_that_a_step_of_the_configuration_is_not_told_in_full(writing):
     writing.start(removal_hold=1000.0).want(**TWELVE).settled()
-    last = writing.actor._guard._news
+    last = writing.actor._hold._changed
     writing.want(RealServerWanted(virtual(1), real(1), weighing(0)), urgent=True).settled()
-    assert writing.actor._guard._news == last
+    assert writing.actor._hold._changed == last
     writing.want(v1={1: 2}).settled()
-    assert writing.actor._guard._news > last
+    assert writing.actor._hold._changed > last
 
 
 def test_to_leave_out_all_real_servers_for_their_health_is_not_held(writing, kernel):
@@ -521,7 +511,7 @@ def test_a_great_removal_that_comes_in_parts_is_held_as_a_whole(writing, kernel,
     writing.start(removal_hold=1000.0).want(**TWELVE).settled()
     for number in range(1, 13):
         writing.want(*gone(number))
-    wait_until(lambda: "12 of 12 virtual servers would go at once" in caplog.text)
+    wait_until(lambda: "12 of 12 virtual servers would be removed at once" in caplog.text)
     assert kernel.table == table(**TWELVE)
 
 
@@ -536,7 +526,7 @@ def test_a_node_that_starts_on_an_empty_configuration_holds_what_it_made(writing
     Ownership(Store(writing.path)).record({virtual(number): 30.0 for number in range(1, 13)})
     kernel.table = table(**TWELVE)
     writing.start(removal_hold=1000.0).want()
-    wait_until(lambda: "12 of 12 virtual servers would go at once" in caplog.text)
+    wait_until(lambda: "12 of 12 virtual servers would be removed at once" in caplog.text)
     assert kernel.table == table(**TWELVE)
 
 
@@ -616,7 +606,7 @@ def test_what_cannot_be_had_beside_the_table_is_tried_again_before_the_next_look
     kept = following.told.count("keep")
     wait_until(lambda: following.told.count("keep") == kept + 1)
     writing.settled()
-    assert ipvs_writer._Self.KEEP not in writing.actor._due
+    assert ipvs_writer._Self.KEEP_COMPANIONS not in writing.actor._due
 
     following.fails = True
     writing.want(v2={}).settled()

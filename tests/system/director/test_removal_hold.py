@@ -29,7 +29,7 @@ def test_what_a_wiped_tree_would_remove_stays_until_it_is_confirmed(node: Node, 
         before = saved()
 
         shutil.rmtree(tree.folder / "services")
-        node.wait_for_log(rf"{SERVICES} of {SERVICES} virtual servers would go at once: held")
+        node.wait_for_log(rf"{SERVICES} of {SERVICES} virtual servers would be removed at once: held")
         assert saved() == before
 
         node.send(signal.SIGUSR2)

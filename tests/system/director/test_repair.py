@@ -67,8 +67,8 @@ def changed_by_hand(node: Node, command: str) -> Callable[[], bool]:
 def test_what_is_changed_by_hand_is_repaired_at_the_next_resync_and_reported(vigilant: Node, command: str) -> None:
     vigilant.wait_for(changed_by_hand(vigilant, command))
 
-    vigilant.wait_for_log(r"^warning: ipvs: the table was changed by others in [1-5] places")
-    vigilant.wait_for_log(r"^warning: ipvs: what they undid: ipvsadm ")
+    vigilant.wait_for_log(r"^warning: ipvs: drift: [1-5] changes made outside clusterf")
+    vigilant.wait_for_log(r"^warning: ipvs: drift: repair: ipvsadm ")
     vigilant.wait_for(lambda: vigilant.tables[-1] == TABLE)
 
 
@@ -79,7 +79,7 @@ def test_what_is_changed_by_hand_is_repaired_at_once_on_a_hangup_signal_and_repo
     patient.send(signal.SIGHUP)
 
     patient.wait_for(repaired)
-    patient.wait_for_log(r"^warning: ipvs: the table was changed by others in 1 places")
+    patient.wait_for_log(r"^warning: ipvs: drift: 1 changes made outside clusterf")
 
 
 def test_what_is_changed_by_hand_is_found_and_repaired_when_the_configuration_meets_it(patient: Node) -> None:
@@ -107,5 +107,5 @@ def test_a_repair_leaves_foreign_virtual_servers_alone_and_prints_the_table_once
 
     # a look at an unchanged table, or at a foreign part of it, prints and reports nothing
     vigilant.wait_for(lambda: len(vigilant.tables) == printed + 2)
-    assert vigilant.log.count("was changed by others in 1 places") == 2
+    assert vigilant.log.count("drift: 1 changes made outside clusterf") == 2
     ipvsadm("-D", "-t", "10.99.0.1:80")
