@@ -1,4 +1,4 @@
-"""DockerWatcher: what a Docker engine's containers and networks make, told to a publisher."""
+"""DockerWatcher: what a Docker engine's containers and networks publish, for a publisher."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -11,7 +11,8 @@ from actors.docker.key_publisher import Publish, PublishOnly
 from clusterf.config.problems import Problem
 from clusterf.docker.engine import Engine
 from clusterf.docker.follower import EngineFollower
-from clusterf.docker.inventory import Changes, Inventory
+from clusterf.docker.inventory import Inventory
+from clusterf.docker.publications import Changes
 from clusterf.docker.record import ContainerRecord, decode_record, encode_record
 from clusterf.lib.store import Store
 from clusterf.lib.text import escape
@@ -20,22 +21,23 @@ __all__ = ["DockerWatcher"]
 
 log = logging.getLogger(__name__)
 
-MARKS: Final = "marks"  # the section of the store
+RECORDS: Final = "marks"  # the section of the store, named as by earlier versions
 
 
 class DockerWatcher(ThreadedActor):
-    """Tell `publisher` the keys that an engine's containers and networks make, at first all of them at once.
+    """Follow an engine, and send `publisher` the keys of its containers and networks: first all of them, then changes.
 
-    `connect` makes connections to the engine, which `name` is the name of.
-    `fleet` makes a fleet that remembers such marks; they are kept in the store
-    that `store` opens. Everything is listed about every `interval` seconds.
+    `connect` opens connections to the engine, `name` is its name in the log.
+    `inventory` makes an inventory from the records of the last one, which are
+    stored in what `store` opens. Everything is listed about every `interval`
+    seconds.
     """
 
     def __init__(
         self,
         name: str,
         connect: Callable[[], Engine],
-        fleet: Callable[[dict[str, ContainerRecord]], Inventory],
+        inventory: Callable[[dict[str, ContainerRecord]], Inventory],
         store: Callable[[], Store],
         interval: float,
         publisher: pykka.ActorRef[Any],
@@ -43,20 +45,20 @@ class DockerWatcher(ThreadedActor):
         super().__init__(f"docker {name}")
         self._name = name
         self._connect = connect
-        self._make_fleet = fleet
+        self._make_inventory = inventory
         self._open_store = store
         self._interval = interval
         self._publisher = publisher
-        # whether the publisher knows all that there is to be
-        self._told = False
-        # what was wrong when it was last spoken of, by what it was wrong with
+        # the publisher has the complete set of keys
+        self._published = False
+        # the problems of each container, network and check that were logged last
         self._problems: dict[str, tuple[Problem, ...]] = {}
 
     def on_start(self) -> None:
         """Begin to follow the engine."""
         self._store = self._open_store()
-        self._fleet = self._make_fleet(dict(_remembered(self._store)))
-        self._follower = EngineFollower(self._name, self._connect, self._fleet, self._interval, self._say)
+        self._inventory = self._make_inventory(dict(_stored_records(self._store)))
+        self._follower = EngineFollower(self._name, self._connect, self._inventory, self._interval, self._on_changes)
         super().on_start()
 
     def work(self) -> None:
@@ -69,28 +71,27 @@ class DockerWatcher(ThreadedActor):
 
     def reload(self) -> None:
         """List everything again."""
-        self._follower.again()
+        self._follower.relist()
 
-    def _say(self, changes: Changes, whole: bool) -> None:
-        """Remember and publish what changed; in the thread of the follower."""
-        if changes.marks:
-            self._store.update(
-                MARKS, {one.encode(): encode_record(mark) if mark else None for one, mark in changes.marks.items()}
-            )
-        for one, problems in changes.problems.items():
-            self._speak_of(one, problems)
+    def _on_changes(self, changes: Changes, complete: bool) -> None:
+        """Store, log and publish what changed; in the worker thread."""
+        if changes.records:
+            encoded = {one.encode(): encode_record(rec) if rec else None for one, rec in changes.records.items()}
+            self._store.update(RECORDS, encoded)
+        for subject, problems in changes.problems.items():
+            self._log_problems(subject, problems)
         for path, value in (changes.keys | changes.checks).items():
-            log.info("docker: %s %s", escape(path), f"is {escape(value)}" if value is not None else "is no more")
-        if whole and not self._told:
-            self._told = True
-            self._publisher.tell(PublishOnly(dict(self._fleet.wanted), dict(self._fleet.wanted_checks)))
+            log.info("docker: %s %s", escape(path), f"set to {escape(value)}" if value is not None else "removed")
+        if complete and not self._published:
+            self._published = True
+            self._publisher.tell(PublishOnly(dict(self._inventory.keys), dict(self._inventory.checks)))
             return
         self._publish(changes)
 
     def _publish(self, changes: Changes) -> None:
-        """Tell what changed; a check comes before the first backend that it is for, and goes after the last.
+        """Publish what changed: a check before the first backend that it is for, and its removal after the last.
 
-        A backend that came first would count until the check has failed.
+        A backend without its check would be in rotation before the check has failed.
         """
         checks = {path: value for path, value in changes.checks.items() if value is not None}
         for path, check in checks.items():
@@ -100,18 +101,19 @@ class DockerWatcher(ThreadedActor):
         for path in changes.checks.keys() - checks.keys():
             self._publisher.tell(Publish(path, None, if_absent=True))
 
-    def _speak_of(self, one: str, problems: tuple[Problem, ...]) -> None:
-        known = self._problems.pop(one, ())
+    def _log_problems(self, subject: str, problems: tuple[Problem, ...]) -> None:
+        """Log those problems of a subject that are new."""
+        known = self._problems.pop(subject, ())
         if problems:
-            self._problems[one] = problems
+            self._problems[subject] = problems
         for problem in problems:
             if problem not in known:
                 log.warning("%s%s", problem, "" if problem.fatal else " (ignored)")
 
 
-def _remembered(store: Store) -> Iterator[tuple[str, ContainerRecord]]:
-    for one, raw in store.items(MARKS):
+def _stored_records(store: Store) -> Iterator[tuple[str, ContainerRecord]]:
+    for container_id, raw in store.items(RECORDS):
         try:
-            yield one.decode(), decode_record(raw)
+            yield container_id.decode(), decode_record(raw)
         except ValueError as error:
-            log.error("docker: what is remembered of %s is no good: %s", escape(one), error)
+            log.error("docker: invalid stored record of %s: %s (ignored)", escape(container_id), error)

@@ -13,16 +13,16 @@ from clusterf.etcd.lease_keeper import LeaseKeeper
 from clusterf.etcd.leased_keys import NOTHING
 from clusterf.etcd.location import EtcdLocation
 
-__all__ = ["KeyPublisher", "Publish", "PublishOnly", "Withdraw"]
+__all__ = ["KeyPublisher", "Publish", "PublishOnly"]
 
 log = logging.getLogger(__name__)
 
 
 class Publish(NamedTuple):
-    """The key `path`, below the prefix, has this value; None: it is not to be there.
+    """Publish `value` under the key `path`, below the prefix; None: remove it.
 
-    `if_absent`: only where nobody else sets it. What somebody else has set is
-    neither overwritten nor removed; when it goes, ours comes.
+    `if_absent`: only while nobody else has set the key. A foreign value is
+    neither overwritten nor removed; ours is written when it is gone.
     """
 
     path: bytes
@@ -31,23 +31,19 @@ class Publish(NamedTuple):
 
 
 class PublishOnly(NamedTuple):
-    """These keys, and no others, are to be there; those of `if_absent` only where nobody else sets them."""
+    """Publish these keys and no others; those of `if_absent` only while nobody else has set them."""
 
     wanted: Mapping[bytes, bytes]
     if_absent: Mapping[bytes, bytes] = NOTHING
 
 
-class Withdraw(NamedTuple):
-    """All keys are to go, now. What is told later is published on a new lease."""
-
-
 class KeyPublisher(ThreadedActor):
-    """Keep what is told published below the prefix of `location`, while this actor lives and `ttl` seconds longer.
+    """Publish keys below the prefix of `location` while this actor lives, and for `ttl` seconds longer.
 
-    `lease_file` holds the lease for the next one to take over; None: nobody
-    does. An actor that is stopped leaves its keys alone, unless it was told
-    `Withdraw`, which it then tries at every endpoint once more. With
-    `leave_nothing` it does so when the operator stops the node.
+    `lease_file` holds the lease for the next publisher to take over; None:
+    none does. An actor that is stopped leaves its keys to the TTL, unless the
+    node is stopped by its operator and `leave_nothing` is set: then all are
+    removed, and every endpoint is tried once for that.
     """
 
     def __init__(
@@ -55,38 +51,36 @@ class KeyPublisher(ThreadedActor):
     ) -> None:
         super().__init__("etcd lease", patience=None)
         self._leave_nothing = leave_nothing
-        # whether what is told does not count any more
+        # the node is being stopped: nothing is published any more
         self._leaving = False
         self._keeper = LeaseKeeper(location, ttl, lease_file)
 
     def work(self) -> None:
-        """Publish."""
+        """Keep the lease, and the keys on it."""
         self._keeper.run()
 
     def stop_work(self) -> None:
-        """Stop, and leave the lease to run out."""
+        """Stop, and let the lease expire."""
         self._keeper.stop()
 
     def reload(self) -> None:
-        """Look at once whether what is there is what is wanted."""
+        """Compare the keys in etcd with those to be published now."""
         self._keeper.check()
 
     def leave(self) -> None:
-        """Withdraw all, if that is to be done."""
+        """Remove all keys, if `leave_nothing` is set."""
         if self._leave_nothing:
             self._leaving = True
             self._keeper.withdraw()
 
     def receive(self, message: Any) -> None:
-        """Take in what is wanted; it is written by the thread."""
+        """Take in what to publish; the worker thread writes it."""
         match message:
             case Publish() | PublishOnly() if self._leaving:
-                log.debug("leaving: %r does not count", message)
+                log.debug("stopping: %r (ignored)", message)
             case Publish():
                 self._keeper.want(*message)
             case PublishOnly():
                 self._keeper.want_only(*message)
-            case Withdraw():
-                self._keeper.withdraw()
             case _:
                 super().receive(message)

@@ -1,4 +1,4 @@
-"""NoopPublisher: says what would be done to etcd, as the etcdctl commands that would do it."""
+"""NoopPublisher: logs the writes to etcd that KeyPublisher would make, as etcdctl commands."""
 
 import logging
 import shlex
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class NoopPublisher(Actor):
-    """Stands in for KeyPublisher, and writes nothing."""
+    """Takes the place of KeyPublisher with `--noop`, and writes nothing."""
 
     def __init__(self, location: EtcdLocation) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class NoopPublisher(Actor):
         self._published: dict[bytes, bytes] = {}
 
     def receive(self, message: Any) -> None:
-        """Say what would be done."""
+        """Log what would be written."""
         match message:
             case Publish():
                 self._publish(message)
@@ -46,5 +46,5 @@ class NoopPublisher(Actor):
         else:
             self._published[change.path] = change.value
             words = ["put", escape(self._prefix + change.path), escape(change.value)]
-        note = "  # if there is none" if change.if_absent and change.value is not None else ""
+        note = "  # if absent" if change.if_absent and change.value is not None else ""
         log.info("etcd noop: etcdctl %s%s", shlex.join(words), note)

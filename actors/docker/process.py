@@ -9,7 +9,7 @@ from actors.docker.key_publisher import KeyPublisher
 from actors.docker.noop_publisher import NoopPublisher
 from actors.settings import Settings
 from clusterf.docker.addresses import Addressing
-from clusterf.docker.engine import Engine, access_of
+from clusterf.docker.engine import Engine, client_options
 from clusterf.docker.inventory import Inventory
 from clusterf.docker.routes import Routing
 from clusterf.lib.store import Store
@@ -18,7 +18,7 @@ __all__ = ["start"]
 
 
 def start(name: str, settings: Settings, host: Host) -> list[Ref]:
-    """Start the actors, the first in the flow first. Raises Unavailable where the process cannot do its work at all."""
+    """Start the actors; return them in the order of the flow."""
     del name, host
     location = settings.etcd_to_publish_in()
     assert location is not None
@@ -28,7 +28,7 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
         else KeyPublisher.start(location, settings.etcd_ttl, settings.lease_file, leave_nothing=settings.exit_flush)
     )
     watcher = DockerWatcher.start(
-        access_of(settings.docker_endpoint)["base_url"],
+        client_options(settings.docker_endpoint)["base_url"],
         lambda: Engine(settings.docker_endpoint),
         partial(Inventory, _addressing(settings), _routing(settings)),
         lambda: Store(settings.docker_file, read_only=settings.noop),

@@ -102,10 +102,10 @@ def docker_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def check_docker(flags: Mapping[str, Any], sources: tuple[Source, ...]) -> None:
     """See that a node with these flags can be one with the role docker. Raises click.UsageError."""
     # what it is built on is large, and of no use without that role
-    from clusterf.docker.engine import access_of  # noqa: PLC0415
+    from clusterf.docker.engine import client_options  # noqa: PLC0415
 
     try:
-        access_of(flags["docker_endpoint"])
+        client_options(flags["docker_endpoint"])
     except ValueError as error:
         hint = "'--docker-endpoint'" if flags["docker_endpoint"] else "DOCKER_HOST or DOCKER_CERT_PATH"
         raise click.BadParameter(str(error), param_hint=hint) from None

@@ -1,13 +1,13 @@
 """Where a container can be reached: by its own address on one of its networks, or by its host's.
 
-Which network's is told by its label, else by the node's settings, else it is
-the default bridge, else the only one that there is. Nothing is guessed: what
-stays ambiguous is reported.
+The network is the one that the container's label names, else the one of the
+node's settings, else the default bridge, else the only one. Nothing is
+guessed: what is ambiguous is reported.
 
-A container's last place stays known while it has none. An engine takes a
-container off its networks before it says that it has ended, and one that has
-ended has no address; yet its backends have to stay, with weight 0, where they
-were.
+The last address of a container is kept while it has none. An engine takes a
+container off its networks before it reports that it has ended, and an ended
+container has no address; yet its backends have to stay, with weight 0, where
+they were.
 """
 
 from collections.abc import Sequence
@@ -19,20 +19,20 @@ import msgspec
 from clusterf.docker.containers import Attachment, Container, Published
 from clusterf.lib.addresses import IPAddress, Protocol, check_real_server_address
 
-__all__ = ["AddressProblem", "Addressing", "ContainerAddress", "Found", "find", "host_ports"]
+__all__ = ["AddressProblem", "AddressResult", "Addressing", "ContainerAddress", "find_address", "host_ports"]
 
 Address = TypeVar("Address", IPv4Address, IPv6Address)
 
-BRIDGE: Final = "bridge"  # the name of the network that an engine puts containers on by default
+BRIDGE: Final = "bridge"  # the network that an engine puts containers on by default
 _ANY: Final = {4: ("", "0.0.0.0"), 6: ("", "::")}  # noqa: S104
 
 
 class Addressing(msgspec.Struct, frozen=True):
     """How a node publishes its containers.
 
-    `host`: at `host4` and `host6`, by their published ports; else at their
-    own addresses, of `network` where they are on it; empty: of no network
-    before others.
+    `host`: at `host4` and `host6`, by their published ports; else at their own
+    addresses, on the network of the name `network` where they are connected to
+    it; empty: no network is preferred.
     """
 
     network: str = ""
@@ -42,10 +42,10 @@ class Addressing(msgspec.Struct, frozen=True):
 
 
 class ContainerAddress(msgspec.Struct, frozen=True):
-    """Where a container can be reached, or could be when it last was.
+    """Where a container can be reached, or could be last. It is stored by the names of its fields.
 
-    `network` is the id of the network that the addresses are of. They are the
-    host's where there is `published`, which tells the ports there.
+    `network` is the id of the network of the addresses. With `published`
+    ports, the addresses are the host's.
     """
 
     network: str = ""
@@ -55,63 +55,65 @@ class ContainerAddress(msgspec.Struct, frozen=True):
 
     @property
     def usable(self) -> bool:
-        """Whether it is a place at all."""
+        """Whether there is an address, or for the host's a published port, at all."""
         return bool(self.published or (self.published is None and (self.ipv4 or self.ipv6)))
 
 
 class AddressProblem(NamedTuple):
-    """Something that is wrong with where a container is; `fatal`: it takes something away."""
+    """A problem of a container's address; `fatal`: the container is not published there."""
 
     reason: str
     fatal: bool = True
 
 
-class Found(NamedTuple):
-    """A container's place, None: there has never been one; whether it is there now; and what is wrong with that."""
+class AddressResult(NamedTuple):
+    """The address of a container, None: it never had one; whether it has it now; and problems."""
 
-    place: ContainerAddress | None
+    address: ContainerAddress | None
     present: bool
-    flaws: tuple[AddressProblem, ...] = ()
+    problems: tuple[AddressProblem, ...] = ()
 
 
-def find(container: Container, label: str, addressing: Addressing, last: ContainerAddress | None) -> Found:
-    """Return where a container is; `label` names its network, if not empty; `last` is where it was before.
+def find_address(
+    container: Container, label: str, addressing: Addressing, last: ContainerAddress | None
+) -> AddressResult:
+    """Return the address of a container; `label` names its network, if not empty; `last` is its last address.
 
-    One that does not run is where it was.
+    A container that is not running keeps its last address.
     """
     try:
-        place, flaws = _place(container, label, addressing, last)
+        address, problems = _address(container, label, addressing, last)
     except ValueError as error:
-        return Found(last, present=False, flaws=(AddressProblem(str(error)),) if container.running else ())
+        return AddressResult(last, present=False, problems=(AddressProblem(str(error)),) if container.running else ())
     if not container.running:
-        return Found(last or (place if place.usable else None), present=False)
-    if place.usable:
-        return Found(place, present=True, flaws=flaws)
-    if last is None and not flaws:
-        flaws = (AddressProblem("it publishes no port" if addressing.host else "it has no address on its network"),)
-    return Found(last, present=False, flaws=flaws)  # with a last place it is most likely about to end
+        return AddressResult(last or (address if address.usable else None), present=False)
+    if address.usable:
+        return AddressResult(address, present=True, problems=problems)
+    if last is None and not problems:
+        problems = (AddressProblem("no published port" if addressing.host else "no address on its network"),)
+    return AddressResult(last, present=False, problems=problems)  # with a last address it is most likely ending
 
 
-def _place(
+def _address(
     container: Container, label: str, addressing: Addressing, last: ContainerAddress | None
 ) -> tuple[ContainerAddress, tuple[AddressProblem, ...]]:
-    """Return where the engine says that a container is, and what is wrong with it. Raises ValueError."""
+    """Return the address that the engine has for a container, and its problems. Raises ValueError."""
     if addressing.host:
         return ContainerAddress(ipv4=addressing.host4, ipv6=addressing.host6, published=container.published), ()
-    attachment, doubt = _choose(container.attachments, label, addressing.network, last)
-    ipv4, flaw4 = _fit(attachment.ipv4)
-    ipv6, flaw6 = _fit(attachment.ipv6)
-    return ContainerAddress(attachment.network_id, ipv4, ipv6), doubt + flaw4 + flaw6
+    attachment, ambiguity = _choose(container.attachments, label, addressing.network, last)
+    ipv4, problems4 = _checked(attachment.ipv4)
+    ipv6, problems6 = _checked(attachment.ipv6)
+    return ContainerAddress(attachment.network_id, ipv4, ipv6), ambiguity + problems4 + problems6
 
 
 def _choose(
     attachments: Sequence[Attachment], label: str, preferred: str, last: ContainerAddress | None
 ) -> tuple[Attachment, tuple[AddressProblem, ...]]:
-    """Return the network whose addresses count, and a doubt about it. Raises ValueError where it cannot be told."""
+    """Return the network to publish, with a warning if it is ambiguous. Raises ValueError if there is none."""
     by_name = {attachment.network: attachment for attachment in attachments}
     if label:
         if label not in by_name:
-            raise ValueError(f"it is not on the network {label[:100]}")
+            raise ValueError(f"not connected to network {label[:100]}")
         return by_name[label], ()
     for name in (preferred, BRIDGE):
         if name in by_name:
@@ -119,17 +121,17 @@ def _choose(
     if len(attachments) == 1:
         return attachments[0], ()
     if not attachments:
-        raise ValueError("it is on no network")
-    several = f"it is on several networks ({', '.join(by_name)[:100]}), and no label says which counts"
+        raise ValueError("not connected to any network")
+    several = f"connected to several networks ({', '.join(by_name)[:100]}) and no label selects one"
     for attachment in attachments:
-        # it was the only one until a moment ago: a container that works is not taken away for another network
+        # it was the only one until a moment ago: a working container is not withdrawn because of another network
         if last is not None and attachment.network_id == last.network:
-            return attachment, (AddressProblem(f"{several}; {attachment.network[:100]} still does", fatal=False),)
+            return attachment, (AddressProblem(f"{several}: keeping {attachment.network[:100]}", fatal=False),)
     raise ValueError(several)
 
 
-def _fit(address: Address | None) -> tuple[Address | None, tuple[AddressProblem, ...]]:
-    """Return the address if a backend can have it, else none and what is wrong with it."""
+def _checked(address: Address | None) -> tuple[Address | None, tuple[AddressProblem, ...]]:
+    """Return the address if a real server can have it, else None and the problem."""
     if address is None:
         return None, ()
     try:
@@ -140,30 +142,30 @@ def _fit(address: Address | None) -> tuple[Address | None, tuple[AddressProblem,
 
 
 def host_ports(
-    place: ContainerAddress, wanted: Sequence[tuple[Protocol, int]]
+    address: ContainerAddress, wanted: Sequence[tuple[Protocol, int]]
 ) -> tuple[ContainerAddress, dict[Protocol, int], bool]:
-    """Return at which of the host's addresses, and at which ports there, a container's ports are.
+    """Return the host's addresses, and the ports there, that lead to a container's ports.
 
-    A backend has one port of each protocol. So what the host has at its IPv4
-    address counts, else what it has at its IPv6 address; True: that has
-    ports too, but others, and is left out.
+    A backend has one port of each protocol. So the ports at the host's IPv4
+    address win, else those at its IPv6 address; True: the latter differ, and
+    are left out.
     """
-    four = _ports_at(place, place.ipv4, wanted)
-    six = _ports_at(place, place.ipv6, wanted)
+    four = _ports_at(address, address.ipv4, wanted)
+    six = _ports_at(address, address.ipv6, wanted)
     ports = four or six
-    at = ContainerAddress(ipv4=place.ipv4 if four else None, ipv6=place.ipv6 if six and six == ports else None)
+    at = ContainerAddress(ipv4=address.ipv4 if four else None, ipv6=address.ipv6 if six and six == ports else None)
     return at, ports, bool(six) and six != ports
 
 
 def _ports_at(
-    place: ContainerAddress, address: IPAddress | None, wanted: Sequence[tuple[Protocol, int]]
+    container: ContainerAddress, address: IPAddress | None, wanted: Sequence[tuple[Protocol, int]]
 ) -> dict[Protocol, int]:
-    """Return the ports of the host's `address` that lead to those wanted, as far as there are any."""
+    """Return the ports at the host's `address` that lead to those wanted, as far as there are any."""
     if address is None:
         return {}
-    answering = {*_ANY[address.version], str(address)}
+    listening = {*_ANY[address.version], str(address)}
     return {
         at.protocol: at.host_port
-        for at in reversed(place.published or ())
-        if (at.protocol, at.port) in wanted and at.address in answering
+        for at in reversed(container.published or ())
+        if (at.protocol, at.port) in wanted and at.address in listening
     }

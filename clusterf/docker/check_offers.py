@@ -1,13 +1,13 @@
-"""One value for a key that many may offer: that of the newest counts."""
+"""Health checks from labels: one value for a key that several containers offer, that of the newest."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-__all__ = ["CheckOffers", "Offer"]
+__all__ = ["CheckOffer", "CheckOffers"]
 
 
-class Offer(NamedTuple):
-    """A value for a key; the one with the greatest `since`, then the greatest `by`, counts."""
+class CheckOffer(NamedTuple):
+    """A value for a key, offered `by` a container started at `since`; the greatest of both wins, `since` first."""
 
     since: int
     by: str
@@ -15,14 +15,14 @@ class Offer(NamedTuple):
 
 
 class CheckOffers:
-    """What is offered for each key, by whom."""
+    """The offers for each key, by container."""
 
     def __init__(self) -> None:
-        self._by_key: dict[bytes, dict[str, Offer]] = {}
+        self._by_key: dict[bytes, dict[str, CheckOffer]] = {}
         self._keys_of: dict[str, frozenset[bytes]] = {}
 
-    def replace(self, by: str, offers: Mapping[bytes, Offer]) -> Iterable[bytes]:
-        """Take these for all that `by` offers; return the keys concerned."""
+    def replace(self, by: str, offers: Mapping[bytes, CheckOffer]) -> Iterable[bytes]:
+        """Replace all offers of `by` with these; return the keys concerned."""
         before = self._keys_of.pop(by, frozenset())
         for key in before - offers.keys():
             rest = self._by_key[key]
@@ -35,10 +35,10 @@ class CheckOffers:
             self._keys_of[by] = frozenset(offers)
         return before | offers.keys()
 
-    def best(self, key: bytes) -> Offer | None:
-        """Return the offer that counts, None where there is none."""
+    def best(self, key: bytes) -> CheckOffer | None:
+        """Return the offer that wins, None where there is none."""
         return max(self._by_key.get(key, {}).values(), default=None)
 
     def agree(self, key: bytes) -> bool:
-        """Tell whether all who offer a value offer the same."""
+        """Tell whether all offers for a key have the same value."""
         return len({offer.value for offer in self._by_key.get(key, {}).values()}) < 2

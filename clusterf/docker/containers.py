@@ -1,9 +1,9 @@
-"""What a Docker engine says of its containers and networks, as frozen values.
+"""Containers and networks of a Docker engine, as frozen values.
 
-`container_of` and `network_of` take what the engine answers to an inspect,
-look at the fields that matter here, and at nothing else; ports and addresses
-are parsed once. What an engine may leave out (nulls, fields of other versions)
-is taken as absent; what is there but of another shape raises ValueError.
+`container_of` and `network_of` take the engine's answer to an inspection and
+read only the fields that matter here; ports and addresses are parsed once.
+What an engine may leave out (nulls, fields of other versions) is taken as
+absent; what has another type or format raises ValueError.
 """
 
 import re
@@ -33,7 +33,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Attachment(msgspec.Struct, frozen=True, gc=False):
-    """A network that a container is on, by name and id, and its addresses there: none while it does not run."""
+    """A network that a container is connected to, by name and id, and its addresses there: none while it is stopped."""
 
     network: str
     network_id: str
@@ -42,7 +42,7 @@ class Attachment(msgspec.Struct, frozen=True, gc=False):
 
 
 class Published(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A container's port, and the host's that leads to it, at one address of the host; empty: at all of them."""
+    """A container's port, and the host's port that leads to it, at one address of the host; empty: at all of them."""
 
     protocol: Protocol
     port: int
@@ -51,14 +51,14 @@ class Published(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Container(msgspec.Struct, frozen=True):
-    """A container. `running` is true of one that is paused, but not of one between two runs.
+    """A container. `running` is true while it is paused, and false between two runs.
 
-    `labels` are those that begin with `PREFIX`, by what follows it, and
-    include those of its image, which the engine has merged.
-    `started_at` is the Unix time of the last start in nanoseconds, by the
-    engine's clock; 0: it has never run. `stop_signal` is the number of the
-    signal by which it is told to stop. `exposed` are the ports that its
-    configuration names, `published` those that the host answers for now.
+    `labels` are those that begin with `PREFIX`, without it; the engine has
+    merged those of the image. `started_at` is the Unix time of the last start
+    in nanoseconds, by the engine's clock; 0: it has never run. `stop_signal`
+    is the number of the signal that the engine stops it with. `exposed` are
+    the ports that its configuration names, `published` those that the host
+    forwards now.
     """
 
     id: str
@@ -73,7 +73,7 @@ class Container(msgspec.Struct, frozen=True):
     started_at: int = 0
     stop_signal: int = int(SIGTERM)
 
-    def is_ended_by(self, signal: int) -> bool:
+    def is_stopped_by(self, signal: int) -> bool:
         """Tell whether a signal asks this container to stop."""
         return signal in (SIGTERM, SIGKILL, self.stop_signal)
 
@@ -149,14 +149,14 @@ class _NetworkInspect(msgspec.Struct, rename="pascal"):
 
 
 def container_of(inspect: Mapping[str, Any]) -> Container:
-    """Return the container that the engine describes. Raises ValueError with the reason why it does not."""
-    seen = convert(inspect, _Inspect)
-    state, config, settings = seen.state, seen.config, seen.network_settings
-    # what only the host's side names is exposed too, and is known as well when the container does not run
-    exposed = {**(config.exposed_ports or {}), **((seen.host_config and seen.host_config.port_bindings) or {})}
+    """Return the container that the engine's JSON describes. Raises ValueError with the reason why it does not."""
+    parsed = convert(inspect, _Inspect)
+    state, config, settings = parsed.state, parsed.config, parsed.network_settings
+    # a port that is only bound to one of the host's is exposed, too, also while the container is stopped
+    exposed = {**(config.exposed_ports or {}), **((parsed.host_config and parsed.host_config.port_bindings) or {})}
     return Container(
-        id=_checked_id(seen.id),
-        name=seen.name.removeprefix("/"),
+        id=_checked_id(parsed.id),
+        name=parsed.name.removeprefix("/"),
         labels={k.removeprefix(PREFIX): v for k, v in (config.labels or {}).items() if k.startswith(PREFIX)},
         exposed=_exposed(exposed),
         published=tuple(_published(settings.ports or {})),
@@ -165,26 +165,26 @@ def container_of(inspect: Mapping[str, Any]) -> Container:
         paused=state.paused,
         health=_health(state.health.status if state.health else ""),
         started_at=_nanoseconds(state.started_at),
-        # as the engine does with one that it does not know
+        # as the engine does for an unknown name
         stop_signal=signal_number(config.stop_signal or "") or int(SIGTERM),
     )
 
 
 def network_of(inspect: Mapping[str, Any]) -> Network:
-    """Return the network that the engine describes. Raises ValueError with the reason why it does not."""
-    seen = convert(inspect, _NetworkInspect)
-    subnets = (seen.ipam and seen.ipam.config) or []
+    """Return the network that the engine's JSON describes. Raises ValueError with the reason why it does not."""
+    parsed = convert(inspect, _NetworkInspect)
+    subnets = (parsed.ipam and parsed.ipam.config) or []
     prefixes = {prefix for subnet in subnets if (prefix := read_prefix(subnet.subnet)) is not None}
     ordered = sorted(prefixes, key=lambda prefix: (prefix.version, int(prefix.network_address), prefix.prefixlen))
-    return Network(_checked_id(seen.id), seen.name, tuple(ordered))
+    return Network(_checked_id(parsed.id), parsed.name, tuple(ordered))
 
 
 def convert(raw: object, kind: type[T]) -> T:
-    """Return what the engine's JSON holds of `kind`. Raises ValueError."""
+    """Return the engine's JSON as a value of `kind`. Raises ValueError with the reason why it is none."""
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        raise ValueError(f"not what an engine says: {error}") from None
+        raise ValueError(f"unexpected JSON: {error}") from None
 
 
 def _checked_id(text: str) -> str:
@@ -202,7 +202,7 @@ def _health(status: str) -> ContainerHealth:
 
 
 def _ports(text: str) -> tuple[Protocol, int, int] | None:
-    """Return the first and the last port that such as `8080/tcp` or `8000-8010/udp` names, None for what does not."""
+    """Return the first and the last port of a text such as `8080/tcp` or `8000-8010/udp`, None for any other."""
     match = _PORTS.fullmatch(text)
     if match is None:
         return None
@@ -212,7 +212,7 @@ def _ports(text: str) -> tuple[Protocol, int, int] | None:
 
 
 def _exposed(texts: Iterable[str]) -> frozenset[tuple[Protocol, int]]:
-    """Return all ports that are named; those of many ranges that overlap are counted out once."""
+    """Return all ports that the texts name; overlapping ranges cost no more than what they cover."""
     exposed: set[tuple[Protocol, int]] = set()
     highest = dict.fromkeys(Protocol, 0)
     for protocol, low, high in sorted(filter(None, map(_ports, texts))):
@@ -239,13 +239,13 @@ def _attachment(name: str, end: _Endpoint) -> Attachment:
 
 
 def _nanoseconds(text: str) -> int:
-    """Return the Unix time that RFC 3339 text names, in nanoseconds; 0 for the year 1, which means never."""
+    """Return the Unix time of an RFC 3339 text, in nanoseconds; 0 for the year 1, which means never."""
     if not text or text.startswith(_NEVER):
         return 0
     match = _TIME.fullmatch(text)
     if match is None:
-        raise ValueError(f"not a time: {text[:100]!r}")
+        raise ValueError(f"not an RFC 3339 time: {text[:100]!r}")
     seconds = (datetime.fromisoformat(match[1] + match[3]) - _EPOCH) // timedelta(seconds=1)
     if seconds >= 1 << 33:  # in the year 2242; in nanoseconds it still fits into 64 bits
-        raise ValueError(f"a time too far away: {text}")
+        raise ValueError(f"time out of range: {text}")
     return max(0, seconds * 10**9 + int((match[2] or "").ljust(9, "0")))

@@ -1,10 +1,8 @@
-"""A Docker engine, as far as it matters here: what it says of its containers and networks, and its events.
+"""A thin client of a Docker engine: its containers, networks and events, as the JSON that it sends.
 
-By the docker SDK's low-level client, which knows sockets and TLS. Events are
-read without it: it would wait for them without a limit, and it decodes
-characters that come in two parts wrongly. Whatever goes wrong is an
-`EngineError`. What the engine says is returned as it is, for
-`clusterf.docker.containers` and `clusterf.docker.events` to understand.
+Built on the docker SDK's low-level client, which knows sockets and TLS. Events
+are read without it: the SDK waits for them without a limit, and decodes
+characters that arrive in two parts wrongly. Every failure is an `EngineError`.
 """
 
 import os
@@ -25,15 +23,15 @@ from docker.utils import kwargs_from_env, parse_host
 
 from clusterf.lib.tracebacks import clear_frames
 
-__all__ = ["Engine", "EngineError", "Refused", "access_of"]
+__all__ = ["Engine", "EngineError", "Refused", "client_options"]
 
 T = TypeVar("T")
 
 DEFAULT: Final = "unix:///var/run/docker.sock"
 CALL: Final = 5.0  # seconds that a call may take
-SILENCE: Final = 300.0  # seconds without an event, after which a connection for events is not trusted any more
+SILENCE: Final = 300.0  # seconds without an event, after which the event stream is taken as lost
 LONGEST: Final = 1 << 22  # bytes of an event
-# what is executed in containers to probe them has events too, which can be very many
+# without those of commands run in containers, such as health checks: there can be very many
 _FILTERS: Final = msgspec.json.encode(
     {
         "type": ["container", "network"],
@@ -46,45 +44,45 @@ _FILTERS: Final = msgspec.json.encode(
 _URL: Final = re.compile(r"(unix|tcp|https?)://\S+")
 _TROUBLE: Final = (
     *(DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError),
-    # the SDK takes it that answers are of the right shape, and that a connection is closed by its own thread only
+    # the SDK does not check the shape of answers, nor expect another thread to close its connection
     *(AttributeError, LookupError, TypeError),
 )
 
 
 class EngineError(Exception):
-    """The engine cannot be reached, or does not answer as an engine does."""
+    """The engine is unreachable, or does not answer as an engine does."""
 
 
 class Refused(EngineError):
-    """The engine can be reached, but does not do this, or not in time."""
+    """The engine is reachable, but refused this call, or did not answer it in time."""
 
 
-def access_of(url: str | None, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """Return what the SDK's client needs to get to the engine at `url`; None: to the one that the environment names.
+def client_options(url: str | None, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """Return the SDK client's arguments for the engine at `url`; None: for that of DOCKER_HOST, or this machine's.
 
-    Raises ValueError with the reason why there is no way to it.
+    Raises ValueError with the reason why these settings are invalid.
     """
     try:
-        access: dict[str, Any] = kwargs_from_env(environment)
-        access["base_url"] = url or access.get("base_url") or DEFAULT
-        if not _URL.fullmatch(access["base_url"]):
-            raise ValueError(f"{access['base_url']}: needs unix:///PATH or tcp://HOST:PORT")
-        parse_host(access["base_url"], tls=bool(access.get("tls")))
+        options: dict[str, Any] = kwargs_from_env(environment)
+        options["base_url"] = url or options.get("base_url") or DEFAULT
+        if not _URL.fullmatch(options["base_url"]):
+            raise ValueError(f"{options['base_url']}: expected unix:///PATH or tcp://HOST:PORT")
+        parse_host(options["base_url"], tls=bool(options.get("tls")))
     except DockerException as error:
         raise ValueError(f"{error}") from None
-    return access
+    return options
 
 
 class Engine:
-    """A connection to an engine, for one thread; `close` is for any.
+    """A connection to an engine, for one thread; any thread may call `close`.
 
-    `version` is that of the API, found out unless given. All but `close` raise
-    EngineError.
+    `version` is the API version to use; by default the newest that the engine
+    knows. All methods but `close` raise EngineError.
     """
 
     def __init__(self, url: str | None, version: str = "") -> None:
         self._url = url
-        # where events come from
+        # the event stream, if there is one
         self._stream: requests.Response | None = None
         self._client = _call(lambda: _client(url, version or _version(url)))
 
@@ -96,7 +94,7 @@ class Engine:
 
     @property
     def version(self) -> str:
-        """The version of the API that is spoken."""
+        """The API version in use."""
         return str(self._client.api_version)
 
     def another(self) -> "Engine":
@@ -104,43 +102,43 @@ class Engine:
         return Engine(self._url, self.version)
 
     def close(self) -> None:
-        """Let go of the engine; a thread that waits for events wakes up."""
+        """Close the connection; a thread that waits for events wakes up."""
         if self._stream is not None:
-            # what this looks for in the response is not there if that has just ended by itself
+            # the response has no socket any more if it has just ended
             with suppress(OSError, AttributeError, DockerException):
                 CancellableStream(iter(()), self._stream).close()
         self._client.close()
 
     def clock(self) -> int:
-        """Return the Unix time by the engine's clock."""
+        """Return the Unix time by the engine's clock, in seconds."""
         headers = self._get("/_ping", CALL).headers
         try:
             return int(parsedate_to_datetime(headers["Date"]).timestamp())
         except (KeyError, ValueError):
-            raise EngineError("it does not tell the time") from None
+            raise EngineError("invalid answer to a ping: no Date header") from None
 
     def containers(self) -> list[Any]:
-        """Return every container, in short."""
+        """Return a summary of every container."""
         return _list(_call(lambda: self._client.containers(all=True)))
 
     def networks(self) -> list[Any]:
         """Return every network."""
         return _list(_call(self._client.networks))
 
-    def inspect(self, kind: Literal["container", "network"], one: str) -> Any:
-        """Return all that there is to say of a container or a network, None if there is no such thing."""
+    def inspect(self, kind: Literal["container", "network"], object_id: str) -> Any:
+        """Return the full description of a container or a network, None if there is none with this id."""
         ask = self._client.inspect_container if kind == "container" else self._client.inspect_network
         try:
-            return _call(lambda: ask(one))
+            return _call(lambda: ask(object_id))
         except Refused as error:
             if isinstance(error.__cause__, docker.errors.NotFound):
                 return None
             raise
 
     def events(self, since: str, until: str | None = None) -> Iterator[bytes]:
-        """Yield what happens from the Unix time `since` on, as JSON; with `until`, a time that is over, the past only.
+        """Yield events from the Unix time `since` on, as JSON; with `until`, a past time, only those before it.
 
-        What is long past an engine does not know any more.
+        An engine keeps a limited number of past events.
         """
         times = {"since": since} if until is None else {"since": since, "until": until}
         path = f"/v{self.version}/events"
@@ -151,7 +149,7 @@ class Engine:
                 *lines, rest = (rest + chunk).split(b"\n")
                 yield from filter(None, lines)
                 if len(rest) > LONGEST:
-                    raise EngineError("it tells of an event without an end")
+                    raise EngineError(f"invalid event: longer than {LONGEST} bytes")
 
     def _get(self, path: str, timeout: float, *, stream: bool = False, **parameters: str) -> requests.Response:
         def get() -> requests.Response:
@@ -166,12 +164,12 @@ class Engine:
 
 
 def _client(url: str | None, version: str) -> docker.APIClient:
-    return docker.APIClient(version=version, timeout=CALL, **access_of(url))
+    return docker.APIClient(version=version, timeout=CALL, **client_options(url))
 
 
 def _version(url: str | None) -> str:
-    """Return the newest version of the API that the engine speaks."""
-    # the SDK would do so as it makes a client, but then leave connections open where that fails
+    """Return the newest API version that the engine knows."""
+    # the SDK's client can find out itself, but leaves connections open if that fails
     with _client(url, DEFAULT_DOCKER_API_VERSION) as client:
         version: str = client.version(api_version=False)["ApiVersion"]
         return version
@@ -179,26 +177,26 @@ def _version(url: str | None) -> str:
 
 def _list(found: object) -> list[Any]:
     if not isinstance(found, list):
-        raise EngineError("it answers with something else than a list")
+        raise EngineError("invalid answer: not a list")
     return found
 
 
 def _call(ask: Callable[[], T]) -> T:
-    """Return what the SDK returns. Raises EngineError."""
+    """Call the SDK. Raises EngineError."""
     try:
         return ask()
     except APIError as error:
         raise Refused(str(error.explanation or error)) from error
     except requests.ReadTimeout as error:
-        raise Refused(f"no answer within {CALL:g} seconds") from error
+        raise Refused(f"timed out after {CALL:g} seconds") from error
     except _TROUBLE as error:
-        # else the sockets that the SDK could not connect stay open
+        # the frames hold sockets that the SDK could not connect, and would keep them open
         clear_frames(error)
         raise EngineError(_reason(error)) from error
 
 
 def _reason(error: BaseException) -> str:
-    """Return what the system says is wrong, if that is at the bottom of the error, else what the error says."""
+    """Return the operating system's reason, if that is the root cause of the error, else the error's own."""
     inner: BaseException | None = error
     while inner is not None:
         if isinstance(inner, OSError) and inner.strerror:

@@ -1,4 +1,4 @@
-"""What a Docker engine tells as it happens: its events, as frozen values."""
+"""Events of a Docker engine, as frozen values."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,16 +8,16 @@ import msgspec
 from clusterf.docker.containers import convert
 from clusterf.docker.signals import signal_number
 
-__all__ = ["Event", "event_of"]
+__all__ = ["EngineEvent", "event_of"]
 
 
-class Event(msgspec.Struct, frozen=True):
-    """Something happened to a container, a network or whatever else `type` names.
+class EngineEvent(msgspec.Struct, frozen=True):
+    """One event, of a container or a network or any other `type`.
 
-    `action` is the bare one: `health_status`, without what it became. `time`
-    is Unix time in nanoseconds, by the engine's clock. `signal` is the number
-    that a `kill` names, else 0. `container` is which container a `network`
-    event is about, else it is empty.
+    `action` is the bare one: `health_status`, not `health_status: healthy`.
+    `time` is Unix time in nanoseconds, by the engine's clock. `signal` is the
+    number of the signal of a `kill` event, else 0. `container` is the
+    container that a `network` event concerns, else empty.
     """
 
     type: str
@@ -41,17 +41,17 @@ class _Event(msgspec.Struct, rename={"type": "Type", "action": "Action", "actor"
     time_nano: int = 0
 
 
-def event_of(raw: Mapping[str, Any]) -> Event:
-    """Return the event that the engine describes. Raises ValueError with the reason why it does not."""
-    seen = convert(raw, _Event)
-    attributes = seen.actor.attributes or {}
-    action = seen.action.partition(":")[0]
-    return Event(
-        type=seen.type,
+def event_of(raw: Mapping[str, Any]) -> EngineEvent:
+    """Return the event that the engine's JSON holds. Raises ValueError with the reason why it holds none."""
+    parsed = convert(raw, _Event)
+    attributes = parsed.actor.attributes or {}
+    action = parsed.action.partition(":")[0]
+    return EngineEvent(
+        type=parsed.type,
         action=action,
-        id=seen.actor.id,
-        time=seen.time_nano or seen.time * 10**9,
-        # a label of the container may be called so as well: the engine then gives the label
+        id=parsed.actor.id,
+        time=parsed.time_nano or parsed.time * 10**9,
+        # any container may have a label `signal`, which the engine adds to the attributes of all its events
         signal=signal_number(attributes.get("signal", "")) if action == "kill" else 0,
-        container=attributes.get("container", "") if seen.type == "network" else "",
+        container=attributes.get("container", "") if parsed.type == "network" else "",
     )

@@ -4,12 +4,12 @@
     net.qmsk.clusterf.backend.tcp=8080          port for all of them (also .udp, .sctp)
     net.qmsk.clusterf.backend:api.tcp=9090      port for one of them; empty: none
     net.qmsk.clusterf.backend.weight=20         (also backend:SERVICE.weight)
-    net.qmsk.clusterf.network=front             which network's address to publish
+    net.qmsk.clusterf.network=front             network whose address is published
     net.qmsk.clusterf.health=http:/healthz      a check for services without one: tcp, http:PATH, https:PATH, JSON
 
-Who runs a container need not be who runs the cluster. So what labels hold is
-bounded in size and number, is read by the codec as if it came from etcd, and
-what is bad takes away no more than the backend that it is for.
+Those who run a container need not be those who run the cluster. So labels are
+bounded in size and number, their values are decoded as if they came from etcd,
+and an invalid one takes away no more than the backend that it is for.
 """
 
 import re
@@ -24,14 +24,14 @@ from clusterf.config.problems import Problem
 from clusterf.docker.addresses import ContainerAddress, host_ports
 from clusterf.docker.containers import Container
 
-__all__ = ["SOURCE", "Labels", "Report", "encode", "located", "network_label", "parse"]
+__all__ = ["SOURCE", "Labels", "Report", "backends_at", "network_label", "parse"]
 
 SOURCE: Final = "docker"  # of problems
 MAX_SERVICES: Final = 1000
 MAX_NAME: Final = 255  # bytes of a service's name, as of a file's: a tree has the same names
 MAX_CHECK: Final = 16384  # characters
 MAX_PROBLEMS: Final = 20
-MAX_SHOWN: Final = 100  # characters of whatever others have chosen
+MAX_SHOWN: Final = 100  # characters of a foreign text in a log line
 
 _PORTS: Final = {protocol.name.lower(): protocol for protocol in ADDRESS_PROTOCOLS}
 _CHECK: Final = re.compile(r"(?P<plain>none|tcp)|(?P<web>https?)(?::(?P<path>.*))?", re.DOTALL)
@@ -39,10 +39,10 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 class Labels(NamedTuple):
-    """What the labels of a container say, wherever it is.
+    """What the labels of a container ask for.
 
-    `backends`, by service, have no addresses yet, and the ports of the
-    container. `check` is the JSON of a health check.
+    `backends`, by service, have the ports of the container, and no address
+    yet. `check` is the JSON of a health check.
     """
 
     backends: Mapping[str, Backend]
@@ -50,7 +50,7 @@ class Labels(NamedTuple):
 
 
 class Report:
-    """What is wrong with a container or a network, by its name; of very many things only how many they are."""
+    """The problems of a container or a network, by its name; beyond `MAX_PROBLEMS` only how many more there are."""
 
     def __init__(self, name: str) -> None:
         self._path = name[:MAX_SHOWN].encode(errors="replace")
@@ -58,7 +58,7 @@ class Report:
         self._more = 0
 
     def __call__(self, field: str, reason: str, *, fatal: bool = True) -> None:
-        """Report a label, or with an empty `field` the whole. `fatal`: it takes something away."""
+        """Add a problem of a label, or with an empty `field` of the whole. `fatal`: it takes something away."""
         problem = Problem(SOURCE, self._path, field[:MAX_SHOWN], reason, fatal)
         if len(self._problems) < MAX_PROBLEMS:
             self._problems[problem] = None
@@ -67,13 +67,13 @@ class Report:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What was reported, each thing once."""
-        more = [Problem(SOURCE, self._path, "", f"and {self._more} more", fatal=True)] if self._more else []
+        """All problems, each once."""
+        more = [Problem(SOURCE, self._path, "", f"and {self._more} more problems", fatal=True)] if self._more else []
         return (*self._problems, *more)
 
 
 class _Backends(NamedTuple):
-    """The labels about backends: what is for all services, and what is for one of them, by field."""
+    """The labels about backends by field: those for all services, and those for one of them."""
 
     general: Mapping[str, str]
     own: Mapping[str, Mapping[str, str]]
@@ -87,54 +87,54 @@ class _Backends(NamedTuple):
 
 
 def network_label(container: Container) -> str:
-    """Return the name of the network whose addresses count, empty where no label tells."""
+    """Return the name of the network to publish, empty where no label names one."""
     return container.labels.get("network", "").strip()
 
 
 def parse(container: Container, report: Report) -> Labels:
-    """Return what the labels of a container ask for, and report what of it cannot be used."""
+    """Return what the labels of a container ask for, and report what is invalid."""
     texts = {label: text.strip() for label, text in container.labels.items()}
     services = _services(texts.get("service", ""), report)
     check = _check(health, report) if (health := texts.get("health")) else None
-    sorted_out = _sort(texts, services, report)
+    fields = _sort(texts, services, report)
     backends = {}
     for service in services:
-        backend = _backend(service, sorted_out.of(service), container, report)
+        backend = _backend(service, fields.of(service), container, report)
         if backend is not None:
             backends[service] = backend
     return Labels(backends, check)
 
 
 def _services(text: str, report: Report) -> dict[str, None]:
-    """Return the names that a label holds, each once, without those that no service can have."""
+    """Return the valid service names in a label, each once."""
     names = dict.fromkeys(text.split())
     if not names:
-        report("service", "no service is named")
-    good: dict[str, None] = {}
+        report("service", "no service named")
+    valid: dict[str, None] = {}
     for name in names:
-        if len(good) == MAX_SERVICES:
-            report("service", f"{len(names)} services are too many, the limit is {MAX_SERVICES}")
+        if len(valid) == MAX_SERVICES:
+            report("service", f"too many services: {len(names)}, limit {MAX_SERVICES}")
             break
-        if fault := _fault(name):
-            report("service", f"not the name of a service, {fault}: {name[:MAX_SHOWN]}")
+        if reason := _invalid(name):
+            report("service", f"invalid service name ({reason}): {name[:MAX_SHOWN]}")
         else:
-            good[name] = None
-    return good
+            valid[name] = None
+    return valid
 
 
-def _fault(name: str) -> str:
-    """Return why no service can have this name, empty where one can."""
+def _invalid(name: str) -> str:
+    """Return the reason why no service can have this name, empty where one can."""
     if "/" in name or name in {".", ".."}:
-        return "it would be a path"
+        return "a path"
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        return "it is no text"
-    return f"{size} bytes are too many" if size > MAX_NAME else ""
+        return "not UTF-8"
+    return f"{size} bytes, limit {MAX_NAME}" if size > MAX_NAME else ""
 
 
 def _sort(labels: Mapping[str, str], services: Mapping[str, None], report: Report) -> _Backends:
-    """Return the labels about backends, and report those that are about nothing."""
+    """Return the labels about backends, and report those that have no effect."""
     general: dict[str, str] = {}
     own: dict[str, dict[str, str]] = {}
     for label, text in sorted(labels.items()):
@@ -149,14 +149,14 @@ def _sort(labels: Mapping[str, str], services: Mapping[str, None], report: Repor
         elif service in services:
             own.setdefault(service, {})[field] = text
         else:
-            report(label, "for a service that the container does not back", fatal=False)
+            report(label, "for a service that is not in the service label", fatal=False)
     return _Backends(general, own)
 
 
 def _backend(
     service: str, texts: Mapping[str, tuple[str, str]], container: Container, report: Report
 ) -> Backend | None:
-    """Return what labels make of the backend of one service, None where they make none."""
+    """Return the backend of one service, None where the labels describe none."""
     numbers = {field: int(text) for field, (_, text) in texts.items() if _NUMBER.fullmatch(text)}
     for field, (label, text) in texts.items():
         if field not in numbers:
@@ -171,12 +171,12 @@ def _backend(
     for field in hidden:
         report(texts[field][0], f"port {numbers[field]}/{field} is not exposed")
     if not ports:
-        report("service", f"{service}: no label names a port for it")
+        report("service", f"no port label for service {service}")
     return msgspec.structs.replace(decoded.value, **dict.fromkeys(hidden)) if len(hidden) < len(ports) else None
 
 
 def _check(text: str, report: Report) -> bytes | None:
-    """Return the JSON of the health check that the text of a label is, None where it is none."""
+    """Return the JSON of the health check in a label, None where it is invalid."""
     try:
         raw = _check_json(text)
     except ValueError as error:
@@ -189,37 +189,33 @@ def _check(text: str, report: Report) -> bytes | None:
 
 
 def _check_json(text: str) -> bytes:
-    """Return the JSON that the text of a label is, or is short for. Raises ValueError."""
+    """Return the JSON that a label holds, or is short for. Raises ValueError."""
     if len(text) > MAX_CHECK:
-        raise ValueError(f"{len(text)} characters are too many, the limit is {MAX_CHECK}")
+        raise ValueError(f"{len(text)} characters, limit {MAX_CHECK}")
     if text.startswith("{"):
         return text.encode()
     match = _CHECK.fullmatch(text)
     if match is None:
-        raise ValueError(f"none of tcp, http:PATH, https:PATH, or a JSON object: {text}")
+        raise ValueError(f"expected none, tcp, http:PATH, https:PATH or a JSON object: {text}")
     check = {"type": match["plain"] or match["web"], "path": match["path"]}
     return msgspec.json.encode({field: value for field, value in check.items() if value is not None})
 
 
-def located(labels: Labels, place: ContainerAddress, report: Report) -> dict[str, Backend]:
-    """Return the backends that labels ask for, where they can be reached at `place`, and report what cannot be."""
-    if place.published is None:
-        return {s: msgspec.structs.replace(b, ipv4=place.ipv4, ipv6=place.ipv6) for s, b in labels.backends.items()}
+def backends_at(address: ContainerAddress, labels: Labels, report: Report) -> dict[str, Backend]:
+    """Return the backends of these labels at the container's address, and report what cannot be reached there."""
+    if address.published is None:
+        return {s: msgspec.structs.replace(b, ipv4=address.ipv4, ipv6=address.ipv6) for s, b in labels.backends.items()}
     backends = {}
     for service, backend in labels.backends.items():
         wanted = [(p, port) for p in ADDRESS_PROTOCOLS if (port := backend.port(p)) is not None]
-        at, ports, differs = host_ports(place, wanted)
+        at, ports, differs = host_ports(address, wanted)
         for protocol, port in wanted:
             if protocol not in ports:
-                report("", f"port {port}/{protocol.name.lower()} is not published at an address of the host")
+                report("", f"port {port}/{protocol.name.lower()} is not published at a host address")
         if differs:
-            report("", f"published at other ports of {place.ipv6} than of {place.ipv4}, which counts", fatal=False)
+            reason = f"published at other ports of {address.ipv6} than of {address.ipv4}: using {address.ipv4}"
+            report("", reason, fatal=False)
         if ports:
             by_name = {name: ports.get(protocol) for name, protocol in _PORTS.items()}
             backends[service] = msgspec.structs.replace(backend, ipv4=at.ipv4, ipv6=at.ipv6, **by_name)
     return backends
-
-
-def encode(backend: Backend) -> bytes:
-    """Return the JSON of a backend as it is in etcd, without what is as by default."""
-    return msgspec.json.encode(backend, enc_hook=str)

@@ -1,66 +1,73 @@
-"""What a container or a network makes: keys, checks, and problems."""
+"""What one container or network publishes: keys, checks, and problems."""
 
 from typing import NamedTuple
 
 import msgspec
 
+from clusterf.config.encode import encode
 from clusterf.config.keys import path_of
 from clusterf.config.model import BackendKey, HealthKey
 from clusterf.config.problems import Problem
-from clusterf.docker.addresses import Addressing, ContainerAddress, find
-from clusterf.docker.check_offers import Offer
+from clusterf.docker.addresses import Addressing, ContainerAddress, find_address
+from clusterf.docker.check_offers import CheckOffer
 from clusterf.docker.containers import Container, Network
-from clusterf.docker.labels import Report, encode, located, network_label, parse
+from clusterf.docker.labels import Report, backends_at, network_label, parse
 from clusterf.docker.routes import Routing, routes_of
 
-__all__ = ["NOTHING", "Publication", "place_of", "what_container_makes", "what_network_makes"]
+__all__ = ["NOTHING", "Publication", "container_address", "container_publication", "network_publication"]
 
 
 class Publication(NamedTuple):
-    """JSON by path; checks by path, for where there is none; and what is wrong."""
+    """JSON by path; checks by path, each only for where nobody else has one; and problems."""
 
     keys: dict[bytes, bytes]
-    checks: dict[bytes, Offer]
+    checks: dict[bytes, CheckOffer]
     problems: tuple[Problem, ...]
 
 
 NOTHING = Publication({}, {}, ())
 
 
-def place_of(container: Container, addressing: Addressing, last: ContainerAddress | None) -> ContainerAddress | None:
-    """Return where a container can be reached, or could be last; `last` is what this returned before."""
-    return find(container, network_label(container), addressing, last).place
+def container_address(
+    container: Container, addressing: Addressing, last: ContainerAddress | None
+) -> ContainerAddress | None:
+    """Return the address of a container, or its last one; `last` is what this returned before."""
+    return find_address(container, network_label(container), addressing, last).address
 
 
-def what_container_makes(
-    container: Container, addressing: Addressing, last: ContainerAddress | None, *, ends: bool
+def container_publication(
+    container: Container, addressing: Addressing, last: ContainerAddress | None, *, stopping: bool
 ) -> Publication:
-    """Return what a container makes; `ends`: it takes no new connections, whatever it seems.
+    """Return what a container publishes; `last` is its last address.
 
-    One that has never run makes nothing.
+    `stopping`: it gets weight 0, whatever its state. One that has never run publishes nothing.
     """
     if not container.labels or not container.started_at:
         return NOTHING
     report = Report(container.name)
     labels = parse(container, report)
-    found = find(container, network_label(container), addressing, last)
-    for flaw in found.flaws:
-        report("network", flaw.reason, fatal=flaw.fatal)
-    backends = located(labels, found.place, report) if found.place is not None else {}
-    if ends or container.paused or container.health == "unhealthy" or not found.present:
+    found = find_address(container, network_label(container), addressing, last)
+    for problem in found.problems:
+        report("network", problem.reason, fatal=problem.fatal)
+    backends = backends_at(found.address, labels, report) if found.address is not None else {}
+    if stopping or container.paused or container.health == "unhealthy" or not found.present:
         backends = {service: msgspec.structs.replace(backend, weight=0) for service, backend in backends.items()}
-    offer = Offer(container.started_at, container.id, labels.check) if labels.check is not None else None
+    offer = CheckOffer(container.started_at, container.id, labels.check) if labels.check is not None else None
     return Publication(
-        keys={path_of(BackendKey(s.encode(), container.id.encode())): encode(b) for s, b in backends.items()},
+        keys={_backend_path(s, container): msgspec.json.encode(encode(b)) for s, b in backends.items()},
         checks={path_of(HealthKey(s.encode())): offer for s in backends} if offer is not None else {},
         problems=report.problems,
     )
 
 
-def what_network_makes(network: Network, routing: Routing) -> Publication:
-    """Return what a network makes."""
+def _backend_path(service: str, container: Container) -> bytes:
+    return path_of(BackendKey(service.encode(), container.id.encode()))
+
+
+def network_publication(network: Network, routing: Routing) -> Publication:
+    """Return what a network publishes: its routes, if it is to be advertised."""
     routes = routes_of(network, routing)
     report = Report(network.name)
     if not routes and network.name in routing.networks:
-        report("", "the network has no subnet to advertise")
+        report("", "no subnet to advertise")
     return Publication(routes, {}, report.problems)

@@ -1,12 +1,12 @@
-"""Questions to an engine that somebody else asks: several at a time, the urgent ones first.
+"""Queries to an engine from several threads, urgent ones first.
 
-One that takes long, as the look at a container that does not get started does,
-then holds up nobody. What is asked again before it was answered is answered
-once, to what was asked last: older answers may be of a time that is over.
+A slow query, such as the inspection of a container that does not get started,
+delays no other. A query that is repeated before it was answered is answered
+once, by the last one asked: earlier answers may be stale.
 """
 
 import threading
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from itertools import count
 from queue import PriorityQueue
@@ -16,11 +16,11 @@ from clusterf.docker.engine import Engine, EngineError
 
 __all__ = ["QueryPool", "Result"]
 
-Ask = Callable[[Engine], Any]
+Query = Callable[[Engine], Any]
 
 
 class Result(NamedTuple):
-    """What came of an errand: an answer, or why there is none."""
+    """The answer to a query, or the error that it ended with."""
 
     key: Hashable
     number: int
@@ -29,43 +29,44 @@ class Result(NamedTuple):
 
 
 class QueryPool:
-    """Runs errands in `workers` threads, each with a connection that `connect` makes; `tell` is told the results.
+    """Runs queries in `workers` threads, each with a connection of its own from `connect`.
 
-    All but `close` is for one thread only, which is to hand on to `settle` what was told.
+    The workers pass each result to `deliver`; its receiver asks `accept`
+    whether the result is still current. All methods but `close` are for one
+    thread only.
     """
 
-    def __init__(self, connect: Callable[[], Engine], tell: Callable[[Result], None], workers: int) -> None:
+    def __init__(self, connect: Callable[[], Engine], deliver: Callable[[Result], None], workers: int) -> None:
         self._connect = connect
-        self._tell = tell
+        self._deliver = deliver
         self._workers = workers
         self._numbers = count()
-        # those that are under way, with the number of the last time that they were asked
+        # the number of the last query of each key, until it is answered
         self._pending: dict[Hashable, int] = {}
-        # whether it can wait, number, key, and what to ask; without one: end
-        self._queue: PriorityQueue[tuple[bool, int, Hashable, Ask | None]] = PriorityQueue()
+        # not urgent, number, key, query; without a query: stop
+        self._queue: PriorityQueue[tuple[bool, int, Hashable, Query | None]] = PriorityQueue()
 
     def start(self) -> None:
-        """Begin."""
+        """Start the workers."""
         for number in range(self._workers):
-            threading.Thread(target=self._work, name=f"docker errands {number}", daemon=True).start()
+            threading.Thread(target=self._work, name=f"docker queries {number}", daemon=True).start()
 
     def close(self) -> None:
-        """Take no more; those that are under way have nobody to tell."""
+        """Stop the workers, each after the query that it is running."""
         for _ in range(self._workers):
             self._queue.put((False, -1, None, None))
 
-    @property
-    def pending(self) -> Mapping[Hashable, int]:
-        """What has been asked and not answered."""
-        return self._pending
+    def is_pending(self, key: Hashable) -> bool:
+        """Tell whether a query of this key has been asked and not answered."""
+        return key in self._pending
 
-    def ask(self, key: Hashable, ask: Ask, *, urgent: bool) -> None:
-        """Have something asked; what comes of it is told under `key`."""
+    def ask(self, key: Hashable, query: Query, *, urgent: bool) -> None:
+        """Queue a query, whose result is delivered under `key`; it replaces a pending one of the same key."""
         self._pending[key] = number = next(self._numbers)
-        self._queue.put((not urgent, number, key, ask))
+        self._queue.put((not urgent, number, key, query))
 
-    def settle(self, result: Result) -> bool:
-        """Tell whether the result counts, as nobody has asked the same again since."""
+    def accept(self, result: Result) -> bool:
+        """Tell whether a result is current, and if so, settle its query; False: it was asked again since."""
         if self._pending.get(result.key) != result.number:
             return False
         del self._pending[result.key]
@@ -73,27 +74,27 @@ class QueryPool:
 
     def _work(self) -> None:
         engine: Engine | None = None
-        with suppress(_Over):
+        with suppress(_Closed):
             while True:
-                key, number, ask = self._next()
+                key, number, query = self._next()
                 try:
                     engine = engine or self._connect()
-                    result = Result(key, number, ask(engine), None)
+                    result = Result(key, number, query(engine), None)
                 except EngineError as error:
                     result = Result(key, number, None, error)
-                self._tell(result)
+                self._deliver(result)
         if engine is not None:
             engine.close()
 
-    def _next(self) -> tuple[Hashable, int, Ask]:
-        """Return the next errand that still counts. Raises _Over."""
+    def _next(self) -> tuple[Hashable, int, Query]:
+        """Return the next query that was not replaced. Raises _Closed."""
         while True:
-            _, number, key, ask = self._queue.get()
-            if ask is None:
-                raise _Over
+            _, number, key, query = self._queue.get()
+            if query is None:
+                raise _Closed
             if self._pending.get(key) == number:
-                return key, number, ask
+                return key, number, query
 
 
-class _Over(Exception):
-    """There are no more errands."""
+class _Closed(Exception):
+    """The pool was closed."""

@@ -1,12 +1,13 @@
 """From a host's networks to the routes by which directors reach their containers."""
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Literal
 
 import msgspec
 
+from clusterf.config.encode import encode
 from clusterf.config.keys import path_of
-from clusterf.config.model import RouteKey
+from clusterf.config.model import Route, RouteKey
 from clusterf.docker.containers import Network
 from clusterf.lib.addresses import IPNetwork
 
@@ -14,10 +15,10 @@ __all__ = ["Routing", "routes_of"]
 
 
 class Routing(msgspec.Struct, frozen=True):
-    """Which networks, by name, a node advertises, and how directors reach them.
+    """The networks, by name, that a node advertises, and how directors reach them.
 
-    The gateways are the host's addresses; None: directors are on the networks
-    themselves. `method` None: directors leave out the backends there.
+    The gateways are the host's addresses; None: directors are connected to the
+    networks themselves. `method` None: directors leave out the backends there.
     """
 
     networks: frozenset[str] = frozenset()
@@ -27,9 +28,9 @@ class Routing(msgspec.Struct, frozen=True):
 
 
 def routes_of(network: Network, routing: Routing) -> dict[bytes, bytes]:
-    """Return the JSON of a network's routes by their paths, none of one that is not advertised.
+    """Return the JSON of a network's routes by path; none if it is not to be advertised.
 
-    They are called after the network's id: ID, or with both families ID and
+    They are named after the network's id: ID, or with both families ID and
     ID-ipv6; further subnets of a family get a number, from 2 on.
     """
     if network.name not in routing.networks:
@@ -40,11 +41,11 @@ def routes_of(network: Network, routing: Routing) -> dict[bytes, bytes]:
         base = f"{network.id}-ipv6" if routes else network.id
         for number, prefix in enumerate(family, 1):
             name = base if number == 1 else f"{base}-{number}"
-            routes[path_of(RouteKey(name.encode()))] = _route(prefix, routing)
+            routes[path_of(RouteKey(name.encode()))] = msgspec.json.encode(encode(_route(prefix, routing)))
     return routes
 
 
-def _route(prefix: IPNetwork, routing: Routing) -> bytes:
-    gateway = routing.gateway4 if prefix.version == 4 else routing.gateway6
-    fields = {"Prefix": str(prefix), "Gateway": gateway and str(gateway), "IPVSMethod": routing.method}
-    return msgspec.json.encode({field: value for field, value in fields.items() if value is not None})
+def _route(prefix: IPNetwork, routing: Routing) -> Route:
+    if isinstance(prefix, IPv4Network):
+        return Route(prefix4=prefix, gateway4=routing.gateway4, method=routing.method)
+    return Route(prefix6=prefix, gateway6=routing.gateway6, method=routing.method)

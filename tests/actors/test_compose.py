@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from actors.main import main
 from clusterf.docker.addresses import ContainerAddress
 from clusterf.docker.containers import container_of
-from clusterf.docker.labels import Report, located, parse
+from clusterf.docker.labels import Report, backends_at, parse
 from tests.clusterf.support.fake_engine import inspect
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def test_the_backends_are_backends(compose, name, weight):
     container = container_of(inspect(labels=labels, exposed=[f"{port}/tcp" for port in service["expose"]]))
     report = Report(name)
     asked = parse(container, report)
-    backends = located(asked, ContainerAddress(ipv4=IPv4Address("172.18.0.2")), report)
+    backends = backends_at(ContainerAddress(ipv4=IPv4Address("172.18.0.2")), asked, report)
     assert report.problems == ()
     assert (backends["web"].tcp, backends["web"].weight) == (8080, weight)
     assert asked.check == b'{"type":"http","path":"/"}'

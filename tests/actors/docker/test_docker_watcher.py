@@ -8,7 +8,7 @@ import pytest
 from actors.base.messages import Reload
 from actors.docker.docker_watcher import DockerWatcher
 from actors.docker.key_publisher import Publish, PublishOnly
-from clusterf.docker import follower
+from clusterf.docker import session
 from clusterf.docker.addresses import Addressing
 from clusterf.docker.inventory import Inventory
 from clusterf.docker.routes import Routing
@@ -37,7 +37,7 @@ def watch(docker, recorder_ref, tmp_path):
         return DockerWatcher.start(
             "unix:///fake",
             docker.connect,
-            lambda marks: Inventory(Addressing(), routing, marks),
+            lambda records: Inventory(Addressing(), routing, records),
             lambda: Store(tmp_path / "docker.db"),
             interval,
             recorder_ref,
@@ -183,7 +183,7 @@ def test_a_lost_connection_is_made_again_and_only_what_is_gone_goes(docker, watc
     told = len(recorder.messages)
     docker.away = "no such socket"
     docker.lose()
-    wait_until(lambda: "the stream has ended; what is published stays" in caplog.text)
+    wait_until(lambda: "unavailable (the stream has ended), reconnecting; keeping the published keys" in caplog.text)
     docker.do("kill=15", one="c2")  # and it goes on for a while, as nobody but the event tells
     docker.do("kill=9", "die", "destroy", one="c3")
     docker.do(*RUN, one="c4")
@@ -192,18 +192,18 @@ def test_a_lost_connection_is_made_again_and_only_what_is_gone_goes(docker, watc
     docker.away = ""
     wait_until(lambda: published() == {key("c1"): 10, key("c2"): 0, key("c4"): 10})
     assert not any(message.path == key("c1") for message in recorder.messages[told:])
-    assert caplog.text.count("what is published stays") == 1
+    assert caplog.text.count("keeping the published keys") == 1
 
 
 def test_a_silent_engine_is_asked_whether_it_lives(docker, watch, published, caplog, monkeypatch):
-    monkeypatch.setattr(follower, "PING", 0.02)
+    monkeypatch.setattr(session, "PING", 0.02)
     docker.do(*RUN)
     watch()
     wait_until(lambda: published() == {key(): 10})
     docker.asked.clear()
     wait_until(lambda: docker.asked.count("clock") > 2)
     docker.away = "no answer"
-    wait_until(lambda: "no answer; what is published stays" in caplog.text)
+    wait_until(lambda: "unavailable (no answer)" in caplog.text)
     docker.away = ""
     docker.do("pause")
     wait_until(lambda: published() == {key(): 0})
@@ -244,15 +244,15 @@ def test_a_stop_before_the_node_started_is_known_from_what_the_engine_still_tell
 def test_where_a_container_cannot_be_read_nothing_is_removed_until_it_can(
     docker, watch, recorder, published, caplog, monkeypatch
 ):
-    monkeypatch.setattr(follower, "RETRY", 0.02)
+    monkeypatch.setattr(session, "RETRY", 0.02)
     docker.do(*RUN)
     docker.do(*RUN, one="c2")
-    docker.refused["c1"] = "no answer within 5 seconds"
+    docker.refused["c1"] = "timed out after 5 seconds"
     watch()
     wait_until(lambda: published() == {key("c2"): 10})
     wait_until(lambda: docker.asked.count("containers") > 3)
     assert whole(recorder) == []
-    assert caplog.text.count("c1: cannot be read: no answer within 5 seconds; what is known of it stays") == 1
+    assert caplog.text.count("docker: c1: unreadable: timed out after 5 seconds (keeping its last known state)") == 1
     docker.refused.clear()
     wait_until(lambda: whole(recorder))
     assert published() == {key("c1"): 10, key("c2"): 10}
@@ -269,8 +269,8 @@ def test_garbage_is_reported_and_concerns_nobody_else(docker, watch, published, 
     watcher.tell(Reload())
     docker.do("pause", one="c2")
     wait_until(lambda: published() == {key("c1"): 10, key("c2"): 0})
-    wait_until(lambda: "c1: cannot be read: not what an engine says" in caplog.text)
-    assert caplog.text.count("an event cannot be understood") == 5
+    wait_until(lambda: "c1: unreadable: unexpected JSON" in caplog.text)
+    assert caplog.text.count("invalid event") == 5
 
 
 @pytest.mark.parametrize("answer", [[{"Id": 1}], [1], [{"Id": "c1", "Labels": []}]])
@@ -280,7 +280,7 @@ def test_a_list_that_is_garbage_takes_nothing_away(docker, watch, published, cap
     wait_until(lambda: published() == {key(): 10})
     monkeypatch.setattr("tests.actors.support.fake_docker.Connection.containers", lambda _: answer)
     watcher.tell(Reload())
-    wait_until(lambda: "not what an engine says" in caplog.text)
+    wait_until(lambda: "unexpected JSON" in caplog.text)
     assert published() == {key(): 10}
     assert watcher.is_alive()
 
@@ -314,7 +314,7 @@ def test_a_damaged_mark_is_reported_and_left_out(docker, watch, published, tmp_p
     docker.do(*RUN)
     watch()
     wait_until(lambda: published() == {key(): 10})
-    assert "what is remembered of c1 is no good" in caplog.text
+    assert "docker: invalid stored record of c1: not a container record: " in caplog.text
 
 
 def test_a_thread_that_fails_takes_the_actor_with_it(docker, watch, caplog):

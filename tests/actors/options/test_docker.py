@@ -42,7 +42,10 @@ def refused(tmp_path, *flags, env=None):
         (["--route-ipvs-method", "masq"], "--route-ipvs-method needs a --route-network"),
         (["--etcd-ttl", "1"], "'--etcd-ttl'"),
         (["--etcd-ttl", "ten"], "'--etcd-ttl'"),
-        (["--docker-endpoint", "ssh://host"], "'--docker-endpoint': ssh://host: needs unix:///PATH or tcp://HOST:PORT"),
+        (
+            ["--docker-endpoint", "ssh://host"],
+            "'--docker-endpoint': ssh://host: expected unix:///PATH or tcp://HOST:PORT",
+        ),
         (["--docker-endpoint", "tcp://host"], "'--docker-endpoint': .*port is required"),
     ],
 )

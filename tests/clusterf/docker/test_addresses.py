@@ -2,7 +2,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from clusterf.docker.addresses import Addressing, AddressProblem, ContainerAddress, Found, find
+from clusterf.docker.addresses import Addressing, AddressProblem, AddressResult, ContainerAddress, find_address
 from clusterf.docker.containers import Published, container_of
 from clusterf.lib.addresses import Protocol
 from tests.clusterf.support.fake_engine import inspect
@@ -17,11 +17,11 @@ PORTS = {"80/tcp": [{"HostIp": "", "HostPort": "1"}]}
 
 
 def found(networks, label="", addressing=Addressing(), last=None, **state):  # noqa: B008
-    return find(container_of(inspect(networks=networks, **state)), label, addressing, last)
+    return find_address(container_of(inspect(networks=networks, **state)), label, addressing, last)
 
 
 @pytest.mark.parametrize(
-    ("networks", "label", "preferred", "place"),
+    ("networks", "label", "preferred", "address"),
     [
         ({"bridge": BRIDGE}, "", "", AT_BRIDGE),
         ({"front": FRONT}, "", "", AT_FRONT),
@@ -36,36 +36,36 @@ def found(networks, label="", addressing=Addressing(), last=None, **state):  # n
     ],
 )
 def test_the_network_is_the_labelled_else_the_preferred_else_the_bridge_else_the_only_one(
-    networks, label, preferred, place
+    networks, label, preferred, address
 ):
-    assert found(networks, label, Addressing(network=preferred)) == Found(place, present=True)
+    assert found(networks, label, Addressing(network=preferred)) == AddressResult(address, present=True)
 
 
 @pytest.mark.parametrize(
     ("networks", "label", "reason"),
     [
-        ({}, "", "it is on no network"),
-        ({}, "front", "it is not on the network front"),
-        ({"bridge": BRIDGE}, "front", "it is not on the network front"),
-        ({"bridge": BRIDGE}, "x" * 1000, f"it is not on the network {'x' * 100}"),
+        ({}, "", "not connected to any network"),
+        ({}, "front", "not connected to network front"),
+        ({"bridge": BRIDGE}, "front", "not connected to network front"),
+        ({"bridge": BRIDGE}, "x" * 1000, f"not connected to network {'x' * 100}"),
         (
             {"back": BACK, "front": FRONT},
             "",
-            "it is on several networks (back, front), and no label says which counts",
+            "connected to several networks (back, front) and no label selects one",
         ),
-        ({"bridge": ""}, "", "it has no address on its network"),
-        ({"host": ""}, "", "it has no address on its network"),
-        ({"bridge": "", "front": FRONT}, "", "it has no address on its network"),
+        ({"bridge": ""}, "", "no address on its network"),
+        ({"host": ""}, "", "no address on its network"),
+        ({"bridge": "", "front": FRONT}, "", "no address on its network"),
         ({"front": " fe80::2"}, "", "link-local or IPv4-mapped address: fe80::2"),
         ({"front": "0.0.0.0"}, "", "unspecified, multicast or broadcast address: 0.0.0.0"),
     ],
 )
 def test_what_is_ambiguous_or_missing_is_reported_and_not_guessed(networks, label, reason):
-    assert found(networks, label) == Found(None, present=False, flaws=(AddressProblem(reason),))
+    assert found(networks, label) == AddressResult(None, present=False, problems=(AddressProblem(reason),))
 
 
 def test_an_address_that_no_backend_can_have_leaves_the_other():
-    assert found({"front": "10.0.0.2 fe80::2"}) == Found(
+    assert found({"front": "10.0.0.2 fe80::2"}) == AddressResult(
         ContainerAddress("id-of-front", IPv4Address("10.0.0.2")),
         True,
         (AddressProblem("link-local or IPv4-mapped address: fe80::2"),),
@@ -74,42 +74,44 @@ def test_an_address_that_no_backend_can_have_leaves_the_other():
 
 @pytest.mark.parametrize("networks", [{"bridge": ""}, {}, {"back": BACK, "front": FRONT}])
 def test_a_container_that_does_not_run_is_where_it_was(networks):
-    assert found(networks, last=AT_BRIDGE, running=False) == Found(AT_BRIDGE, present=False)
-    assert found(networks, running=False) == Found(None, present=False)
+    assert found(networks, last=AT_BRIDGE, running=False) == AddressResult(AT_BRIDGE, present=False)
+    assert found(networks, running=False) == AddressResult(None, present=False)
 
 
 def test_an_engine_may_still_have_the_address_of_one_that_does_not_run():
-    assert found({"bridge": BRIDGE}, running=False) == Found(AT_BRIDGE, present=False)
-    assert found({"bridge": BRIDGE}, last=AT_FRONT, running=False) == Found(AT_FRONT, present=False)
+    assert found({"bridge": BRIDGE}, running=False) == AddressResult(AT_BRIDGE, present=False)
+    assert found({"bridge": BRIDGE}, last=AT_FRONT, running=False) == AddressResult(AT_FRONT, present=False)
 
 
 def test_one_that_is_about_to_end_is_where_it_was_and_nothing_is_wrong():
-    assert found({"bridge": ""}, last=AT_BRIDGE) == Found(AT_BRIDGE, present=False)
-    assert found({"bridge": "", "front": FRONT}, last=AT_BRIDGE) == Found(AT_BRIDGE, present=False)
+    assert found({"bridge": ""}, last=AT_BRIDGE) == AddressResult(AT_BRIDGE, present=False)
+    assert found({"bridge": "", "front": FRONT}, last=AT_BRIDGE) == AddressResult(AT_BRIDGE, present=False)
 
 
 def test_one_that_was_taken_off_its_network_is_where_it_was_and_that_is_wrong():
-    flaws = (AddressProblem("it is not on the network front"),)
-    assert found({"bridge": BRIDGE}, "front", last=AT_FRONT) == Found(AT_FRONT, present=False, flaws=flaws)
-    flaws = (AddressProblem("it is on no network"),)
-    assert found({}, last=AT_FRONT) == Found(AT_FRONT, present=False, flaws=flaws)
+    problems = (AddressProblem("not connected to network front"),)
+    assert found({"bridge": BRIDGE}, "front", last=AT_FRONT) == AddressResult(
+        AT_FRONT, present=False, problems=problems
+    )
+    problems = (AddressProblem("not connected to any network"),)
+    assert found({}, last=AT_FRONT) == AddressResult(AT_FRONT, present=False, problems=problems)
 
 
 def test_another_network_takes_no_container_away_that_is_on_one():
-    doubt = "it is on several networks (back, front), and no label says which counts; front still does"
-    assert found({"back": BACK, "front": FRONT}, last=AT_FRONT) == Found(
+    doubt = "connected to several networks (back, front) and no label selects one: keeping front"
+    assert found({"back": BACK, "front": FRONT}, last=AT_FRONT) == AddressResult(
         AT_FRONT, True, (AddressProblem(doubt, fatal=False),)
     )
-    moved = found({"back": BACK, "front": "172.31.0.9"}, last=AT_FRONT).place
+    moved = found({"back": BACK, "front": "172.31.0.9"}, last=AT_FRONT).address
     assert moved == ContainerAddress("id-of-front", IPv4Address("172.31.0.9"))
 
 
 def test_at_the_host_a_container_is_where_its_ports_are():
-    assert found({}, "front", HOST, ports=PORTS) == Found(AT_HOST, present=True)
-    assert found({}, "", HOST) == Found(None, present=False, flaws=(AddressProblem("it publishes no port"),))
+    assert found({}, "front", HOST, ports=PORTS) == AddressResult(AT_HOST, present=True)
+    assert found({}, "", HOST) == AddressResult(None, present=False, problems=(AddressProblem("no published port"),))
 
 
 def test_at_the_host_too_a_container_is_where_it_was():
-    assert found({}, "", HOST, AT_HOST) == Found(AT_HOST, present=False)
-    assert found({}, "", HOST, AT_HOST, running=False) == Found(AT_HOST, present=False)
-    assert found({}, "", HOST, running=False) == Found(None, present=False)
+    assert found({}, "", HOST, AT_HOST) == AddressResult(AT_HOST, present=False)
+    assert found({}, "", HOST, AT_HOST, running=False) == AddressResult(AT_HOST, present=False)
+    assert found({}, "", HOST, running=False) == AddressResult(None, present=False)

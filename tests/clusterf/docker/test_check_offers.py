@@ -1,6 +1,6 @@
-from clusterf.docker.check_offers import CheckOffers, Offer
+from clusterf.docker.check_offers import CheckOffer, CheckOffers
 
-OLD, NEW, SAME = Offer(1, "a", b"x"), Offer(2, "b", b"y"), Offer(1, "c", b"x")
+OLD, NEW, SAME = CheckOffer(1, "a", b"x"), CheckOffer(2, "b", b"y"), CheckOffer(1, "c", b"x")
 
 
 def test_the_offer_of_the_newest_counts():

@@ -18,18 +18,18 @@ OLD, NEW = "20.10", "26.1, 28.5"
 
 
 class Watched:
-    """An engine, and a fleet that is told all that happens there, and looks where it wants to."""
+    """An engine, and a inventory that is told all that happens there, and looks where it wants to."""
 
-    def __init__(self, fleet=None, **labels):
+    def __init__(self, inventory=None, **labels):
         self.engine = FakeEngine(**labels)
-        self.fleet = fleet or Inventory()
+        self.inventory = inventory or Inventory()
         self.looks = []
         self.keys = {}
 
     def do(self, what, one="c1", *, look=True):
         """Let something happen; return the backend of the container, None where it has no key."""
         raw = self.engine.do(what, one)
-        wanted = self.fleet.event(raw) if raw is not None else None
+        wanted = self.inventory.event(raw) if raw is not None else None
         if wanted is not None:
             self.looks.append(wanted)
             if look:
@@ -39,24 +39,24 @@ class Watched:
     def look(self, one="c1"):
         container = self.engine.inspect(one)
         if container is None:
-            self.fleet.vanished(one)
+            self.inventory.vanished(one)
         else:
-            self.fleet.inspected(container)
+            self.inventory.inspected(container)
         return self.backend(one)
 
     def list(self):
-        self.fleet.listed(self.engine.list(), [])
+        self.inventory.listed(self.engine.list(), [])
         return self.flush()
 
     def flush(self):
-        changes = self.fleet.flush()
+        changes = self.inventory.flush()
         for path, value in changes.keys.items():
             assert self.keys.get(path) != value, "only what changed is told"
             if value is None:
                 del self.keys[path]
             else:
                 self.keys[path] = value
-        assert self.keys == self.fleet.wanted, "what is told adds up"
+        assert self.keys == self.inventory.keys, "what is told adds up"
         return changes
 
     def backend(self, one="c1"):
@@ -144,10 +144,10 @@ def test_a_node_that_starts_again_at_any_step_changes_no_key(name, engines, step
     for step in steps.split():
         watched.do(step.partition(":")[0])
         watched.list()
-        again = Inventory(marks=watched.fleet.marks)
+        again = Inventory(records=watched.inventory.records)
         again.listed(watched.engine.list(), [])
-        assert again.flush().marks == {}
-        assert again.wanted == watched.fleet.wanted
+        assert again.flush().records == {}
+        assert again.keys == watched.inventory.keys
 
 
 @pytest.mark.parametrize(("name", "engines", "steps"), SCENARIOS)
@@ -157,13 +157,13 @@ def test_events_that_are_told_again_later_change_nothing(name, engines, steps, g
     happens = [step.partition(":")[0] for step in steps.split()]
     told = [watched.engine.do(what) for what in happens if gone or what != "destroy"]
     watched.list()
-    wanted = dict(watched.fleet.wanted)
+    wanted = dict(watched.inventory.keys)
     for raw in filter(None, told):
-        look = watched.fleet.event(raw)
+        look = watched.inventory.event(raw)
         if look is not None:
             watched.look(look.id)
         watched.flush()
-        assert watched.fleet.wanted == wanted
+        assert watched.inventory.keys == wanted
 
 
 def test_a_signal_to_stop_counts_before_anything_is_looked_at():
@@ -177,14 +177,16 @@ def test_a_signal_to_stop_counts_before_anything_is_looked_at():
 
 @pytest.mark.parametrize("signal", ["3", "9", "15"])
 def test_a_container_is_told_to_stop_by_its_stop_signal_too(signal):
-    fleet = Inventory()
-    fleet.listed([container_of(inspect(labels={"service": "web", "backend.tcp": "8080"}, stop_signal="SIGQUIT"))], [])
-    fleet.event(event("container", "kill", "c1", signal="2"))
-    fleet.flush()
-    assert b'"weight":0' not in fleet.wanted[KEY]
-    fleet.event(event("container", "kill", "c1", signal=signal))
-    fleet.flush()
-    assert b'"weight":0' in fleet.wanted[KEY]
+    inventory = Inventory()
+    inventory.listed(
+        [container_of(inspect(labels={"service": "web", "backend.tcp": "8080"}, stop_signal="SIGQUIT"))], []
+    )
+    inventory.event(event("container", "kill", "c1", signal="2"))
+    inventory.flush()
+    assert b'"weight":0' not in inventory.keys[KEY]
+    inventory.event(event("container", "kill", "c1", signal=signal))
+    inventory.flush()
+    assert b'"weight":0' in inventory.keys[KEY]
 
 
 def running(one="c1", *, started="2026-11-22T13:30:53.5Z", **shape):
@@ -208,131 +210,133 @@ RUN_START = running().started_at
 )
 @pytest.mark.parametrize("known", ["known", "unknown", "started"])
 def test_what_was_before_the_present_run_is_not_about_it(known, action, signal, when, weight):
-    fleet = Inventory()
+    inventory = Inventory()
     if known == "known":
-        fleet.listed([running()], [])
+        inventory.listed([running()], [])
     if known == "started":
-        fleet.listed([running(started="2026-11-22T13:30:00Z")], [])
-        assert fleet.event(event("container", "start", "c1", RUN_START + 10)) == Inspection("container", "c1")
-    fleet.event(event("container", action, "c1", RUN_START + when, signal=signal))
-    fleet.inspected(running())
-    fleet.flush()
-    assert msgspec.json.decode(fleet.wanted[KEY]).get("weight", 10) == weight
+        inventory.listed([running(started="2026-11-22T13:30:00Z")], [])
+        assert inventory.event(event("container", "start", "c1", RUN_START + 10)) == Inspection("container", "c1")
+    inventory.event(event("container", action, "c1", RUN_START + when, signal=signal))
+    inventory.inspected(running())
+    inventory.flush()
+    assert msgspec.json.decode(inventory.keys[KEY]).get("weight", 10) == weight
 
 
 @pytest.mark.parametrize("signal", ["3", "15"])
 def test_a_signal_that_comes_before_its_container_is_known_waits_for_it(signal):
-    fleet = Inventory()
-    assert fleet.event(event("container", "kill", "c1", RUN_START + 5, signal=signal)) == Inspection("container", "c1")
-    assert fleet.event(event("container", "kill", "c1", RUN_START + 6, signal="1")) == Inspection("container", "c1")
-    fleet.inspected(running(stop_signal="SIGQUIT"))
-    assert b'"weight":0' in fleet.flush().keys[KEY]
-    assert fleet.marks["c1"].ended == RUN_START
+    inventory = Inventory()
+    assert inventory.event(event("container", "kill", "c1", RUN_START + 5, signal=signal)) == Inspection(
+        "container", "c1"
+    )
+    assert inventory.event(event("container", "kill", "c1", RUN_START + 6, signal="1")) == Inspection("container", "c1")
+    inventory.inspected(running(stop_signal="SIGQUIT"))
+    assert b'"weight":0' in inventory.flush().keys[KEY]
+    assert inventory.records["c1"].stopped_run == RUN_START
 
 
 def test_a_signal_counts_while_it_waits():
-    fleet = Inventory()
-    fleet.listed([running()], [])
-    fleet.flush()
-    fleet.event(event("container", "start", "c1", RUN_START + 10**9))
-    assert fleet.flush().keys == {}
-    fleet.event(event("container", "kill", "c1", RUN_START + 2 * 10**9, signal="15"))
-    assert b'"weight":0' in fleet.flush().keys[KEY]
-    fleet.inspected(running(started="2026-11-22T13:30:56.5Z"))  # after the signal
-    assert b'"weight":0' not in fleet.flush().keys[KEY]
+    inventory = Inventory()
+    inventory.listed([running()], [])
+    inventory.flush()
+    inventory.event(event("container", "start", "c1", RUN_START + 10**9))
+    assert inventory.flush().keys == {}
+    inventory.event(event("container", "kill", "c1", RUN_START + 2 * 10**9, signal="15"))
+    assert b'"weight":0' in inventory.flush().keys[KEY]
+    inventory.inspected(running(started="2026-11-22T13:30:56.5Z"))  # after the signal
+    assert b'"weight":0' not in inventory.flush().keys[KEY]
 
 
 def test_a_signal_that_waits_is_settled_by_a_look_that_shows_nothing_new():
-    fleet = Inventory()
-    fleet.listed([running()], [])
-    fleet.event(event("container", "start", "c1", RUN_START + 10))  # told again
-    fleet.event(event("container", "kill", "c1", RUN_START + 20, signal="15"))
-    fleet.inspected(running())
-    assert fleet.flush().marks["c1"].ended == RUN_START
-    fleet.event(event("container", "start", "c1", RUN_START + 10))
-    fleet.event(event("container", "kill", "c1", RUN_START + 20, signal="15"))
-    fleet.inspected(running(started="2026-11-22T13:31:00Z"))
-    assert b'"weight":0' not in fleet.flush().keys[KEY]
+    inventory = Inventory()
+    inventory.listed([running()], [])
+    inventory.event(event("container", "start", "c1", RUN_START + 10))  # told again
+    inventory.event(event("container", "kill", "c1", RUN_START + 20, signal="15"))
+    inventory.inspected(running())
+    assert inventory.flush().records["c1"].stopped_run == RUN_START
+    inventory.event(event("container", "start", "c1", RUN_START + 10))
+    inventory.event(event("container", "kill", "c1", RUN_START + 20, signal="15"))
+    inventory.inspected(running(started="2026-11-22T13:31:00Z"))
+    assert b'"weight":0' not in inventory.flush().keys[KEY]
 
 
 def test_of_a_signal_that_comes_twice_the_later_time_counts():
-    fleet = Inventory()
+    inventory = Inventory()
     for when in (5, -5):
-        fleet.event(event("container", "kill", "c1", RUN_START + when, signal="15"))
-    fleet.inspected(running())
-    assert fleet.flush().marks["c1"].ended == RUN_START
+        inventory.event(event("container", "kill", "c1", RUN_START + when, signal="15"))
+    inventory.inspected(running())
+    assert inventory.flush().records["c1"].stopped_run == RUN_START
 
 
 def test_a_signal_does_not_wait_for_a_container_that_a_list_does_not_have():
-    fleet = Inventory()
-    fleet.event(event("container", "kill", "c1", RUN_START + 5, signal="15"))
-    fleet.listed([], [])
-    fleet.inspected(running())
-    assert fleet.flush().marks["c1"].ended == 0
+    inventory = Inventory()
+    inventory.event(event("container", "kill", "c1", RUN_START + 5, signal="15"))
+    inventory.listed([], [])
+    inventory.inspected(running())
+    assert inventory.flush().records["c1"].stopped_run == 0
 
 
 def test_a_mark_holds_for_one_run_whatever_the_clock_says():
-    fleet = Inventory()
-    fleet.listed([running()], [])
-    fleet.event(event("container", "kill", "c1", RUN_START + 10**12, signal="15"))
-    fleet.listed([running()], [])
-    assert b'"weight":0' in fleet.flush().keys[KEY]
-    fleet.listed([running(started="2026-11-22T13:30:52Z")], [])
-    assert b'"weight":0' not in fleet.flush().keys[KEY]
+    inventory = Inventory()
+    inventory.listed([running()], [])
+    inventory.event(event("container", "kill", "c1", RUN_START + 10**12, signal="15"))
+    inventory.listed([running()], [])
+    assert b'"weight":0' in inventory.flush().keys[KEY]
+    inventory.listed([running(started="2026-11-22T13:30:52Z")], [])
+    assert b'"weight":0' not in inventory.flush().keys[KEY]
 
 
 def test_an_oom_that_a_container_survives_counts_until_the_next_list():
-    fleet = Inventory()
-    fleet.listed([running()], [])
-    fleet.flush()
-    assert fleet.event(event("container", "oom", "c1", RUN_START + 5)) == Inspection("container", "c1")
-    assert b'"weight":0' in fleet.flush().keys[KEY]
-    fleet.inspected(running())
-    assert fleet.flush().keys == {}
-    fleet.listed([running()], [])
-    assert b'"weight":0' not in fleet.flush().keys[KEY]
+    inventory = Inventory()
+    inventory.listed([running()], [])
+    inventory.flush()
+    assert inventory.event(event("container", "oom", "c1", RUN_START + 5)) == Inspection("container", "c1")
+    assert b'"weight":0' in inventory.flush().keys[KEY]
+    inventory.inspected(running())
+    assert inventory.flush().keys == {}
+    inventory.listed([running()], [])
+    assert b'"weight":0' not in inventory.flush().keys[KEY]
 
 
 def test_a_container_that_is_gone_does_not_come_back_by_what_was_asked_earlier():
-    fleet = Inventory()
-    fleet.listed([running()], [])
-    fleet.event(event("container", "destroy", "c1"))
-    fleet.inspected(running())
-    fleet.listed([running()], [])
-    fleet.event(event("container", "kill", "c1", signal="15"))
-    assert fleet.event(event("container", "start", "c1")) is None
-    fleet.flush()
-    assert (fleet.wanted, fleet.marks) == ({}, {})
+    inventory = Inventory()
+    inventory.listed([running()], [])
+    inventory.event(event("container", "destroy", "c1"))
+    inventory.inspected(running())
+    inventory.listed([running()], [])
+    inventory.event(event("container", "kill", "c1", signal="15"))
+    assert inventory.event(event("container", "start", "c1")) is None
+    inventory.flush()
+    assert (inventory.keys, inventory.records) == ({}, {})
 
 
 def test_what_a_list_does_not_have_is_gone():
-    fleet = Inventory(routing=Routing(frozenset(["front"])), marks={"c9": ContainerRecord(5)})
-    fleet.listed([running(), running("c2")], [network_of(network("front", "10.1.0.0/16"))])
-    assert fleet.flush().marks["c9"] is None
-    assert len(fleet.wanted) == 3
-    fleet.listed([running("c2")], [])
-    changes = fleet.flush()
+    inventory = Inventory(routing=Routing(frozenset(["front"])), records={"c9": ContainerRecord(5)})
+    inventory.listed([running(), running("c2")], [network_of(network("front", "10.1.0.0/16"))])
+    assert inventory.flush().records["c9"] is None
+    assert len(inventory.keys) == 3
+    inventory.listed([running("c2")], [])
+    changes = inventory.flush()
     assert changes.keys == {KEY: None, b"routes/id-of-front": None}
-    assert changes.marks == {"c1": None}
-    assert list(fleet.wanted) == [b"services/web/backends/c2"]
+    assert changes.records == {"c1": None}
+    assert list(inventory.keys) == [b"services/web/backends/c2"]
 
 
 def test_of_what_a_list_has_but_nobody_understands_stays_what_is_known():
-    fleet = Inventory(routing=Routing(frozenset(["front"])))
-    fleet.listed([running()], [network_of(network("front", "10.1.0.0/16"))])
-    wanted = dict(fleet.flush().keys)
-    fleet.listed([], [], unread=["c1", "id-of-front", "never-seen"])
-    assert fleet.flush().keys == {}
-    assert fleet.wanted == wanted
+    inventory = Inventory(routing=Routing(frozenset(["front"])))
+    inventory.listed([running()], [network_of(network("front", "10.1.0.0/16"))])
+    wanted = dict(inventory.flush().keys)
+    inventory.listed([], [], unread=["c1", "id-of-front", "never-seen"])
+    assert inventory.flush().keys == {}
+    assert inventory.keys == wanted
 
 
 def test_a_list_that_says_the_same_changes_nothing():
-    fleet = Inventory(routing=Routing(frozenset(["front"])))
+    inventory = Inventory(routing=Routing(frozenset(["front"])))
     everything = [running(), running("c2", labels={"backend.tcp": "x"})], [network_of(network("front", "10.1.0.0/16"))]
-    fleet.listed(*everything)
-    fleet.flush()
-    fleet.listed(*everything)
-    assert not any(fleet.flush())
+    inventory.listed(*everything)
+    inventory.flush()
+    inventory.listed(*everything)
+    assert not any(inventory.flush())
 
 
 def test_a_stopped_container_stays_where_it_was():
@@ -387,122 +391,124 @@ def test_a_restarted_container_is_back_at_its_new_address():
     ],
 )
 def test_an_event_tells_what_to_look_at(raw, look):
-    fleet = Inventory()
-    fleet.listed([running(), container_of(inspect("plain"))], [])
-    assert fleet.event(raw) == look
+    inventory = Inventory()
+    inventory.listed([running(), container_of(inspect("plain"))], [])
+    assert inventory.event(raw) == look
 
 
 def test_what_is_no_event_is_refused():
-    with pytest.raises(ValueError, match="not what an engine says"):
+    with pytest.raises(ValueError, match="unexpected JSON"):
         Inventory().event({"Type": "container"})
 
 
 def test_routes_follow_the_networks():
-    fleet = Inventory(routing=Routing(frozenset(["front"]), IPv4Address("192.0.2.1"), method="masq"))
-    fleet.inspected(network_of(network("front", "10.1.0.0/16")))
-    fleet.inspected(network_of(network("back", "10.2.0.0/16")))
+    inventory = Inventory(routing=Routing(frozenset(["front"]), IPv4Address("192.0.2.1"), method="masq"))
+    inventory.inspected(network_of(network("front", "10.1.0.0/16")))
+    inventory.inspected(network_of(network("back", "10.2.0.0/16")))
     route = b'{"Prefix":"10.1.0.0/16","Gateway":"192.0.2.1","IPVSMethod":"masq"}'
-    assert fleet.flush().keys == {b"routes/id-of-front": route}
-    assert fleet.event(event("network", "destroy", "id-of-front")) is None
-    assert fleet.flush().keys == {b"routes/id-of-front": None}
+    assert inventory.flush().keys == {b"routes/id-of-front": route}
+    assert inventory.event(event("network", "destroy", "id-of-front")) is None
+    assert inventory.flush().keys == {b"routes/id-of-front": None}
 
 
 def test_a_chosen_network_without_subnets_is_reported():
-    fleet = Inventory(routing=Routing(frozenset(["host"])))
-    fleet.inspected(network_of(network("host")))
-    (problem,) = fleet.flush().problems["id-of-host"]
-    assert str(problem) == "docker: host: the network has no subnet to advertise"
-    fleet.vanished("id-of-host")
-    assert fleet.flush().problems == {"id-of-host": ()}
+    inventory = Inventory(routing=Routing(frozenset(["host"])))
+    inventory.inspected(network_of(network("host")))
+    (problem,) = inventory.flush().problems["id-of-host"]
+    assert str(problem) == "docker: host: no subnet to advertise"
+    inventory.vanished("id-of-host")
+    assert inventory.flush().problems == {"id-of-host": ()}
 
 
 def test_problems_are_told_when_they_come_and_when_they_go():
-    fleet = Inventory()
-    fleet.listed([running(labels={"network": "front"})], [])
-    (problem,) = fleet.flush().problems["c1"]
-    assert str(problem) == "docker: web: network: it is not on the network front"
-    fleet.inspected(running(labels={"network": "front"}, name="/other"))
-    assert str(fleet.flush().problems["c1"][0]) == "docker: other: network: it is not on the network front"
-    fleet.inspected(running(labels={"network": "front"}, networks={"front": "10.1.0.2"}))
-    changes = fleet.flush()
+    inventory = Inventory()
+    inventory.listed([running(labels={"network": "front"})], [])
+    (problem,) = inventory.flush().problems["c1"]
+    assert str(problem) == "docker: web: network: not connected to network front"
+    inventory.inspected(running(labels={"network": "front"}, name="/other"))
+    assert str(inventory.flush().problems["c1"][0]) == "docker: other: network: not connected to network front"
+    inventory.inspected(running(labels={"network": "front"}, networks={"front": "10.1.0.2"}))
+    changes = inventory.flush()
     assert changes.problems == {"c1": ()}
     assert changes.keys == {KEY: b'{"ipv4":"10.1.0.2","tcp":8080}'}
 
 
 def test_several_services_have_a_key_each():
-    fleet = Inventory()
-    fleet.listed([running(labels={"service": "web api", "backend:api.weight": "3"})], [])
-    assert fleet.flush().keys == {
+    inventory = Inventory()
+    inventory.listed([running(labels={"service": "web api", "backend:api.weight": "3"})], [])
+    assert inventory.flush().keys == {
         KEY: b'{"ipv4":"172.17.0.2","tcp":8080}',
         b"services/api/backends/c1": b'{"ipv4":"172.17.0.2","tcp":8080,"weight":3}',
     }
 
 
 def test_at_the_hosts_address_a_container_that_stops_stays_at_its_port():
-    fleet = Inventory(Addressing(host=True, host4=IPv4Address("192.0.2.1")))
-    fleet.listed([running(ports={"8080/tcp": [{"HostIp": "0.0.0.0", "HostPort": "32768"}]})], [])
-    assert fleet.flush().keys == {KEY: b'{"ipv4":"192.0.2.1","tcp":32768}'}
-    fleet.inspected(running(running=False, networks={"bridge": ""}))
-    assert fleet.flush().keys == {KEY: b'{"ipv4":"192.0.2.1","tcp":32768,"weight":0}'}
+    inventory = Inventory(Addressing(host=True, host4=IPv4Address("192.0.2.1")))
+    inventory.listed([running(ports={"8080/tcp": [{"HostIp": "0.0.0.0", "HostPort": "32768"}]})], [])
+    assert inventory.flush().keys == {KEY: b'{"ipv4":"192.0.2.1","tcp":32768}'}
+    inventory.inspected(running(running=False, networks={"bridge": ""}))
+    assert inventory.flush().keys == {KEY: b'{"ipv4":"192.0.2.1","tcp":32768,"weight":0}'}
 
 
 CHECK = b"services/web/health"
 
 
 def test_a_check_is_there_as_long_as_a_backend_asks_for_it():
-    fleet = Inventory()
-    fleet.listed([running(labels={"health": "tcp"}), running("c2", labels={"health": "tcp"}), running("c3")], [])
-    assert fleet.flush().checks == {CHECK: b'{"type":"tcp"}'}
-    fleet.vanished("c2")
-    assert fleet.flush().checks == {}
-    fleet.inspected(running(running=False, labels={"health": "tcp"}))
-    assert fleet.flush().checks == {}
-    fleet.vanished("c1")
-    assert fleet.flush().checks == {CHECK: None}
-    assert fleet.wanted_checks == {}
+    inventory = Inventory()
+    inventory.listed([running(labels={"health": "tcp"}), running("c2", labels={"health": "tcp"}), running("c3")], [])
+    assert inventory.flush().checks == {CHECK: b'{"type":"tcp"}'}
+    inventory.vanished("c2")
+    assert inventory.flush().checks == {}
+    inventory.inspected(running(running=False, labels={"health": "tcp"}))
+    assert inventory.flush().checks == {}
+    inventory.vanished("c1")
+    assert inventory.flush().checks == {CHECK: None}
+    assert inventory.checks == {}
 
 
 def test_of_different_checks_that_of_the_container_started_last_counts():
-    fleet = Inventory()
-    fleet.listed([running(labels={"health": "tcp"})], [])
-    fleet.flush()
+    inventory = Inventory()
+    inventory.listed([running(labels={"health": "tcp"})], [])
+    inventory.flush()
     newer = running("c2", labels={"health": "http:/"}, started="2026-11-22T13:31:00Z")
-    fleet.inspected(newer)
-    changes = fleet.flush()
+    inventory.inspected(newer)
+    changes = inventory.flush()
     assert changes.checks == {CHECK: b'{"type":"http","path":"/"}'}
     (problem,) = changes.problems["services/web/health"]
     assert not problem.fatal
     assert str(problem) == (
-        "docker: services/web/health: containers ask for different checks; the one started last counts, c2"
+        "docker: services/web/health: containers have different health labels: using that of the one started last, c2"
     )
-    fleet.vanished("c1")
-    changes = fleet.flush()
+    inventory.vanished("c1")
+    changes = inventory.flush()
     assert (changes.checks, changes.problems) == ({}, {"services/web/health": ()})
 
 
 def test_marks_tell_what_is_to_be_kept():
-    fleet = Inventory()
-    fleet.listed([running(), container_of(inspect("plain")), running("c2", started="", running=False, networks={})], [])
-    place = ContainerAddress("id-of-bridge", IPv4Address("172.17.0.2"))
-    assert fleet.flush().marks == {"c1": ContainerRecord(0, place)}
-    fleet.event(event("container", "kill", "c1", RUN_START + 5, signal="15"))
-    assert fleet.flush().marks == {"c1": ContainerRecord(RUN_START, place)}
-    assert fleet.flush().marks == {}
-    fleet.event(event("container", "destroy", "c1"))
-    assert fleet.flush().marks == {"c1": None}
+    inventory = Inventory()
+    inventory.listed(
+        [running(), container_of(inspect("plain")), running("c2", started="", running=False, networks={})], []
+    )
+    address = ContainerAddress("id-of-bridge", IPv4Address("172.17.0.2"))
+    assert inventory.flush().records == {"c1": ContainerRecord(0, address)}
+    inventory.event(event("container", "kill", "c1", RUN_START + 5, signal="15"))
+    assert inventory.flush().records == {"c1": ContainerRecord(RUN_START, address)}
+    assert inventory.flush().records == {}
+    inventory.event(event("container", "destroy", "c1"))
+    assert inventory.flush().records == {"c1": None}
 
 
 def test_one_event_costs_the_same_among_very_many():
     one = running()
 
     def took(count):
-        fleet = Inventory()
-        fleet.listed([msgspec.structs.replace(one, id=f"c{n}") for n in range(count)], [])
-        fleet.flush()
+        inventory = Inventory()
+        inventory.listed([msgspec.structs.replace(one, id=f"c{n}") for n in range(count)], [])
+        inventory.flush()
         began = time.process_time()
         for n in range(100):
-            fleet.event(event("container", "kill", f"c{n}", RUN_START + 5, signal="15"))
-            assert len(fleet.flush().keys) == 1
+            inventory.event(event("container", "kill", f"c{n}", RUN_START + 5, signal="15"))
+            assert len(inventory.flush().keys) == 1
         return time.process_time() - began
 
     few, many = min(took(100) for _ in range(3)), min(took(4_000) for _ in range(3))

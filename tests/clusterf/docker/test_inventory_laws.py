@@ -1,4 +1,4 @@
-"""What holds of a fleet whatever happens, and however it is told: late, twice, not at all."""
+"""What holds of a inventory whatever happens, and however it is told: late, twice, not at all."""
 
 import msgspec
 from hypothesis import given, settings
@@ -74,29 +74,29 @@ class World:
 
 
 class Observed:
-    """A fleet, and what it has told, which adds up to what it wants."""
+    """A inventory, and what it has told, which adds up to what it wants."""
 
     def __init__(self):
-        self.fleet = Inventory()
+        self.inventory = Inventory()
         self.keys = {}
 
     def take(self, one, container):
         if container is None:
-            self.fleet.vanished(one)
+            self.inventory.vanished(one)
         else:
-            self.fleet.inspected(container)
+            self.inventory.inspected(container)
 
     def flush(self):
         """Return the paths that something was told of."""
-        changes = self.fleet.flush().keys
+        changes = self.inventory.flush().keys
         for path, value in changes.items():
             assert self.keys.get(path) != value
             self.keys[path] = value
-        assert {path: value for path, value in self.keys.items() if value is not None} == self.fleet.wanted
+        assert {path: value for path, value in self.keys.items() if value is not None} == self.inventory.keys
         return changes.keys()
 
     def weights(self):
-        named = {path.rpartition(b"/")[2].decode(): raw for path, raw in self.fleet.wanted.items()}
+        named = {path.rpartition(b"/")[2].decode(): raw for path, raw in self.inventory.keys.items()}
         return {one: msgspec.json.decode(raw).get("weight", 10) for one, raw in named.items()}
 
 
@@ -106,14 +106,14 @@ def test_told_in_order_and_looked_at_at_once_each_container_has_its_weight(happe
     world, observed = World(), Observed()
     for what, one in happens:
         for raw in world.do(what, one):
-            look = observed.fleet.event(raw)
+            look = observed.inventory.event(raw)
             if look is not None:
                 observed.take(look.id, world.engine.inspect(look.id))
             told = observed.flush()
             assert all(path.endswith(one.encode()) for path in told), "what happens to one takes nothing from others"
         if what == "oom":
             assert observed.weights().get(one) in (0, None)
-            observed.fleet.listed(world.engine.list(), [])
+            observed.inventory.listed(world.engine.list(), [])
             observed.flush()
         weights = observed.weights()
         assert weights.keys() <= world.engine.containers.keys() - {PLAIN}
@@ -125,7 +125,7 @@ def test_told_in_order_and_looked_at_at_once_each_container_has_its_weight(happe
 TELLS = st.one_of(
     st.tuples(st.just("happens"), HAPPENS),
     st.tuples(st.just("happens"), HAPPENS),
-    # the event at some place of those that were not told is told, told and kept to be told again, or lost
+    # the event at some address of those that were not told is told, told and kept to be told again, or lost
     st.tuples(st.sampled_from(["tell", "tell", "repeat", "lose"]), st.sampled_from([0, 0, 0, 1, 2, 5])),
     st.tuples(st.just("ask"), st.sampled_from([*IDS, "list"])),
     # the answer to any question that was asked comes
@@ -135,7 +135,7 @@ TELLS = st.one_of(
 
 
 class Rumour(Observed):
-    """What happens comes to the fleet in any order, if at all."""
+    """What happens comes to the inventory in any order, if at all."""
 
     def __init__(self):
         super().__init__()
@@ -157,13 +157,13 @@ class Rumour(Observed):
             case "tell" | "repeat" | "lose" if self.events:
                 raw = self.events.pop(what % len(self.events))
                 if kind != "lose":
-                    self.fleet.event(raw)
+                    self.inventory.event(raw)
                 if kind == "repeat":
                     self.events.append(raw)
 
     def _answer(self, what, answer):
         if what == "list":
-            self.fleet.listed(answer, [])
+            self.inventory.listed(answer, [])
         else:
             self.take(what, answer)
 
@@ -174,13 +174,13 @@ def test_however_it_was_told_after_a_list_all_is_as_the_list_and_the_marks_say(s
     rumour = Rumour()
     for step in steps:
         rumour.step(*step)
-    world, fleet = rumour.world, rumour.fleet
-    fleet.listed(world.engine.list(), [])
+    world, inventory = rumour.world, rumour.inventory
+    inventory.listed(world.engine.list(), [])
     rumour.flush()
-    fresh = Inventory(marks=fleet.marks)
+    fresh = Inventory(records=inventory.records)
     fresh.listed(world.engine.list(), [])
-    assert fresh.flush().marks == {}
-    assert fresh.wanted == fleet.wanted
+    assert fresh.flush().records == {}
+    assert fresh.keys == inventory.keys
     weights = rumour.weights()
     for one in IDS:
         weight = world.weight(one)

@@ -103,7 +103,7 @@ def running_host(tmp_path_factory: pytest.TempPathFactory, running_engine: Engin
         flags = ["--role", "docker", "--docker-endpoint", running_engine.url, "--etcd-ttl", str(TTL)]
         flags += ["--config-source", published.url]
         with Node(folder, flags=flags) as node:
-            node.wait_for_log("following, by version")
+            node.wait_for_log(r"connected \(API version")
             yield Host(running_engine, published, node, client)
 
 
@@ -196,7 +196,7 @@ def test_a_node_that_is_killed_leaves_the_kernel_alone_and_its_keys_for_the_ttl(
     assert host.client.get(VIP) == named(plain)[0]
 
     host.node.start(*LONGER)
-    host.node.wait_for_log("following, by version")
+    host.node.wait_for_log(r"connected \(API version")
     host.node.wait_for(lambda: host.node.tables[-1:] == [table] == [saved()])
     before = host.published.revisions()
     assert before.keys() - frontends == {path(plain, "web"), path(checked, "checked"), "services/checked/health"}

@@ -55,10 +55,10 @@ def test_the_engine_may_be_restarted_where_containers_outlive_it(
         before = published.revisions()
         for times, end in enumerate((engine.stop, engine.kill), 1):
             end()
-            node.wait_for_log("what is published stays", count=times)
+            node.wait_for_log("keeping the published keys", count=times)
             assert published.revisions() == before
             engine.start()
-            node.wait_for_log("following, by version", count=times + 1)
+            node.wait_for_log(r"connected \(API version", count=times + 1)
         another = engine.run(labels=labels())
         published.wait_for(another, 10)
         assert published.revisions()[path(container)] == before[path(container)]
@@ -72,7 +72,7 @@ def test_containers_that_end_with_the_engine_have_weight_0_when_it_is_back(
     with node:
         published.wait_for(container, 10)
         engine.stop()
-        node.wait_for_log("what is published stays")
+        node.wait_for_log("keeping the published keys")
         assert published.weight(container) is not None  # whether it was told of the end is a matter of luck
         engine.start()
         published.wait_for(container, 0)
@@ -93,7 +93,7 @@ def test_an_engine_that_hangs_under_load_is_found_and_followed_again(
         try:
             wait_until(lambda: len(published.keys()) > 2)
             engine.freeze()
-            node.wait_for_log("no answer within 5 seconds; what is published stays")
+            node.wait_for_log(r"unavailable \(timed out after 5 seconds\), reconnecting")
             assert published.revisions()[path(container)] == before
         finally:
             over.set()
@@ -160,7 +160,7 @@ def test_a_restart_within_the_ttl_leaves_no_gap_and_changes_nothing(
         before = published.revisions()
     for end in (node.stop, node.crash):
         node.start()
-        node.wait_for_log("following, by version")
+        node.wait_for_log(r"connected \(API version")
         marker = engine.run(labels=labels())  # by which it shows that the rest has been heeded
         published.wait_for(marker, 10)
         marker.remove(force=True)
@@ -193,7 +193,7 @@ def test_a_process_that_is_killed_is_back_and_changes_nothing(
         published.wait_for(container, 10)
         before = published.revisions()
         node.kill("docker")
-        node.wait_for_log("following, by version", count=2)
+        node.wait_for_log(r"connected \(API version", count=2)
         container.pause()
         published.wait_for(container, 0)
         container.unpause()
@@ -211,7 +211,7 @@ def test_with_exit_flush_everything_goes_when_the_node_is_stopped_and_stays_when
     node.crash()
     assert published.revisions() == before
     with node:
-        node.wait_for_log("following, by version")
+        node.wait_for_log(r"connected \(API version")
     assert published.keys() == {}
 
 
@@ -235,7 +235,7 @@ def test_a_hundred_containers_are_published_at_once_and_stay_while_all_restarts(
         containers[11].kill()
         published.wait_for(containers[11], 0)
         node.kill("docker")
-        node.wait_for_log("following, by version", count=2)
+        node.wait_for_log(r"connected \(API version", count=2)
         containers[12].kill()
         published.wait_for(containers[12], 0)
         now = published.revisions()

@@ -154,7 +154,7 @@ def test_the_labelled_network_counts_whenever_it_is_connected(
     pool = docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet="fd00:7::/64")])
     six = engine.client.networks.create("six", enable_ipv6=True, ipam=pool)
     container = engine.run(labels=labels(network="six"), name="web")
-    node.wait_for_log("docker: web: network: it is not on the network six")
+    node.wait_for_log("docker: web: network: not connected to network six")
     assert published.weight(container) is None
     six.connect(container)
     addresses = {"ipv4": engine.address(container, "six"), "ipv6": engine.address(container, "six", ipv6=True)}
@@ -228,7 +228,7 @@ def test_with_the_address_of_the_host_published_ports_count(
     with DockerNode(tmp_path, engine.url, elsewhere, *flags) as host:
         container = engine.run(MULTI, labels=labels("test local") | own, ports=ports)
         wait_until(lambda: elsewhere.keys() == {path(container): {"ipv4": "192.0.2.7", "tcp": 18080}})
-        host.wait_for_log("port 9090/tcp is not published at an address of the host")
+        host.wait_for_log("port 9090/tcp is not published at a host address")
         container.stop(timeout=0)
         elsewhere.wait_for(container, 0)
 
@@ -242,7 +242,7 @@ def test_with_noop_nothing_is_published_but_said(
         key = f"/{elsewhere.prefix}/{path(container)}"
         value = f'{{"ipv4":"{engine.address(container)}","tcp":8080}}'
         noop.wait_for_log(f"^etcd noop: etcdctl put {key} '{value}'$")
-        noop.wait_for_log(r"^etcd noop: etcdctl put \S+/services/test/health '{\"type\":\"tcp\"}'  # if there is none$")
+        noop.wait_for_log(r"^etcd noop: etcdctl put \S+/services/test/health '{\"type\":\"tcp\"}'  # if absent$")
         container.remove(force=True)
         noop.wait_for_log(f"^etcd noop: etcdctl del {key}$")
     assert elsewhere.keys() == {}

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.base.messages import Reload
-from actors.docker.key_publisher import KeyPublisher, Publish, PublishOnly, Withdraw
+from actors.base.messages import Leave, Reload
+from actors.docker.key_publisher import KeyPublisher, Publish, PublishOnly
 from clusterf.etcd.client import Client
 from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.leased_keys import LeasedKeys, Transaction
@@ -197,7 +197,7 @@ def etcd(tmp_path: Path) -> Iterator[EtcdCluster]:
 @contextmanager
 def publisher(cluster: EtcdCluster, lease_file: Path | None = None, ttl: int = TTL) -> Iterator[pykka.ActorRef[Any]]:
     """A publisher that lives until the `with` ends, and leaves its keys alone then."""
-    ref = KeyPublisher.start(cluster.location(), ttl, lease_file)
+    ref = KeyPublisher.start(cluster.location(), ttl, lease_file, leave_nothing=True)
     try:
         yield ref
     finally:
@@ -296,35 +296,36 @@ def test_what_is_told_faster_than_etcd_takes_it_is_not_all_written(etcd: EtcdClu
     assert len(witness.puts) < 4000
 
 
-def test_to_withdraw_takes_all_keys_away_at_once_and_what_follows_is_published(etcd: EtcdCluster) -> None:
+def test_leaving_removes_all_keys_at_once_and_nothing_is_published_afterwards(etcd: EtcdCluster) -> None:
     put_others(etcd)
     with publisher(etcd, ttl=600) as ref:
         ref.tell(PublishOnly(KEYS))
         wait_for(etcd, OTHERS | KEYS)
-        ref.tell(Withdraw())
+        ref.tell(Leave())
         wait_for(etcd, OTHERS)
         assert len(leases(etcd)) == 1  # that of the others
         ref.tell(Publish(b"key", b"value"))
-        wait_for(etcd, OTHERS | {b"key": b"value"})
+        ref.tell(PublishOnly(KEYS))
+    assert there(etcd) == OTHERS
 
 
-def test_who_is_told_to_withdraw_and_to_stop_does_both(etcd: EtcdCluster, tmp_path: Path) -> None:
+def test_publisher_that_leaves_and_is_stopped_removes_its_keys(etcd: EtcdCluster, tmp_path: Path) -> None:
     with publisher(etcd, tmp_path / "lease", ttl=600) as ref:
         ref.tell(PublishOnly(KEYS))
         wait_for(etcd, KEYS)
-    ref = KeyPublisher.start(etcd.location(), 600, tmp_path / "lease")
-    ref.tell(Withdraw())
+    ref = KeyPublisher.start(etcd.location(), 600, tmp_path / "lease", leave_nothing=True)
+    ref.tell(Leave())
     ref.stop(timeout=20)
     assert there(etcd) == {}
     assert leases(etcd) == []
 
 
-def test_who_is_told_to_withdraw_and_to_stop_while_etcd_is_away_stops(etcd: EtcdCluster, tmp_path: Path) -> None:
+def test_publisher_that_leaves_while_etcd_is_away_stops(etcd: EtcdCluster, tmp_path: Path) -> None:
     with publisher(etcd, tmp_path / "lease", ttl=600) as ref:
         ref.tell(PublishOnly(KEYS))
         wait_for(etcd, KEYS)
         etcd.kill()
-        ref.tell(Withdraw())
+        ref.tell(Leave())
         ref.stop(timeout=20)
     assert not ref.is_alive()
 
@@ -510,7 +511,7 @@ def test_what_somebody_else_has_published_is_never_touched(etcd: EtcdCluster) ->
         ref.tell(Publish(b"key", None))
         wait_for(etcd, KEYS | {CHECK: b"theirs"})
         ref.tell(Publish(CHECK, b"ours", if_absent=True))
-        ref.tell(Withdraw())
+        ref.tell(Leave())
         wait_for(etcd, {CHECK: b"theirs"})
     assert CHECK not in [*witness.puts, *witness.deletes]
 
@@ -548,7 +549,7 @@ def test_what_an_operator_writes_over_ours_stays(etcd: EtcdCluster) -> None:
             ref.tell(Reload())
             ref.tell(Publish(b"key", None))
             wait_for(etcd, KEYS | {CHECK: b"theirs"})
-            ref.tell(Withdraw())
+            ref.tell(Leave())
             wait_for(etcd, {CHECK: b"theirs"})
     assert witness.puts.count(CHECK) == 1
     assert CHECK not in witness.deletes
@@ -655,7 +656,7 @@ def test_a_token_that_expires_is_renewed(tmp_path: Path) -> None:
         let_a_lease_run_out(cluster, 3)
         ref.tell(Publish(b"new", b"1"))
         wait_for(cluster, KEYS | {b"new": b"1"})
-        ref.tell(Withdraw())
+        ref.tell(Leave())
         wait_for(cluster, {})
 
 

@@ -1,0 +1,96 @@
+from ipaddress import IPv4Address
+
+import pytest
+
+from clusterf.config.decode import decode
+from clusterf.config.keys import parse_key
+from clusterf.config.model import Backend
+from clusterf.docker.addresses import Addressing, ContainerAddress
+from clusterf.docker.check_offers import CheckOffer
+from clusterf.docker.containers import container_of, network_of
+from clusterf.docker.publication import NOTHING, container_address, container_publication, network_publication
+from clusterf.docker.routes import Routing
+from tests.clusterf.support.fake_engine import NEVER, inspect, network
+
+WEB = {"service": "web", "backend.tcp": "8080"}
+KEY = b"services/web/backends/c1"
+LAST = ContainerAddress("id-of-bridge", IPv4Address("172.17.0.9"))
+
+
+def publication(labels=WEB, *, last=None, stopping=False, **state):
+    return container_publication(container_of(inspect(labels=labels, **state)), Addressing(), last, stopping=stopping)
+
+
+@pytest.mark.parametrize(
+    ("labels", "networks", "value"),
+    [
+        (WEB, {"bridge": "172.17.0.2"}, b'{"ipv4":"172.17.0.2","tcp":8080}'),
+        (WEB | {"backend.weight": "0"}, {"bridge": "172.17.0.2"}, b'{"ipv4":"172.17.0.2","tcp":8080,"weight":0}'),
+        (
+            {"service": "web", "backend.udp": "53", "backend.sctp": "9", "backend.weight": "20"},
+            {"bridge": " fd00::2"},
+            b'{"ipv6":"fd00::2","udp":53,"sctp":9,"weight":20}',
+        ),
+    ],
+)
+def test_backend_is_published_as_the_configuration_has_it(labels, networks, value):
+    published = publication(labels, networks=networks, exposed=["8080/tcp", "53/udp", "9/sctp"])
+    assert published.keys == {KEY: value}
+    decoded = decode("etcd", KEY, parse_key(KEY), value)
+    assert (type(decoded.value), decoded.problems) == (Backend, ())
+
+
+@pytest.mark.parametrize(
+    ("state", "weight"),
+    [
+        ({}, b""),
+        ({"health": "starting"}, b""),
+        ({"health": "healthy"}, b""),
+        ({"health": "unhealthy"}, b',"weight":0'),
+        ({"Paused": True}, b',"weight":0'),
+        ({"Restarting": True}, b',"weight":0'),
+        ({"running": False}, b',"weight":0'),
+        ({"stopping": True}, b',"weight":0'),
+    ],
+)
+def test_weight_follows_the_state_of_the_container(state, weight):
+    assert publication(**state).keys == {KEY: b'{"ipv4":"172.17.0.2","tcp":8080' + weight + b"}"}
+
+
+def test_container_without_an_address_keeps_its_last_one_at_weight_0():
+    assert publication(networks={"bridge": ""}, last=LAST).keys == {KEY: b'{"ipv4":"172.17.0.9","tcp":8080,"weight":0}'}
+
+
+@pytest.mark.parametrize(("labels", "state"), [({}, {}), (WEB, {"running": False, "started": NEVER})])
+def test_container_without_labels_or_that_never_ran_publishes_nothing(labels, state):
+    assert publication(labels, **state) == NOTHING
+
+
+def test_check_is_offered_for_each_service_of_the_container():
+    labels = WEB | {"service": "web api", "health": "tcp"}
+    offer = CheckOffer(container_of(inspect()).started_at, "c1", b'{"type":"tcp"}')
+    assert publication(labels).checks == {b"services/web/health": offer, b"services/api/health": offer}
+
+
+def test_problems_of_labels_and_of_the_address_are_reported():
+    problems = publication(WEB | {"network": "front", "color": "red"}).problems
+    assert [(str(problem), problem.fatal) for problem in problems] == [
+        ("docker: web: color: unknown label", False),
+        ("docker: web: network: not connected to network front", True),
+    ]
+
+
+def test_address_of_a_container_is_the_present_or_the_last_one():
+    running = container_of(inspect(labels=WEB))
+    stopped = container_of(inspect(labels=WEB, running=False, networks={}))
+    address = container_address(running, Addressing(), LAST)
+    assert address == ContainerAddress("id-of-bridge", IPv4Address("172.17.0.2"))
+    assert container_address(stopped, Addressing(), address) == address
+    assert container_address(stopped, Addressing(), None) is None
+
+
+def test_advertised_network_without_a_subnet_is_reported():
+    routing = Routing(frozenset(["host"]))
+    published = network_publication(network_of(network("host")), routing)
+    assert [str(problem) for problem in published.problems] == ["docker: host: no subnet to advertise"]
+    assert network_publication(network_of(network("other")), routing) == NOTHING
