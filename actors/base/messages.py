@@ -1,22 +1,28 @@
-"""Messages that every actor takes: from its child process, and from its own thread or event loop that has failed."""
+"""Messages that every actor takes: from its child process, and from its own thread or event loop that has failed.
 
-from typing import Any, NamedTuple
+`Ping`, `Reload` and `Confirm` come from the supervisor, and travel over the control socket as they are.
+"""
 
-import pykka
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+if TYPE_CHECKING:  # the supervisor loads this module, too, and has no actors
+    import pykka
 
 __all__ = ["Confirm", "Crashed", "Leave", "Ping", "Reload", "Upstream"]
 
 
-class Ping(NamedTuple):
-    """Asked, not told: that there is an answer shows that the actor is not stuck."""
+class Ping(msgspec.Struct, frozen=True, tag=True):
+    """Asked, not told: that there is a reply shows that the actor is not stuck."""
 
 
-class Reload(NamedTuple):
-    """Read all again, as the operator asks for it."""
+class Reload(msgspec.Struct, frozen=True, tag=True):
+    """Read everything again, as the operator has asked for it."""
 
 
-class Confirm(NamedTuple):
-    """Do what is held for the operator to confirm."""
+class Confirm(msgspec.Struct, frozen=True, tag=True):
+    """Carry out what is held until the operator confirms it."""
 
 
 class Leave(NamedTuple):
@@ -26,7 +32,7 @@ class Leave(NamedTuple):
 class Upstream(NamedTuple):
     """`actor` sends to this one from now on, and takes what flows back."""
 
-    actor: pykka.ActorRef[Any]
+    actor: "pykka.ActorRef[Any]"
 
 
 class Crashed(NamedTuple):

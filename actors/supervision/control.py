@@ -1,16 +1,18 @@
-"""What the supervisor and a child say to each other, over a socket pair of their own.
+"""The messages between the supervisor and a child process, over a socket pair of their own.
 
 One message a packet. The end of the socket is the end of the other side: a
-child without its supervisor stops, so that none is ever left alone.
+child without its supervisor stops, so that no child outlives the node.
+`Ping`, `Reload` and `Confirm` are passed on to the actors as they are.
 """
 
 import socket
 
 import msgspec
 
+from actors.base.messages import Confirm, Ping, Reload
 from actors.settings import Settings
 
-__all__ = ["Begin", "Confirm", "Finished", "Flushed", "Ping", "Pong", "Reload", "Stop", "receive", "send"]
+__all__ = ["Begin", "ControlMessage", "Finished", "Flushed", "Pong", "Stop", "receive", "send"]
 
 _LONGEST = 1 << 17  # bytes of a packet
 
@@ -22,28 +24,12 @@ class Begin(msgspec.Struct, frozen=True, tag=True):
     settings: Settings
 
 
-class Ping(msgspec.Struct, frozen=True, tag=True):
-    """Have every actor answer."""
-
-    number: int
-
-
-class Reload(msgspec.Struct, frozen=True, tag=True):
-    """Read again what you read."""
-
-
-class Confirm(msgspec.Struct, frozen=True, tag=True):
-    """Do what is held for the operator to confirm."""
-
-
 class Stop(msgspec.Struct, frozen=True, tag=True):
-    """Stop in order."""
+    """Stop the actors, then exit."""
 
 
 class Pong(msgspec.Struct, frozen=True, tag=True):
-    """Every actor has answered that ping."""
-
-    number: int
+    """Every actor has replied to a ping."""
 
 
 class Finished(msgspec.Struct, frozen=True, tag=True):
@@ -53,23 +39,23 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
 
 
 class Flushed(msgspec.Struct, frozen=True, tag=True):
-    """The table was emptied as `--flush` asks; your next child is not to do it again."""
+    """The table was emptied as `--flush` asks; the child that replaces this one is not to do it again."""
 
 
-_Message = Begin | Confirm | Ping | Reload | Stop | Pong | Finished | Flushed
-_decoder = msgspec.json.Decoder(_Message)
+ControlMessage = Begin | Confirm | Ping | Reload | Stop | Pong | Finished | Flushed
+_decoder = msgspec.json.Decoder(ControlMessage)
 
 
-def send(control: socket.socket, message: _Message) -> None:
-    """Send a message. Raises OSError where the other side is gone."""
+def send(control: socket.socket, message: ControlMessage) -> None:
+    """Send a message. Raises OSError if the other side is gone."""
     control.send(msgspec.json.encode(message))
 
 
-def receive(control: socket.socket) -> _Message | None:
+def receive(control: socket.socket) -> ControlMessage | None:
     """Return the next message, None at the end. Raises OSError."""
     try:
         packet = control.recv(_LONGEST)
     except ConnectionResetError:
-        # the other side has ended without reading all; Linux says so once, before what it has sent
+        # the other side has ended with messages unread; Linux reports that once, before what it had sent
         packet = control.recv(_LONGEST)
     return _decoder.decode(packet) if packet else None

@@ -180,7 +180,7 @@ def test_a_hangup_reads_all_again_and_writes_nothing(start, tree):
     wait_until(lambda: len(node.tables()) == 1)
     children = node.children()
     node.process.send_signal(signal.SIGHUP)
-    node.logged("reading all again")
+    node.logged("reloading")
     put(tree, 2)
     wait_until(lambda: len(node.tables()) == 2)
     assert node.children() == children

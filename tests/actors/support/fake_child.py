@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from actors.base.messages import Ping
 from actors.supervision import control
 
 mode, file, descriptor = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
@@ -29,11 +30,9 @@ if mode == "finish" or (mode == "crash once" and lived > 1):
 while message := control.receive(connection):
     if isinstance(message, control.Stop):
         break
-    if isinstance(message, control.Ping):
+    if isinstance(message, Ping):
         if mode == "stuck" and lived == 1:
             time.sleep(100)
-        control.send(
-            connection, control.Pong(message.number) if lived == 1 or mode == "answer" else control.Finished(5)
-        )
+        control.send(connection, control.Pong() if lived == 1 or mode == "answer" else control.Finished(5))
 if mode == "deaf":
     time.sleep(100)

@@ -180,5 +180,5 @@ def test_a_child_that_never_lives_long_makes_the_node_give_up_and_the_table_stay
                 os.kill(pid, signal.SIGKILL)
 
     assert node.wait() == 1
-    assert "giving up: children ended 11 times within 60 seconds" in node.log
+    assert "giving up: 11 exits of processes within 60 seconds" in node.log
     assert saved() == before != []

@@ -231,7 +231,7 @@ def test_a_hundred_containers_are_published_at_once_and_stay_while_all_restarts(
         after = published.revisions()
         assert {one for one in after if after[one] != before[one]} == {path(one) for one in containers[:10]}
         node.send(signal.SIGHUP)
-        node.wait_for_log("reading all again")
+        node.wait_for_log("reloading")
         containers[11].kill()
         published.wait_for(containers[11], 0)
         node.kill("docker")
