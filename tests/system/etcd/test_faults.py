@@ -21,20 +21,6 @@ SERVICES = [(service, backend, 10) for service in range(1, 4) for backend in ran
 AWAY = "keeping the current state"
 
 
-@pytest.fixture(scope="module")
-def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    """One server, which every test leaves running."""
-    with EtcdCluster(tmp_path_factory.mktemp("etcd")) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
-def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    """Three servers, which every test leaves running."""
-    with EtcdCluster(tmp_path_factory.mktemp("three"), 3) as cluster:
-        yield cluster
-
-
 @pytest.fixture
 def config(etcd: EtcdCluster) -> Iterator[Config]:
     """A configuration on the one server."""

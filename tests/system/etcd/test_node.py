@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,13 +15,6 @@ from tests.waiting import wait_until
 
 SERVICES = [(1, 1, 10), (1, 2, 20), (2, 1, 5)]
 AT_ONCE = 2.0  # seconds, for what takes a few hundredths
-
-
-@pytest.fixture(scope="module")
-def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    """An etcd that the tests leave as they found it, but for keys below prefixes of their own."""
-    with EtcdCluster(tmp_path_factory.mktemp("etcd")) as cluster:
-        yield cluster
 
 
 @pytest.fixture
@@ -186,13 +179,6 @@ def test_a_value_of_a_megabyte_that_is_good_is_taken_or_reported(
         assert node.deletions == []
 
 
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    """An etcd that asks for a password, and forgets soon that it was given."""
-    with EtcdCluster(tmp_path_factory.mktemp("guarded"), auth=True, token_ttl=1) as cluster:
-        yield cluster
-
-
 def password_flags(file: Path) -> list[str]:
     return ["--etcd-user", USER, "--etcd-password-file", str(file)]
 
@@ -251,13 +237,6 @@ def test_a_user_who_may_not_read_the_prefix_is_reported(guarded: EtcdCluster, tm
         node.wait_for_log("warning: .*permission denied")
         node.wait_for_log("nothing is written until it responds")
         assert node.operations == []
-
-
-@pytest.fixture(scope="module")
-def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    """An etcd that speaks TLS, with those who have a certificate."""
-    with EtcdCluster(tmp_path_factory.mktemp("tls"), tls=True, client_certificates=True) as cluster:
-        yield cluster
 
 
 def test_with_tls_the_right_authority_and_certificate_come_in_and_others_do_not(

@@ -1,0 +1,162 @@
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clusterf.etcd.leased_keys import LeasedKeys, Transaction
+from clusterf.etcd.transactions import BYTES, OPERATIONS
+
+PATHS = st.sampled_from([b"%d" % number for number in range(4)])
+VALUES = st.sampled_from([b"a", b"b"])
+SETS = st.dictionaries(PATHS, VALUES)
+
+
+class FakeStore:
+    """The keys in etcd: those on our lease, and those of others."""
+
+    def __init__(self, ours: Mapping[bytes, bytes] = {}, theirs: Mapping[bytes, bytes] = {}) -> None:
+        self.theirs = dict(theirs)
+        self.ours = {path: value for path, value in ours.items() if path not in theirs}
+
+    def put(self, path: bytes, value: bytes | None) -> None:
+        """Set or delete a key as somebody else."""
+        self.ours.pop(path, None)
+        self.theirs.pop(path, None)
+        if value is not None:
+            self.theirs[path] = value
+
+    def step(self, keys: LeasedKeys) -> bool:
+        """Execute the next step, if there is one."""
+        if step := keys.next():
+            self.take(keys, step)
+        return bool(step)
+
+    def take(self, keys: LeasedKeys, step: Transaction) -> None:
+        refused = {path for path, _ in step.claims if path in self.theirs}
+        for path, value in [*step.puts, *step.claims]:
+            if path not in refused:
+                self.theirs.pop(path, None)
+                self.ours[path] = value
+        for path in step.deletes:
+            self.ours.pop(path, None)
+        keys.done(step, refused)
+
+    def finish(self, keys: LeasedKeys) -> None:
+        while self.step(keys):
+            pass
+
+
+def owned(
+    theirs: Mapping[bytes, bytes], wanted: Mapping[bytes, bytes], claims: Mapping[bytes, bytes]
+) -> dict[bytes, bytes]:
+    """Return the keys that are to be on our lease in the end."""
+    return {**{path: value for path, value in claims.items() if path not in theirs}, **wanted}
+
+
+@given(SETS, SETS, SETS, SETS)
+def test_steps_lead_to_the_wanted_keys(
+    ours: dict[bytes, bytes], theirs: dict[bytes, bytes], wanted: dict[bytes, bytes], claims: dict[bytes, bytes]
+) -> None:
+    keys, store = LeasedKeys(), FakeStore(ours, theirs)
+    keys.reset_written(store.ours)
+    keys.want_only(wanted, claims)
+    store.finish(keys)
+    assert store.ours == owned(theirs, wanted, claims)
+    assert store.theirs == {path: value for path, value in theirs.items() if path not in wanted}
+
+
+WANTED = st.tuples(st.just("want"), PATHS, st.none() | VALUES, st.booleans())
+THEIRS = st.tuples(st.just("theirs"), PATHS, st.none() | VALUES)
+
+
+@given(SETS, st.lists(WANTED | THEIRS | st.just(("read",)) | st.just(("retry",))))
+def test_newest_wanted_keys_win_over_steps_under_way(ours: dict[bytes, bytes], events: list[tuple[Any, ...]]) -> None:
+    keys, store = LeasedKeys(), FakeStore(ours)
+    keys.reset_written(ours)
+    keys.want_only(ours)
+    wanted, claims = dict(ours), dict[bytes, bytes]()
+    for event in events:
+        step = keys.next()
+        match event:
+            case "want", path, value, if_absent:
+                keys.want(path, value, if_absent=if_absent)
+                wanted.pop(path, None)
+                claims.pop(path, None)
+                if value is not None:
+                    (claims if if_absent else wanted)[path] = value
+            case "theirs", path, value:
+                store.put(path, value)
+            case ("retry",):
+                keys.retry_claims(keys.refused - store.theirs.keys())
+            case ("read",):
+                step = None
+                keys.reset_written(store.ours)
+        if step:
+            store.take(keys, step)
+    keys.reset_written(store.ours)
+    theirs = dict(store.theirs)
+    store.finish(keys)
+    assert store.ours == owned(theirs, wanted, claims)
+    assert store.theirs == {path: value for path, value in theirs.items() if path not in wanted}
+
+
+def test_refused_claim_waits_until_its_key_is_gone() -> None:
+    keys = LeasedKeys()
+    keys.want(b"check", b"1", if_absent=True)
+    step = keys.next()
+    assert step == ([], [], [(b"check", b"1")])
+    keys.done(step, {b"check"})
+    keys.want(b"check", b"2", if_absent=True)
+    assert keys.next() is None
+    assert keys.refused == {b"check"}
+    keys.retry_claims([b"check"])
+    assert keys.next() == ([], [], [(b"check", b"2")])
+    assert not keys.refused
+
+
+@pytest.mark.parametrize("refused", [{b"key"}, set()])
+def test_claim_that_becomes_unconditional_is_set(refused: set[bytes]) -> None:
+    for want in (lambda keys: keys.want(b"key", b"2"), lambda keys: keys.want_only({b"key": b"2"}, {b"key": b"3"})):
+        keys = LeasedKeys()
+        keys.want(b"key", b"1", if_absent=True)
+        keys.done(keys.next(), refused)
+        want(keys)
+        assert keys.next() == ([(b"key", b"2")], [], [])
+        assert not keys.refused
+
+
+def test_step_fits_into_a_transaction() -> None:
+    keys = LeasedKeys()
+    keys.reset_written({b"old%d" % number: b"" for number in range(200)})
+    values = {b"new%d" % number: bytes(5000) for number in range(500)} | {b"big": bytes(2 * BYTES)}
+    keys.want_only(values, {b"claim%d" % number: bytes(5000) for number in range(200)})
+    operations = []
+    while step := keys.next():
+        number = sum(map(len, step))
+        assert 0 < number <= OPERATIONS
+        assert number == 1 or sum(len(value) for _, value in [*step.puts, *step.claims]) <= BYTES
+        operations += [True] * (len(step.puts) + len(step.claims)) + [False] * len(step.deletes)
+        keys.done(step)
+    assert operations == [True] * 701 + [False] * 200
+
+
+def test_claims_are_set_first() -> None:
+    claims = {b"check%d" % number: b"" for number in range(20)}
+    keys = LeasedKeys()
+    keys.want_only({b"backend%d" % number: b"" for number in range(1000)}, claims)
+    step = keys.next()
+    assert step is not None
+    assert dict(step.claims) == claims
+
+
+def test_keys_on_the_lease_stay_until_the_wanted_set_is_complete() -> None:
+    keys = LeasedKeys()
+    keys.want(b"new", b"")
+    keys.reset_written({b"old": b"", b"older": b""})
+    assert keys.next() == ([(b"new", b"")], [], [])
+    keys.want(b"older", None)
+    assert keys.next() == ([(b"new", b"")], [b"older"], [])
+    keys.want_only({b"new": b""})
+    assert keys.next() == ([(b"new", b"")], [b"older", b"old"], [])
