@@ -5,8 +5,9 @@ from typing import Any
 
 from actors.base.actor import Actor
 from actors.config.messages import SourceUpdate
-from actors.link.messages import ConfigMessage, FrontendIs, ProblemsAre, message_for
+from actors.link.messages import ConfigMessage, ProblemsAre, ValueIs
 from actors.link.publisher import Publisher
+from clusterf.config.model import FrontendKey
 from clusterf.sources.overlay import Overlay
 from clusterf.sources.url import Source
 
@@ -48,7 +49,7 @@ class ConfigPublisher(Actor):
             return said
         if not self._layers.accepts(source, said.key):
             return None
-        return message_for(said.key, self._layers.put(source, said.key, said.value))
+        return ValueIs(said.key, self._layers.put(source, said.key, said.value))
 
 
 def _is_no_departure(message: ConfigMessage) -> bool:
@@ -56,4 +57,4 @@ def _is_no_departure(message: ConfigMessage) -> bool:
 
     Otherwise a service that goes as a whole would look like one that loses its backends first.
     """
-    return not (isinstance(message, FrontendIs) and message.value is None)
+    return not (isinstance(message.key, FrontendKey) and message.value is None)

@@ -8,7 +8,7 @@ import pykka
 
 from actors.base.threaded_actor import ThreadedActor
 from actors.config.messages import SourceUpdate
-from actors.link.messages import ConfigMessage, ProblemsAre, message_for
+from actors.link.messages import ConfigMessage, ProblemsAre, ProblemsKey, ValueIs
 from clusterf.config.problems import Problem
 from clusterf.sources.follower import Follower, OnUpdate
 from clusterf.sources.last_good import KeyUpdate, describe
@@ -58,7 +58,7 @@ class Voice:
     def messages(self, said: KeyUpdate) -> Iterator[ConfigMessage]:
         """Yield what `said` means to others, logging problems that are new."""
         if said.key is not None and not said.unchanged:
-            yield message_for(said.key, said.value)
+            yield ValueIs(said.key, said.value)
         if said.problems == self._problems.get(said.path, ()):
             return
         if said.problems:
@@ -67,4 +67,4 @@ class Voice:
             del self._problems[said.path]
         for line in describe(said):
             log.warning("%s", line)
-        yield ProblemsAre(self._url, said.path, said.problems)
+        yield ProblemsAre(ProblemsKey(self._url, said.path), said.problems)

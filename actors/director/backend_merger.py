@@ -123,8 +123,8 @@ class BackendMerger(Actor):
             match message:
                 case Synced():
                     self._awaited.discard(received.link)
-                case VerdictIs(service, backend, endpoint, value):
-                    self._standings.put_verdict(service, backend, endpoint, value.up if value is not None else None)
+                case VerdictIs(key, value):
+                    self._standings.put_verdict(*key, value.up if value is not None else None)
                 case _:
                     raise TypeError(f"a health process does not say {message!r}")
         self._tell_writer(self._merge(), received.link, urgent=urgent)

@@ -9,7 +9,7 @@ import pykka
 from actors.base.actor import Actor
 from actors.base.messages import Upstream
 from actors.director.messages import Credit, ResolvedUpdate
-from actors.link.messages import ProblemsAre, Received, Synced, VerdictIs
+from actors.link.messages import ProblemsAre, Received, Synced, ValueIs
 from actors.link.subscription import Subscription
 from clusterf.config.problems import ProblemsOf
 from clusterf.director.resolver import Resolver
@@ -56,12 +56,12 @@ class RouteResolver(Actor):
             match message:
                 case Synced():
                     self._synced = True
-                case ProblemsAre():
-                    problems.append(ProblemsOf(message.key, message.problems))
-                case VerdictIs():
-                    raise TypeError(f"the configuration holds no {message!r}")
+                case ValueIs(key, value):
+                    self._resolver.update(key, value)
+                case ProblemsAre(key, value):
+                    problems.append(ProblemsOf(key, value))
                 case _:
-                    self._resolver.update(message.key, message.value)
+                    raise TypeError(f"the config process does not publish {message!r}")
         resolved = list(self._resolver.flush())
         for item in resolved:
             if isinstance(item, ProblemsOf):

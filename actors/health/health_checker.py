@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 from actors.base.asyncio_actor import AsyncioActor
 from actors.health.probing import Probing
 from actors.health.verdict_output import VerdictOutput
-from actors.link.messages import ProblemsAre, Received, RouteIs, Synced, VerdictIs
+from actors.link.messages import ProblemsAre, Received, Synced, ValueIs
 from actors.link.publisher import Publisher
 from actors.link.subscription import Subscription
+from clusterf.config.model import RouteKey
 from clusterf.health.monitor import Monitor
 from clusterf.health.references import ProbeStarter
 from clusterf.health.targets import Targets
@@ -102,12 +103,12 @@ class HealthChecker(AsyncioActor):
             match message:
                 case Synced():
                     self._synced = True
-                case ProblemsAre() | RouteIs():
+                case ProblemsAre() | ValueIs(RouteKey()):
                     pass
-                case VerdictIs():
-                    raise TypeError(f"the configuration holds no {message!r}")
+                case ValueIs(key, value):
+                    self._watch_list.update(key, value)
                 case _:
-                    self._watch_list.update(message.key, message.value)
+                    raise TypeError(f"the config process does not publish {message!r}")
         self._subscription.acknowledge()
         # before the whole configuration is known, a backend may seem to have another check than it has
         if self._synced:

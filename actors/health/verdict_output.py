@@ -46,7 +46,7 @@ class VerdictOutput:
         """Publish, store and log what was collected. `synced`: after that, subscribers know all verdicts."""
         transitions, self._transitions = self._transitions, []
         updates, self._updates = self._updates | self._watch_list.updates(transitions), {}
-        messages = (VerdictIs(*key, stored.verdict if stored is not None else None) for key, stored in updates.items())
+        messages = (VerdictIs(key, stored.verdict if stored is not None else None) for key, stored in updates.items())
         self._publisher.publish(messages, synced=synced)
         self._store.record(updates)
         for transition in transitions:

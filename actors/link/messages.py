@@ -5,44 +5,27 @@ repeat one does no harm. Those of the first half also travel between processes
 (`WireMessage`); the others stay within one.
 """
 
-from collections.abc import Hashable
 from typing import NamedTuple
 
 import msgspec
 
-from clusterf.config.model import (
-    Backend,
-    BackendKey,
-    Frontend,
-    FrontendKey,
-    HealthCheck,
-    HealthKey,
-    Key,
-    Name,
-    Route,
-    RouteKey,
-    Value,
-)
+from clusterf.config.model import Key, Value
 from clusterf.config.problems import Problem
-from clusterf.health.verdict import Verdict
-from clusterf.lib.addresses import Endpoint
+from clusterf.health.verdict import Verdict, VerdictKey
 
 __all__ = [
-    "BackendIs",
     "ConfigMessage",
-    "FrontendIs",
-    "HealthIs",
     "ProblemsAre",
     "ProblemsKey",
     "Received",
-    "RouteIs",
+    "StateKey",
     "StateMessage",
     "Synced",
+    "ValueIs",
     "VerdictIs",
-    "VerdictKey",
     "WireMessage",
     "deletion_of",
-    "message_for",
+    "is_deletion",
 ]
 
 
@@ -53,126 +36,53 @@ class ProblemsKey(NamedTuple):
     path: bytes
 
 
-class FrontendIs(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """A service's frontend is `value`; None: it has none."""
+class ValueIs(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """The object of the configuration at `key` is `value`; None: there is none."""
 
-    service: Name
-    value: Frontend | None
-
-    @property
-    def key(self) -> FrontendKey:
-        """What the message is about."""
-        return FrontendKey(self.service)
+    key: Key
+    value: Value | None
 
 
-class BackendIs(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """A service's backend is `value`; None: there is none of that name."""
+class ProblemsAre(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """What is wrong with a path of a source is `value`; empty: nothing."""
 
-    service: Name
-    backend: Name
-    value: Backend | None
-
-    @property
-    def key(self) -> BackendKey:
-        """What the message is about."""
-        return BackendKey(self.service, self.backend)
+    key: ProblemsKey
+    value: tuple[Problem, ...]
 
 
-class HealthIs(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """The health check of a service, or with None the cluster's default, is `value`; None: there is none."""
-
-    service: Name | None
-    value: HealthCheck | None
-
-    @property
-    def key(self) -> HealthKey:
-        """What the message is about."""
-        return HealthKey(self.service)
-
-
-class RouteIs(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """A route is `value`; None: there is none of that name."""
-
-    route: Name
-    value: Route | None
-
-    @property
-    def key(self) -> RouteKey:
-        """What the message is about."""
-        return RouteKey(self.route)
-
-
-class ProblemsAre(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """What is wrong with a path of a source; nothing, if `problems` is empty."""
-
-    source: str
-    path: bytes
-    problems: tuple[Problem, ...]
-
-    @property
-    def key(self) -> ProblemsKey:
-        """What the message is about."""
-        return ProblemsKey(self.source, self.path)
-
-
-class VerdictKey(NamedTuple):
-    """The key of what the probes of one backend's endpoint have shown."""
-
-    service: Name
-    backend: Name
-    endpoint: Endpoint
-
-
-class VerdictIs(msgspec.Struct, frozen=True, array_like=True, tag=7):
+class VerdictIs(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """The endpoint at which a service's backend is probed is up or down; None: there is no verdict."""
 
-    service: Name
-    backend: Name
-    endpoint: Endpoint
+    key: VerdictKey
     value: Verdict | None
 
-    @property
-    def key(self) -> VerdictKey:
-        """What the message is about."""
-        return VerdictKey(self.service, self.backend, self.endpoint)
 
-
-class Synced(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """The sender has told all it has: keys that it has not told are no more."""
+class Synced(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """The publisher has sent its whole state: keys that it has not sent are gone."""
 
     revision: int
 
 
-ConfigMessage = FrontendIs | BackendIs | HealthIs | RouteIs | ProblemsAre
+ConfigMessage = ValueIs | ProblemsAre
 StateMessage = ConfigMessage | VerdictIs
+StateKey = Key | ProblemsKey | VerdictKey
 WireMessage = StateMessage | Synced
 
 
-def message_for(key: Key, value: Value | None) -> ConfigMessage:
-    """Return the message that the object of `key` is `value`."""
+def deletion_of(key: StateKey) -> StateMessage:
+    """Return the message that there is nothing at `key`."""
     match key:
-        case FrontendKey(service):
-            assert value is None or isinstance(value, Frontend)
-            return FrontendIs(service, value)
-        case BackendKey(service, backend):
-            assert value is None or isinstance(value, Backend)
-            return BackendIs(service, backend, value)
-        case HealthKey(service):
-            assert value is None or isinstance(value, HealthCheck)
-            return HealthIs(service, value)
-        case RouteKey(route):
-            assert value is None or isinstance(value, Route)
-            return RouteIs(route, value)
+        case ProblemsKey():
+            return ProblemsAre(key, ())
+        case VerdictKey():
+            return VerdictIs(key, None)
+        case _:
+            return ValueIs(key, None)
 
 
-def deletion_of(key: Hashable) -> StateMessage:
-    """Return the message that there is nothing under `key`."""
-    if isinstance(key, ProblemsKey):
-        return ProblemsAre(*key, ())
-    if isinstance(key, VerdictKey):
-        return VerdictIs(*key, None)
-    assert isinstance(key, FrontendKey | BackendKey | HealthKey | RouteKey)
-    return message_for(key, None)
+def is_deletion(message: StateMessage) -> bool:
+    """Tell whether the message is that there is nothing at its key."""
+    return message.value is None or message.value == ()
 
 
 class Received(NamedTuple):

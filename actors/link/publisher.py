@@ -20,13 +20,13 @@ import socket
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from actors.link.messages import StateMessage, Synced, deletion_of
+from actors.link.messages import StateKey, StateMessage, Synced, deletion_of, is_deletion
 from actors.link.sockets import short_address, shut_down
 from clusterf.lib.msgpack import enc_hook
 
@@ -45,7 +45,7 @@ class Publisher:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._state: dict[Hashable, bytes] = {}
+        self._state: dict[StateKey, bytes] = {}
         self._revision = 0
         self._synced = False
         self._changed = threading.Condition()
@@ -91,7 +91,7 @@ class Publisher:
         """Keep the message, or its absence; return whether it says anything new."""
         key = message.key
         old = self._state.get(key)
-        if message == deletion_of(key):
+        if is_deletion(message):
             self._state.pop(key, None)
             new = None
         else:
@@ -138,10 +138,10 @@ class Publisher:
 class _Subscriber:
     """One who is connected: what has been sent to it, and what is to be."""
 
-    def __init__(self, connection: socket.socket, keys: Iterable[Hashable]) -> None:
+    def __init__(self, connection: socket.socket, keys: Iterable[StateKey]) -> None:
         self.connection = connection
-        self.pending: OrderedDict[Hashable, None] = OrderedDict.fromkeys(keys)
-        self._told: set[Hashable] = set()
+        self.pending: OrderedDict[StateKey, None] = OrderedDict.fromkeys(keys)
+        self._told: set[StateKey] = set()
         self._synced = False
 
     def waiting(self, *, synced: bool) -> bool:
@@ -157,7 +157,7 @@ class _Subscriber:
         except OSError:
             return True
 
-    def frame(self, state: dict[Hashable, bytes], revision: int, *, synced: bool) -> bytes:
+    def frame(self, state: dict[StateKey, bytes], revision: int, *, synced: bool) -> bytes:
         """Return the next frame, taking its keys off what is pending."""
         messages: list[bytes] = []
         size = 0

@@ -13,13 +13,13 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pykka
 
-from actors.link.messages import Received, StateMessage, Synced, WireMessage, deletion_of
+from actors.link.messages import Received, StateKey, StateMessage, Synced, WireMessage, deletion_of, is_deletion
 from actors.link.sockets import short_address, shut_down
 from clusterf.lib.backoff import Backoff
 from clusterf.lib.msgpack import dec_hook
@@ -44,7 +44,7 @@ class Subscription:
         self.name = path.stem
         self._path = path
         self._tell = tell
-        self._known: set[Hashable] = set()
+        self._known: set[StateKey] = set()
         self._stopping = threading.Event()
         self._credit = threading.Semaphore(CREDIT)
         self._connection: socket.socket | None = None
@@ -106,7 +106,7 @@ class Subscription:
         return connection
 
     def _receive(self, connection: socket.socket) -> None:
-        told: set[Hashable] | None = set()
+        told: set[StateKey] | None = set()
         for messages in _frames(connection):
             out: list[WireMessage] = []
             for message in messages:
@@ -123,8 +123,8 @@ class Subscription:
                 return
             self._tell(Received(tuple(out), self.name))
 
-    def _note(self, message: StateMessage, told: set[Hashable] | None) -> None:
-        if message == deletion_of(message.key):
+    def _note(self, message: StateMessage, told: set[StateKey] | None) -> None:
+        if is_deletion(message):
             self._known.discard(message.key)
             if told is not None:
                 told.discard(message.key)

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clusterf.config.encode import encode
+from clusterf.config.encode import to_json
 from clusterf.config.model import Value
 from clusterf.config.problems import Problem
 from clusterf.host.nodes import Told
@@ -91,7 +91,7 @@ def change_line(path: bytes, before: bytes | Value | None, after: bytes | Value 
     fields: dict[str, Any] = {"change": change, "key": escape(path)}
     if after is None:
         return Line(fields, (sign, _word(path), ""), f"{sign} {_word(path)}", style)
-    value = _on_one_line(after if isinstance(after, bytes) else msgspec.json.encode(encode(after)))
+    value = _on_one_line(after if isinstance(after, bytes) else to_json(after))
     fields["value"] = msgspec.Raw(value.encode())
     return Line(fields, (sign, _word(path), value), f"{sign} {_word(path)} {value}", style)
 

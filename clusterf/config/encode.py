@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from clusterf.config.model import Frontend, HealthCheck, Route, Value
+from clusterf.config.model import TAG, Frontend, HealthCheck, Route, Value
 from clusterf.ipvs.table import Tunnel
 
-__all__ = ["encode"]
+__all__ = ["encode", "to_json"]
 
 
 def encode(value: Value) -> dict[str, Any]:
@@ -29,8 +29,14 @@ def encode(value: Value) -> dict[str, Any]:
             return _fields(value)
 
 
+def to_json(value: Value) -> bytes:
+    """Return what `encode` returns as JSON text."""
+    return msgspec.json.encode(encode(value))
+
+
 def _fields(value: msgspec.Struct) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(value, enc_hook=str)
+    fields.pop(TAG, None)
     return fields
 
 

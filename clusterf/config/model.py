@@ -18,6 +18,7 @@ from clusterf.lib.addresses import IPAddress, IPNetwork, Protocol
 __all__ = [
     "ADDRESS_PROTOCOLS",
     "MAX_THRESHOLD",
+    "TAG",
     "Backend",
     "BackendKey",
     "Frontend",
@@ -34,6 +35,9 @@ __all__ = [
     "Value",
 ]
 
+TAG = "kind"
+"""The field by which values of different types are told apart on a link; no field of a configuration has this name."""
+
 Name = bytes
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Weight = Annotated[int, Meta(ge=0, le=65535)]
@@ -43,26 +47,26 @@ Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Count = Annotated[int, Meta(ge=1, le=1000)]
 
 
-class FrontendKey(msgspec.Struct, frozen=True, tag="frontend", gc=False):
+class FrontendKey(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
     """The key `services/SERVICE/frontend`."""
 
     service: Name
 
 
-class BackendKey(msgspec.Struct, frozen=True, tag="backend", gc=False):
+class BackendKey(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
     """The key `services/SERVICE/backends/BACKEND`."""
 
     service: Name
     backend: Name
 
 
-class HealthKey(msgspec.Struct, frozen=True, tag="health", gc=False):
+class HealthKey(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
     """The key `services/SERVICE/health`, or `health` where service is None."""
 
     service: Name | None
 
 
-class RouteKey(msgspec.Struct, frozen=True, tag="route", gc=False):
+class RouteKey(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
     """The key `routes/ROUTE`."""
 
     route: Name
@@ -83,7 +87,7 @@ class Persistence(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     netmask6: Annotated[int, Meta(ge=1, le=128)] = 128
 
 
-class Frontend(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class Frontend(msgspec.Struct, frozen=True, omit_defaults=True, tag_field=TAG, tag=1, gc=False):
     """A service's VIP and ports, and how IPVS balances them.
 
     `scheduler` None: the node's own. `drain_timeout` is in seconds.
@@ -106,7 +110,7 @@ class Frontend(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         return port_of(self, protocol)
 
 
-class Backend(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class Backend(msgspec.Struct, frozen=True, omit_defaults=True, tag_field=TAG, tag=2, gc=False):
     """One instance: its addresses, ports and weight.
 
     `upper_threshold` and `lower_threshold` are connections, 0: none.
@@ -133,7 +137,7 @@ def port_of(end: Frontend | Backend, protocol: Protocol) -> int | None:
     return end.udp if protocol is Protocol.UDP else end.sctp
 
 
-class Route(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class Route(msgspec.Struct, frozen=True, omit_defaults=True, tag_field=TAG, tag=4, gc=False):
     """How backends under a prefix are reached.
 
     Without a prefix it is the default route of both families. `method` None:
@@ -171,7 +175,7 @@ class Tls(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     ca: str = ""
 
 
-class HealthCheck(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class HealthCheck(msgspec.Struct, frozen=True, omit_defaults=True, tag_field=TAG, tag=3, gc=False):
     """How the backends of a service are probed.
 
     `interval`, `timeout` and `fast_interval` are in seconds, `jitter` is a

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from clusterf.config.encode import encode
+from clusterf.config.encode import to_json
 from clusterf.config.keys import path_of
 from clusterf.config.model import BackendKey, HealthKey
 from clusterf.config.problems import Problem
@@ -54,7 +54,7 @@ def container_publication(
         backends = {service: msgspec.structs.replace(backend, weight=0) for service, backend in backends.items()}
     offer = CheckOffer(container.started_at, container.id, labels.check) if labels.check is not None else None
     return Publication(
-        keys={_backend_path(s, container): msgspec.json.encode(encode(b)) for s, b in backends.items()},
+        keys={_backend_path(s, container): to_json(b) for s, b in backends.items()},
         checks={path_of(HealthKey(s.encode())): offer for s in backends} if offer is not None else {},
         problems=report.problems,
     )

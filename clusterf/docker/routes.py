@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from clusterf.config.encode import encode
+from clusterf.config.encode import to_json
 from clusterf.config.keys import path_of
 from clusterf.config.model import Route, RouteKey
 from clusterf.docker.containers import Network
@@ -41,7 +41,7 @@ def routes_of(network: Network, routing: Routing) -> dict[bytes, bytes]:
         base = f"{network.id}-ipv6" if routes else network.id
         for number, prefix in enumerate(family, 1):
             name = base if number == 1 else f"{base}-{number}"
-            routes[path_of(RouteKey(name.encode()))] = msgspec.json.encode(encode(_route(prefix, routing)))
+            routes[path_of(RouteKey(name.encode()))] = to_json(_route(prefix, routing))
     return routes
 
 

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from clusterf.config.model import HealthCheck
+from clusterf.config.model import HealthCheck, Name
+from clusterf.lib.addresses import Endpoint
 
-__all__ = ["ProbeResult", "RiseFall", "StoredVerdict", "Verdict"]
+__all__ = ["ProbeResult", "RiseFall", "StoredVerdict", "Verdict", "VerdictKey"]
 
 
 class ProbeResult(NamedTuple):
@@ -34,6 +35,14 @@ class Verdict(msgspec.Struct, frozen=True, array_like=True, gc=False):
     up: bool
     since: float
     reason: str = ""
+
+
+class VerdictKey(NamedTuple):
+    """A backend of a service, and the endpoint at which it is probed."""
+
+    service: Name
+    backend: Name
+    endpoint: Endpoint
 
 
 class StoredVerdict(msgspec.Struct, frozen=True, array_like=True, gc=False):

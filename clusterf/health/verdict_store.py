@@ -16,18 +16,14 @@ from pathlib import Path
 
 import msgspec
 
-from clusterf.config.model import Name
-from clusterf.health.verdict import StoredVerdict
+from clusterf.health.verdict import StoredVerdict, VerdictKey
 from clusterf.host.boot import boot_id
 from clusterf.lib.addresses import Endpoint
 from clusterf.lib.store import Store
 
-__all__ = ["VerdictKey", "VerdictStore"]
+__all__ = ["VerdictStore"]
 
 log = logging.getLogger(__name__)
-
-VerdictKey = tuple[Name, Name, Endpoint]
-"""A service, a backend of it, and where that is probed."""
 
 _key = msgspec.msgpack.Decoder(VerdictKey)
 _value = msgspec.msgpack.Decoder(StoredVerdict)
@@ -100,7 +96,7 @@ class VerdictStore:
         for raw, value in store.items(self._section):
             try:
                 key, stored = _key.decode(raw), _value.decode(value)
-                mine = self._mine(key[2])
+                mine = self._mine(key.endpoint)
             except (msgspec.DecodeError, OverflowError) as error:
                 log.error("state: invalid stored verdict %r: %s (ignored)", raw, error)
                 continue

@@ -5,8 +5,7 @@ from collections.abc import Collection, Iterable
 from clusterf.config.model import BackendKey, Key, Value
 from clusterf.health.monitor import Monitor, Transition
 from clusterf.health.targets import Target, Targets
-from clusterf.health.verdict import StoredVerdict
-from clusterf.health.verdict_store import VerdictKey
+from clusterf.health.verdict import StoredVerdict, VerdictKey
 
 __all__ = ["VerdictUpdates", "WatchList"]
 
@@ -75,4 +74,4 @@ class WatchList:
 
 
 def _verdict_key(key: BackendKey, target: Target) -> VerdictKey:
-    return key.service, key.backend, target.endpoint
+    return VerdictKey(key.service, key.backend, target.endpoint)

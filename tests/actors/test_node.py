@@ -14,16 +14,16 @@ from actors.director.backend_merger import BackendMerger
 from actors.director.ipvs_writer import IpvsWriter, Options
 from actors.director.messages import Credit, MergedUpdate, RemovalBegun
 from actors.director.route_resolver import RouteResolver
-from actors.link.messages import BackendIs, FrontendIs, HealthIs, ProblemsAre, RouteIs, VerdictIs, deletion_of
+from actors.link.messages import ProblemsAre, ProblemsKey, ValueIs, VerdictIs, deletion_of
 from actors.link.publisher import Publisher
 from actors.link.subscription import CREDIT
 from clusterf.config.decode import decode
 from clusterf.config.keys import parse_key
-from clusterf.config.model import Backend, BackendKey, HealthCheck, RouteKey
+from clusterf.config.model import Backend, BackendKey, FrontendKey, HealthCheck, HealthKey, RouteKey
 from clusterf.config.problems import Problem, ProblemsOf
 from clusterf.director.merger import RealServerWanted, VirtualServerWanted
 from clusterf.director.virtual_servers import Defaults, virtual_servers
-from clusterf.health.verdict import Verdict
+from clusterf.health.verdict import Verdict, VerdictKey
 from clusterf.ipvs.table import Method, Op, RealServer, RealServerSettings, table_of
 from clusterf.lib.addresses import Endpoint
 from clusterf.lib.store import Store
@@ -39,13 +39,13 @@ def value(path, text):
     return decode("s", path, parse_key(path), text).value
 
 
-FRONTEND = FrontendIs(b"web", value(b"services/web/frontend", b'{"ipv4": "10.1.1.1", "tcp": 80}'))
-RIVAL = FrontendIs(b"web2", FRONTEND.value)
+FRONTEND = ValueIs(FrontendKey(b"web"), value(b"services/web/frontend", b'{"ipv4": "10.1.1.1", "tcp": 80}'))
+RIVAL = ValueIs(FrontendKey(b"web2"), FRONTEND.value)
 
 
 def backend(weight):
     raw = b'{"ipv4": "10.2.2.1", "tcp": 8080, "weight": %d}' % weight
-    return BackendIs(b"web", b"1", value(b"services/web/backends/1", raw))
+    return ValueIs(BackendKey(b"web", b"1"), value(b"services/web/backends/1", raw))
 
 
 def sources(count):
@@ -97,7 +97,7 @@ def test_only_what_changed_is_wanted_anew(chain, recorder):
 
 def test_what_is_wrong_comes_along_with_what_is_wanted_and_is_logged_once(chain, recorder, caplog):
     problem = Problem("s", b"services/x/frontend", "", "bad", fatal=True)
-    said = ProblemsAre("s", b"services/x/frontend", (problem,))
+    said = ProblemsAre(ProblemsKey("s", b"services/x/frontend"), (problem,))
     chain.tell(SourceUpdate(0, (FRONTEND, RIVAL, said), synced=True))
     wait_until(lambda: len([item for item in items(recorder) if isinstance(item, ProblemsOf)]) == 2)
     assert ProblemsOf(said.key, (problem,)) in items(recorder)
@@ -129,12 +129,12 @@ def test_an_actor_whose_receiver_has_stopped_does_not_fail(chain, recorder_ref, 
 # --- verdicts
 
 AT = Endpoint(ip_address("10.2.2.1").packed, 8080)
-TCP = HealthIs(b"web", HealthCheck())
+TCP = ValueIs(HealthKey(b"web"), HealthCheck())
 UP, DOWN = Verdict(up=True, since=1.0), Verdict(up=False, since=2.0, reason="refused")
 
 
 def verdict(value, name=b"1", at=AT):
-    return VerdictIs(b"web", name, at, value)
+    return VerdictIs(VerdictKey(b"web", name, at), value)
 
 
 class Director:
@@ -227,7 +227,7 @@ def test_nothing_is_whole_before_the_configuration_is(direct, recorder):
 
 
 def test_with_once_nothing_is_whole_before_every_backend_has_its_verdict(direct, recorder):
-    other = BackendIs(b"web", b"2", value(b"services/web/backends/2", b'{"ipv4": "10.2.2.2", "tcp": 8080}'))
+    other = ValueIs(BackendKey(b"web", b"2"), value(b"services/web/backends/2", b'{"ipv4": "10.2.2.2", "tcp": 8080}'))
     director = direct(patience=60.0).configure(FRONTEND, TCP, backend(7), other).say(verdict(UP))
     wait_until(lambda: 7 in weights(recorder))
     director.heard()
@@ -349,7 +349,7 @@ def test_frames_of_each_health_process_have_a_bound_of_their_own(direct, recorde
 
 
 def test_panic_is_entered_and_left_loudly(direct, recorder, caplog):
-    check = HealthIs(b"web", HealthCheck(panic_threshold=30))
+    check = ValueIs(HealthKey(b"web"), HealthCheck(panic_threshold=30))
     director = direct().configure(FRONTEND, check, backend(7)).say(verdict(DOWN))
     wait_until(lambda: "health is ignored" in caplog.text)
     wait_until(lambda: weights(recorder)[-1] == 7)
@@ -389,7 +389,8 @@ def writing(kernel, **options):
 
 TOLD = FRONTEND, TCP, backend(7)
 MANY = [
-    FrontendIs(b"s%d" % n, value(b"services/s/frontend", b'{"ipv4": "10.1.2.%d", "tcp": 80}' % n)) for n in range(11)
+    ValueIs(FrontendKey(b"s%d" % n), value(b"services/s/frontend", b'{"ipv4": "10.1.2.%d", "tcp": 80}' % n))
+    for n in range(11)
 ]
 
 
@@ -466,15 +467,15 @@ def test_a_verdict_overtakes_ten_thousand_changes_of_the_configuration(direct, t
     writer = writing(kernel)
     count = 10_000
     names = [b"%d" % number for number in range(count)]
-    bulk = [FrontendIs(b"bulk", value(b"services/bulk/frontend", b'{"ipv4": "10.1.1.2", "tcp": 80}'))]
+    bulk = [ValueIs(FrontendKey(b"bulk"), value(b"services/bulk/frontend", b'{"ipv4": "10.1.1.2", "tcp": 80}'))]
     many = [Backend(ipv4=ip_address("10.3.0.0") + number, tcp=80) for number in range(count)]
-    check = HealthIs(b"web", HealthCheck(on_down=on_down))
+    check = ValueIs(HealthKey(b"web"), HealthCheck(on_down=on_down))
     director = direct(writer).say(verdict(UP))
     director.configure(FRONTEND, check, backend(7), *bulk)
     wait_until(lambda: len(kernel.steps) == 3)
 
     kernel.hold.set()
-    director.configure(*(BackendIs(b"bulk", n, each) for n, each in zip(names, many, strict=True)))
+    director.configure(*(ValueIs(BackendKey(b"bulk", n), each) for n, each in zip(names, many, strict=True)))
     assert kernel.held.wait(30)
     # as much waits before the verdict as ever can
     wait_until(lambda: writer.actor_inbox.qsize() == CREDIT)
@@ -511,15 +512,15 @@ def test_a_later_source_wins_by_key_and_the_earlier_one_is_fallen_back_to(publis
     published.tell(SourceUpdate(0, (backend(1),), synced=True))
     wait_until(lambda: recorder.syncs)
     assert recorder.state[key] == backend(2)
-    published.tell(SourceUpdate(1, (BackendIs(b"web", b"1", None),)))
+    published.tell(SourceUpdate(1, (ValueIs(BackendKey(b"web", b"1"), None),)))
     wait_until(lambda: recorder.state.get(key) == backend(1))
-    published.tell(SourceUpdate(0, (BackendIs(b"web", b"1", None),)))
+    published.tell(SourceUpdate(0, (ValueIs(BackendKey(b"web", b"1"), None),)))
     wait_until(lambda: key not in recorder.state)
 
 
 def test_routes_are_taken_only_from_the_sources_chosen(published, recorder):
     route = value(b"routes/r", b'{"Prefix": "10.0.0.0/8"}')
-    published.tell(SourceUpdate(1, (RouteIs(b"no", route), backend(1)), synced=True))
-    published.tell(SourceUpdate(0, (RouteIs(b"yes", route),), synced=True))
+    published.tell(SourceUpdate(1, (ValueIs(RouteKey(b"no"), route), backend(1)), synced=True))
+    published.tell(SourceUpdate(0, (ValueIs(RouteKey(b"yes"), route),), synced=True))
     wait_until(lambda: recorder.syncs)
     assert recorder.state.keys() == {RouteKey(b"yes"), BackendKey(b"web", b"1")}

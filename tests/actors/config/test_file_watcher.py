@@ -9,7 +9,7 @@ import pytest
 
 from actors.base.messages import Reload
 from actors.config.file_watcher import FileWatcher
-from actors.link.messages import BackendIs, ProblemsKey
+from actors.link.messages import ProblemsKey
 from clusterf.config.decode import MAX_SIZE
 from clusterf.config.model import Backend, BackendKey, FrontendKey, RouteKey
 from clusterf.sources import tree as tree_module
@@ -60,11 +60,11 @@ class Watched:
 
     def problems(self, path=PATH):
         message = self.said.state.get(ProblemsKey(self.url, path.encode()))
-        return " ".join(map(str, message.problems)) if message else ""
+        return " ".join(map(str, message.value)) if message else ""
 
     def weights_said(self):
         """All weights of the one backend that were ever said, None for that it is gone."""
-        said = [m.value and m.value.weight for m in self.said.messages if isinstance(m, BackendIs) and m.key == KEY]
+        said = [m.value and m.value.weight for m in self.said.messages if m.key == KEY]
         return [weight for number, weight in enumerate(said) if [weight] != said[number - 1 : number]]
 
 

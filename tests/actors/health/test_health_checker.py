@@ -7,10 +7,10 @@ import pytest
 
 from actors.base.messages import Ping
 from actors.health import health_checker
-from actors.link.messages import BackendIs, FrontendIs, HealthIs, Received, RouteIs, Synced, VerdictIs, VerdictKey
+from actors.link.messages import Received, Synced, ValueIs, VerdictIs
 from actors.link.publisher import Publisher
-from clusterf.config.model import Backend, Frontend, HealthCheck, Route
-from clusterf.health.verdict import ProbeResult
+from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey, Route, RouteKey
+from clusterf.health.verdict import ProbeResult, VerdictKey
 from clusterf.lib.addresses import parse_endpoint
 from tests.actors.support.checker_node import CheckerNode
 from tests.actors.support.fake_prober import DOWN, UP
@@ -19,7 +19,7 @@ from tests.waiting import wait_until
 FRONTEND = Frontend(ipv4=IPv4Address("10.1.1.1"), tcp=80)
 QUICK = HealthCheck(interval=0.05, fast_interval=0.02, jitter=0, rise=2, fall=3)
 SLOW = HealthCheck(interval=86400, fast_interval=86400)
-WEB = (FrontendIs(b"web", FRONTEND), HealthIs(None, QUICK))
+WEB = (ValueIs(FrontendKey(b"web"), FRONTEND), ValueIs(HealthKey(None), QUICK))
 REFERENCE = parse_endpoint("192.0.2.1:53")
 
 
@@ -29,7 +29,7 @@ def endpoint(number, port=80):
 
 def backend(number, service=b"web", name=None, port=80):
     address = endpoint(number).address
-    return BackendIs(service, name or b"%d" % number, Backend(ipv4=address, tcp=port))
+    return ValueIs(BackendKey(service, name or b"%d" % number), Backend(ipv4=address, tcp=port))
 
 
 def key(number, service=b"web", name=None, port=80):
@@ -54,7 +54,7 @@ def test_nothing_is_probed_or_told_before_all_is_known(node):
     node.start()
     node.ref.ask(Ping(), timeout=10)
     assert not node.probers.started
-    node.says(HealthIs(b"web", SLOW))
+    node.says(ValueIs(HealthKey(b"web"), SLOW))
     node.becomes({key(1): True})
     wait_until(lambda: node.heard.syncs)
     # not by the default check, which it seemed to have at first
@@ -62,7 +62,7 @@ def test_nothing_is_probed_or_told_before_all_is_known(node):
 
 
 def test_without_anything_to_probe_that_is_what_is_told(node, caplog):
-    node.says(FrontendIs(b"web", FRONTEND), backend(1), RouteIs(b"r", Route()))
+    node.says(ValueIs(FrontendKey(b"web"), FRONTEND), backend(1), ValueIs(RouteKey(b"r"), Route()))
     node.start()
     wait_until(lambda: node.heard.syncs == 1)
     assert node.heard.state == {}
@@ -95,7 +95,9 @@ def test_a_backend_goes_down_after_fall_failures_and_comes_back_after_rise_succe
 
 def test_names_and_reasons_are_escaped(node, caplog):
     node.probers.default = ProbeResult(False, "garbage\r\n\x1b[2J", 1.0)
-    node.says(FrontendIs(b"w\n\xff", FRONTEND), HealthIs(None, QUICK), backend(1, b"w\n\xff", b"b\x00"))
+    node.says(
+        ValueIs(FrontendKey(b"w\n\xff"), FRONTEND), ValueIs(HealthKey(None), QUICK), backend(1, b"w\n\xff", b"b\x00")
+    )
     node.start()
     wait_until(lambda: any("is down" in message for message in caplog.messages))
     (line,) = [message for message in caplog.messages if "is down" in message]
@@ -105,8 +107,10 @@ def test_names_and_reasons_are_escaped(node, caplog):
 
 
 def test_backends_that_are_probed_alike_are_probed_once(node, caplog):
-    api = FrontendIs(b"api", FRONTEND), HealthIs(b"api", SLOW)
-    node.says(*WEB, HealthIs(b"web", SLOW), *api, *(backend(1, b"api", b"%d" % n) for n in range(12)), backend(1))
+    api = ValueIs(FrontendKey(b"api"), FRONTEND), ValueIs(HealthKey(b"api"), SLOW)
+    node.says(
+        *WEB, ValueIs(HealthKey(b"web"), SLOW), *api, *(backend(1, b"api", b"%d" % n) for n in range(12)), backend(1)
+    )
     node.start()
     node.becomes(dict.fromkeys([key(1), *(key(1, b"api", b"%d" % n) for n in range(12))], True))
     # one more has the verdict at once
@@ -123,7 +127,7 @@ def test_a_target_is_probed_for_as_long_as_one_backend_needs_it(node):
     node.says(*WEB, backend(1), backend(1, name=b"twin"))
     node.start()
     node.becomes({key(1): True, key(1, name=b"twin"): True})
-    node.says(BackendIs(b"web", b"1", None))
+    node.says(ValueIs(BackendKey(b"web", b"1"), None))
     node.becomes({key(1, name=b"twin"): True})
     node.probers.default = DOWN
     node.becomes({key(1, name=b"twin"): False})
@@ -133,12 +137,12 @@ def test_what_is_no_longer_probed_has_no_verdict(node):
     node.says(*WEB, backend(1), backend(2))
     node.start()
     node.becomes({key(1): True, key(2): True})
-    node.says(BackendIs(b"web", b"1", None))
+    node.says(ValueIs(BackendKey(b"web", b"1"), None))
     node.becomes({key(2): True})
-    node.says(HealthIs(b"web", HealthCheck(type="none")))
+    node.says(ValueIs(HealthKey(b"web"), HealthCheck(type="none")))
     node.becomes({})
     started = len(node.probers.started)
-    node.says(HealthIs(b"web", SLOW), backend(3))
+    node.says(ValueIs(HealthKey(b"web"), SLOW), backend(3))
     wait_until(lambda: endpoint(3) in {target.endpoint for target in node.probers.started[started:]})
     assert endpoint(1) not in {target.endpoint for target in node.probers.started[started:]}
 
@@ -150,10 +154,10 @@ def test_a_changed_check_takes_no_verdict_away(node):
     node.becomes({key(1): True, key(2): False})
     told = len(node.told())
     node.probers.default, node.probers.says = None, {}
-    node.says(HealthIs(None, HealthCheck(type="http", interval=0.05)))
+    node.says(ValueIs(HealthKey(None), HealthCheck(type="http", interval=0.05)))
     wait_until(lambda: {target.check.type for target in node.probers.started} == {"tcp", "http"})
     assert len(node.told()) == told
-    node.says(HealthIs(None, HealthCheck(port=9, interval=0.05)))
+    node.says(ValueIs(HealthKey(None), HealthCheck(port=9, interval=0.05)))
     node.becomes({key(1, port=9): True, key(2, port=9): False})
 
 
@@ -167,10 +171,10 @@ def test_a_backend_that_moves_is_a_new_one(node):
 
 
 def test_a_backend_that_is_renamed_is_not_probed_anew(node):
-    node.says(*WEB, HealthIs(b"web", SLOW), backend(1))
+    node.says(*WEB, ValueIs(HealthKey(b"web"), SLOW), backend(1))
     node.start()
     node.becomes({key(1): True})
-    node.says(BackendIs(b"web", b"1", None), backend(1, name=b"new"))
+    node.says(ValueIs(BackendKey(b"web", b"1"), None), backend(1, name=b"new"))
     node.becomes({key(1, name=b"new"): True})
     assert len(node.probers.started) == 1
 
@@ -211,7 +215,7 @@ def test_what_left_while_it_was_away_is_forgotten(node):
     node.start()
     node.becomes({key(1): True, key(2): True})
     assert node.ref.stop(timeout=10)
-    node.says(BackendIs(b"web", b"1", None))
+    node.says(ValueIs(BackendKey(b"web", b"1"), None))
     node.probers.default = None
     node.start()
     node.becomes({key(2): True})
@@ -316,7 +320,9 @@ def test_when_all_fail_and_a_reference_answers_they_are_down(node, caplog):
 
 
 def test_references_are_left_alone_while_one_fails(node):
-    node.says(*WEB, HealthIs(b"web", HealthCheck(interval=0.2, fast_interval=0.2)), *map(backend, range(1, 9)))
+    node.says(
+        *WEB, ValueIs(HealthKey(b"web"), HealthCheck(interval=0.2, fast_interval=0.2)), *map(backend, range(1, 9))
+    )
     node.start(references=(REFERENCE,))
     node.becomes({key(n): True for n in range(1, 9)})
     node.probers.says[endpoint(3)] = DOWN
@@ -342,15 +348,17 @@ def test_a_ping_is_answered_while_ten_thousand_targets_come(node):
     node.probers.default = None
     node.start()
     answers = [0]
-    node.says(FrontendIs(b"web", FRONTEND), HealthIs(None, SLOW), *map(backend, range(1, count + 1)))
+    node.says(
+        ValueIs(FrontendKey(b"web"), FRONTEND), ValueIs(HealthKey(None), SLOW), *map(backend, range(1, count + 1))
+    )
     while answers[-1] < count:
         node.ref.ask(Ping(), timeout=20)
         answers.append(len(node.checker._watch_list.monitor))
     assert len(set(answers)) > 10
-    node.says(HealthIs(None, HealthCheck(interval=600)))
+    node.says(ValueIs(HealthKey(None), HealthCheck(interval=600)))
     monitor = node.checker._watch_list.monitor
     wait_until(lambda: {target.check.interval for target in list(monitor._watched)} == {600}, 20)
-    node.says(FrontendIs(b"web", None))
+    node.says(ValueIs(FrontendKey(b"web"), None))
     wait_until(lambda: not len(monitor), 20)
 
 
@@ -372,7 +380,9 @@ def test_what_fails_in_a_probe_is_a_failure_of_the_actor(node):
     assert node.ref.actor_stopped.wait(10)
 
 
-@pytest.mark.parametrize("nonsense", ["nonsense", Received((VerdictIs(b"s", b"b", endpoint(1), None),), "config")])
+@pytest.mark.parametrize(
+    "nonsense", ["nonsense", Received((VerdictIs(VerdictKey(b"s", b"b", endpoint(1)), None),), "config")]
+)
 def test_what_does_not_belong_here_is_a_failure(node, nonsense):
     node.start()
     node.ref.tell(nonsense)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from actors.link.messages import BackendIs, FrontendIs, HealthIs, VerdictKey
-from clusterf.config.model import Backend, Frontend, HealthCheck, Tls
+from actors.link.messages import ValueIs
+from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey, Tls
 from clusterf.health.probes import Prober
+from clusterf.health.verdict import VerdictKey
 from tests import servers
 from tests.actors.support.checker_node import CheckerNode
 from tests.servers import Server, answer
@@ -41,7 +42,11 @@ def serve(stack):
 
 def service(name, endpoint, check):
     backend = Backend(**{f"ipv{endpoint.address.version}": endpoint.address}, tcp=endpoint.port)
-    return FrontendIs(name, FRONTEND), HealthIs(name, check), BackendIs(name, b"1", backend)
+    return (
+        ValueIs(FrontendKey(name), FRONTEND),
+        ValueIs(HealthKey(name), check),
+        ValueIs(BackendKey(name, b"1"), backend),
+    )
 
 
 def reasons(node):

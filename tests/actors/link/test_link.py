@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from actors.link import publisher, subscription
-from actors.link.messages import BackendIs, FrontendIs, ProblemsAre, Synced, deletion_of
+from actors.link.messages import ProblemsAre, ProblemsKey, Synced, ValueIs, deletion_of
 from actors.link.publisher import Publisher
 from actors.link.subscription import CREDIT
-from clusterf.config.model import Backend, BackendKey, Frontend
+from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey
 from clusterf.config.problems import Problem
 from tests.actors.support.recorder import subscribe
 from tests.waiting import wait_until
 
 
 def backend(number, weight=1):
-    return BackendIs(b"web", b"%d" % number, Backend(weight=weight))
+    return ValueIs(BackendKey(b"web", b"%d" % number), Backend(weight=weight))
 
 
 def gone(number):
@@ -73,10 +73,13 @@ def frame(*messages):
 
 
 def test_all_is_told_and_then_that_it_is_all(path, recorder_ref, recorder):
-    problem = ProblemsAre("file:///x", b"a\xff", (Problem("file:///x", b"a\xff", "f", "bad", fatal=True),))
-    with publishing(path, backend(1), FrontendIs(b"web", Frontend()), problem), subscribed(path, recorder_ref):
+    problem = ProblemsAre(ProblemsKey("file:///x", b"a\xff"), (Problem("file:///x", b"a\xff", "f", "bad", fatal=True),))
+    with (
+        publishing(path, backend(1), ValueIs(FrontendKey(b"web"), Frontend()), problem),
+        subscribed(path, recorder_ref),
+    ):
         wait_until(lambda: recorder.syncs)
-        assert recorder.state == state_of(backend(1), FrontendIs(b"web", Frontend()), problem)
+        assert recorder.state == state_of(backend(1), ValueIs(FrontendKey(b"web"), Frontend()), problem)
         assert isinstance(recorder.messages[-1], Synced)
 
 
@@ -158,7 +161,8 @@ def test_a_receiver_that_does_not_take_gets_only_the_newest(path, recorder_ref, 
         recorder.taking.clear()
         for weight in range(3000):
             publisher.publish(
-                [BackendIs(b"web", b"%d" % number, Backend(weight=weight)) for number in range(10)], synced=True
+                [ValueIs(BackendKey(b"web", b"%d" % number), Backend(weight=weight)) for number in range(10)],
+                synced=True,
             )
             publisher.publish([backend(100 + weight), gone(100 + weight)], synced=True)
         publisher.publish([backend(99)], synced=True)
@@ -196,7 +200,8 @@ def test_large_messages_go_in_several_frames(path, recorder_ref, recorder, monke
     monkeypatch.setattr(publisher, "_FULL", 10_000)
     monkeypatch.setattr(subscription, "_LONGEST", 30_000)
     messages = [
-        ProblemsAre("s", b"%d" % number, (Problem("s", b"", "", "x" * 9_000, fatal=True),)) for number in range(50)
+        ProblemsAre(ProblemsKey("s", b"%d" % number), (Problem("s", b"", "", "x" * 9_000, fatal=True),))
+        for number in range(50)
     ]
     with publishing(path, *messages), subscribed(path, recorder_ref):
         wait_until(lambda: recorder.syncs)

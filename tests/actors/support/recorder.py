@@ -7,7 +7,7 @@ import pykka
 from actors.base.messages import Upstream
 from actors.config.messages import SourceUpdate
 from actors.director.messages import Credit, MergedUpdate
-from actors.link.messages import Received, StateMessage, Synced, deletion_of
+from actors.link.messages import Received, StateMessage, Synced, is_deletion
 from actors.link.subscription import Subscription
 
 __all__ = ["Recorder", "subscribe"]
@@ -60,7 +60,7 @@ class Recorder(pykka.ThreadingActor):
         for message in messages:
             if isinstance(message, Synced):
                 self.syncs += 1
-            elif message == deletion_of(message.key):
+            elif is_deletion(message):
                 self.state.pop(message.key, None)
             else:
                 self.state[message.key] = message

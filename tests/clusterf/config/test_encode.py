@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterf.config.decode import decode
-from clusterf.config.encode import encode
+from clusterf.config.encode import to_json
 from clusterf.config.keys import parse_key
 from tests.clusterf.support.strategies import backends, routes
 
@@ -25,7 +25,7 @@ def read(path: bytes, raw: bytes):
 @given(st.tuples(st.just(b"services/web/backends/1"), backends) | st.tuples(st.just(b"routes/r"), routes))
 def test_what_is_written_is_read_back(item):
     path, value = item
-    assert read(path, msgspec.json.encode(encode(value))) == value
+    assert read(path, to_json(value)) == value
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,6 @@ def test_what_is_written_is_read_back(item):
 )
 def test_no_more_is_written_than_was_said(path, raw):
     value = read(path, raw)
-    again = msgspec.json.encode(encode(value))
+    again = to_json(value)
     assert read(path, again) == value
     assert msgspec.json.decode(again) == msgspec.json.decode(raw)

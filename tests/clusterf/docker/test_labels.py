@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clusterf.config.decode import decode
-from clusterf.config.encode import encode
+from clusterf.config.encode import to_json
 from clusterf.config.model import Backend, BackendKey, HealthKey
 from clusterf.docker.addresses import ContainerAddress
 from clusterf.docker.containers import Published, container_of
@@ -306,7 +306,7 @@ def test_whatever_labels_hold_what_comes_of_it_is_good_for_etcd(labels, address)
         name = service.encode()
         assert name
         assert b"/" not in name
-        decoded = decode("etcd", b"", BackendKey(name, b"c1"), msgspec.json.encode(encode(backend)))
+        decoded = decode("etcd", b"", BackendKey(name, b"c1"), to_json(backend))
         assert (decoded.value, decoded.problems) == (backend, ())
         assert backend.ipv4 or backend.ipv6
         assert backend.tcp or backend.udp or backend.sctp
