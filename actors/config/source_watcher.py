@@ -1,4 +1,4 @@
-"""What the watchers of sources have in common: a follower in a thread of its own."""
+"""SourceWatcher: follows one source of configuration, in a thread of its own."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -9,26 +9,32 @@ import pykka
 from actors.base.threaded_actor import ThreadedActor
 from actors.config.messages import SourceUpdate
 from actors.link.messages import ConfigMessage, ProblemsAre, ProblemsKey, ValueIs
-from clusterf.config.problems import Problem
+from clusterf.lib.log_once import LogOnce
 from clusterf.sources.follower import Follower, OnUpdate
 from clusterf.sources.last_good import KeyUpdate, describe
 
-__all__ = ["SourceWatcher", "Voice"]
+__all__ = ["SourceWatcher"]
 
 log = logging.getLogger(__name__)
 
 
 class SourceWatcher(ThreadedActor):
-    """Tell `publisher` what a source says, under the source's number; `follow` makes what follows it."""
+    """Tell `publisher` of the updates of the source at `url`, which has this `number`; `follow` returns its follower.
+
+    `number` is the source's place in the order of `--config-source`. A problem
+    is logged, and published, when it is new.
+    """
 
     def __init__(
         self, number: int, url: str, publisher: pykka.ActorRef[Any], follow: Callable[[OnUpdate], Follower]
     ) -> None:
         super().__init__(f"source {url}")
         self._number = number
-        self._voice = Voice(url)
+        self._url = url
         self._publisher = publisher
-        self._follower = follow(self._say)
+        self._follower = follow(self._on_update)
+        # the problems of each path
+        self._problems = LogOnce(log)
 
     def work(self) -> None:
         """Follow the source."""
@@ -39,32 +45,17 @@ class SourceWatcher(ThreadedActor):
         self._follower.stop()
 
     def reload(self) -> None:
-        """Read everything again."""
+        """Read the whole source again."""
         self._follower.reload()
 
-    def _say(self, said: list[KeyUpdate], synced: bool) -> None:
-        messages: list[ConfigMessage] = [m for one in said for m in self._voice.messages(one)]
-        self._publisher.tell(SourceUpdate(self._number, tuple(messages), synced))
+    def _on_update(self, updates: list[KeyUpdate], synced: bool) -> None:
+        messages = tuple(message for update in updates for message in self._messages(update))
+        self._publisher.tell(SourceUpdate(self._number, messages, synced))
 
-
-class Voice:
-    """Speaks for the source at `url`."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        # what was wrong with paths when they were last spoken of
-        self._problems: dict[bytes, tuple[Problem, ...]] = {}
-
-    def messages(self, said: KeyUpdate) -> Iterator[ConfigMessage]:
-        """Yield what `said` means to others, logging problems that are new."""
-        if said.key is not None and not said.unchanged:
-            yield ValueIs(said.key, said.value)
-        if said.problems == self._problems.get(said.path, ()):
-            return
-        if said.problems:
-            self._problems[said.path] = said.problems
-        else:
-            del self._problems[said.path]
-        for line in describe(said):
-            log.warning("%s", line)
-        yield ProblemsAre(ProblemsKey(self._url, said.path), said.problems)
+    def _messages(self, update: KeyUpdate) -> Iterator[ConfigMessage]:
+        if update.key is not None and not update.unchanged:
+            yield ValueIs(update.key, update.value)
+        if self._problems.is_new(update.path, update.problems):
+            for line in describe(update):
+                log.warning("%s", line)
+            yield ProblemsAre(ProblemsKey(self._url, update.path), update.problems)

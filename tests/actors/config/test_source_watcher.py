@@ -1,8 +1,14 @@
 import threading
 
+import msgspec
 import pytest
 
 from actors.config.source_watcher import SourceWatcher
+from actors.link.messages import ProblemsAre, ProblemsKey, ValueIs
+from clusterf.config.model import Frontend, FrontendKey
+from clusterf.config.problems import Problem
+from clusterf.sources.last_good import KeyUpdate
+from tests.waiting import wait_until
 
 
 class Follower:
@@ -33,3 +39,52 @@ def test_follower_that_fails_while_it_is_stopped_does_not_end_the_process(record
     watcher = SourceWatcher.start(0, "file:///x", recorder_ref, lambda _: Follower(OSError("late")))
     watcher.stop(timeout=10)
     assert unhandled == []
+
+
+BAD = Problem("file:///x", b"services/web/frontend", "tcp", "Expected `int`", fatal=True)
+
+
+@pytest.fixture
+def following(recorder_ref):
+    """Start a watcher; return what its follower passes updates to."""
+    callbacks = []
+
+    def follow(on_update):
+        callbacks.append(on_update)
+        return Follower()
+
+    SourceWatcher.start(3, "file:///x", recorder_ref, follow)
+    return callbacks[0]
+
+
+def update(value=None, *problems, unchanged=False):
+    return KeyUpdate(b"services/web/frontend", FrontendKey(b"web"), value, problems, unchanged)
+
+
+def test_update_becomes_a_value_of_its_key(following, recorder):
+    following([update(Frontend(tcp=80)), update(None)], True)
+    wait_until(lambda: recorder.syncs)
+    assert recorder.messages == [ValueIs(FrontendKey(b"web"), Frontend(tcp=80)), ValueIs(FrontendKey(b"web"), None)]
+
+
+def test_value_that_is_unchanged_is_not_published_again(following, recorder):
+    following([update(unchanged=True)], True)
+    wait_until(lambda: recorder.syncs)
+    assert recorder.messages == []
+
+
+def test_problem_is_logged_and_published_when_it_begins_changes_and_ends(following, recorder, caplog):
+    key, other = ProblemsKey("file:///x", b"services/web/frontend"), msgspec.structs.replace(BAD, field="udp")
+    for problems in ((BAD,), (BAD,), (BAD, other), (), ()):
+        following([update(None, *problems, unchanged=True)], False)
+    following([], True)
+    wait_until(lambda: recorder.syncs)
+    assert recorder.messages == [ProblemsAre(key, problems) for problems in ((BAD,), (BAD, other), ())]
+    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [str(BAD), str(BAD), str(other)]
+
+
+def test_path_that_names_no_key_has_problems_only(following, recorder):
+    unknown = msgspec.structs.replace(BAD, path=b"extra", fatal=False)
+    following([KeyUpdate(b"extra", None, None, (unknown,))], True)
+    wait_until(lambda: recorder.syncs)
+    assert recorder.messages == [ProblemsAre(ProblemsKey("file:///x", b"extra"), (unknown,))]
