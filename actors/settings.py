@@ -11,6 +11,7 @@ import msgspec
 
 from clusterf.etcd.location import EtcdLocation
 from clusterf.ipvs.sync import SyncDaemon
+from clusterf.ipvs.table import MethodName
 from clusterf.lib.addresses import Endpoint
 from clusterf.sources.url import Source
 
@@ -40,7 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     flush: bool
     removal_hold: float
     ipvs_scheduler: str
-    ipvs_forward_method: Literal["masq", "droute", "tunnel"]
+    ipvs_forward_method: MethodName
     ipvs_elide: bool
     ipvs_exclude: tuple[str, ...]
     ipvs_sync: tuple[SyncDaemon, ...]
@@ -55,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     route_networks: tuple[str, ...]
     route_gateway4: str | None
     route_gateway6: str | None
-    route_ipvs_method: Literal["masq", "droute", "tunnel"] | None
+    route_ipvs_method: MethodName | None
     etcd_ttl: int
     exit_flush: bool
     resync_interval: float

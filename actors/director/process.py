@@ -15,7 +15,7 @@ from clusterf.ipvs.kernel import Kernel, Unavailable
 from clusterf.ipvs.netlink.client import open_kernel
 from clusterf.ipvs.operation_log import log_prefix
 from clusterf.ipvs.shadow import ShadowKernel
-from clusterf.ipvs.table import Method, Table
+from clusterf.ipvs.table import METHODS, Table
 from clusterf.lib.addresses import IPNetwork, is_within
 from clusterf.lib.store import Store
 from clusterf.reconcile.companions import Companion, Companions, VirtualServerCompanion
@@ -73,7 +73,7 @@ def _defaults(settings: Settings, excluded: tuple[IPNetwork, ...]) -> Defaults:
     """Return what the node adds to the configuration."""
     return Defaults(
         scheduler=settings.ipvs_scheduler,
-        method=Method[settings.ipvs_forward_method.upper()],
+        method=METHODS[settings.ipvs_forward_method],
         exclude=excluded,
         synced=bool(settings.ipvs_sync),
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from clusterf.ipvs.table import METHODS
 from clusterf.lib.addresses import check_real_server_address, parse_ip
 from clusterf.sources.url import Source
 
@@ -77,7 +78,7 @@ _OPTIONS = [
     ),
     click.option(
         "--route-ipvs-method",
-        type=click.Choice(["masq", "droute", "tunnel"]),
+        type=click.Choice(list(METHODS)),
         help="How directors forward by these routes; without it they leave out the backends there.",
     ),
     click.option(

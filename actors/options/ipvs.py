@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from clusterf.ipvs.sync import SyncDaemon, parse_sync
-from clusterf.ipvs.table import SCHEDULERS
+from clusterf.ipvs.table import METHODS, SCHEDULERS
 from clusterf.lib.addresses import check_interface
 from clusterf.reconcile.options import sysctls_of
 
@@ -48,7 +48,7 @@ _OPTIONS = [
     ),
     click.option(
         "--ipvs-forward-method",
-        type=click.Choice(["masq", "droute", "tunnel"]),
+        type=click.Choice(list(METHODS)),
         default="masq",
         show_default=True,
         help="How backends without a route are reached.",

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from clusterf.ipvs.table import Tunnel
+from clusterf.ipvs.table import MethodName, Tunnel
 from clusterf.lib.addresses import IPAddress, IPNetwork, Protocol
 
 __all__ = [
@@ -149,7 +149,7 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True, tag_field=TAG, tag=
     prefix6: IPv6Network | None = None
     gateway4: IPv4Address | None = None
     gateway6: IPv6Address | None = None
-    method: Literal["masq", "droute", "tunnel"] | None = None
+    method: MethodName | None = None
     tunnel: Tunnel = Tunnel()
 
     @property

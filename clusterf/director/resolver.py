@@ -34,13 +34,19 @@ from clusterf.director.routes import AddressRange, RouteTable
 from clusterf.director.virtual_servers import Defaults, marked_protocol, virtual_servers
 from clusterf.health.checks import Checks
 from clusterf.health.targets import endpoint
-from clusterf.ipvs.table import Method, RealServer, RealServerSettings, Tunnel, VirtualServer, VirtualServerSpec
+from clusterf.ipvs.table import (
+    METHODS,
+    Method,
+    RealServer,
+    RealServerSettings,
+    Tunnel,
+    VirtualServer,
+    VirtualServerSpec,
+)
 from clusterf.lib.addresses import Endpoint, Family, IPAddress, Protocol, is_within
 from clusterf.lib.mapping import put
 
 __all__ = ["BackendResolved", "HealthPolicy", "Member", "Resolved", "Resolver", "ServiceResolved"]
-
-_METHODS = {"masq": Method.MASQ, "droute": Method.DROUTE, "tunnel": Method.TUNNEL}
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
@@ -232,7 +238,7 @@ class Resolver:
         elif route.method is None:
             return None
         else:
-            method, gateway, tunnel = _METHODS[route.method], route.gateway, route.tunnel
+            method, gateway, tunnel = METHODS[route.method], route.gateway, route.tunnel
         if gateway is not None:
             other = Family.of(gateway) is not virtual.family
             if other and method is not Method.TUNNEL:

@@ -1,7 +1,6 @@
 """From a host's networks to the routes by which directors reach their containers."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
-from typing import Literal
 
 import msgspec
 
@@ -9,6 +8,7 @@ from clusterf.config.encode import to_json
 from clusterf.config.keys import path_of
 from clusterf.config.model import Route, RouteKey
 from clusterf.docker.containers import Network
+from clusterf.ipvs.table import MethodName
 from clusterf.lib.addresses import IPNetwork
 
 __all__ = ["Routing", "routes_of"]
@@ -24,7 +24,7 @@ class Routing(msgspec.Struct, frozen=True):
     networks: frozenset[str] = frozenset()
     gateway4: IPv4Address | None = None
     gateway6: IPv6Address | None = None
-    method: Literal["masq", "droute", "tunnel"] | None = None
+    method: MethodName | None = None
 
 
 def routes_of(network: Network, routing: Routing) -> dict[bytes, bytes]:

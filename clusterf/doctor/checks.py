@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from clusterf.doctor.model import ConnectionTable, Facts, Finding, InterfaceFacts
-from clusterf.reconcile.sysctls import command
+from clusterf.reconcile.sysctls import sysctl_command
 
 __all__ = ["check_director", "check_real_server"]
 
@@ -106,7 +106,7 @@ def _check_sysctls(facts: Facts, wanted: Mapping[str, int]) -> Iterator[Finding]
         elif found == value:
             yield Finding("ok", "sysctl", f"{setting} is {value}")
         else:
-            yield Finding("warn", "sysctl", f"{setting} is {found}, not {value}", command(name, value))
+            yield Finding("warn", "sysctl", f"{setting} is {found}, not {value}", sysctl_command(name, value))
 
 
 def _check_tracking(facts: Facts, wanted: Mapping[str, int]) -> Iterator[Finding]:

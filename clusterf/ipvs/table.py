@@ -7,17 +7,20 @@ The numbers are the kernel's (`include/uapi/linux/ip_vs.h`).
 
 from collections.abc import Iterable, Mapping
 from enum import Enum, IntEnum, IntFlag
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from clusterf.lib.addresses import Family, IPAddress, Protocol
 
 __all__ = [
+    "METHODS",
     "SCHEDULERS",
     "SCHEDULER_FLAGS",
     "ConnectionCount",
     "Method",
+    "MethodName",
     "Op",
     "RealServer",
     "RealServerSettings",
@@ -44,6 +47,14 @@ class Method(IntEnum):
     TUNNEL = 2
     DROUTE = 3
     BYPASS = 4
+
+
+MethodName = Literal["masq", "droute", "tunnel"]
+"""The methods that a user may choose, by their names in the configuration."""
+
+METHODS: Mapping[MethodName, Method] = MappingProxyType(
+    {"masq": Method.MASQ, "droute": Method.DROUTE, "tunnel": Method.TUNNEL}
+)
 
 
 class TunnelType(IntEnum):

@@ -1,4 +1,4 @@
-"""The flag of the settings of IPVS, which the daemon and the tool share."""
+"""The flag for the settings of IPVS, which the daemon and the tool share."""
 
 import click
 

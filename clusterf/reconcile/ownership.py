@@ -1,8 +1,8 @@
-"""Which virtual servers in the kernel are ours, on record across restarts.
+"""Which virtual servers in the kernel are ours, recorded across restarts.
 
-What we make is written down before it is made, and what is neither in the
-configuration nor on record is left alone. With each is kept how long its real
-servers may take to leave, as its configuration may be gone when it goes.
+A virtual server is recorded before it is added; one that is neither in the
+configuration nor recorded is left alone. Recorded with it is how long its real
+servers may drain, because its configuration may be gone when it is removed.
 """
 
 import logging
@@ -26,11 +26,11 @@ class Ownership:
     """The record in `store` for this boot and network namespace."""
 
     def __init__(self, store: Store) -> None:
-        """Open the record, and drop those of earlier boots."""
+        """Open the record, and drop the records of earlier boots."""
         self._record = Record(store, "owned")
 
     def load(self) -> dict[VirtualServer, float]:
-        """Return the virtual servers on record, and for how many seconds their real servers may drain."""
+        """Return the recorded virtual servers, and how many seconds their real servers may drain."""
         return dict(self._load())
 
     def _load(self) -> Iterator[tuple[VirtualServer, float]]:
@@ -38,10 +38,10 @@ class Ownership:
             try:
                 yield _decode(key), _decode_seconds(value)
             except (ValueError, KeyError) as error:
-                log.error("state: a virtual server on record is not understood, and left alone: %r: %s", key, error)
+                log.error("state: invalid record of a virtual server (ignored): %r: %s", key, error)
 
     def record(self, changes: Mapping[VirtualServer, float | None]) -> None:
-        """Write down what is ours, with the seconds that its real servers may drain; None: it has ceased to be."""
+        """Record virtual servers of ours, with the seconds that their real servers may drain; None: no longer ours."""
         self._record.update({_encode(v): None if s is None else _encode_seconds(s) for v, s in changes.items()})
 
 

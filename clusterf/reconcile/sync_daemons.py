@@ -1,9 +1,8 @@
-"""Keeps the kernel's sync daemons as they have to be.
+"""Keeps the kernel's sync daemons running as the settings want them.
 
-A daemon is bound to what its interface was when it started. When that goes, and
-comes back as another one, or when the address goes that the master sends from,
-the kernel neither ends the daemon nor tells of it. So both are on record,
-beside the daemon that was started.
+A daemon stays bound to the interface that was there when it started. When that goes and
+comes back as another one, or when the address goes from which the master sends,
+the kernel neither stops the daemon nor reports it. So both are recorded with the daemon.
 """
 
 import errno
@@ -20,41 +19,43 @@ from clusterf.host.interfaces import first_ipv4_address
 from clusterf.ipvs.netlink.channel import Channel
 from clusterf.ipvs.netlink.daemons import DaemonCommand, decode_daemon, encode_daemon, encode_role
 from clusterf.ipvs.netlink.family import find_family
+from clusterf.ipvs.operation_log import log_prefix
 from clusterf.ipvs.sync import SyncDaemon, SyncRole, start_command, stop_command
+from clusterf.lib.log_once import LogOnce
 from clusterf.lib.store import Store
 from clusterf.reconcile.record import Record
 
-__all__ = ["DaemonPlace", "Daemons", "SyncDaemonKeeper", "sync_keepers"]
+__all__ = ["DaemonBinding", "Daemons", "SyncDaemonKeeper", "sync_keepers"]
 
 log = logging.getLogger(__name__)
 
 _DEADLINE = 10.0  # seconds for an exchange with the kernel
 
-# why a command about a daemon fails, as start_sync_thread in net/netfilter/ipvs/ip_vs_sync.c has it
+# what the errors of start_sync_thread in net/netfilter/ipvs/ip_vs_sync.c mean
 _REASONS: Final = {
     errno.ENODEV: "there is no such interface",
     errno.EADDRNOTAVAIL: "the interface has no IPv4 address",
     errno.ENETUNREACH: "the interface is down",
-    errno.EEXIST: "somebody else has just started one",
+    errno.EEXIST: "one was just started outside clusterf",
     errno.EINVAL: "there are real servers of another family than their virtual server's, which cannot be synchronised",
 }
 
 
-class DaemonPlace(NamedTuple):
+class DaemonBinding(NamedTuple):
     """What the kernel binds a daemon to when it starts."""
 
     ifindex: int
-    address: str  # its first IPv4 address; "" for a backup, which needs none
+    address: str  # its first IPv4 address; "" for a backup, which does not send
 
 
 class Daemons(Protocol):
     """The daemons of a kernel. Every method may raise OSError."""
 
     def running(self) -> Sequence[SyncDaemon]:
-        """Return those that run."""
+        """Return the daemons that run."""
 
-    def place(self, daemon: SyncDaemon) -> DaemonPlace:
-        """Return what the daemon would be bound to if it was started now."""
+    def binding(self, daemon: SyncDaemon) -> DaemonBinding:
+        """Return what the daemon would be bound to if it were started now."""
 
     def start(self, daemon: SyncDaemon) -> None:
         """Start a daemon, while there is none of its role."""
@@ -63,18 +64,18 @@ class Daemons(Protocol):
         """Stop the daemon of that role, if there is one."""
 
 
-class _Begun(msgspec.Struct, frozen=True, array_like=True):
-    """What is on record of a daemon of ours."""
+class _Started(msgspec.Struct, frozen=True, array_like=True):
+    """What is recorded of a daemon of ours."""
 
     daemon: SyncDaemon
-    place: DaemonPlace
+    binding: DaemonBinding
 
 
 class SyncDaemonKeeper:
-    """Keeps the daemon of one role: the one that is wanted, or with None none of ours.
+    """The `Companion` that keeps the daemon of one role: the one that is wanted, or with None none of ours.
 
-    One that others have started makes way for the one that is wanted, is ours
-    from then on if it is just that, and is left alone if none is wanted.
+    One that was started outside clusterf is replaced by the one that is wanted, becomes
+    ours if it equals that, and is left alone if none is wanted.
     """
 
     def __init__(
@@ -85,32 +86,32 @@ class SyncDaemonKeeper:
         self._record = record
         self._daemons = daemons
         self._noop = noop
-        # what has been said, of what is to be said once with `noop`
-        self._said: set[str] = set()
+        self._prefix = log_prefix(noop=noop)
+        self._would_do = LogOnce(log)
 
     def keep(self) -> None:
-        """Start and stop what has to be. Raises OSError with the reason why that cannot be done."""
-        begun = self._begun()
+        """Start and stop the daemon as needed. Raises OSError with the reason if that cannot be done."""
+        started = self._started()
         if self._wanted is not None:
-            self._have(self._wanted, begun)
-        elif begun is not None:
-            if self._running() == begun.daemon:
+            self._run(self._wanted, started)
+        elif started is not None:
+            if self._running() == started.daemon:
                 self._stop()
-            self._remember(None)
+            self._save(None)
 
-    def _have(self, wanted: SyncDaemon, begun: _Begun | None) -> None:
+    def _run(self, wanted: SyncDaemon, started: _Started | None) -> None:
         running = self._running()
-        # asked for before anything is stopped: a daemon of old is better than none
-        now = _Begun(wanted, self._place(wanted, begun))
-        ours = begun is not None and begun.daemon == running
-        if running != wanted or (ours and begun != now):
+        # before anything is stopped: the old daemon is better than none
+        now = _Started(wanted, self._binding(wanted, started))
+        ours = started is not None and started.daemon == running
+        if running != wanted or (ours and started != now):
             if running is not None:
                 self._explain(running, ours=ours)
                 self._stop()
-            self._remember(now)
+            self._save(now)
             self._do(start_command(wanted), lambda: self._daemons.start(wanted))
-        elif begun != now:
-            self._remember(now)
+        elif started != now:
+            self._save(now)
 
     def _running(self) -> SyncDaemon | None:
         try:
@@ -121,12 +122,11 @@ class SyncDaemonKeeper:
             raise OSError(f"the sync daemons cannot be read: {error.strerror or error}") from error
         return next((daemon for daemon in running if daemon.role is self._role), None)
 
-    def _place(self, wanted: SyncDaemon, begun: _Begun | None) -> DaemonPlace:
-        """Return where the daemon is to be. Raises OSError if it cannot be there."""
+    def _binding(self, wanted: SyncDaemon, started: _Started | None) -> DaemonBinding:
         if self._noop:
-            return begun.place if begun is not None else DaemonPlace(0, "")
+            return started.binding if started is not None else DaemonBinding(0, "")
         try:
-            return self._daemons.place(wanted)
+            return self._daemons.binding(wanted)
         except OSError as error:
             raise _failure(start_command(wanted), error) from error
 
@@ -139,39 +139,39 @@ class SyncDaemonKeeper:
                 act()
             except OSError as error:
                 raise _failure(command, error) from error
-        self._say(logging.INFO, command)
+        self._log(logging.INFO, command)
 
     def _explain(self, running: SyncDaemon, *, ours: bool) -> None:
-        """Say why a daemon is stopped to start one, unless it is only that the flags are others."""
+        """Log why the running daemon is replaced, unless only the flags have changed."""
         if running == self._wanted:
-            why = "its interface or its address is not what it was when it was started"
+            reason = "its interface or address has changed since it was started"
         elif not ours:
-            why = f"others have started it on {running.interface} with the syncid {running.syncid}"
-            why += f" for {running.group} port {running.port}"
+            details = f"syncid {running.syncid}, group {running.group}, port {running.port}"
+            reason = f"started outside clusterf on {running.interface} ({details})"
         else:
             return
-        self._say(logging.WARNING, f"the sync daemon {self._role} is replaced: {why}")
+        self._log(logging.WARNING, f"sync daemon {self._role}: {reason}, replacing it")
 
-    def _say(self, level: int, text: str) -> None:
-        if self._noop and text in self._said:
-            return
-        self._said.add(text)
-        log.log(level, "%s: %s", "ipvs noop" if self._noop else "ipvs", text)
+    def _log(self, level: int, text: str) -> None:
+        if self._noop:
+            self._would_do.log(text, "%s: %s", self._prefix, text, level=level)
+        else:
+            log.log(level, "%s: %s", self._prefix, text)
 
-    def _begun(self) -> _Begun | None:
+    def _started(self) -> _Started | None:
         found = self._record.get(self._key)
         if found is None:
             return None
         try:
-            return msgspec.json.decode(found, type=_Begun)
+            return msgspec.json.decode(found, type=_Started)
         except ValueError as error:
-            log.error("state: a sync daemon on record is not understood, and taken to be others': %r: %s", found, error)
-            self._remember(None)
+            log.error("state: invalid record of a sync daemon, taken as started outside clusterf: %r: %s", found, error)
+            self._save(None)
             return None
 
-    def _remember(self, begun: _Begun | None) -> None:
+    def _save(self, started: _Started | None) -> None:
         if not self._noop:
-            self._record.update({self._key: None if begun is None else msgspec.json.encode(begun)})
+            self._record.update({self._key: None if started is None else msgspec.json.encode(started)})
 
     @property
     def _key(self) -> bytes:
@@ -190,13 +190,13 @@ class _KernelDaemons:
         with _channel() as channel:
             return channel.dump(DaemonCommand.GET, b"", decode_daemon)
 
-    def place(self, daemon: SyncDaemon) -> DaemonPlace:
+    def binding(self, daemon: SyncDaemon) -> DaemonBinding:
         try:
             ifindex = socket.if_nametoindex(daemon.interface)
         except OSError as error:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from error
         # the kernel does not require an address: the master would send from another interface's, or from none
-        return DaemonPlace(ifindex, first_ipv4_address(daemon.interface) if daemon.role is SyncRole.MASTER else "")
+        return DaemonBinding(ifindex, first_ipv4_address(daemon.interface) if daemon.role is SyncRole.MASTER else "")
 
     def start(self, daemon: SyncDaemon) -> None:
         with _channel() as channel:
@@ -213,7 +213,7 @@ class _KernelDaemons:
 
 @contextmanager
 def _channel() -> Iterator[Channel]:
-    """Open a channel to IPVS: for so few requests one of its own each time. Raises OSError."""
+    """Open a channel to IPVS for one request. Raises OSError."""
     channel = Channel(find_family(_DEADLINE), _DEADLINE)
     try:
         yield channel
@@ -222,7 +222,7 @@ def _channel() -> Iterator[Channel]:
 
 
 def sync_keepers(wanted: Sequence[SyncDaemon], store: Store, *, noop: bool) -> list[SyncDaemonKeeper]:
-    """Return what keeps the kernel's daemons, of both roles, as those that are wanted; at most one of each."""
+    """Return the keepers of both roles; `wanted` has at most one daemon of each."""
     record, daemons = Record(store, "sync"), _KernelDaemons()
     of = {daemon.role: daemon for daemon in wanted}
     return [SyncDaemonKeeper(role, of.get(role), record, daemons, noop=noop) for role in SyncRole]

@@ -16,6 +16,7 @@ from shlex import quote
 import msgspec
 
 from clusterf.host.interfaces import HostAddress, Interface, Interfaces
+from clusterf.ipvs.operation_log import log_prefix
 from clusterf.ipvs.table import VirtualServer
 from clusterf.lib.addresses import IPAddress
 from clusterf.lib.logs import Lines
@@ -56,7 +57,7 @@ class VipKeeper:
         self._record = record
         self._interfaces = interfaces
         self._announce = announce
-        self._prefix = "ipvs noop" if noop else "ipvs"
+        self._prefix = log_prefix(noop=noop)
         self._clock = clock
         self._vips = Vips((p for p in _load(record) if not excluded(p.address)), kept=name is not None)
         # the interface, if there is one

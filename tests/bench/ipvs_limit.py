@@ -13,7 +13,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from clusterf.ipvs.netlink.family import find_family
-from clusterf.ipvs.netlink.services import encode
+from clusterf.ipvs.netlink.services import encode_step
 from clusterf.ipvs.table import Step
 
 __all__ = ["Send", "acknowledged", "batched", "write"]
@@ -85,7 +85,7 @@ def _parts(steps: Iterator[Step]) -> Iterator[list[Step]]:
 
 
 def _message(family: int, step: Step, flags: int) -> bytes:
-    command, payload = encode(step)
+    command, payload = encode_step(step)
     return _MESSAGE.pack(_MESSAGE.size + len(payload), family, flags, 0, 0, command, 1, 0) + payload
 
 

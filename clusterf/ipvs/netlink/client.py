@@ -12,7 +12,7 @@ from clusterf.ipvs.kernel import Unavailable
 from clusterf.ipvs.netlink.channel import Channel
 from clusterf.ipvs.netlink.destinations import decode_connections, decode_destination
 from clusterf.ipvs.netlink.family import MISSING, find_family
-from clusterf.ipvs.netlink.services import Command, decode_virtual, encode, encode_key
+from clusterf.ipvs.netlink.services import Command, decode_virtual, encode_key, encode_step
 from clusterf.ipvs.table import (
     ConnectionCount,
     RealServer,
@@ -113,7 +113,7 @@ class NetlinkIpvs:
 
     def apply(self, steps: Sequence[Step]) -> list[int]:
         """Do the steps in order; return an errno for each, 0 where it is done."""
-        errors = self._channel.batch(map(encode, steps))
+        errors = self._channel.batch(map(encode_step, steps))
         if set(errors) == {errno.ENOENT} and self._moved():
             raise OSError(errno.ENOENT, "the kernel module ip_vs was loaded again")
         return errors

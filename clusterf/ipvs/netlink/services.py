@@ -17,7 +17,7 @@ from clusterf.ipvs.netlink.destinations import decode_address, encode_destinatio
 from clusterf.ipvs.table import Op, ServiceFlag, Step, VirtualServer, VirtualServerSettings
 from clusterf.lib.addresses import Family, Protocol
 
-__all__ = ["Command", "decode_virtual", "encode", "encode_key"]
+__all__ = ["Command", "decode_virtual", "encode_key", "encode_step"]
 
 
 class Command(IntEnum):
@@ -73,7 +73,7 @@ _BE32 = Struct("!I")
 _FLAGS = Struct("=II")  # value, mask
 
 
-def encode(step: Step) -> tuple[int, bytes]:
+def encode_step(step: Step) -> tuple[int, bytes]:
     """Return the command and the payload that do `step`.
 
     Raises struct.error for a number that does not fit its attribute: to keep

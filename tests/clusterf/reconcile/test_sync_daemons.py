@@ -8,7 +8,7 @@ import pytest
 from clusterf.ipvs.sync import SyncDaemon, SyncRole
 from clusterf.lib.store import Store
 from clusterf.reconcile.record import Record
-from clusterf.reconcile.sync_daemons import DaemonPlace, SyncDaemonKeeper
+from clusterf.reconcile.sync_daemons import DaemonBinding, SyncDaemonKeeper
 
 MASTER = SyncDaemon(SyncRole.MASTER, "eth1", 7)
 BACKUP = SyncDaemon(SyncRole.BACKUP, "eth1", 7)
@@ -21,7 +21,7 @@ class FakeDaemons:
 
     def __init__(self, *running):
         self.all = {daemon.role: daemon for daemon in running}
-        self.places = {"eth1": DaemonPlace(2, "10.0.0.1"), "eth2": DaemonPlace(3, "10.0.1.1")}
+        self.bindings = {"eth1": DaemonBinding(2, "10.0.0.1"), "eth2": DaemonBinding(3, "10.0.1.1")}
         self.fails = {}
 
     def _meet(self, method):
@@ -32,9 +32,9 @@ class FakeDaemons:
         self._meet("running")
         return list(self.all.values())
 
-    def place(self, daemon):
-        self._meet("place")
-        return self.places[daemon.interface]
+    def binding(self, daemon):
+        self._meet("binding")
+        return self.bindings[daemon.interface]
 
     def start(self, daemon):
         self._meet("start")
@@ -103,8 +103,8 @@ def test_another_one_of_others_is_replaced_and_that_is_reported(keep, other):
     daemons = FakeDaemons(other, BACKUP)
     report, *commands = keep(daemons, MASTER)
     assert commands == [STOP, START]
-    assert "others have started" in report
-    assert f"{other.interface} with the syncid {other.syncid} for {other.group} port {other.port}" in report
+    assert "started outside clusterf on" in report
+    assert f"{other.interface} (syncid {other.syncid}, group {other.group}, port {other.port}), replacing it" in report
     assert daemons.all == {SyncRole.MASTER: MASTER, SyncRole.BACKUP: BACKUP}
 
 
@@ -143,13 +143,13 @@ def test_when_none_is_wanted_and_none_on_record_the_kernel_is_not_even_asked(kee
     assert keep(daemons, None) == []
 
 
-@pytest.mark.parametrize("place", [DaemonPlace(9, "10.0.0.1"), DaemonPlace(2, "10.0.0.2")])
-def test_a_daemon_whose_interface_or_address_is_another_one_now_is_started_anew(keep, place):
+@pytest.mark.parametrize("binding", [DaemonBinding(9, "10.0.0.1"), DaemonBinding(2, "10.0.0.2")])
+def test_a_daemon_whose_interface_or_address_is_another_one_now_is_started_anew(keep, binding):
     daemons = FakeDaemons()
     keep(daemons, MASTER)
-    daemons.places["eth1"] = place
+    daemons.bindings["eth1"] = binding
     report, *commands = keep(daemons, MASTER)
-    assert "its interface or its address is not what it was" in report
+    assert "its interface or address has changed since it was started" in report
     assert commands == [STOP, START]
 
 
@@ -159,12 +159,12 @@ def test_a_daemon_whose_interface_or_address_is_another_one_now_is_started_anew(
         (errno.ENODEV, "there is no such interface"),
         (errno.EADDRNOTAVAIL, "the interface has no IPv4 address"),
         (errno.ENETUNREACH, "the interface is down"),
-        (errno.EEXIST, "somebody else has just started one"),
+        (errno.EEXIST, "one was just started outside clusterf"),
         (errno.EINVAL, "there are real servers of another family"),
         (errno.EPERM, "as the kernel says"),
     ],
 )
-@pytest.mark.parametrize("method", ["place", "start"])
+@pytest.mark.parametrize("method", ["binding", "start"])
 def test_what_cannot_be_started_is_an_error_with_the_reason_until_it_can(keep, method, number, reason):
     daemons = FakeDaemons()
     daemons.fails = {method: number}
@@ -178,7 +178,7 @@ def test_what_cannot_be_started_is_an_error_with_the_reason_until_it_can(keep, m
 def test_an_interface_that_is_not_there_is_no_reason_to_stop_what_runs(keep):
     daemons = FakeDaemons()
     keep(daemons, MASTER._replace(syncid=8))
-    daemons.fails = {"place": errno.ENODEV}
+    daemons.fails = {"binding": errno.ENODEV}
     with pytest.raises(OSError, match="there is no such interface"):
         keep(daemons, MASTER)
     assert daemons.all == {SyncRole.MASTER: MASTER._replace(syncid=8)}
@@ -206,14 +206,14 @@ def test_with_noop_what_would_be_done_is_said_once_and_nothing_is_done(keep):
     daemons = FakeDaemons(MASTER._replace(syncid=8))
     before = dict(daemons.all)
     report, *commands = keep(daemons, MASTER, noop=True)
-    assert report.startswith("ipvs noop: the sync daemon master is replaced: others")
+    assert report.startswith("ipvs noop: sync daemon master: started outside clusterf")
     assert commands == [STOP.replace("ipvs:", "ipvs noop:"), START.replace("ipvs:", "ipvs noop:")]
     assert daemons.all == before
 
 
 def test_with_noop_neither_the_kernel_nor_the_interface_has_to_be_there(keep):
     daemons = FakeDaemons()
-    daemons.fails = dict.fromkeys(["running", "place", "start"], errno.ENOENT)
+    daemons.fails = dict.fromkeys(["running", "binding", "start"], errno.ENOENT)
     assert keep(daemons, MASTER, noop=True) == [START.replace("ipvs:", "ipvs noop:")]
 
 
@@ -231,5 +231,5 @@ def test_a_record_that_is_not_understood_is_reported_once_and_what_runs_is_left_
     for strange in (b"", b"{}", b"[1]", b'[[9,"eth1",7,"",1],[1,""]]', b"\xff"):
         record.update({b"master": strange})
         (report,) = keep(daemons, None)
-        assert "not understood" in report
+        assert "invalid record of a sync daemon" in report
     assert daemons.all == {SyncRole.MASTER: MASTER}

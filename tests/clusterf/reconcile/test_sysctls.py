@@ -31,15 +31,15 @@ def test_a_list_changes_what_is_recommended(named):
         ("", "'' is not NAME=VALUE"),
         ("conntrack", "'conntrack' is not NAME=VALUE"),
         ("conntrack=1,", "'' is not NAME=VALUE"),
-        ("sync_version=1", "'sync_version' is none of expire_nodest_conn, "),
-        ("../ip_forward=1", "is none of"),
+        ("sync_version=1", "'sync_version' is not one of expire_nodest_conn, "),
+        ("../ip_forward=1", "is not one of"),
         ("conntrack=2", "conntrack is 0 to 1, not '2'"),
         ("conntrack=", "conntrack is 0 to 1, not ''"),
         ("conntrack=-1", "conntrack is 0 to 1, not '-1'"),
         ("conntrack=01", "conntrack is 0 to 1, not '01'"),
         ("conntrack=¹", "conntrack is 0 to 1"),
         ("conn_reuse_mode=4", "conn_reuse_mode is 0 to 3, not '4'"),
-        ("conntrack=1,conntrack=1", "conntrack is there twice"),
+        ("conntrack=1,conntrack=1", "conntrack is given twice"),
     ],
 )
 def test_what_is_no_list_is_refused_with_the_reason(text, reason):
@@ -49,13 +49,13 @@ def test_what_is_no_list_is_refused_with_the_reason(text, reason):
 
 
 @pytest.fixture
-def place(tmp_path):
+def directory(tmp_path):
     """The settings of a kernel."""
-    place = tmp_path / "vs"
-    place.mkdir()
+    directory = tmp_path / "vs"
+    directory.mkdir()
     for name, value in {"conn_reuse_mode": 1, "sloppy_tcp": 0, "conntrack": 0}.items():
-        (place / name).write_text(f"{value}\n")
-    return place
+        (directory / name).write_text(f"{value}\n")
+    return directory
 
 
 @pytest.fixture
@@ -71,84 +71,84 @@ def said(caplog):
     return said
 
 
-def values(place):
-    return {file.name: file.read_text().strip() for file in place.iterdir()}
+def values(directory):
+    return {file.name: file.read_text().strip() for file in directory.iterdir()}
 
 
-def test_only_what_differs_is_written_and_said(place, said):
-    untouched = (place / "conn_reuse_mode").stat().st_mtime_ns
-    keeper = SysctlKeeper({"conn_reuse_mode": 1, "sloppy_tcp": 1}, place=place)
+def test_only_what_differs_is_written_and_said(directory, said):
+    untouched = (directory / "conn_reuse_mode").stat().st_mtime_ns
+    keeper = SysctlKeeper({"conn_reuse_mode": 1, "sloppy_tcp": 1}, directory=directory)
 
     keeper.keep()
 
-    assert values(place) == {"conn_reuse_mode": "1", "sloppy_tcp": "1", "conntrack": "0"}
-    assert (place / "conn_reuse_mode").stat().st_mtime_ns == untouched
+    assert values(directory) == {"conn_reuse_mode": "1", "sloppy_tcp": "1", "conntrack": "0"}
+    assert (directory / "conn_reuse_mode").stat().st_mtime_ns == untouched
     assert said() == [("INFO", "ipvs: sysctl -w net.ipv4.vs.sloppy_tcp=1  # was 0")]
     keeper.keep()
     assert said() == []
 
 
-def test_what_others_change_is_mended_and_reported(place, said):
-    keeper = SysctlKeeper({"sloppy_tcp": 1}, place=place)
+def test_what_others_change_is_mended_and_reported(directory, said):
+    keeper = SysctlKeeper({"sloppy_tcp": 1}, directory=directory)
     keeper.keep()
     said()
-    (place / "sloppy_tcp").write_text("7\n")
+    (directory / "sloppy_tcp").write_text("7\n")
 
     keeper.keep()
 
-    assert values(place)["sloppy_tcp"] == "1"
+    assert values(directory)["sloppy_tcp"] == "1"
     assert said() == [
-        ("WARNING", "ipvs: net.ipv4.vs.sloppy_tcp was changed by others to 7, mending it"),
+        ("WARNING", "ipvs: drift: net.ipv4.vs.sloppy_tcp was set to 7 outside clusterf, repairing"),
         ("INFO", "ipvs: sysctl -w net.ipv4.vs.sloppy_tcp=1  # was 7"),
     ]
 
 
-def test_what_the_kernel_does_not_have_is_left_out_and_reported_once(place, said):
-    keeper = SysctlKeeper({"expire_nodest_conn": 1, "sloppy_tcp": 1}, place=place)
+def test_what_the_kernel_does_not_have_is_left_out_and_reported_once(directory, said):
+    keeper = SysctlKeeper({"expire_nodest_conn": 1, "sloppy_tcp": 1}, directory=directory)
     for _ in range(3):
         keeper.keep()
 
     assert [text for level, text in said() if level == "WARNING"] == [
-        "ipvs: this kernel has no net.ipv4.vs.expire_nodest_conn here, which is left out"
+        "ipvs: net.ipv4.vs.expire_nodest_conn is missing in this kernel (ignored)"
     ]
-    assert values(place)["sloppy_tcp"] == "1"
-    assert not (place / "expire_nodest_conn").exists()
+    assert values(directory)["sloppy_tcp"] == "1"
+    assert not (directory / "expire_nodest_conn").exists()
 
 
-def test_what_cannot_be_written_is_an_error_after_the_others_are_and_is_tried_again(place, said):
-    (place / "conntrack").unlink()
-    (place / "conntrack").symlink_to("/proc/version")  # a file that cannot be written, even by root
-    keeper = SysctlKeeper({"conntrack": 1, "sloppy_tcp": 1}, place=place)
+def test_what_cannot_be_written_is_an_error_after_the_others_are_and_is_tried_again(directory, said):
+    (directory / "conntrack").unlink()
+    (directory / "conntrack").symlink_to("/proc/version")  # a file that cannot be written, even by root
+    keeper = SysctlKeeper({"conntrack": 1, "sloppy_tcp": 1}, directory=directory)
 
     for _ in range(2):
         with pytest.raises(OSError, match=r"^failed: sysctl -w net\.ipv4\.vs\.conntrack=1: \w+"):
             keeper.keep()
 
-    assert values(place)["sloppy_tcp"] == "1"
-    (place / "conntrack").unlink()
-    (place / "conntrack").write_text("0\n")
+    assert values(directory)["sloppy_tcp"] == "1"
+    (directory / "conntrack").unlink()
+    (directory / "conntrack").write_text("0\n")
     keeper.keep()
     assert said()[-1] == ("INFO", "ipvs: sysctl -w net.ipv4.vs.conntrack=1  # was 0")
 
 
-def test_noop_says_once_what_it_would_set_and_sets_nothing(place, said):
-    before = values(place)
-    keeper = SysctlKeeper({"conn_reuse_mode": 1, "sloppy_tcp": 1}, noop=True, place=place)
+def test_noop_says_once_what_it_would_set_and_sets_nothing(directory, said):
+    before = values(directory)
+    keeper = SysctlKeeper({"conn_reuse_mode": 1, "sloppy_tcp": 1}, noop=True, directory=directory)
     keeper.keep()
     keeper.keep()
 
     assert said() == [("INFO", "ipvs noop: sysctl -w net.ipv4.vs.sloppy_tcp=1")]
-    assert values(place) == before
+    assert values(directory) == before
 
-    (place / "sloppy_tcp").write_text("1\n")
+    (directory / "sloppy_tcp").write_text("1\n")
     keeper.keep()
-    (place / "sloppy_tcp").write_text("0\n")
+    (directory / "sloppy_tcp").write_text("0\n")
     keeper.keep()
     assert said() == [("INFO", "ipvs noop: sysctl -w net.ipv4.vs.sloppy_tcp=1")]
 
 
 def test_noop_without_ipvs_says_all_that_it_would_set(tmp_path, said):
-    keeper = SysctlKeeper(RECOMMENDED, noop=True, place=tmp_path / "none")
+    keeper = SysctlKeeper(RECOMMENDED, noop=True, directory=tmp_path / "none")
     keeper.keep()
     keeper.keep()
     assert said() == [("INFO", f"ipvs noop: sysctl -w net.ipv4.vs.{name}=1") for name in RECOMMENDED]

@@ -97,7 +97,7 @@ def test_daemons_of_others_are_left_alone_unless_another_one_of_their_role_is_wa
     assert running() == both("lo", 9)
 
     report, *commands = keep("master:lo:7")
-    assert "others have started it on lo with the syncid 9 for 224.0.0.81 port 8848" in report
+    assert "started outside clusterf on lo (syncid 9, group 224.0.0.81, port 8848), replacing it" in report
     assert commands == [
         "ipvs: ipvsadm --stop-daemon master",
         "ipvs: ipvsadm --start-daemon master --mcast-interface lo --syncid 7",

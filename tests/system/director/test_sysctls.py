@@ -68,7 +68,7 @@ def test_a_node_keeps_them_in_its_own_namespace_and_mends_what_others_change(
         node.send(signal.SIGHUP)
         node.wait_for_log(r"^ipvs: sysctl -w net\.ipv4\.vs\.sloppy_tcp=1  # was 0$")
         assert values() == WANTED
-        assert "warning: ipvs: net.ipv4.vs.sloppy_tcp was changed by others to 0, mending it" in node.log
+        assert "warning: ipvs: drift: net.ipv4.vs.sloppy_tcp was set to 0 outside clusterf, repairing" in node.log
         assert node.log.count("sysctl") == 1
 
     assert values() == WANTED  # as the table, they stay when the node does not

@@ -17,7 +17,7 @@ from clusterf.ipvs.netlink import channel as channel_module
 from clusterf.ipvs.netlink.attributes import attributes
 from clusterf.ipvs.netlink.channel import Channel, answers
 from clusterf.ipvs.netlink.destinations import decode_connections, decode_destination
-from clusterf.ipvs.netlink.services import decode_virtual, encode, encode_key
+from clusterf.ipvs.netlink.services import decode_virtual, encode_key, encode_step
 from clusterf.ipvs.table import (
     Method,
     Op,
@@ -48,7 +48,7 @@ def attribute(kind: int, payload: bytes) -> bytes:
 
 def told(step: Step) -> bytes:
     """Return the answer in which the kernel tells of what `step` makes, counters and all."""
-    _, payload = encode(step)
+    _, payload = encode_step(step)
     kind, mine = (1, payload) if step.real is None else (2, payload[len(encode_key(step.virtual)) :])
     counters = [(7, bytes(4)), (8, bytes(4)), (9, bytes(4))] if step.real else []
     counters.append((10 if step.real is None else 12, attribute(1, bytes(8)) + attribute(2, bytes(8))))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from clusterf.ipvs.netlink.attributes import attributes
 from clusterf.ipvs.netlink.destinations import decode_connections, decode_destination
-from clusterf.ipvs.netlink.services import Command, decode_virtual, encode, encode_key
+from clusterf.ipvs.netlink.services import Command, decode_virtual, encode_key, encode_step
 from clusterf.ipvs.table import (
     ConnectionCount,
     Method,
@@ -189,7 +189,7 @@ def test_attributes_fill_their_space_or_are_refused(data):
 def test_a_virtual_server_is_read_as_it_is_written(data, virtual):
     settings = data.draw(virtual_settings(virtual.family))
     for op, command in ((Op.ADD_VIRTUAL, Command.NEW_SERVICE), (Op.EDIT_VIRTUAL, Command.SET_SERVICE)):
-        sent, payload = encode(Step(op, virtual, settings=settings))
+        sent, payload = encode_step(Step(op, virtual, settings=settings))
         assert sent == command
         assert decode_virtual(payload) == (virtual, settings)
 
@@ -197,7 +197,7 @@ def test_a_virtual_server_is_read_as_it_is_written(data, virtual):
 @given(virtuals, reals, real_settings)
 def test_a_real_server_is_read_as_it_is_written(virtual, real, settings):
     for op, command in ((Op.ADD_REAL, Command.NEW_DEST), (Op.EDIT_REAL, Command.SET_DEST)):
-        sent, payload = encode(Step(op, virtual, real, settings))
+        sent, payload = encode_step(Step(op, virtual, real, settings))
         assert sent == command
         assert payload.startswith(encode_key(virtual))
         assert decode_destination(payload) == (real, settings)
@@ -205,14 +205,14 @@ def test_a_real_server_is_read_as_it_is_written(virtual, real, settings):
 
 @given(virtuals, reals)
 def test_a_removal_names_what_goes_and_no_more(virtual, real):
-    assert encode(Step(Op.REMOVE_VIRTUAL, virtual)) == (Command.DEL_SERVICE, encode_key(virtual))
-    command, payload = encode(Step(Op.REMOVE_REAL, virtual, real))
+    assert encode_step(Step(Op.REMOVE_VIRTUAL, virtual)) == (Command.DEL_SERVICE, encode_key(virtual))
+    command, payload = encode_step(Step(Op.REMOVE_REAL, virtual, real))
     assert command == Command.DEL_DEST
     assert attributes(attributes(payload)[2]).keys() == {1, 2, 11}
 
 
 def test_messages_are_what_the_kernel_expects():
-    _, payload = encode(Step(Op.ADD_REAL, WEB, BACKEND, RealServerSettings(Method.MASQ, 10, 100, 50)))
+    _, payload = encode_step(Step(Op.ADD_REAL, WEB, BACKEND, RealServerSettings(Method.MASQ, 10, 100, 50)))
     service, dest = attributes(payload)[1], attributes(payload)[2]
     assert attributes(service) == {
         1: b"\x02\0",
@@ -233,10 +233,10 @@ def test_messages_are_what_the_kernel_expects():
 
 def test_a_tunnel_is_told_only_where_it_is_another_than_ip_in_ip():
     for settings in (RealServerSettings(Method.MASQ, 10), RealServerSettings(Method.TUNNEL, 10, tunnel=Tunnel())):
-        _, payload = encode(Step(Op.EDIT_REAL, WEB, BACKEND, settings))
+        _, payload = encode_step(Step(Op.EDIT_REAL, WEB, BACKEND, settings))
         assert not attributes(attributes(payload)[2]).keys() & {13, 14, 15}
     gue = Tunnel(TunnelType.GUE, 6080, TunnelChecksum.REMCSUM)
-    _, payload = encode(Step(Op.ADD_REAL, WEB, BACKEND, RealServerSettings(Method.TUNNEL, 10, tunnel=gue)))
+    _, payload = encode_step(Step(Op.ADD_REAL, WEB, BACKEND, RealServerSettings(Method.TUNNEL, 10, tunnel=gue)))
     dest = attributes(attributes(payload)[2])
     assert [dest[kind] for kind in (13, 14, 15)] == [b"\x01", b"\x17\xc0", b"\x02\0"]
 
