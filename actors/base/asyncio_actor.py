@@ -1,9 +1,9 @@
 """An actor whose thread runs an event loop while it waits for messages.
 
-So what it does by asyncio and what it is told happen in one thread, one at a
+So callbacks of the event loop and messages are handled in one thread, one at a
 time, and a ping is answered by the thread that does the work. pykka's own loop
-stays as it is: only where it waits for the next message, the event loop runs
-until there is one.
+is unchanged: only where it waits for the next message, the event loop runs until
+there is one.
 """
 
 import asyncio
@@ -20,18 +20,18 @@ __all__ = ["AsyncioActor", "Inbox"]
 
 log = logging.getLogger(__name__)
 
-LEAVE = 1.0  # seconds that cancelled tasks have to end
-# what a loop names when a callback has failed, or a task whose result nobody asks for
+CANCEL_TIMEOUT = 1.0  # seconds that cancelled tasks have to end
+# keys in the context of a loop's exception handler for a failed callback, or a failed task that nobody awaits
 _FAILED = frozenset({"handle", "future"})
 
 
 class Inbox:
-    """What an actor is told, for pykka: `get` runs the event loop until there is something."""
+    """An actor's inbox, for pykka: `get` runs the event loop until there is a message."""
 
     def __init__(self) -> None:
         self._envelopes: deque[Any] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
-        # that the loop is not closed while another thread wakes it
+        # held so that the loop is not closed while another thread wakes it
         self._lock = threading.Lock()
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -40,7 +40,7 @@ class Inbox:
             self._loop = loop
 
     def detach(self) -> None:
-        """Run the loop no more, and do not touch it."""
+        """Stop running the loop; no thread calls it after this."""
         with self._lock:
             self._loop = None
 
@@ -49,35 +49,35 @@ class Inbox:
         self._envelopes.append(envelope)
         with self._lock:
             if self._loop is not None:
-                # heeded too if the loop does not run yet: it then stops as soon as it does
+                # a loop that is not running yet stops as soon as it runs
                 self._loop.call_soon_threadsafe(self._loop.stop)
 
     def get(self) -> Any:
-        """Return the next message. The loop has its turn before each, however many are waiting."""
+        """Return the next message. The loop runs once before each, however many are waiting."""
         loop = self._loop
         if loop is not None:
             if self._envelopes:
                 loop.call_soon(loop.stop)
             loop.run_forever()
-            # it may stop for a message that has been taken before
+            # a stop may be left over from a message that was returned before
             while not self._envelopes:
                 loop.run_forever()
         return self._envelopes.popleft()
 
     def empty(self) -> bool:
-        """Tell whether no message waits."""
+        """Return whether no message is waiting."""
         return not self._envelopes
 
     def qsize(self) -> int:
-        """Return how many messages wait."""
+        """Return how many messages are waiting."""
         return len(self._envelopes)
 
 
 class AsyncioActor(Actor):
     """An actor with an event loop of its own, `loop`, from `on_start` on.
 
-    What fails in a callback or a task is a failure of the actor. What a
-    library reports of a connection is not.
+    An exception in a callback or a task is a failure of the actor. An error of
+    a connection that a library reports to the loop is only logged.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -89,20 +89,20 @@ class AsyncioActor(Actor):
     def on_start(self) -> None:
         """Open the loop."""
         self.loop = asyncio.new_event_loop()
-        self.loop.set_exception_handler(self._heed_trouble)
+        self.loop.set_exception_handler(self._on_loop_error)
         self._inbox.attach(self.loop)
 
     def on_stop(self) -> None:
-        """End the tasks, and close the loop."""
+        """Cancel the tasks, and close the loop."""
         self._inbox.detach()
-        # whoever has woken the loop before that must not end a wait of ours
+        # consume a stop from before: it must not end the wait below
         self._run_once()
         tasks = asyncio.all_tasks(self.loop)
         for task in tasks:
             task.cancel()
         if tasks:
-            self.loop.run_until_complete(asyncio.wait(tasks, timeout=LEAVE))
-        self._run_once()  # for what hears of its end only now, as closed connections do
+            self.loop.run_until_complete(asyncio.wait(tasks, timeout=CANCEL_TIMEOUT))
+        self._run_once()  # for callbacks that were scheduled by the end of tasks, such as those of closed connections
         self.loop.close()
 
     def on_failure(
@@ -111,7 +111,7 @@ class AsyncioActor(Actor):
         exception_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Say who failed; what is under way ends with the process."""
+        """Log the failure, and close the loop without waiting for tasks."""
         super().on_failure(exception_type, exception_value, traceback)
         self._inbox.detach()
         self.loop.close()
@@ -126,8 +126,8 @@ class AsyncioActor(Actor):
         self.loop.call_soon(self.loop.stop)
         self.loop.run_forever()
 
-    def _heed_trouble(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Fail by a callback or a task; what else is told is of one connection, and the other side's doing."""
+    def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Fail for an exception in a callback or a task; log other errors, which concern a single connection."""
         del loop
         error = context.get("exception")
         if error is not None and _FAILED & context.keys():

@@ -1,4 +1,4 @@
 """A health process: HealthChecker probes the backends of one shard and publishes verdicts.
 
-Imports `base`, `link` and `clusterf`; no other process.
+Imports `base`, `link`, `settings` and `clusterf`; no other process.
 """

@@ -1,20 +1,19 @@
-"""When to probe what: places on a grid of time, and a pace at which probes may start.
+"""When to probe: each item on a grid of its interval, and all together at a limited pace.
 
-Each item has a grid of its own, as wide as its interval, which begins at
-random, so that the probes of many are spread evenly. It is due once in each
-place of the grid, as far behind its beginning as chance and the jitter say: so
-it is on average exactly one interval from a probe to the next, however long
-they take. What falls due while a probe is under way is skipped. An item that is
-probed fast, as a count runs, leaves its grid meanwhile.
+Each item has a grid of its own, with cells as long as its interval. The grid
+starts at a random time, so that the probes of many items are spread evenly. An
+item is due once in each cell, at a random offset within the jitter: on average,
+exactly one interval from one probe to the next, however long the probes take.
+Cells that pass while a probe is under way are skipped. An item leaves its grid
+while it is probed at its fast interval.
 
-Starts are paced, at twice the rate that all intervals together ask for: so
-neither a pause of the process nor thousands of new items make a burst. What is
-due goes first. New items have the rest of the pace, at least half of it on
-average, and so are probed for the first time as soon as it allows: all of them
-within about one interval.
+Starts are paced, at twice the rate of all intervals together, so neither a
+pause of the process nor thousands of new items cause a burst. Items that are
+due start first. New items get the rest of the pace, at least half of it on
+average, so all of them have their first probe within about one interval.
 
-Time is an argument, in seconds on a clock that does not go back: changes of
-the time of day are nothing to it.
+Time is an argument, in seconds on a monotonic clock; changes of the time of day
+have no effect.
 """
 
 from collections import OrderedDict
@@ -29,74 +28,74 @@ __all__ = ["Schedule", "Slot"]
 
 T = TypeVar("T")
 
-HEADROOM = 2.0  # how much faster starts may follow each other than they do on average
-SLOWEST = 100.0  # starts a second that are always allowed: they cost next to nothing
-BURST = 20  # starts that may come at once,
-PATIENCE = 0.05  # or those of so many seconds, as a busy process does not ask more often
-SHORTEST = 0.001  # seconds; an interval is no shorter than that
+HEADROOM = 2.0  # the pace of starts, as a multiple of the average rate
+MIN_PACE = 100.0  # starts a second that are always allowed: they are cheap
+BURST = 20  # starts that are allowed at once,
+CATCH_UP = 0.05  # or those of so many seconds, if they are more: a busy process calls `take` no more often
+MIN_INTERVAL = 0.001  # seconds
 
 
 class Slot(Generic[T]):
-    """One stay of an item in a schedule. `interval` and `fast_interval` in seconds, `jitter` a share of the interval.
+    """An item's slot in a schedule. `interval` and `fast_interval` are in seconds, `jitter` is a share of the interval.
 
-    No interval is shorter than `SHORTEST`, and the fast one is no longer than the other.
+    Intervals are raised to `MIN_INTERVAL`, and the fast one is limited to the other.
     """
 
     __slots__ = (
-        *("anchor", "fast", "fast_interval", "interval", "item", "jitter"),
-        *("number", "place", "started", "under_way", "waiting"),
+        *("anchor", "cell", "fast", "fast_interval", "interval", "item", "jitter"),
+        *("number", "started", "under_way", "waiting"),
     )
 
     def __init__(self, item: T, interval: float, fast_interval: float, jitter: float) -> None:
         self.item = item
-        self.interval = max(interval, SHORTEST)
-        self.fast_interval = min(max(fast_interval, SHORTEST), self.interval)
+        self.interval = max(interval, MIN_INTERVAL)
+        self.fast_interval = min(max(fast_interval, MIN_INTERVAL), self.interval)
         self.jitter = jitter
         # whether the last probe was followed by the fast interval
         self.fast = False
-        # when the grid begins, and its last place that was used
+        # when the grid starts, and the last cell in which the item was due
         self.anchor = 0.0
-        self.place = -1
-        # tells slots apart that are due at the same time
+        self.cell = -1
+        # orders slots that are due at the same time
         self.number = 0
-        # whether it is among those that are to be started, or has been
+        # whether it waits for its next probe, or its probe is under way; neither: it was removed
         self.waiting = False
         self.under_way = False
-        # when its last probe was started
+        # when its last probe started
         self.started = 0.0
 
     @property
     def rate(self) -> float:
-        """How many probes a second it asks for at present."""
+        """Probes a second at the present interval."""
         return 1.0 / (self.fast_interval if self.fast else self.interval)
 
 
 class Schedule(Generic[T]):
-    """Which of the items are to be probed next, and when. `chance` returns any number from 0 to less than 1."""
+    """Which of the items are to be probed next, and when. `chance` returns a random number in [0, 1)."""
 
     def __init__(self, chance: Callable[[], float] = share) -> None:
         self._chance = chance
-        # seconds that the latest probe which had a time was started behind it
+        # seconds by which the last probe that had a due time started behind it
         self.lag = 0.0
-        # those that have not been probed yet; and a heap of the others that wait, by when they are due
+        # the slots that have not been probed yet; and a heap of the others that wait, by due time
         self._new: OrderedDict[Slot[T], None] = OrderedDict()
         self._heap: list[tuple[float, int, Slot[T]]] = []
-        # how many in the heap have been removed
+        # how many slots in the heap were removed
         self._gone = 0
-        # how many slots there are, and how many there ever were
+        # how many slots there are, and how many were ever added
         self._size = 0
         self._numbers = 0
-        # probes a second that all of them ask for
+        # probes a second of all slots
         self._rate = 0.0
-        # when the next probe would be started if all kept to the pace and there were no bursts
+        # when the next probe would start at the pace, without bursts
         self._next = 0.0
 
     def __len__(self) -> int:
-        """Tell how many items there are."""
+        """Return the number of items."""
         return self._size
 
     def add(self, slot: Slot[T], now: float) -> None:
-        """Take in a slot, for the first and only time; it is to be probed as soon as the pace allows."""
+        """Add a slot, which has not been added before; it is due as soon as the pace allows."""
         self._numbers += 1
         slot.number = self._numbers
         slot.anchor = now + self._chance() * slot.interval
@@ -106,7 +105,7 @@ class Schedule(Generic[T]):
         self._rate += slot.rate
 
     def remove(self, slot: Slot[T]) -> None:
-        """Keep nothing of a slot, whether it is under way or not; nothing happens if it is not there."""
+        """Remove a slot, also while its probe is under way; nothing happens if it is not in the schedule."""
         if not slot.waiting and not slot.under_way:
             return
         if slot.waiting and slot in self._new:
@@ -135,7 +134,7 @@ class Schedule(Generic[T]):
         return taken
 
     def wake_at(self) -> float | None:
-        """Return when there will be something to take; None: not before something else happens."""
+        """Return the time at which items are due next; None: not before another call changes that."""
         while self._heap and not self._heap[0][2].waiting:
             heappop(self._heap)
             self._gone -= 1
@@ -146,17 +145,17 @@ class Schedule(Generic[T]):
         return allowed if self._new else max(allowed, self._heap[0][0])
 
     def finished(self, slot: Slot[T], now: float, *, fast: bool) -> None:
-        """Let a slot that is under way wait for its next turn, with `fast` for the fast interval."""
+        """End the probe of a slot, and schedule the next; `fast`: at the fast interval."""
         if fast != slot.fast:
             self._rate -= slot.rate
             slot.fast = fast
             self._rate += slot.rate
         slot.under_way, slot.waiting = False, True
-        due = max(slot.started + slot.fast_interval, now) if fast else self._next_place(slot, now)
+        due = max(slot.started + slot.fast_interval, now) if fast else self._next_cell(slot, now)
         heappush(self._heap, (due, slot.number, slot))
 
     def _pop(self, now: float) -> Slot[T] | None:
-        """Take out the slot whose turn it is, if there is one."""
+        """Remove and return the slot that is to start next, if any."""
         while self._heap and self._heap[0][0] <= now:
             due, _, slot = heappop(self._heap)
             if slot.waiting:
@@ -166,16 +165,16 @@ class Schedule(Generic[T]):
         return self._new.popitem(last=False)[0] if self._new else None
 
     def _pace(self) -> tuple[float, float]:
-        """Return the seconds from one start to the next, and how far starts may be ahead of that."""
-        gap = 1.0 / max(SLOWEST, HEADROOM * self._rate)
-        return gap, max(PATIENCE, (BURST - 1) * gap)
+        """Return the seconds from one start to the next, and the seconds that starts may be ahead of that."""
+        gap = 1.0 / max(MIN_PACE, HEADROOM * self._rate)
+        return gap, max(CATCH_UP, (BURST - 1) * gap)
 
-    def _next_place(self, slot: Slot[T], now: float) -> float:
-        """Go on to the next place on the slot's grid that is not past, and return when the slot is due there."""
-        within = self._chance() * slot.jitter
-        slot.place += 1
-        due = slot.anchor + (slot.place + within) * slot.interval
+    def _next_cell(self, slot: Slot[T], now: float) -> float:
+        """Move the slot to the next cell of its grid that is not past, and return when it is due there."""
+        offset = self._chance() * slot.jitter
+        slot.cell += 1
+        due = slot.anchor + (slot.cell + offset) * slot.interval
         if due < now:
-            slot.place = floor((now - slot.anchor) / slot.interval) + 1
-            due = slot.anchor + (slot.place + within) * slot.interval
+            slot.cell = floor((now - slot.anchor) / slot.interval) + 1
+            due = slot.anchor + (slot.cell + offset) * slot.interval
         return due

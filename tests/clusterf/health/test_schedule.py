@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from clusterf.health.schedule import BURST, HEADROOM, PATIENCE, SHORTEST, SLOWEST, Schedule, Slot
+from clusterf.health.schedule import BURST, CATCH_UP, HEADROOM, MIN_INTERVAL, MIN_PACE, Schedule, Slot
 
 DAY = 86400.0
 
@@ -155,7 +155,7 @@ def test_an_absurd_interval_is_made_a_short_one(interval):
     world.add("b", 5.0)
     for fast in (False, True, False):
         world.run(0.1, fast)
-    assert len(world.times("a")) == pytest.approx(0.3 / SHORTEST, abs=3)
+    assert len(world.times("a")) == pytest.approx(0.3 / MIN_INTERVAL, abs=3)
     world.remove("a")
     world.starts.clear()
     world.run(50.0)
@@ -174,7 +174,7 @@ def test_after_a_pause_nothing_is_made_up_for_and_there_is_no_burst(pause):
     times = [at for at, _ in world.starts]
     pace = HEADROOM * 1000 / 2.0
     for seconds in (0.0, 0.01, 0.1, 0.5, 1.0):
-        assert most_at_once(times, seconds) <= 1 + (seconds + PATIENCE) * pace + 1e-3
+        assert most_at_once(times, seconds) <= 1 + (seconds + CATCH_UP) * pace + 1e-3
     counts = Counter(name for _, name in world.starts)
     assert len(counts) == 1000
     assert max(counts.values()) <= 4
@@ -258,7 +258,7 @@ def test_a_clock_that_stands_still_lets_no_more_start_than_a_burst():
         for name in world.take():
             world.finish(name, fast=True)
             taken += 1
-    assert taken <= 2 + PATIENCE * HEADROOM * 100 / SHORTEST
+    assert taken <= 2 + CATCH_UP * HEADROOM * 100 / MIN_INTERVAL
     assert world.schedule.wake_at() > world.now
 
 
@@ -297,7 +297,7 @@ class Scheduling(RuleBasedStateMachine):
         self.world = World(random.Random(seed).random)
         self.under_way = set()
         self.born = 0
-        self.fastest = SLOWEST
+        self.fastest = MIN_PACE
 
     @rule(count=st.integers(1, 60), interval=intervals, fast=intervals, jitter=st.sampled_from([0.0, 0.1, 1.0]))
     def add(self, count, interval, fast, jitter):
@@ -353,7 +353,7 @@ class Scheduling(RuleBasedStateMachine):
     def the_pace_is_kept(self):
         times = [at for at, _ in self.world.starts[-2000:]]
         for seconds in (0.0, 0.1, 1.0):
-            allowed = 2 + BURST + (seconds + PATIENCE) * self.fastest
+            allowed = 2 + BURST + (seconds + CATCH_UP) * self.fastest
             assert most_at_once(times, seconds) <= allowed
 
     @invariant()
