@@ -21,15 +21,22 @@ FIELDS = {
     "fall": (1, 2, 3),
     "initial": ("up", "down"),
 }
-# every combination, so that one is drawn at once: to draw field by field takes most of the time
+# every combination, so that one is drawn at once: drawing values one by one takes most of the time of this test
 CHECKS = [HealthCheck(**dict(zip(FIELDS, values, strict=True))) for values in itertools.product(*FIELDS.values())]
 TARGETS = [target(number, check) for check in CHECKS for number in range(3)]
 STORED = [None, UP, DOWN, StoredVerdict(Verdict(False, 1.0, "refused"), False)]
-numbers = st.integers(0, 1 << 16)
+BOOLEANS = (False, True)
+INDEXES = range(8)
 
 
-def pick(items, number):
-    return list(items)[number % len(items)]
+def pick(items, index):
+    return list(items)[index % len(items)]
+
+
+def any_of(*choices):
+    """Draw one of each. A function has a short description; that of `sampled_from` is written again for each step."""
+    combinations = list(itertools.product(*choices))
+    return st.integers(0, len(combinations) - 1).map(lambda number: combinations[number])
 
 
 class Expected:
@@ -68,23 +75,25 @@ class Monitoring(RuleBasedStateMachine):
         self.started = {}
         self.thawed_at = 0.0
 
-    @rule(one=st.sampled_from(TARGETS), stored=st.sampled_from(STORED), number=numbers)
-    def watch(self, one, stored, number):
-        inherit_from = pick([None, *self.expected], number)
+    @rule(target_and_stored=any_of(TARGETS, STORED), index=st.integers(0, 7))
+    def watch(self, target_and_stored, index):
+        one, stored = target_and_stored
+        inherit_from = pick([None, *self.expected], index)
         self.monitor.watch(one, self.now, inherit_from=inherit_from, stored=stored)
         if one not in self.expected:
             inherited = self.monitor.stored(inherit_from) if inherit_from else None
             self.expected[one] = Expected(inherited or stored)
 
     @precondition(lambda self: self.expected)
-    @rule(number=numbers, again=st.booleans())
-    def forget(self, number, again):
-        one = pick(self.expected, number)
+    @rule(index_and_again=any_of(INDEXES, BOOLEANS))
+    def forget(self, index_and_again):
+        index, again = index_and_again
+        one = pick(self.expected, index)
         self.monitor.forget(one)
         del self.expected[one]
         assert self.monitor.verdict(one) is None
         if again:
-            self.watch(one, None, number)
+            self.watch((one, None), index)
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, 5.0, 100.0]))
     def take(self, seconds):
@@ -96,9 +105,10 @@ class Monitoring(RuleBasedStateMachine):
             self.probes[one], self.started[one] = self.expected[one], self.now
 
     @precondition(lambda self: self.probes)
-    @rule(number=numbers, ok=st.booleans(), every=st.booleans())
-    def finish(self, number, ok, every):
-        for one in list(self.probes) if every else [pick(self.probes, number)]:
+    @rule(choice=any_of(BOOLEANS, BOOLEANS, INDEXES))
+    def finish(self, choice):
+        ok, every, index = choice
+        for one in list(self.probes) if every else [pick(self.probes, index)]:
             self.finish_one(one, ok)
 
     def finish_one(self, one, ok):
