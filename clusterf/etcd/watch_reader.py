@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from queue import Empty, Queue
 
 from clusterf.etcd.errors import EtcdError
@@ -66,10 +67,10 @@ class WatchReader:
         self._closing = True
         self._watch.cancel()
         while self._thread.is_alive():
-            try:
-                self._queue.get(timeout=0.05)  # the thread may be waiting for room
-            except Empty:
-                continue
+            with suppress(Empty):
+                while True:
+                    self._queue.get_nowait()  # the thread may be waiting for room
+            self._thread.join(0.05)
 
     def _request_progress(self) -> None:
         self._requested = time.monotonic()

@@ -13,27 +13,21 @@ import pytest
 from clusterf.etcd.client import Client
 from clusterf.etcd.location import EtcdCredentials, EtcdLocation, parse_location
 from tests.lab.etcd import EtcdCluster
-from tests.system.support.etcd_client import SOON, connect, expire_a_lease, fails_within
+from tests.system.support.etcd_client import SOON, channel_options, connect, expire_a_lease, fails_within
 from tests.waiting import wait_until
 
 PREFIXES = (f"clusterf/errors/{number}" for number in count())
 
 
 def test_idle_client_is_not_disconnected(etcd: EtcdCluster) -> None:
-    pings = 4  # etcd hangs up at the third that it takes amiss
-    options = [("grpc.keepalive_time_ms", 1000)]
-    with pytest.MonkeyPatch.context() as patch:
-        from clusterf.etcd import channel as module
-
-        patch.setattr(
-            module, "_OPTIONS", options + [option for option in module._OPTIONS if option[0] != options[0][0]]
-        )
+    seconds = 4  # etcd disconnects a client at the third ping too many
+    with channel_options(keepalive_time_ms=1000):
         client = connect(etcd, prefix=next(PREFIXES))
     with client, connect(etcd, prefix=next(PREFIXES)) as other:
         states: list[Any] = []
         client.list()
         client._channel.subscribe(states.append)
-        expire_a_lease(other, pings)
+        expire_a_lease(other, seconds)
         assert [state.name for state in states] == ["READY"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from clusterf.etcd.client import Client
 from clusterf.etcd.errors import EtcdError
 from tests.lab.etcd import EtcdCluster
-from tests.system.support.etcd_client import SOON, Reader, connect, expire_a_lease, fails_within, put
+from tests.system.support.etcd_client import SOON, Reader, channel_options, connect, expire_a_lease, fails_within, put
 
 
 def test_watch_begins_with_its_revision_and_keeps_the_order(client: Client) -> None:
@@ -100,15 +100,19 @@ def test_watch_ends_at_once_when_the_server_is_killed(doomed: EtcdCluster) -> No
 
 
 def test_frozen_server_times_out_calls_and_watches(doomed: EtcdCluster) -> None:
-    with connect(doomed, deadline=1) as client:
+    # a fifth of ours, so that the watch times out within 11 / 5 seconds
+    with (
+        channel_options(keepalive_time_ms=1200, keepalive_timeout_ms=1000, **{"http2.ping_timeout_ms": 1000}),
+        connect(doomed, deadline=1) as client,
+    ):
         watch = Reader(client.watch(0))
         doomed.members[0].freeze()
         with fails_within(2, "deadline"):
             client.list()
         with fails_within(2, "deadline"), connect(doomed, deadline=1) as late:
             late.list()
-        with fails_within(15):
-            watch.next(15)
+        with fails_within(3):
+            watch.next(3)
 
 
 def test_watch_ends_when_its_member_has_no_leader(tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from clusterf.etcd import channel
 from clusterf.etcd.client import Client
 from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.transactions import OPERATIONS
 from clusterf.etcd.watch import Event, Watch
 from tests.lab.etcd import EtcdCluster
 
-__all__ = ["SOON", "Reader", "connect", "expire_a_lease", "fails_within", "put"]
+__all__ = ["SOON", "Reader", "channel_options", "connect", "expire_a_lease", "fails_within", "put"]
 
 SOON = 3.0  # seconds, the limit for what takes less than one
 
@@ -82,3 +83,12 @@ def fails_within(seconds: float, text: str = ".") -> Iterator[None]:
     with pytest.raises(EtcdError, match=text):
         yield
     assert time.monotonic() - began < seconds
+
+
+@contextmanager
+def channel_options(**options: int) -> Iterator[None]:
+    """Have new channels use these gRPC options, named without `grpc.`, in place of ours."""
+    changed = {f"grpc.{name}": value for name, value in options.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(channel, "_OPTIONS", list((dict(channel._OPTIONS) | changed).items()))
+        yield
