@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from clusterf.config.model import HealthCheck
 from clusterf.health.monitor import Monitor
 from clusterf.health.verdict import StoredVerdict, Verdict
+from tests.clusterf.support.choices import any_of, pick
 from tests.clusterf.support.monitor_world import DOWN, FAILURE, SUCCESS, UP, WALL, target
 
 FIELDS = {
@@ -27,16 +28,6 @@ TARGETS = [target(number, check) for check in CHECKS for number in range(3)]
 STORED = [None, UP, DOWN, StoredVerdict(Verdict(False, 1.0, "refused"), False)]
 BOOLEANS = (False, True)
 INDEXES = range(8)
-
-
-def pick(items, index):
-    return list(items)[index % len(items)]
-
-
-def any_of(*choices):
-    """Draw one of each. A function has a short description; that of `sampled_from` is written again for each step."""
-    combinations = list(itertools.product(*choices))
-    return st.integers(0, len(combinations) - 1).map(lambda number: combinations[number])
 
 
 class Expected:

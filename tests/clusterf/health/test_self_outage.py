@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from clusterf.health.self_outage import BUCKETS_PER_SECOND, RESPONSE_VALID, Observation, OutageDetector
+from tests.clusterf.support.choices import any_of, pick
 
 
 def detector_of(count):
@@ -19,10 +20,10 @@ def fail_since(detector, observation, since, now):
 
 
 @pytest.mark.parametrize(
-    ("failing", "succeeding", "suspected"), [(1, 0, True), (1, 1, False), (2, 1, True), (5, 5, False), (6, 5, True)]
+    ("failing", "passing", "suspected"), [(1, 0, True), (1, 1, False), (2, 1, True), (5, 5, False), (6, 5, True)]
 )
-def test_most_have_to_fail(failing, succeeding, suspected):
-    detector, observations = detector_of(failing + succeeding)
+def test_outage_is_suspected_if_most_targets_fail(failing, passing, suspected):
+    detector, observations = detector_of(failing + passing)
     for observation in observations[:failing]:
         fail_since(detector, observation, 10.0, 12.0)
     for observation in observations[failing:]:
@@ -30,7 +31,7 @@ def test_most_have_to_fail(failing, succeeding, suspected):
     assert detector.suspects_outage(observations[0], 12.0) == suspected
 
 
-def test_what_was_told_before_the_first_failure_tells_nothing():
+def test_results_from_before_the_first_failure_are_not_counted():
     detector, observations = detector_of(10)
     for observation in observations[1:]:
         detector.observe(observation, True, 9.9)
@@ -38,7 +39,7 @@ def test_what_was_told_before_the_first_failure_tells_nothing():
     assert detector.suspects_outage(observations[0], 12.0)
 
 
-def test_only_the_last_probe_of_each_counts():
+def test_only_the_last_result_of_each_target_is_counted():
     detector, observations = detector_of(3)
     for observation in observations:
         fail_since(detector, observation, 10.0, 12.0)
@@ -47,7 +48,7 @@ def test_only_the_last_probe_of_each_counts():
     assert not detector.suspects_outage(observations[0], 13.0)
 
 
-def test_a_failure_right_away_has_no_one_to_compare_with():
+def test_results_at_the_time_of_the_first_failure_are_not_counted():
     detector, observations = detector_of(10)
     for observation in observations[1:]:
         detector.observe(observation, True, 10.0)
@@ -55,7 +56,7 @@ def test_a_failure_right_away_has_no_one_to_compare_with():
     assert detector.suspects_outage(observations[0], 10.0)
 
 
-def test_who_is_known_to_be_down_counts_for_success_only():
+def test_of_targets_that_are_down_only_successes_are_counted():
     detector, observations = detector_of(4)
     for observation in observations[1:]:
         detector.switched(observation, down=True)
@@ -67,7 +68,7 @@ def test_who_is_known_to_be_down_counts_for_success_only():
     assert detector.suspects_outage(observations[0], 12.0)
 
 
-def test_an_answer_counts_for_a_while():
+def test_response_of_a_reference_is_valid_for_a_limited_time():
     detector, observations = detector_of(1)
     detector.reference_responded(12.0)
     fail_since(detector, observations[0], 10.0, 12.0)
@@ -76,14 +77,14 @@ def test_an_answer_counts_for_a_while():
     assert detector.suspects_outage(observations[0], 12.0 + RESPONSE_VALID)
 
 
-def test_an_answer_from_before_the_first_failure_tells_nothing_of_it():
+def test_response_from_before_the_first_failure_does_not_clear_the_target():
     detector, observations = detector_of(1)
     detector.reference_responded(12.0)
     fail_since(detector, observations[0], 12.1, 12.2)
     assert detector.suspects_outage(observations[0], 12.2)
 
 
-def test_an_answer_thaws():
+def test_response_of_a_reference_ends_the_freeze():
     detector, _ = detector_of(3)
     detector.freeze()
     assert detector.frozen
@@ -93,7 +94,7 @@ def test_an_answer_thaws():
     assert detector.thawed_at == 20.0
 
 
-def test_most_targets_thaw_and_then_the_references_are_not_believed_until_one_answers():
+def test_passing_targets_end_the_freeze_and_references_are_not_trusted_until_one_responds():
     detector, observations = detector_of(5)
     detector.freeze()
     for observation in observations[:2]:
@@ -111,7 +112,7 @@ def test_most_targets_thaw_and_then_the_references_are_not_believed_until_one_an
     assert detector.suspects_outage(observations[0], 28.0)
 
 
-def test_success_before_the_freeze_thaws_nothing():
+def test_successes_from_before_the_freeze_do_not_end_it():
     detector, observations = detector_of(3)
     for observation in observations:
         detector.observe(observation, True, 9.0)
@@ -120,7 +121,7 @@ def test_success_before_the_freeze_thaws_nothing():
     assert detector.frozen
 
 
-def test_who_has_gone_neither_thaws_nor_keeps_frozen():
+def test_removed_targets_count_neither_for_nor_against_the_freeze():
     detector, observations = detector_of(7)
     detector.freeze()
     for observation in observations[:3]:
@@ -128,79 +129,81 @@ def test_who_has_gone_neither_thaws_nor_keeps_frozen():
     for observation in observations[:2]:
         detector.remove(observation)
     detector.observe(observations[2], True, 21.0)
-    assert detector.frozen  # one of five
+    assert detector.frozen  # one of five has recovered
     for observation in observations[3:6]:
         detector.remove(observation)
     detector.observe(observations[2], True, 22.0)
-    assert not detector.frozen  # one of two
+    assert not detector.frozen  # one of two has recovered
 
 
-class Doubting(RuleBasedStateMachine):
-    """Doubt next to one that looks at every observation each time."""
+INDEXES, BOOLEANS = range(32), (False, True)
+indexes = st.integers(0, 31)
+
+
+class Detecting(RuleBasedStateMachine):
+    """A detector next to a model that looks at every observation each time."""
 
     def __init__(self):
         super().__init__()
         self.detector = OutageDetector()
         self.now = 10.0
-        # of each observation, when it last told something and what; who has succeeded since the freeze
-        self.told = {}
-        self.cleared = set()
+        # the last result of each observation, and its bucket; those that have recovered in this freeze
+        self.results = {}
+        self.recovered = set()
+        self.responded_at = -10.0
 
     @rule(down=st.booleans())
-    def admit(self, down):
+    def add(self, down):
         observation = Observation(down=down)
-        self.told[observation] = None
+        self.results[observation] = None
         self.detector.add(observation)
 
-    @precondition(lambda self: self.told)
-    @rule(data=st.data())
-    def dismiss(self, data):
-        observation = self.draw(data)
-        del self.told[observation]
-        self.cleared.discard(observation)
+    @precondition(lambda self: self.results)
+    @rule(index=indexes)
+    def remove(self, index):
+        observation = pick(self.results, index)
+        del self.results[observation]
+        self.recovered.discard(observation)
         self.detector.remove(observation)
 
-    def draw(self, data):
-        return list(self.told)[data.draw(st.integers(0, len(self.told) - 1))]
-
-    @precondition(lambda self: self.told)
-    @rule(data=st.data(), ok=st.booleans(), seconds=st.sampled_from([0.0, 0.04, 0.3, 1.0]))
-    def hear(self, data, ok, seconds):
+    @precondition(lambda self: self.results)
+    @rule(choice=any_of(INDEXES, BOOLEANS, (0.0, 0.04, 0.3, 1.0)))
+    def observe(self, choice):
+        index, ok, seconds = choice
         self.now += seconds
-        observation = self.draw(data)
+        observation = pick(self.results, index)
         frozen = self.detector.frozen
         self.detector.observe(observation, ok, self.now)
-        self.told[observation] = (int(self.now * BUCKETS_PER_SECOND), ok) if ok or not observation.down else None
+        self.results[observation] = (int(self.now * BUCKETS_PER_SECOND), ok) if ok or not observation.down else None
         if frozen:
-            (self.cleared.add if ok else self.cleared.discard)(observation)
-            suspect = sum(not w.down for w in self.told.keys() - self.cleared)
-            thaws = ok and len(self.cleared) >= suspect
+            (self.recovered.add if ok else self.recovered.discard)(observation)
+            unrecovered = sum(not one.down for one in self.results.keys() - self.recovered)
+            thaws = ok and len(self.recovered) >= unrecovered
             assert self.detector.frozen == (not thaws)
             if thaws:
                 assert not self.detector.references_trusted
-                self.cleared.clear()
+                self.recovered.clear()
 
-    @precondition(lambda self: self.told and not self.detector.frozen)
-    @rule(data=st.data(), down=st.booleans())
-    def turn(self, data, down):
-        observation = self.draw(data)
+    @precondition(lambda self: self.results and not self.detector.frozen)
+    @rule(choice=any_of(INDEXES, BOOLEANS))
+    def switch(self, choice):
+        index, down = choice
+        observation = pick(self.results, index)
         self.detector.switched(observation, down=down)
         if down:
-            self.told[observation] = None
+            self.results[observation] = None
 
-    @precondition(lambda self: self.told and not self.detector.frozen)
-    @rule(data=st.data(), since=st.floats(0.0, 5.0))
-    def suspect(self, data, since):
-        observation = self.draw(data)
+    @precondition(lambda self: self.results and not self.detector.frozen)
+    @rule(index=indexes, since=st.floats(0.0, 5.0))
+    def suspect(self, index, since):
+        observation = pick(self.results, index)
         observation.failing_since = self.now - since
         first = int(observation.failing_since * BUCKETS_PER_SECOND)
-        said = [ok for bucket, ok in filter(None, self.told.values()) if bucket > first]
-        most = max(said.count(False), 1) > said.count(True)
-        fresh = observation.failing_since <= self.answered and self.now - self.answered < RESPONSE_VALID
-        suspected = most and self.detector.references_trusted and not fresh
+        counted = [ok for bucket, ok in filter(None, self.results.values()) if bucket > first]
+        most = max(counted.count(False), 1) > counted.count(True)
+        cleared = observation.failing_since <= self.responded_at and self.now - self.responded_at < RESPONSE_VALID
+        suspected = most and self.detector.references_trusted and not cleared
         assert self.detector.suspects_outage(observation, self.now) == suspected
-
-    answered = -10.0
 
     @precondition(lambda self: not self.detector.frozen)
     @rule()
@@ -208,18 +211,19 @@ class Doubting(RuleBasedStateMachine):
         self.detector.freeze()
 
     @rule()
-    def answer(self):
-        self.answered = self.now
+    def respond(self):
+        self.responded_at = self.now
         self.detector.reference_responded(self.now)
-        self.cleared.clear()
+        self.recovered.clear()
         assert not self.detector.frozen
 
     @invariant()
-    def nothing_is_left_behind(self):
-        assert sum(map(sum, self.detector._buckets.values())) == sum(told is not None for told in self.told.values())
-        assert all(map(any, self.detector._buckets.values()))
-        assert list(self.detector._buckets) == sorted(self.detector._buckets)
+    def counts_are_those_of_all_observations(self):
+        buckets = self.detector._buckets
+        assert sum(map(sum, buckets.values())) == sum(result is not None for result in self.results.values())
+        assert all(map(any, buckets.values()))
+        assert list(buckets) == sorted(buckets)
 
 
-Doubting.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-TestDoubting = Doubting.TestCase
+Detecting.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestDetecting = Detecting.TestCase
