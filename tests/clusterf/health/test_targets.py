@@ -31,8 +31,8 @@ def target(address, port=80, **check):
     return Target(where, probe_settings(HealthCheck(**check), Family.of(where.address)))
 
 
-def told(*updates, targets=None, **shard):
-    """Return targets that were told so, with nothing left to be asked."""
+def flushed(*updates, targets=None, **shard):
+    """Return targets after these updates, with nothing left to flush."""
     targets = targets or Targets(**shard)
     for key, value in updates:
         targets.update(key, value)
@@ -41,7 +41,7 @@ def told(*updates, targets=None, **shard):
 
 
 def changes(targets, *updates):
-    """Return what became of updates, as (key, before, after, inherits)."""
+    """Return the changes by updates, as (key, before, after, inherits)."""
     for key, value in updates:
         targets.update(key, value)
     return [tuple(change) for change in targets.flush(ALL)]
@@ -49,10 +49,10 @@ def changes(targets, *updates):
 
 @pytest.fixture
 def web():
-    return told((WEB, Frontend(ipv4=VIP, tcp=80)), (ONE, backend("10.0.0.1")), (DEFAULT, HealthCheck()))
+    return flushed((WEB, Frontend(ipv4=VIP, tcp=80)), (ONE, backend("10.0.0.1")), (DEFAULT, HealthCheck()))
 
 
-def test_a_backend_of_a_checked_service_is_a_target():
+def test_backend_of_a_checked_service_is_a_target():
     targets = Targets()
     updates = (DEFAULT, HealthCheck()), (ONE, backend("10.0.0.1", 8080)), (WEB, Frontend(ipv4=VIP, tcp=80))
     assert changes(targets, *updates) == [(ONE, None, target("10.0.0.1", 8080), False)]
@@ -78,14 +78,14 @@ def test_a_backend_of_a_checked_service_is_a_target():
         (None, HealthCheck(), set()),
     ],
 )
-def test_where_a_backend_is_probe_settings(frontend, check, expected):
+def test_endpoints_of_a_backend(frontend, check, expected):
     both = Backend(ipv4=IPv4Address("10.0.0.1"), ipv6=IPv6Address("fd00::1"), tcp=81, udp=82)
     targets = Targets()
     found = changes(targets, (WEB, frontend), (ONE, both), (HEALTH, check))
     assert {after.endpoint for _, _, after, _ in found} == expected
 
 
-def test_a_check_of_the_service_wins_over_the_default_and_none_is_a_check(web):
+def test_check_of_the_service_replaces_the_default_also_with_type_none(web):
     found = changes(web, (HEALTH, HealthCheck(interval=9)))
     assert found == [(ONE, target("10.0.0.1"), target("10.0.0.1", interval=9), True)]
     assert changes(web, (DEFAULT, HealthCheck(interval=7))) == []
@@ -97,21 +97,21 @@ def test_a_check_of_the_service_wins_over_the_default_and_none_is_a_check(web):
     assert len(web) == 0
 
 
-def test_what_is_about_the_effect_of_a_verdict_changes_no_target(web):
+def test_fields_about_the_effect_of_a_verdict_change_no_target(web):
     effect = HealthCheck(on_down="remove", panic_threshold=50, source6=IPv6Address("fd00::9"))
     assert changes(web, (DEFAULT, effect), (ONE, backend("10.0.0.1", weight=0))) == []
 
 
-def test_a_source_counts_for_its_own_family(web):
+def test_source_address_applies_to_its_own_family(web):
     source = IPv4Address("10.9.9.9")
     found = changes(web, (DEFAULT, HealthCheck(source4=source)))
     assert found == [(ONE, target("10.0.0.1"), target("10.0.0.1", source4=source), True)]
-    six = told((WEB, Frontend(ipv6=VIP6, tcp=80)), (ONE, Backend(ipv6=IPv6Address("fd00::1"), tcp=80)))
+    six = flushed((WEB, Frontend(ipv6=VIP6, tcp=80)), (ONE, Backend(ipv6=IPv6Address("fd00::1"), tcp=80)))
     ((_, _, after, _),) = changes(six, (DEFAULT, HealthCheck(source4=source)))
     assert after == target("[fd00::1]")
 
 
-def test_backends_that_are_probe_settings_alike_share_a_target(web):
+def test_backends_that_are_probed_alike_share_a_target(web):
     other = BackendKey(b"api", b"x")
     updates = (FrontendKey(b"api"), Frontend(ipv4=VIP, udp=53)), (other, backend("10.0.0.1"))
     changes(web, *updates, (HealthKey(b"api"), HealthCheck(port=80)))
@@ -122,7 +122,7 @@ def test_backends_that_are_probe_settings_alike_share_a_target(web):
     assert not web.backends(target("10.0.0.1"))
 
 
-def test_only_a_backend_that_stays_where_it_is_inherits(web):
+def test_verdict_is_inherited_only_at_the_same_address_and_port(web):
     def inherits(*updates):
         (change,) = changes(web, *updates)
         return change[3]
@@ -134,32 +134,33 @@ def test_only_a_backend_that_stays_where_it_is_inherits(web):
     assert not inherits((ONE, backend("10.0.0.2", 80)))
 
 
-def test_a_changed_default_concerns_only_services_without_a_check_of_their_own(web):
+def test_changed_default_concerns_only_services_without_a_check_of_their_own(web):
     for name in (b"api", b"dns"):
-        told((FrontendKey(name), Frontend(ipv4=VIP, tcp=1)), (BackendKey(name, b"1"), backend("10.0.0.1")), targets=web)
-    told((HEALTH, HealthCheck(rise=5)), (HealthKey(b"dns"), HealthCheck(type="none")), targets=web)
+        updates = (FrontendKey(name), Frontend(ipv4=VIP, tcp=1)), (BackendKey(name, b"1"), backend("10.0.0.1"))
+        flushed(*updates, targets=web)
+    flushed((HEALTH, HealthCheck(rise=5)), (HealthKey(b"dns"), HealthCheck(type="none")), targets=web)
     found = changes(web, (DEFAULT, HealthCheck(fall=9)))
     assert [key for key, *_ in found] == [BackendKey(b"api", b"1")]
 
 
-def test_a_change_looks_only_at_what_it_concerns(web, monkeypatch):
+def test_flush_visits_only_the_backends_concerned(web, monkeypatch):
     for number in range(50):
         key = FrontendKey(b"%d" % number)
-        told((key, Frontend(ipv4=VIP, tcp=1)), (BackendKey(key.service, b"1"), backend("10.0.0.1")), targets=web)
-    looked = []
-    monkeypatch.setattr(web, "_flush_backend", lambda key: looked.append(key) or [])
+        flushed((key, Frontend(ipv4=VIP, tcp=1)), (BackendKey(key.service, b"1"), backend("10.0.0.1")), targets=web)
+    visited = []
+    monkeypatch.setattr(web, "_flush_backend", lambda key: visited.append(key) or [])
     changes(web, (TWO, backend("10.0.0.2")))
-    assert looked == [TWO]
+    assert visited == [TWO]
     changes(web, (HEALTH, HealthCheck(fall=9)))
-    assert looked[1:] == [ONE, TWO]
-    changes(web, (HealthKey(b"9"), HealthCheck()), (WEB, Frontend(ipv4=VIP, tcp=80)))  # the latter says nothing new
-    assert looked[3:] == [BackendKey(b"9", b"1")]
+    assert visited[1:] == [ONE, TWO]
+    changes(web, (HealthKey(b"9"), HealthCheck()), (WEB, Frontend(ipv4=VIP, tcp=80)))  # the second changes nothing
+    assert visited[3:] == [BackendKey(b"9", b"1")]
     changes(web, (DEFAULT, HealthCheck(rise=9)))
-    assert len(looked[4:]) == 49
-    assert not {ONE, TWO, BackendKey(b"9", b"1")} & set(looked[4:])
+    assert len(visited[4:]) == 49
+    assert not {ONE, TWO, BackendKey(b"9", b"1")} & set(visited[4:])
 
 
-def test_a_flush_takes_no_more_than_it_is_asked_for(web):
+def test_flush_returns_no_more_than_its_limit(web):
     for number in range(10):
         web.update(BackendKey(b"web", b"b%d" % number), backend(f"10.0.1.{number}"))
     web.update(DEFAULT, HealthCheck(fall=9))
@@ -170,7 +171,7 @@ def test_a_flush_takes_no_more_than_it_is_asked_for(web):
     assert web.flush(4) == []
 
 
-def test_each_endpoint_is_one_shards():
+def test_each_endpoint_belongs_to_one_shard():
     frontend = Frontend(ipv4=VIP, ipv6=VIP6, tcp=80)
     both = [Backend(IPv4Address(f"10.0.0.{n}"), IPv6Address(f"fd00::{n}"), tcp=80) for n in range(100)]
     updates = [
@@ -178,43 +179,17 @@ def test_each_endpoint_is_one_shards():
         (DEFAULT, HealthCheck()),
         *((BackendKey(b"web", b"%d" % n), b) for n, b in enumerate(both)),
     ]
-    every = told(*updates)
-    shards = [told(*updates, shard=shard, shards=3) for shard in range(3)]
+    every = flushed(*updates)
+    shards = [flushed(*updates, shard=shard, shards=3) for shard in range(3)]
     found = Counter(target for shard in shards for target in shard._backends_of)
     assert found == dict.fromkeys(every._backends_of, 1)
     assert min(len(shard) for shard in shards) > 40
 
 
-def test_a_shard_is_the_same_in_every_run():
+def test_shard_of_an_endpoint_never_changes():
     assert [shard_of(at("10.0.0.1", port), 7) for port in (80, 81, 443)] == [
         zlib.crc32(bytes([10, 0, 0, 1, *port.to_bytes(2)])) % 7 for port in (80, 81, 443)
     ]
-
-
-def test_endpoints_are_written_as_they_are_read():
-    for text in ("192.0.2.1:53", "[2001:db8::1]:65535", "127.0.0.1:1"):
-        assert str(parse_endpoint(text)) == text
-    assert parse_endpoint("[2001:DB8:0::1]:1") == parse_endpoint("[2001:db8::1]:1")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", "192.0.2.1", "192.0.2.1:", ":53", "192.0.2.1:0", "192.0.2.1:65536", "192.0.2.1:+5", "192.0.2:53"),
-        *(
-            "2001:db8::1:53",
-            "[2001:db8::1]",
-            "[2001:db8::1%eth0]:53",
-            "[192.0.2.1]:x",
-            "example.org:53",
-            "192.0.2.1:\u0665",
-        ),
-        *("0.0.0.0:53", "[::]:53", "224.0.0.1:53", "[ff02::1]:53", "[fe80::1]:53", "192.0.2.1:53\n", "[192.0.2.1]:53"),
-    ],
-)
-def test_what_is_no_endpoint_is_refused(text):
-    with pytest.raises(ValueError, match=r"ADDRESS:PORT|no address to connect to|does not appear"):
-        parse_endpoint(text)
 
 
 checks = st.builds(
@@ -234,7 +209,7 @@ updates = st.one_of(
 
 
 def from_scratch(state, shard, shards):
-    """Return all pairs of a backend and a target, computed anew from all there is."""
+    """Return all pairs of a backend and a target, computed from the whole configuration."""
     found = set()
     for key, backend in state.items():
         frontend = state.get(FrontendKey(key.service)) if isinstance(key, BackendKey) else None
@@ -249,7 +224,7 @@ def from_scratch(state, shard, shards):
 
 
 @given(st.lists(updates, max_size=30), st.lists(st.integers(0, 5), min_size=30, max_size=30), st.integers(1, 2))
-def test_what_is_told_in_any_parts_adds_up_to_what_is_so(updates, parts, shards):
+def test_changes_flushed_in_any_parts_add_up_to_the_targets_of_the_configuration(updates, parts, shards):
     targets, state, sum_of_changes = Targets(0, shards), {}, set()
 
     def take(most):

@@ -1,0 +1,32 @@
+from clusterf.config.model import HealthCheck
+from clusterf.health.checks import Checks
+
+DEFAULT, OWN, NONE = HealthCheck(interval=7), HealthCheck(interval=9), HealthCheck(type="none")
+
+
+def test_own_check_is_in_force_before_the_default():
+    checks = Checks()
+    assert checks.in_force(b"web") is None
+    checks.update(None, DEFAULT)
+    checks.update(b"web", OWN)
+    assert checks.in_force(b"web") == OWN
+    assert checks.in_force(b"api") == checks.in_force(None) == DEFAULT
+    checks.update(b"web", None)
+    assert checks.in_force(b"web") == DEFAULT
+
+
+def test_check_of_type_none_is_a_check_of_its_own():
+    checks = Checks()
+    checks.update(None, DEFAULT)
+    checks.update(b"web", NONE)
+    assert checks.has_own(b"web")
+    assert checks.in_force(b"web") == NONE
+    assert not checks.has_own(b"api")
+
+
+def test_update_tells_whether_anything_changes():
+    checks = Checks()
+    assert [checks.update(b"web", check) for check in (None, OWN, OWN, NONE, None, None)] == [
+        *(False, True, False),
+        *(True, True, False),
+    ]
