@@ -1,8 +1,7 @@
 """BackendMerger: from claims, members and verdicts to wanted virtual and real servers.
 
-Verdicts come over a link from each health process. What is known of them stays
-while such a process is away: no verdict is taken for lost before its successor
-has told all that it knows.
+Verdicts come over a link from each health process. They stay in force while
+that process is away, until its successor has published all that it knows.
 """
 
 import logging
@@ -29,22 +28,22 @@ __all__ = ["BackendMerger"]
 
 log = logging.getLogger(__name__)
 
-_SHOWN = 10  # of many backends
+_SHOWN = 10  # backends that a log line each is spent on
 
 
 class _Self(Enum):
-    """What the merger tells itself."""
+    """The merger's messages to itself."""
 
-    ENOUGH = auto()
+    PATIENCE_OVER = auto()
 
 
 class BackendMerger(Actor):
-    """Merge what is resolved, and what the health processes at the sockets `health` say, and tell `writer`.
+    """Tells `writer` what follows from the resolved configuration and from the verdicts on the links `health`.
 
-    Without `health` all backends count in full. `in_force` reads the table that
-    the kernel has before anything is written. `patience`: for so many seconds
-    nothing is whole before every backend that is checked has a verdict; None:
-    that is not waited for.
+    Without `health` all backends are in rotation. `in_force` reads the table
+    that the kernel has before anything is written. With `patience`, updates are
+    complete (`synced`) only when each checked backend has a verdict, or after so
+    many seconds; None: verdicts are not awaited.
     """
 
     def __init__(
@@ -57,17 +56,17 @@ class BackendMerger(Actor):
         patience: float | None = None,
     ) -> None:
         super().__init__()
-        self._standings = Rotation(in_force)
-        self._merger = Merger(elide=elide, standings=self._standings if health else None)
+        self._rotation = Rotation(in_force)
+        self._merger = Merger(elide=elide, rotation=self._rotation if health else None)
         self._writer = writer
         self._patience = patience
         subscriptions = [Subscription(socket, self.actor_ref.tell) for socket in health]
         self._subscriptions = {subscription.name: subscription for subscription in subscriptions}
-        # the links of health processes that have not told all they know once
+        # the links of health processes that have not been synced once
         self._awaited = set(self._subscriptions)
-        # whether the configuration has been told as a whole once, and whether everything has
+        # whether the configuration was complete once, and whether it was together with the verdicts
         self._configured = False
-        self._whole = False
+        self._synced = False
 
     def on_start(self) -> None:
         """Begin to receive verdicts."""
@@ -75,35 +74,31 @@ class BackendMerger(Actor):
         for subscription in self._subscriptions.values():
             subscription.start()
         if self._patience is not None:
-            self.tell_later(self._patience, _Self.ENOUGH)
+            self.tell_later(self._patience, _Self.PATIENCE_OVER)
 
     def on_stop(self) -> None:
-        """Hang up."""
+        """Close the links."""
         for subscription in self._subscriptions.values():
             subscription.stop()
 
     def receive(self, message: Any) -> None:
-        """Merge what was resolved, or what the probes have shown."""
+        """Merge resolved configuration or verdicts, or take what flows back from the writer."""
         match message:
             case ResolvedUpdate():
                 self._configure(message)
             case Received():
                 self._judge(message)
-            case _Self.ENOUGH:
-                self._go_without()
-            case Credit(link):
-                self._give_back(link)
+            case _Self.PATIENCE_OVER:
+                self._start_without_verdicts()
+            case Credit(link) if link in self._subscriptions:
+                self._subscriptions[link].acknowledge()
+            case Credit():
+                self.tell_upstream(message)
             case RemovalBegun(virtuals):
                 for virtual in virtuals:
-                    self._standings.forget_departed(virtual)
+                    self._rotation.forget_departed(virtual)
             case _:
-                raise TypeError(f"BackendMerger does not handle {message!r}")
-
-    def _give_back(self, link: str) -> None:
-        if link in self._subscriptions:
-            self._subscriptions[link].acknowledge()
-        else:
-            self.tell_upstream(Credit(link))
+                super().receive(message)
 
     def _configure(self, update: ResolvedUpdate) -> None:
         already_logged = {item for item in update.items if isinstance(item, ProblemsOf)}
@@ -118,33 +113,33 @@ class BackendMerger(Actor):
         self._tell_writer(merged, update.link, urgent=False)
 
     def _judge(self, received: Received) -> None:
-        urgent = self._whole  # before that all waits for the first time that anything is written
+        urgent = self._synced  # before that, nothing is written at all
         for message in received.messages:
             match message:
                 case Synced():
                     self._awaited.discard(received.link)
-                case VerdictIs(key, value):
-                    self._standings.put_verdict(*key, value.up if value is not None else None)
+                case VerdictIs(key, verdict):
+                    self._rotation.put_verdict(*key, verdict.up if verdict is not None else None)
                 case _:
-                    raise TypeError(f"a health process does not say {message!r}")
+                    raise TypeError(f"a health process does not publish {message!r}")
         self._tell_writer(self._merge(), received.link, urgent=urgent)
 
-    def _go_without(self) -> None:
-        """Wait for verdicts no longer: who has none is as the kernel and its check have it."""
+    def _start_without_verdicts(self) -> None:
+        """Await verdicts no longer: a backend without one is as in the kernel, or as its check's `initial` says."""
         self._patience = None
-        if self._whole or not self._configured or self._awaited:
+        if self._synced or not self._configured or self._awaited:
             return
-        log.warning("health: %d backends have no verdict yet: going on without", self._standings.unknown)
-        for line in islice(self._standings.undecided(), _SHOWN):
+        log.warning("health: starting without verdicts on %d backends", self._rotation.unknown)
+        for line in islice(self._rotation.undecided(), _SHOWN):
             log.warning("health: no verdict yet: %s", line)
         self._tell_writer(self._merge(), None, urgent=False)
 
     def _merge(self) -> list[Merged]:
         results = list(self._merger.flush())
-        waits = self._patience is not None and self._standings.unknown
-        if not self._whole and self._configured and not self._awaited and not waits:
-            self._whole = True
-            self._standings.begin()
+        waiting = self._patience is not None and self._rotation.unknown
+        if not self._synced and self._configured and not self._awaited and not waiting:
+            self._synced = True
+            self._rotation.begin()
             results += self._merger.flush()
         merged: list[Merged] = []
         for result in results:
@@ -155,19 +150,12 @@ class BackendMerger(Actor):
         return merged
 
     def _tell_writer(self, merged: list[Merged], link: str | None, *, urgent: bool) -> None:
-        self._writer.tell(MergedUpdate(tuple(merged), self._whole, link, urgent))
+        self._writer.tell(MergedUpdate(tuple(merged), self._synced, link, urgent))
 
 
 def _log_panic(now: PanicMode) -> None:
-    service, family = escape(now.service), now.family.name.lower()
+    subject = f"health: service {escape(now.service)}: {now.down} of {now.total} backends ({now.family.name.lower()})"
     if now.panic:
-        log.error(
-            "health: service %s: %d of %d backends (%s) are down, less than its panic_threshold of %g %% are left: "
-            "health is ignored for it",
-            *(service, now.down, now.total, family, now.threshold),
-        )
+        log.error("%s are down, fewer than panic_threshold (%g %%) are up: ignoring health", subject, now.threshold)
     else:
-        log.warning(
-            "health: service %s: %d of %d backends (%s) are down: health counts again",
-            *(service, now.down, now.total, family),
-        )
+        log.warning("%s are down: health applies again", subject)

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from clusterf.ipvs.table import MethodName, Tunnel
-from clusterf.lib.addresses import IPAddress, IPNetwork, Protocol
+from clusterf.lib.addresses import Family, IPAddress, IPNetwork, Protocol
 
 __all__ = [
     "ADDRESS_PROTOCOLS",
@@ -87,17 +87,37 @@ class Persistence(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     netmask6: Annotated[int, Meta(ge=1, le=128)] = 128
 
 
-class Frontend(msgspec.Struct, frozen=True, omit_defaults=True, tag_field=TAG, tag=1, gc=False):
-    """A service's VIP and ports, and how IPVS balances them.
-
-    `scheduler` None: the node's own. `drain_timeout` is in seconds.
-    """
+class AddressesAndPorts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What frontends and backends share."""
 
     ipv4: IPv4Address | None = None
     ipv6: IPv6Address | None = None
     tcp: Port | None = None
     udp: Port | None = None
     sctp: Port | None = None
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """Its addresses, IPv4 first."""
+        return tuple(address for address in (self.ipv4, self.ipv6) if address is not None)
+
+    def address(self, family: Family) -> IPAddress | None:
+        """Return the address of `family`, None where it has none."""
+        return self.ipv4 if family is Family.IPV4 else self.ipv6
+
+    def port(self, protocol: Protocol) -> int | None:
+        """Return the port of `protocol`, None where it has none."""
+        if protocol is Protocol.TCP:
+            return self.tcp
+        return self.udp if protocol is Protocol.UDP else self.sctp
+
+
+class Frontend(AddressesAndPorts, frozen=True, omit_defaults=True, tag_field=TAG, tag=1, gc=False):
+    """A service's VIP and ports, and how IPVS balances them.
+
+    `scheduler` None: the node's own. `drain_timeout` is in seconds.
+    """
+
     fwmark: Annotated[int, Meta(ge=1, le=0xFFFFFFFF)] | None = None
     scheduler: str | None = None
     scheduler_flags: tuple[str, ...] = ()
@@ -105,36 +125,23 @@ class Frontend(msgspec.Struct, frozen=True, omit_defaults=True, tag_field=TAG, t
     one_packet: bool = False
     drain_timeout: Annotated[float, Meta(ge=0, le=86400)] = 30.0
 
-    def port(self, protocol: Protocol) -> int | None:
-        """Return the port of `protocol`, None where it has none."""
-        return port_of(self, protocol)
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The families of the virtual servers that it names."""
+        if self.fwmark is None and all(self.port(protocol) is None for protocol in Protocol):
+            return ()
+        return tuple(map(Family.of, self.addresses)) or ((Family.IPV4,) if self.fwmark is not None else ())
 
 
-class Backend(msgspec.Struct, frozen=True, omit_defaults=True, tag_field=TAG, tag=2, gc=False):
+class Backend(AddressesAndPorts, frozen=True, omit_defaults=True, tag_field=TAG, tag=2, gc=False):
     """One instance: its addresses, ports and weight.
 
     `upper_threshold` and `lower_threshold` are connections, 0: none.
     """
 
-    ipv4: IPv4Address | None = None
-    ipv6: IPv6Address | None = None
-    tcp: Port | None = None
-    udp: Port | None = None
-    sctp: Port | None = None
     weight: Weight = 10
     upper_threshold: Threshold = 0
     lower_threshold: Threshold = 0
-
-    def port(self, protocol: Protocol) -> int | None:
-        """Return the port of `protocol`, None where it has none."""
-        return port_of(self, protocol)
-
-
-def port_of(end: Frontend | Backend, protocol: Protocol) -> int | None:
-    """Return the port that `end` names for `protocol`, None where it names none."""
-    if protocol is Protocol.TCP:
-        return end.tcp
-    return end.udp if protocol is Protocol.UDP else end.sctp
 
 
 class Route(msgspec.Struct, frozen=True, omit_defaults=True, tag_field=TAG, tag=4, gc=False):

@@ -1,12 +1,14 @@
 """What is wrong with an object of the configuration, as one printable line."""
 
+from collections.abc import Hashable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
+from clusterf.lib.mapping import put
 from clusterf.lib.text import escape
 
-__all__ = ["Problem", "ProblemsOf", "conflict", "cut", "printable"]
+__all__ = ["KnownProblems", "Problem", "ProblemsOf", "conflict", "cut", "printable"]
 
 _SHOWN = 200  # characters of a hostile value that a line of a log takes
 
@@ -45,6 +47,18 @@ class ProblemsOf(NamedTuple):
 
     subject: object
     problems: tuple[Problem, ...]
+
+
+class KnownProblems:
+    """The problems of each subject, as reported last."""
+
+    def __init__(self) -> None:
+        self._problems: dict[object, tuple[Problem, ...]] = {}
+
+    def report(self, subject: Hashable, problems: tuple[Problem, ...]) -> Iterator[ProblemsOf]:
+        """Set the problems of the subject, and yield them if they are others than before."""
+        if put(self._problems, subject, problems or None):
+            yield ProblemsOf(subject, problems)
 
 
 def conflict(path: bytes, reason: str) -> Problem:

@@ -2,11 +2,11 @@
 
 A frontend becomes *claims* on virtual servers; a backend becomes a *member* of
 each virtual server that its service claims, as the real server that its route
-says. The resolver is told single objects by key and answers with what became
-of those that are concerned, so that one changed backend costs one look-up, a
-changed frontend its service, and a changed route the backends under it. A
-changed health check costs its service only where it changes who is probed, and
-where; what of it is about the probes alone is not our concern.
+says. The resolver takes single objects by key and answers with what becomes of
+those concerned, so that one changed backend costs one look-up, a changed
+frontend its service, and a changed route the backends under it. A changed
+health check costs its service only where it changes which endpoints are
+probed; all else in it concerns only the probes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -29,30 +29,24 @@ from clusterf.config.model import (
     RouteKey,
     Value,
 )
-from clusterf.config.problems import Problem, ProblemsOf, conflict
+from clusterf.config.problems import KnownProblems, Problem, ProblemsOf, conflict
+from clusterf.director.placement import place
 from clusterf.director.routes import AddressRange, RouteTable
 from clusterf.director.virtual_servers import Defaults, marked_protocol, virtual_servers
 from clusterf.health.checks import Checks
 from clusterf.health.targets import endpoint
-from clusterf.ipvs.table import (
-    METHODS,
-    Method,
-    RealServer,
-    RealServerSettings,
-    Tunnel,
-    VirtualServer,
-    VirtualServerSpec,
-)
-from clusterf.lib.addresses import Endpoint, Family, IPAddress, Protocol, is_within
+from clusterf.ipvs.table import RealServer, RealServerSettings, VirtualServer, VirtualServerSpec
+from clusterf.lib.addresses import Endpoint, Family, Protocol, is_within
 from clusterf.lib.mapping import put
+from clusterf.lib.text import escape
 
 __all__ = ["BackendResolved", "HealthPolicy", "Member", "Resolved", "Resolver", "ServiceResolved"]
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
-    """A backend's part in a virtual server: the real server that it is, and how, with no heed to its health.
+    """A backend's part in a virtual server: its real server, with the settings that it has in rotation.
 
-    `endpoint` is where it is probed; None: it is not, and counts in full.
+    `endpoint` is where it is probed; None: it is not, and always in rotation.
     """
 
     real: RealServer
@@ -63,26 +57,26 @@ class Member(msgspec.Struct, frozen=True, gc=False):
 class HealthPolicy(NamedTuple):
     """What the health of a service's backends does.
 
-    `stands`: a new backend counts before its first verdict. `removes`: what is
-    down is left out, instead of drained. `panic_threshold`: when fewer than so
-    many percent of the backends are up, health is ignored.
+    `starts_in_rotation`: a new backend counts before its first verdict.
+    `removes`: a backend that is down is removed, instead of drained. Health is
+    ignored while fewer than `panic_threshold` percent of the backends are up.
     """
 
-    stands: bool
+    starts_in_rotation: bool
     removes: bool
     panic_threshold: float
 
 
 class ServiceResolved(NamedTuple):
-    """These virtual servers, and no others, are what the service claims; effect None: its health is not checked."""
+    """The service claims these virtual servers, and no others; policy None: its health is not checked."""
 
     service: Name
     claims: tuple[tuple[VirtualServer, VirtualServerSpec], ...]
-    effect: HealthPolicy | None = None
+    policy: HealthPolicy | None = None
 
 
 class BackendResolved(NamedTuple):
-    """Of these virtual servers, and no others, the backend is a member."""
+    """The backend is a member of these virtual servers, and no others."""
 
     service: Name
     backend: Name
@@ -92,8 +86,19 @@ class BackendResolved(NamedTuple):
 Resolved = ServiceResolved | BackendResolved | ProblemsOf
 
 
+class _Dirty:
+    """What has changed since the last flush; dictionaries keep the order."""
+
+    def __init__(self) -> None:
+        self.services: dict[Name, None] = {}
+        self.policies: dict[Name, None] = {}
+        self.backends: dict[BackendKey, None] = {}
+        self.routes: dict[RouteKey, None] = {}
+        self.ranges: dict[AddressRange, None] = {}
+
+
 class Resolver:
-    """Resolve objects as they come; `flush` tells what became of them."""
+    """Resolves objects as they come; `flush` returns what has become of them."""
 
     def __init__(self, defaults: Defaults) -> None:
         self._defaults = defaults
@@ -101,25 +106,19 @@ class Resolver:
         self._backends: dict[Name, dict[Name, Backend]] = {}
         self._routes = RouteTable()
         # (address, service, backend) of each backend, to find those under a changed route
-        self._at: dict[Family, SortedList] = {family: SortedList() for family in Family}
+        self._by_address: dict[Family, SortedList] = {family: SortedList() for family in Family}
         self._checks = Checks()
         self._claims: dict[Name, tuple[tuple[VirtualServer, VirtualServerSpec], ...]] = {}
-        # what the last answer had of problems, where it had some
-        self._problems: dict[Key, tuple[Problem, ...]] = {}
-        # what has changed since the last flush; dictionaries, as these keep the order
-        self._dirty_services: dict[Name, None] = {}
-        self._dirty_effects: dict[Name, None] = {}
-        self._dirty_backends: dict[BackendKey, None] = {}
-        self._dirty_routes: dict[RouteKey, None] = {}
-        self._dirty_ranges: dict[AddressRange, None] = {}
+        self._problems = KnownProblems()
+        self._dirty = _Dirty()
 
     def update(self, key: Key, value: Value | None) -> None:
-        """Take `value` for what `key` is now, None: it is no more."""
+        """Set the value of `key`, or with None remove it."""
         match key:
             case FrontendKey(service):
                 assert value is None or isinstance(value, Frontend)
                 if put(self._frontends, service, value):
-                    self._dirty_services[service] = None
+                    self._dirty.services[service] = None
             case BackendKey():
                 assert value is None or isinstance(value, Backend)
                 self._update_backend(key, value)
@@ -131,20 +130,19 @@ class Resolver:
                 self._update_check(service, value)
 
     def flush(self) -> Iterator[Resolved]:
-        """Yield what became of all that changed since the last flush."""
-        for service in self._dirty_effects | self._dirty_services:
+        """Yield what has become of all that changed since the last flush."""
+        dirty, self._dirty = self._dirty, _Dirty()
+        for service in dirty.policies | dirty.services:
             yield from self._resolve_service(service)
-        for service in self._dirty_services:
+        for service in dirty.services:
             for backend in self._backends.get(service, ()):
-                self._dirty_backends[BackendKey(service, backend)] = None
-        for key in self._under(self._dirty_ranges):
-            self._dirty_backends[key] = None
-        for key in self._dirty_backends:
+                dirty.backends[BackendKey(service, backend)] = None
+        for key in self._under(dirty.ranges):
+            dirty.backends[key] = None
+        for key in dirty.backends:
             yield from self._resolve_backend(key)
-        for route in self._dirty_routes:
+        for route in dirty.routes:
             yield from self._report(route, self._route_problems(route.route))
-        self._dirty_services, self._dirty_effects, self._dirty_backends = {}, {}, {}
-        self._dirty_routes, self._dirty_ranges = {}, {}
 
     def _update_backend(self, key: BackendKey, value: Backend | None) -> None:
         siblings = self._backends.setdefault(key.service, {})
@@ -154,37 +152,37 @@ class Resolver:
             del self._backends[key.service]
         if not changed:
             return
-        for address in _addresses(old):
-            self._at[Family.of(address)].remove((int(address), key.service, key.backend))
-        for address in _addresses(value):
-            self._at[Family.of(address)].add((int(address), key.service, key.backend))
-        self._dirty_backends[key] = None
+        for address in old.addresses if old is not None else ():
+            self._by_address[Family.of(address)].remove((int(address), key.service, key.backend))
+        for address in value.addresses if value is not None else ():
+            self._by_address[Family.of(address)].add((int(address), key.service, key.backend))
+        self._dirty.backends[key] = None
 
     def _update_route(self, name: Name, value: Route | None) -> None:
         concerned = self._routes.sharing(name)
-        self._dirty_ranges.update(dict.fromkeys(self._routes.put(name, value)))
+        self._dirty.ranges.update(dict.fromkeys(self._routes.put(name, value)))
         concerned |= {name} | self._routes.sharing(name)
-        self._dirty_routes.update(dict.fromkeys(map(RouteKey, sorted(concerned))))
+        self._dirty.routes.update(dict.fromkeys(map(RouteKey, sorted(concerned))))
 
     def _update_check(self, service: Name | None, value: HealthCheck | None) -> None:
-        old, own = self._checks.in_force(service), self._checks.has_own(service)
+        old, had_own = self._checks.in_force(service), self._checks.has_own(service)
         if not self._checks.update(service, value):
             return
         new = self._checks.in_force(service)
         if service is None:
             concerned = [name for name in self._frontends if not self._checks.has_own(name)]
-            changes_hands = False
+            owner_changes = False
         else:
             concerned = [service] if service in self._frontends else []
-            changes_hands = own != self._checks.has_own(service)  # whose it is decides how it is reported
-        if _aim(old) != _aim(new):
-            self._dirty_services.update(dict.fromkeys(concerned))
-        elif _effect(old) != _effect(new) or changes_hands:
-            self._dirty_effects.update(dict.fromkeys(concerned))
+            owner_changes = had_own != self._checks.has_own(service)  # its problems are reported under another key
+        if _checked_port(old) != _checked_port(new):
+            self._dirty.services.update(dict.fromkeys(concerned))
+        elif _policy(old) != _policy(new) or owner_changes:
+            self._dirty.policies.update(dict.fromkeys(concerned))
 
     def _under(self, ranges: Iterable[AddressRange]) -> Iterator[BackendKey]:
         for family, first, last in ranges:
-            for _, service, backend in self._at[family].irange((first,), (last + 1,)):
+            for _, service, backend in self._by_address[family].irange((first,), (last + 1,)):
                 yield BackendKey(service, backend)
 
     def _resolve_service(self, service: Name) -> Iterator[Resolved]:
@@ -192,21 +190,20 @@ class Resolver:
         wanted = virtual_servers(frontend, self._defaults) if frontend is not None else ()
         excluded = [v for v, _ in wanted if is_within(v.address, self._defaults.exclude)]
         claims = tuple((v, claim) for v, claim in wanted if v not in excluded)
-        key = FrontendKey(service)
-        reasons = [f"its address {v.address} is in a range that --ipvs-exclude leaves alone" for v in excluded]
         put(self._claims, service, claims or None)
-        yield ServiceResolved(service, claims, _effect(self._checks.in_force(service)) if claims else None)
-        yield from self._report(key, reasons)
-        yield from self._say(HealthKey(service), self._check_problems(service) if claims else ())
+        yield ServiceResolved(service, claims, _policy(self._checks.in_force(service)) if claims else None)
+        reasons = [f"address {v.address} is in a range of --ipvs-exclude" for v in excluded]
+        yield from self._report(FrontendKey(service), reasons)
+        yield from self._problems.report(HealthKey(service), self._check_problems(service) if claims else ())
 
     def _check_problems(self, service: Name) -> tuple[Problem, ...]:
-        check = self._checks.in_force(service)
-        if _aim(check) != 0 or marked_protocol(self._frontends[service]) in {None, Protocol.TCP}:
+        own_port = _checked_port(self._checks.in_force(service)) == 0
+        if not own_port or marked_protocol(self._frontends[service]) in {None, Protocol.TCP}:
             return ()
         if self._checks.has_own(service):
-            reason = "names no port, which it has to for a service without TCP: its backends are not checked"
+            reason = "needs a port, as the service has no TCP port: its backends are not checked"
             return (conflict(path_of(HealthKey(service)), reason),)
-        reason = "the default health check names no port, so that the backends of a service without TCP are not checked"
+        reason = "neither the service has a TCP port nor the default health check a port: its backends are not checked"
         return (Problem("configuration", path_of(FrontendKey(service)), "", reason, fatal=False),)
 
     def _resolve_backend(self, key: BackendKey) -> Iterator[Resolved]:
@@ -215,72 +212,35 @@ class Resolver:
         reasons: list[str] = []
         if backend is not None and key.service in self._claims:
             frontend, check = self._frontends[key.service], self._checks.in_force(key.service)
-            # one for all virtual servers of a family, as it is kept for each of them
+            # one object for all virtual servers of a family, to save memory
             endpoints = {f: endpoint(frontend, backend, check, f) for f in Family} if check is not None else {}
+            routes = {Family.of(a): self._routes.lookup(a) for a in backend.addresses}
             for virtual, _ in self._claims[key.service]:
-                placed = self._place(virtual, frontend, backend, reasons)
-                if placed is not None:
-                    members.append((virtual, Member(*placed, endpoints.get(virtual.family))))
+                family = virtual.family
+                placement = place(virtual, frontend, backend, routes.get(family), self._defaults)
+                if placement.reason:
+                    reasons.append(placement.reason)
+                if placement.real is not None:
+                    members.append((virtual, Member(*placement.real, endpoints.get(family))))
         yield BackendResolved(key.service, key.backend, tuple(members))
         yield from self._report(key, reasons)
-
-    def _place(
-        self, virtual: VirtualServer, frontend: Frontend, backend: Backend, reasons: list[str]
-    ) -> tuple[RealServer, RealServerSettings] | None:
-        address = backend.ipv4 if virtual.family is Family.IPV4 else backend.ipv6
-        protocol = virtual.protocol or marked_protocol(frontend)
-        port, listening = (end.port(protocol) if protocol is not None else 0 for end in (backend, frontend))
-        if address is None or port is None:
-            return None
-        route = self._routes.lookup(address)
-        if route is None:
-            method, gateway, tunnel = self._defaults.method, None, Tunnel()
-        elif route.method is None:
-            return None
-        else:
-            method, gateway, tunnel = METHODS[route.method], route.gateway, route.tunnel
-        if gateway is not None:
-            other = Family.of(gateway) is not virtual.family
-            if other and method is not Method.TUNNEL:
-                reasons.append(f"left out: its route's gateway {gateway} is of the other family, which needs tunnel")
-                return None
-            if other and self._defaults.synced:
-                # no reason to take away one that the kernel has
-                reasons.append(f"its route's gateway {gateway} is of the other family, which --ipvs-sync rules out")
-            real = RealServer(gateway, virtual.port)
-        elif method is Method.MASQ:
-            real = RealServer(address, port)
-        else:
-            if port != listening:
-                reasons.append(f"port {port} counts as {listening}: {method.name.lower()} cannot change the port")
-            real = RealServer(address, virtual.port)
-        limits = backend.upper_threshold, backend.lower_threshold
-        return real, RealServerSettings(method, backend.weight, *limits, tunnel)
 
     def _route_problems(self, name: Name) -> list[str]:
         winner = self._routes.beaten_by(name)
         if winner is None:
             return []
-        return [f"ignored: {path_of(RouteKey(winner))!r} has the same prefix and the lower name"]
+        return [f"ignored: {escape(path_of(RouteKey(winner)))} has the same prefix and a lower name"]
 
     def _report(self, key: Key, reasons: list[str]) -> Iterator[ProblemsOf]:
-        return self._say(key, tuple(conflict(path_of(key), reason) for reason in dict.fromkeys(reasons)))
-
-    def _say(self, key: Key, problems: tuple[Problem, ...]) -> Iterator[ProblemsOf]:
-        if put(self._problems, key, problems or None):
-            yield ProblemsOf(key, problems)
+        return self._problems.report(key, tuple(conflict(path_of(key), reason) for reason in dict.fromkeys(reasons)))
 
 
-def _aim(check: HealthCheck | None) -> int | None:
-    """Return which port of the backends a check is for, 0: their own, None: there is none, or nothing is checked."""
+def _checked_port(check: HealthCheck | None) -> int | None:
+    """Return the port of the backends that a check is for, 0: their own, None: nothing is checked."""
     return None if check is None or check.type == "none" else check.port
 
 
-def _effect(check: HealthCheck | None) -> HealthPolicy | None:
+def _policy(check: HealthCheck | None) -> HealthPolicy | None:
     if check is None or check.type == "none":
         return None
     return HealthPolicy(check.initial == "up", check.on_down == "remove", check.panic_threshold)
-
-
-def _addresses(end: Frontend | Backend | None) -> list[IPAddress]:
-    return [] if end is None else [a for a in (end.ipv4, end.ipv6) if a is not None]

@@ -1,20 +1,20 @@
-"""Which backends count: what verdicts do to the members of virtual servers.
+"""Which backends are in rotation: what verdicts do to the members of virtual servers.
 
-A member that *stands* counts with its weight, one that has *fallen* does not.
-Who is up by its verdict stands, who is down has fallen, and no verdict changes
-nothing: the same real server in the same virtual server keeps its standing. So
-neither a check that is new or changed nor a verdict that is lost takes a
-backend out, or puts one back. A real server that is new stands or not as the
-check's `initial` says; when the node starts it is as it is in the kernel. So is one
-whose virtual server left the configuration and comes back before its removal
-has begun: how it stood is remembered for as long.
+A member *in rotation* counts with its weight, one *out of rotation* does not.
+A backend that is up by its verdict is in rotation, one that is down is out, and
+without a verdict nothing changes: the same real server in the same virtual
+server stays in or out. So neither a new or changed check nor a lost verdict
+takes a backend out or puts one back. A new real server is in or out as the
+check's `initial` says; when the node starts, it is as it is in the kernel. So is
+one whose virtual server left the configuration and comes back before its
+removal has begun: until then it is remembered whether it was in rotation.
 
-When too few backends of a service are up in one of its families it *panics*:
-health is ignored for it there, and those that are down stand.
+When too few backends of a service are up in one of its families, the service
+*panics* there: health is ignored, and the backends that are down are in rotation.
 
-Verdicts and configuration may come in any order. A verdict counts for one
-endpoint of a backend; it is kept for as long as it is told, also while the
-backend has no such endpoint.
+Verdicts and configuration may come in any order. A verdict holds for one
+endpoint of a backend; it is kept until it is revoked, also while the backend
+has no such endpoint.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -26,6 +26,7 @@ from clusterf.config.model import Name
 from clusterf.director.resolver import HealthPolicy, Member
 from clusterf.ipvs.table import RealServer, Table, VirtualServer
 from clusterf.lib.addresses import Endpoint, Family
+from clusterf.lib.mapping import put
 from clusterf.lib.text import escape
 
 __all__ = ["Members", "PanicMode", "Rotation"]
@@ -36,7 +37,7 @@ _Membership = tuple[Name, Name, VirtualServer]  # of a service's backend in a vi
 
 
 class PanicMode(NamedTuple):
-    """Whether health is ignored for a service in a family, as `down` of `total` backends are down there.
+    """Whether health is ignored for a service in a family, where `down` of `total` backends are down.
 
     `threshold` is in percent.
     """
@@ -50,14 +51,14 @@ class PanicMode(NamedTuple):
 
 
 class _Probe(msgspec.Struct, frozen=True, gc=False):
-    """Where a backend is probed, and what that has shown; None: nothing yet."""
+    """Where a backend is probed, and its verdict; None: there is none yet."""
 
     endpoint: Endpoint
     up: bool | None
 
 
 class _Pool:
-    """The backends of a service that are probed in one family, and take part in its virtual servers there."""
+    """The backends of a service that are probed in one family, and are members of its virtual servers there."""
 
     __slots__ = ("down", "panic", "probes")
 
@@ -67,63 +68,59 @@ class _Pool:
         self.panic = False
 
     def panics(self, threshold: float) -> bool:
-        """Tell whether too few of them are up; those of which nothing is known are not down."""
+        """Tell whether fewer than `threshold` percent are up; those without a verdict are not down."""
         return (len(self.probes) - self.down) * 100 < threshold * len(self.probes)
 
 
 class Rotation:
-    """The standing of every member that is checked.
+    """Whether each member is in rotation.
 
-    Until `begin` nothing has a standing yet: all are as if they were new.
-    `in_force` returns the table that the kernel has at the start; it is asked
-    once, and not before that matters.
+    Until `begin` all members are treated as new. `in_force` returns the table
+    that the kernel has at the start; it is called once at most, when that matters.
     """
 
     def __init__(self, in_force: Callable[[], Table] = Table) -> None:
         self._read_in_force = in_force
-        # what was in force at the start, while it counts and once it has been read
+        # what was in force at the start: None before it is read, and after `begin`
         self._in_force: Table | None = None
         self._begun = False
-        self._effects: dict[Name, HealthPolicy] = {}
+        self._policies: dict[Name, HealthPolicy] = {}
         self._pools: dict[tuple[Name, Family], _Pool] = {}
-        # verdicts for endpoints that their backend does not have at present
+        # verdicts on endpoints that their backend does not have at present
         self._stray: dict[tuple[Name, Name, Endpoint], bool] = {}
-        self._fallen: set[_Membership] = set()
-        # how members stood that went with their virtual server, which is still in force
+        self._out: set[_Membership] = set()
+        # whether members were in rotation that left with their virtual server, while that is still in force
         self._departed: dict[VirtualServer, dict[tuple[Name, Name], tuple[RealServer, bool]]] = {}
-        # pools in which the count has changed since it was last judged
+        # pools whose counts have changed since `judge`
         self._uncounted: dict[tuple[Name, Family], None] = {}
-        # backends that may have come to stand or to fall since this was last settled
+        # backends that may have changed since `settle`
         self._unsettled: dict[tuple[Name, Name], None] = {}
-        # how many endpoints of backends there are without a verdict
+        # the number of endpoints of backends without a verdict
         self.unknown = 0
 
     def begin(self) -> None:
-        """From now on who is without a verdict keeps its standing; what was in force at the start is forgotten."""
+        """From now on a member without a verdict stays in or out; what was in force at the start is forgotten."""
         self._begun = True
         self._in_force = None
 
     def forget_departed(self, virtual: VirtualServer) -> None:
-        """Take it that who went with the virtual server is no longer in force there; one that comes back is new."""
+        """Treat members that left with the virtual server as new if they come back: its removal has begun."""
         self._departed.pop(virtual, None)
 
     def undecided(self) -> Iterator[str]:
-        """Yield each backend without a verdict, and where it is probed, fit for a log."""
+        """Yield each backend without a verdict, with its endpoint, printable."""
         for (service, _), pool in self._pools.items():
             for backend, probe in pool.probes.items():
                 if probe.up is None:
                     yield f"{escape(service)}/{escape(backend)}: {probe.endpoint}"
 
-    def stands(self, service: Name, backend: Name, virtual: VirtualServer) -> bool:
-        """Tell whether the member counts, as it was last settled."""
-        return (service, backend, virtual) not in self._fallen
+    def in_rotation(self, service: Name, backend: Name, virtual: VirtualServer) -> bool:
+        """Tell whether the member was in rotation at the last `settle`."""
+        return (service, backend, virtual) not in self._out
 
-    def put_effect(self, service: Name, effect: HealthPolicy | None) -> None:
-        """Take `effect` for what health does in the service, None: nothing. It comes before the service's members."""
-        old = self._effects.pop(service, None)
-        if effect is not None:
-            self._effects[service] = effect
-        if effect == old:
+    def put_policy(self, service: Name, policy: HealthPolicy | None) -> None:
+        """Set the policy of a service, None: its health is not checked. It comes before the service's members."""
+        if not put(self._policies, service, policy):
             return
         for family in Family:
             pool = self._pools.get((service, family))
@@ -133,7 +130,7 @@ class Rotation:
                     self._unsettled.update(((service, backend), None) for backend in pool.probes)
 
     def put_verdict(self, service: Name, backend: Name, endpoint: Endpoint, up: bool | None) -> None:
-        """Take `up` for what is known of the endpoint of a backend, None: nothing."""
+        """Set the verdict on an endpoint of a backend; None revokes it."""
         family = Family.IPV4 if len(endpoint.packed) == 4 else Family.IPV6
         probe = self._probe(service, family, backend)
         if probe is not None and probe.endpoint == endpoint:
@@ -147,11 +144,11 @@ class Rotation:
     def put_members(
         self, service: Name, backend: Name, before: Members, now: Members, departing: Collection[VirtualServer]
     ) -> None:
-        """Take `now` for the memberships of a backend, which were `before`.
+        """Set the memberships of a backend, which were `before`.
 
-        Those virtual servers are `departing` that have left the configuration
-        and stay in force for the time being: how the backend stood there is
-        remembered until `forget_departed`.
+        The virtual servers `departing` have left the configuration, but are
+        still in force: whether the backend was in rotation there is remembered
+        until `forget_departed`.
         """
         probed = {virtual.family: member.endpoint for virtual, member in now if member.endpoint is not None}
         if not probed and all(member.endpoint is None for _, member in before):
@@ -168,12 +165,12 @@ class Rotation:
         self._unsettled[service, backend] = None
 
     def judge(self) -> Iterator[PanicMode]:
-        """Yield where health has begun or ceased to be ignored."""
+        """Yield the services and families that begin or cease to panic."""
         if not self._begun:
             return
         for service, family in self._uncounted:
             pool = self._pools[service, family]
-            threshold = self._effects[service].panic_threshold if service in self._effects else 0.0
+            threshold = self._policies[service].panic_threshold if service in self._policies else 0.0
             if pool.panics(threshold) != pool.panic:
                 pool.panic = not pool.panic
                 self._unsettled.update(((service, b), None) for b, probe in pool.probes.items() if probe.up is False)
@@ -183,18 +180,18 @@ class Rotation:
         self._uncounted = {}
 
     def settle(self, members: Mapping[tuple[Name, Name], Members]) -> Iterator[tuple[_Membership, RealServer]]:
-        """Yield each membership that has come to stand or to fall, after `judge`."""
+        """Put members in or out of rotation, and yield those that change; to be called after `judge`."""
         for service, backend in self._unsettled:
             for virtual, member in members.get((service, backend), ()):
                 membership = (service, backend, virtual)
-                stood = membership not in self._fallen
-                stands = self._stands_now(membership, member, stood=stood)
-                if stands != stood:
-                    self._put(membership, stands=stands)
+                before = membership not in self._out
+                now = self._decide(membership, member, before=before)
+                if now != before:
+                    self._put(membership, now)
                     yield membership, member.real
         self._unsettled = {}
 
-    def _stands_now(self, membership: _Membership, member: Member, *, stood: bool) -> bool:
+    def _decide(self, membership: _Membership, member: Member, *, before: bool) -> bool:
         service, backend, virtual = membership
         if member.endpoint is None:
             return True
@@ -202,36 +199,36 @@ class Rotation:
         up = pool.probes[backend].up
         if up is not None:
             return up or pool.panic
-        return stood if self._begun else self._stands_at_first(membership, member)
+        return before if self._begun else self._initially(membership, member)
 
-    def _stands_at_first(self, membership: _Membership, member: Member) -> bool:
+    def _initially(self, membership: _Membership, member: Member) -> bool:
         service, _, virtual = membership
         if not self._begun and self._in_force is None:
             self._in_force = self._read_in_force()
         present = self._in_force.reals.get(virtual, {}).get(member.real) if self._in_force is not None else None
-        return present.weight > 0 if present is not None else self._effects[service].stands
+        return present.weight > 0 if present is not None else self._policies[service].starts_in_rotation
 
     def _join(self, membership: _Membership, member: Member) -> None:
         if member.endpoint is None:
             return
         service, backend, virtual = membership
-        was_real, stood = self._departed.get(virtual, {}).pop((service, backend), (None, False))
-        self._put(membership, stands=stood if was_real == member.real else self._stands_at_first(membership, member))
+        real, was_in = self._departed.get(virtual, {}).pop((service, backend), (None, False))
+        self._put(membership, was_in if real == member.real else self._initially(membership, member))
 
     def _leave(self, membership: _Membership, member: Member, *, departs: bool) -> None:
         if departs and self._begun and member.endpoint is not None:
             service, backend, virtual = membership
-            self._departed.setdefault(virtual, {})[service, backend] = member.real, membership not in self._fallen
-        self._fallen.discard(membership)
+            self._departed.setdefault(virtual, {})[service, backend] = member.real, membership not in self._out
+        self._out.discard(membership)
 
-    def _put(self, membership: _Membership, *, stands: bool) -> None:
-        if stands:
-            self._fallen.discard(membership)
+    def _put(self, membership: _Membership, in_rotation: bool) -> None:
+        if in_rotation:
+            self._out.discard(membership)
         else:
-            self._fallen.add(membership)
+            self._out.add(membership)
 
     def _aim(self, service: Name, family: Family, backend: Name, endpoint: Endpoint | None) -> None:
-        """Have the backend probed at `endpoint`, with what is known of it; None: not at all."""
+        """Have the backend's verdict be the one on `endpoint`; None: it is not probed."""
         old = self._probe(service, family, backend)
         if endpoint == (old.endpoint if old is not None else None):
             return

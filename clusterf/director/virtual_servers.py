@@ -45,16 +45,14 @@ def marked_protocol(frontend: Frontend) -> Protocol | None:
 
 
 def _named(frontend: Frontend) -> Iterator[VirtualServer]:
-    addresses = [(Family.of(a), a) for a in (frontend.ipv4, frontend.ipv6) if a is not None]
-    if frontend.fwmark is not None:
-        for family in [family for family, _ in addresses] or [Family.IPV4]:
+    for family in frontend.families:
+        if frontend.fwmark is not None:
             yield VirtualServer(family, fwmark=frontend.fwmark)
-        return
-    for family, address in addresses:
+            continue
         for protocol in Protocol:
             port = frontend.port(protocol)
             if port is not None:
-                yield VirtualServer(family, protocol, address, port)
+                yield VirtualServer(family, protocol, frontend.address(family), port)
 
 
 def _settings(virtual: VirtualServer, frontend: Frontend, defaults: Defaults) -> VirtualServerSettings:

@@ -19,10 +19,10 @@ import msgspec
 
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey, Key, Name, Value
 from clusterf.health.checks import Checks
-from clusterf.lib.addresses import Endpoint, Family, IPAddress, Protocol
+from clusterf.lib.addresses import Endpoint, Family, Protocol
 from clusterf.lib.mapping import put
 
-__all__ = ["Target", "TargetChange", "Targets", "endpoint", "families", "probe_settings", "shard_of"]
+__all__ = ["Target", "TargetChange", "Targets", "endpoint", "probe_settings", "shard_of"]
 
 
 class Target(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
@@ -53,15 +53,6 @@ def probe_settings(check: HealthCheck, family: Family) -> HealthCheck:
     )
 
 
-def families(frontend: Frontend) -> tuple[Family, ...]:
-    """Return the families of the virtual servers that `frontend` names."""
-    addresses = [address for address in (frontend.ipv4, frontend.ipv6) if address is not None]
-    if frontend.fwmark is not None and not addresses:
-        return (Family.IPV4,)
-    named = frontend.fwmark is not None or any(frontend.port(protocol) is not None for protocol in Protocol)
-    return tuple(map(Family.of, addresses)) if named else ()
-
-
 def endpoint(frontend: Frontend, backend: Backend, check: HealthCheck | None, family: Family) -> Endpoint | None:
     """Return where `backend` is probed for the virtual servers of `family`; None: nowhere.
 
@@ -70,7 +61,7 @@ def endpoint(frontend: Frontend, backend: Backend, check: HealthCheck | None, fa
     port. The port of the backend counts only for a frontend that has TCP, or
     names no port at all but a firewall mark.
     """
-    address = _address(backend, family)
+    address = backend.address(family)
     if check is None or check.type == "none" or address is None:
         return None
     tcp = frontend.tcp is not None or all(frontend.port(protocol) is None for protocol in Protocol)
@@ -184,7 +175,7 @@ class Targets:
         targets: dict[Family, Target] = {}
         if frontend is None or check is None:
             return targets
-        for family in families(frontend):
+        for family in frontend.families:
             at = endpoint(frontend, backend, check, family)
             if at is not None and shard_of(at, self._shards) == self._shard:
                 targets[family] = Target(at, probe_settings(check, family))
@@ -200,11 +191,7 @@ class Targets:
             self._backends_of.setdefault(after, {})[key] = None
 
 
-def _address(backend: Backend, family: Family) -> IPAddress | None:
-    return backend.ipv4 if family is Family.IPV4 else backend.ipv6
-
-
 def _own(backend: Backend | None, family: Family) -> object:
     """Return where a backend is: if that changes, it counts as a new backend, unlike a change of how it is probed."""
     assert backend is not None
-    return _address(backend, family), backend.tcp
+    return backend.address(family), backend.tcp

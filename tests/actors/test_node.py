@@ -240,7 +240,7 @@ def test_verdicts_are_waited_for_no_longer_than_there_is_patience(direct, record
     direct(patience=0.2).configure(FRONTEND, TCP, backend(7)).say()
     wait_until(lambda: [update for update in updates(recorder) if update.synced])
     assert [r.getMessage() for r in caplog.records if r.name == "actors.director.backend_merger"] == [
-        "health: 1 backends have no verdict yet: going on without",
+        "health: starting without verdicts on 1 backends",
         "health: no verdict yet: web/1: 10.2.2.1:8080",
     ]
 
@@ -302,8 +302,8 @@ def test_what_comes_back_before_its_virtual_server_is_gone_stands_as_it_did(dire
     virtual = items(recorder)[0].virtual
     director.configure(*(deletion_of(message.key) for message in told)).say(verdict(None))
     wait_until(lambda: items(recorder)[-1] == VirtualServerWanted(virtual, None))
-    standings = director.merger._actor_weakref()._standings
-    wait_until(lambda: not standings._stray)
+    rotation = director.merger._actor_weakref()._rotation
+    wait_until(lambda: not rotation._stray)
     if gone:
         director.merger.tell(RemovalBegun((virtual,)))
     director.configure(*told)
@@ -351,14 +351,14 @@ def test_frames_of_each_health_process_have_a_bound_of_their_own(direct, recorde
 def test_panic_is_entered_and_left_loudly(direct, recorder, caplog):
     check = ValueIs(HealthKey(b"web"), HealthCheck(panic_threshold=30))
     director = direct().configure(FRONTEND, check, backend(7)).say(verdict(DOWN))
-    wait_until(lambda: "health is ignored" in caplog.text)
+    wait_until(lambda: "ignoring health" in caplog.text)
     wait_until(lambda: weights(recorder)[-1] == 7)
     director.say(verdict(UP))
-    wait_until(lambda: "health counts again" in caplog.text)
-    few = "1 of 1 backends (ipv4) are down, less than its panic_threshold of 30 % are left: health is ignored for it"
+    wait_until(lambda: "health applies again" in caplog.text)
+    few = "1 of 1 backends (ipv4) are down, fewer than panic_threshold (30 %) are up: ignoring health"
     assert [(r.levelname, r.getMessage()) for r in caplog.records if r.name == "actors.director.backend_merger"] == [
         ("ERROR", f"health: service web: {few}"),
-        ("WARNING", "health: service web: 0 of 1 backends (ipv4) are down: health counts again"),
+        ("WARNING", "health: service web: 0 of 1 backends (ipv4) are down: health applies again"),
     ]
 
 
@@ -412,9 +412,9 @@ def test_a_backend_that_died_after_its_virtual_server_was_removed_comes_back_wit
     director.configure(*absences(*TOLD))
     wait_until(lambda: weight_of(kernel) is None)
     director.say(verdict(last))
-    standings = director.merger._actor_weakref()._standings
-    wait_until(lambda: list(standings._stray.values()) == [False] * (last is DOWN))
-    assert not standings._departed
+    rotation = director.merger._actor_weakref()._rotation
+    wait_until(lambda: list(rotation._stray.values()) == [False] * (last is DOWN))
+    assert not rotation._departed
     kernel.steps.clear()
     director.configure(*TOLD)
     wait_until(lambda: weight_of(kernel) is not None)
@@ -433,11 +433,11 @@ def test_what_comes_back_while_its_removal_is_held_stands_as_it_did_and_nothing_
     steps = list(kernel.steps)
     director.configure(*absences(*TOLD, *MANY)).say(verdict(None))
     wait_until(lambda: "12 of 12 virtual servers would be removed at once: held" in caplog.text)
-    standings = director.merger._actor_weakref()._standings
-    wait_until(lambda: not standings._stray)
+    rotation = director.merger._actor_weakref()._rotation
+    wait_until(lambda: not rotation._stray)
     director.configure(*TOLD, *MANY)
     wait_until(lambda: "no longer held" in caplog.text)
-    assert not standings._departed
+    assert not rotation._departed
     director.configure(backend(8))
     wait_until(lambda: weight_of(kernel) == 8)
     assert kernel.steps[: len(steps)] == steps
@@ -451,11 +451,11 @@ def test_when_a_hold_is_over_nothing_is_remembered(direct, caplog):
     wait_until(lambda: weight_of(kernel) == 7)
     director.configure(*absences(*TOLD, *MANY)).say(verdict(None))
     wait_until(lambda: "12 of 12 virtual servers would be removed at once: held" in caplog.text)
-    standings = director.merger._actor_weakref()._standings
-    assert standings._departed
+    rotation = director.merger._actor_weakref()._rotation
+    assert rotation._departed
     writer.tell(Confirm())
     wait_until(lambda: not kernel.table.virtuals)
-    wait_until(lambda: not standings._departed)
+    wait_until(lambda: not rotation._departed)
     director.configure(*TOLD)
     wait_until(lambda: weight_of(kernel) == 0)
 

@@ -110,7 +110,7 @@ def test_of_different_tunnels_at_one_real_server_the_lowest_backend_name_decides
     pipeline.put(BackendKey(b"web", b"1"), Backend(ipv4=IPv4Address("11.0.0.1"), tcp=8080))
     assert pipeline.lines[1:] == ["-a -t 198.51.100.1:80 -r 10.9.0.1:80 -i -w 20"]
     assert [str(p) for p in pipeline.outstanding] == [
-        "configuration: services/web/backends/1: its tunnel does not count: 10.9.0.1:80 has that of backend 0"
+        "configuration: services/web/backends/1: tunnel ignored: 10.9.0.1:80 has that of backend 0"
     ]
     pipeline.put(BackendKey(b"web", b"0"), backend(1, weight=0))
     pipeline.put(BackendKey(b"web", b"-"), Backend(ipv4=IPv4Address("11.0.0.2"), tcp=8080))

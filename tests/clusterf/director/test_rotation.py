@@ -10,6 +10,7 @@ from clusterf.director.merger import RealServerWanted
 from clusterf.director.rotation import PanicMode, Rotation
 from clusterf.ipvs.table import Method, RealServer, RealServerSettings, Table, table_of
 from clusterf.lib.addresses import Endpoint, Family
+from tests.clusterf.support.left_behind import left_behind
 from tests.clusterf.support.pipeline import NODE, Pipeline
 from tests.clusterf.support.reference_model import Model, expected
 from tests.clusterf.support.strategies import (
@@ -50,14 +51,14 @@ class Director:
     """A pipeline that heeds health, and a short way to say what happens."""
 
     def __init__(self, configuration, in_force=Table, *, begun=True, elide=False):
-        self.standings = Rotation(in_force)
-        self.pipeline = Pipeline(elide=elide, standings=self.standings)
+        self.rotation = Rotation(in_force)
+        self.pipeline = Pipeline(elide=elide, rotation=self.rotation)
         self.put(configuration)
         if begun:
             self.begin()
 
     def begin(self):
-        self.standings.begin()
+        self.rotation.begin()
         self.pipeline.flush()
 
     def put(self, configuration):
@@ -69,7 +70,7 @@ class Director:
     def say(self, verdicts, port=8080, at=at):
         """Say of these backends what they are, by number, and return what was merged."""
         for number, up in verdicts.items():
-            self.standings.put_verdict(b"web", b"%d" % number, at(number, port), up)
+            self.rotation.put_verdict(b"web", b"%d" % number, at(number, port), up)
         return self.pipeline.flush()[1]
 
     @property
@@ -196,7 +197,7 @@ def test_what_comes_back_before_its_virtual_server_is_gone_stands_as_it_did(gone
     director.put(WIPED)
     director.say({1: None, 2: None})
     for virtual in virtuals(WEB) if gone else virtuals(Frontend(ipv4=VIP, tcp=81)):
-        director.standings.forget_departed(virtual)
+        director.rotation.forget_departed(virtual)
     director.put({H: TCP} | service(1, 2))
     assert director.weights == weights
 
@@ -207,7 +208,7 @@ def test_to_be_told_late_that_a_virtual_server_went_harms_nobody_who_is_back():
     director.put(WIPED)
     director.put({H: TCP} | service(1, 2))
     (virtual,) = virtuals(WEB)
-    director.standings.forget_departed(virtual)
+    director.rotation.forget_departed(virtual)
     assert director.say({1: None, 2: None}) == []
     assert director.weights == {1: 10, 2: 0}
 
@@ -428,13 +429,13 @@ def test_at_the_start_a_panic_is_told_once_and_not_before_all_is_known():
 def test_what_is_unknown_is_counted_by_backend_and_family():
     frontend = Frontend(ipv4=VIP, ipv6=VIP6, tcp=80, udp=80)
     director = Director({H: TCP} | service(1, 2, frontend=frontend, ipv6=IPv6Address("fd00::1"), udp=80))
-    assert director.standings.unknown == 4
+    assert director.rotation.unknown == 4
     director.say({1: True, 2: False})
-    assert director.standings.unknown == 2
+    assert director.rotation.unknown == 2
     director.say({1: None})
-    assert director.standings.unknown == 3
+    assert director.rotation.unknown == 3
     director.put({H: UNCHECKED})
-    assert director.standings.unknown == 0
+    assert director.rotation.unknown == 0
 
 
 # --- laws
@@ -515,8 +516,8 @@ def test_any_history_of_verdicts_and_configuration_ends_as_the_plain_model_says(
 ):
     configuration = dict(beginning)
     kernel = in_force(configuration, defaults, weights)
-    model, standings = Model(defaults, kernel, elide=elide), Rotation(lambda: kernel)
-    pipeline = Pipeline(defaults, elide=elide, standings=standings)
+    model, rotation = Model(defaults, kernel, elide=elide), Rotation(lambda: kernel)
+    pipeline = Pipeline(defaults, elide=elide, rotation=rotation)
     for each, value in configuration.items():
         pipeline.resolver.update(each, value)
     for change in [FLUSH, *history, FLUSH]:
@@ -524,18 +525,18 @@ def test_any_history_of_verdicts_and_configuration_ends_as_the_plain_model_says(
             case "begin":
                 pipeline.flush()
                 model.step(configuration)
-                standings.begin()
+                rotation.begin()
                 model.begin()
             case "gone", number:
                 # one that may have gone, or that is wanted and was told to have gone too late
                 known = sorted({virtual for _, _, virtual in model.departed} | set(model.owners), key=str)
                 for virtual in known[number : number + 1]:
-                    standings.forget_departed(virtual)
+                    rotation.forget_departed(virtual)
                     model.forget_departed([virtual])
             case "verdict", service, backend, _, _, _, up:
                 endpoint = named_endpoint(configuration, change)
                 if endpoint is not None:
-                    standings.put_verdict(service, backend, endpoint, up)
+                    rotation.put_verdict(service, backend, endpoint, up)
                     model.verdicts.pop((service, backend, endpoint), None)
                     model.verdicts.update({} if up is None else {(service, backend, endpoint): up})
             case "flush":
@@ -544,10 +545,10 @@ def test_any_history_of_verdicts_and_configuration_ends_as_the_plain_model_says(
                 table, reported = expected(configuration, defaults, elide=elide, model=model)
                 assert pipeline.table == table
                 assert {problem.path for problem in pipeline.outstanding} == reported
-                assert standings.unknown == model.unknown
+                assert rotation.unknown == model.unknown
                 panics = {(item.service, item.family): item.panic for item in pipeline.panics}
                 assert {subject for subject, panic in panics.items() if panic} == model.panicking
-                event(f"fallen: {sum(not s for s in model.standing.values()) > 0}, panic: {bool(model.panicking)}")
+                event(f"fallen: {sum(not s for s in model.in_rotation.values()) > 0}, panic: {bool(model.panicking)}")
             case each, value:
                 if value == "toggle":
                     value = None if each in configuration else beginning.get(each)
@@ -559,28 +560,26 @@ def test_any_history_of_verdicts_and_configuration_ends_as_the_plain_model_says(
 @settings(max_examples=150, deadline=None)
 @given(beginnings, st.lists(verdicts, max_size=30), node_defaults, st.booleans(), st.data())
 def test_what_is_all_taken_back_leaves_nothing_behind(configuration, told, defaults, elide, data):
-    standings = Rotation()
-    pipeline = Pipeline.of(configuration, defaults, elide=elide, standings=standings)
-    standings.begin()
+    rotation = Rotation()
+    pipeline = Pipeline.of(configuration, defaults, elide=elide, rotation=rotation)
+    rotation.begin()
     ends = {(v[1], v[2], endpoint): v[6] for v in told if (endpoint := named_endpoint(configuration, v))}
     for end, up in ends.items():
-        standings.put_verdict(*end, up)
+        rotation.put_verdict(*end, up)
     pipeline.flush()
     removals = data.draw(st.permutations([*configuration, *ends]))
     for removal in removals:
         if isinstance(removal, tuple):
-            standings.put_verdict(*removal, None)
+            rotation.put_verdict(*removal, None)
         else:
             pipeline.resolver.update(removal, None)
         pipeline.flush()
     assert pipeline.reconciler.next_steps(1, 0.0, lambda _: {}) == []
     for virtual in pipeline.reconciler.owned.take_departed():
-        standings.forget_departed(virtual)
+        rotation.forget_departed(virtual)
     assert not pipeline.table.virtuals
-    for part in (pipeline.resolver, pipeline.merger, standings):
-        fields = {name: value for name, value in vars(part).items() if name not in {"_begun", "_elide"}}
-        left = {name: value for name, value in fields.items() if isinstance(value, (dict, list, set, int)) and value}
-        assert left in ({}, {"_at": {family: [] for family in Family}})
+    for part in (pipeline.resolver, pipeline.merger, rotation):
+        assert left_behind(part) == {}
 
 
 # --- work is proportional to the change
@@ -626,6 +625,6 @@ def test_a_verdict_moves_nothing_of_a_service_that_owns_no_virtual_server():
     assert director.say({1: True}) == []
 
 
-def test_health_is_ignored_without_standings():
+def test_health_is_ignored_without_rotation():
     pipeline = Pipeline.of({H: TCP} | service(1), NODE)
     assert [s.weight for reals in pipeline.table.reals.values() for s in reals.values()] == [10]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey
-from clusterf.health.targets import Target, Targets, endpoint, families, probe_settings, shard_of
+from clusterf.health.targets import Target, Targets, endpoint, probe_settings, shard_of
 from clusterf.lib.addresses import Family, parse_endpoint
 from tests.clusterf.support.strategies import BACKENDS, SERVICES, backends, frontends
 
@@ -216,7 +216,7 @@ def from_scratch(state, shard, shards):
         if frontend is None:
             continue
         check = state.get(HealthKey(key.service)) or state.get(HealthKey(None))
-        for family in families(frontend):
+        for family in frontend.families:
             where = endpoint(frontend, backend, check, family)
             if where is not None and shard_of(where, shards) == shard:
                 found.add((key, Target(where, probe_settings(check, family))))

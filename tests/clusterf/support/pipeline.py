@@ -15,21 +15,21 @@ NODE = Defaults()
 
 
 class Pipeline:
-    """Takes the configuration by key; has the table that is wanted, the problems, and what was said of panic.
+    """Takes the configuration by key; has the desired table, the problems, and the changes of panic mode.
 
-    Without `standings` health is ignored.
+    Without `rotation` health is ignored.
     """
 
-    def __init__(self, defaults=NODE, *, elide=False, standings=None):
+    def __init__(self, defaults=NODE, *, elide=False, rotation=None):
         self.resolver = Resolver(defaults)
-        self.merger = Merger(elide=elide, standings=standings)
+        self.merger = Merger(elide=elide, rotation=rotation)
         self.reconciler = Reconciler()
         self.problems = {}
         self.panics = []
 
     @classmethod
-    def of(cls, configuration, defaults=NODE, *, elide=False, standings=None):
-        made = cls(defaults, elide=elide, standings=standings)
+    def of(cls, configuration, defaults=NODE, *, elide=False, rotation=None):
+        made = cls(defaults, elide=elide, rotation=rotation)
         for key, value in configuration.items():
             made.resolver.update(key, value)
         made.flush()

@@ -53,7 +53,7 @@ class Placed(NamedTuple):
 
 
 class Model:
-    """Who stands, worked out anew at every step from who stood before, the configuration and the verdicts."""
+    """Which members are in rotation, computed anew at each step from the step before, configuration and verdicts."""
 
     def __init__(self, defaults: Defaults, in_force: Table, *, elide: bool) -> None:
         self.defaults = defaults
@@ -61,11 +61,11 @@ class Model:
         self.in_force = in_force
         self.begun = False
         self.verdicts: dict[tuple[bytes, bytes, Endpoint], bool] = {}
-        self.standing: dict[Membership, bool] = {}
+        self.in_rotation: dict[Membership, bool] = {}
         self.probed: set[Membership] = set()
         # the service behind each virtual server that is wanted
         self.owners: dict[VirtualServer, bytes] = {}
-        # how members stood that went with their virtual server, for as long as that is in force
+        # whether members were in rotation that left with their virtual server, while that is in force
         self.departed: dict[tuple[bytes, bytes, VirtualServer], tuple[RealServer, bool]] = {}
         # for which services and families health is ignored
         self.panicking: set[tuple[bytes, Family]] = set()
@@ -75,40 +75,40 @@ class Model:
         self.begun = True
 
     def forget_departed(self, virtuals: Collection[VirtualServer]) -> None:
-        self.departed = {place: stood for place, stood in self.departed.items() if place[2] not in virtuals}
+        self.departed = {place: was_in for place, was_in in self.departed.items() if place[2] not in virtuals}
 
     def step(self, configuration: Configuration) -> None:
-        """Take the configuration, and the verdicts, for what is so now."""
+        """Update the model to the configuration and the verdicts."""
         placed = list(_all_placed(configuration, self.defaults))
         self.panicking = _panicking(configuration, placed, self.verdicts) if self.begun else set()
         ends = {(p.service, p.backend, p.endpoint) for p in placed if p.endpoint is not None}
         self.unknown = len(ends - self.verdicts.keys())
         now = {p.membership for p in placed}
         claimed = {(service, virtual) for service, virtual in _claims(configuration, self.defaults)}
-        for service, backend, virtual, real in self.standing.keys() - now if self.begun else ():
+        for service, backend, virtual, real in self.in_rotation.keys() - now if self.begun else ():
             place = service, backend, virtual, real
             if self.owners.get(virtual) == service and (service, virtual) not in claimed and place in self.probed:
-                self.departed[place[:3]] = real, self.standing[place]
-        self.standing = {p.membership: self._stands(configuration, p) for p in placed}
+                self.departed[place[:3]] = real, self.in_rotation[place]
+        self.in_rotation = {p.membership: self._decide(configuration, p) for p in placed}
         self.probed = {p.membership for p in placed if p.endpoint is not None}
         self.owners = _owners(configuration, self.defaults, placed, elide=self.elide)
         self.forget_departed(self.owners)
 
-    def _stands(self, configuration: Configuration, placed: Placed) -> bool:
+    def _decide(self, configuration: Configuration, placed: Placed) -> bool:
         if placed.endpoint is None:
             return True
         first = self._at_first(configuration, placed)
         up = self.verdicts.get((placed.service, placed.backend, placed.endpoint))
         if up is not None:
             return up or (placed.service, placed.virtual.family) in self.panicking
-        return self.standing.get(placed.membership, first) if self.begun else first
+        return self.in_rotation.get(placed.membership, first) if self.begun else first
 
     def _at_first(self, configuration: Configuration, placed: Placed) -> bool:
-        if self.begun and placed.membership in self.standing:
+        if self.begun and placed.membership in self.in_rotation:
             return False
-        real, stood = self.departed.pop(placed.membership[:3], (None, False))
+        real, was_in = self.departed.pop(placed.membership[:3], (None, False))
         if real == placed.real:
-            return stood
+            return was_in
         present = None if self.begun else self.in_force.reals.get(placed.virtual, {}).get(placed.real)
         if present is not None:
             return present.weight > 0
@@ -120,7 +120,7 @@ def expected(
 ) -> tuple[Table, set[bytes]]:
     """Return the table that `configuration` means, and the paths of the objects that are reported.
 
-    Without a `model` of who stands all do.
+    Without a `model` all members are in rotation.
     """
     frontends = {k.service: v for k, v in configuration.items() if isinstance(k, FrontendKey)}
     routes = {k.route: v for k, v in configuration.items() if isinstance(k, RouteKey)}
@@ -145,10 +145,10 @@ def expected(
             group.sort(key=lambda one: one.backend)
             forwarding = group[0].forwarding
             reported |= {path_of(BackendKey(owner, one.backend)) for one in group if one.forwarding != forwarding}
-            standing = [backends[p.backend] for p in group if model is None or model.standing[p.membership]]
-            settings = _merge(forwarding, standing or [backends[p.backend] for p in group], counts=bool(standing))
-            left_out = not standing and _check(configuration, owner).on_down == "remove"
-            table.put_real(virtual, real, None if left_out else settings)
+            counting = [backends[p.backend] for p in group if model is None or model.in_rotation[p.membership]]
+            settings = _merge(forwarding, counting or [backends[p.backend] for p in group], counts=bool(counting))
+            removed = not counting and _check(configuration, owner).on_down == "remove"
+            table.put_real(virtual, real, None if removed else settings)
     return table, reported
 
 

@@ -72,7 +72,7 @@ def test_excluded_addresses_are_never_written_even_if_they_are_configured_or_on_
 
     assert node.once("--ipvs-exclude", "10.1.0.2/31", "--ipvs-exclude", "10.99.0.0/16") == 3
     assert node.operations == []
-    assert "services/api/frontend: its address 10.1.0.2 is in a range that --ipvs-exclude leaves alone" in node.log
+    assert "services/api/frontend: address 10.1.0.2 is in a range of --ipvs-exclude" in node.log
     assert saved() == by_hand
 
     tree.clear()

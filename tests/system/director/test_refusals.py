@@ -106,7 +106,7 @@ def bad_address(address: str, reason: str) -> Refused:
 
 
 def other_family(address: str, to: VirtualServer, method: Method) -> Refused:
-    reason = f"left out: its route's gateway {address} is of the other family, which needs tunnel"
+    reason = f"skipped: gateway {address} is of the other address family, which needs a tunnel"
     return backend(real(address, method=method, to=to), errno.EINVAL, reason, method.name.lower(), address)
 
 
@@ -125,7 +125,7 @@ REFUSED = [
     backend(real(weight=2**32 - 1), errno.ERANGE, "weight: Expected", weight=-1),
     backend(real(port=0), TAKEN, "tcp: Expected", tcp=0),
     *(
-        backend(real(port=81, method=method), TAKEN, "port 81 counts as 80", method.name.lower(), tcp=81)
+        backend(real(port=81, method=method), TAKEN, "port 81 replaced by 80", method.name.lower(), tcp=81)
         for method in (Method.DROUTE, Method.TUNNEL)
     ),
     *(

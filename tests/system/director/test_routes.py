@@ -51,8 +51,8 @@ def test_the_longest_prefix_says_how_a_backend_is_reached(live: tuple[Node, Tree
 -a -t [fd00:107::107]:1337 -r [fd00:3::1]:1337 -i -w 10 --tun-type ipip
 """
     )
-    assert "services/web/backends/b7: left out" in node.log
-    assert "services/web/backends/b2: port 8080 counts as 1337" in node.log
+    assert "services/web/backends/b7: skipped" in node.log
+    assert "services/web/backends/b2: port 8080 replaced by 1337" in node.log
 
     tree.put("routes/default", {"IPVSMethod": "droute"})
     tree.remove("routes/gateway-narrow")

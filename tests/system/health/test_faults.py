@@ -149,7 +149,7 @@ def test_once_goes_on_without_the_verdicts_that_do_not_come_in_time(node: Node, 
 
     assert node.once("--once-timeout", "5") == 0
 
-    assert "warning: health: 1 backends have no verdict yet: going on without" in node.log
+    assert "warning: health: starting without verdicts on 1 backends" in node.log
     assert "warning: health: no verdict yet: web/b2: " in node.log
     assert saved() == sorted([f"-A {web.virtual} -s wlc", *reals(web, b1=10, b2=0, b3=0)])
 

@@ -167,10 +167,10 @@ def test_when_too_few_are_left_health_is_ignored_loudly(live: tuple[Node, Tree],
     web.wait(node, b1=0, b2=10, b3=10)
     web.stop("b2")
     web.wait(node, b1=10, b2=10, b3=10)
-    node.wait_for_log(r"^error: health: service web: 2 of 3 backends \(ipv4\) are down.*health is ignored for it")
+    node.wait_for_log(r"^error: health: service web: 2 of 3 backends \(ipv4\) are down.*ignoring health")
     web.serve("b2")
     web.wait(node, b1=0, b2=10, b3=10)
-    node.wait_for_log(r"^warning: health: service web: 1 of 3 backends \(ipv4\) are down: health counts again")
+    node.wait_for_log(r"^warning: health: service web: 1 of 3 backends \(ipv4\) are down: health applies again")
 
     assert web.operations(node, "b2") == web.operations(node, "b3") == []
 
