@@ -6,7 +6,7 @@ from clusterf.etcd import endpoints, watch_reader
 from tests.clusterf.support.fake_etcd import FakeClient, FakeEtcd
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def etcd(monkeypatch):
     """An etcd in memory, of which every client is one."""
     monkeypatch.setattr(endpoints, "Client", FakeClient)

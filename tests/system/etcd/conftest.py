@@ -9,6 +9,7 @@ import pytest
 from clusterf.etcd.client import Client
 from tests.lab.etcd import EtcdCluster
 from tests.system.support.etcd_client import connect
+from tests.system.support.etcd_config import SERVICES, Config, EtcdNode, etcd_node
 from tests.system.support.publisher import leases
 
 PREFIXES = (f"clusterf/{number}" for number in count())
@@ -65,3 +66,31 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]
     """One member that requires TLS and client certificates."""
     with EtcdCluster(tmp_path_factory.mktemp("tls"), tls=True, client_certificates=True) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def config(etcd: EtcdCluster) -> Iterator[Config]:
+    """A configuration on the one server."""
+    config = Config(etcd)
+    config.change(*SERVICES)
+    yield config
+    etcd.start()
+
+
+@pytest.fixture
+def shared(three: EtcdCluster) -> Iterator[Config]:
+    """A configuration on three servers."""
+    config = Config(three)
+    config.change(*SERVICES)
+    yield config
+    three.start()
+
+
+@pytest.fixture
+def node(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[EtcdNode]:
+    """A node that follows the test's configuration, and ends with exactly its table."""
+    config: Config = request.getfixturevalue("shared" if "shared" in request.fixturenames else "config")
+    with etcd_node(tmp_path / "node", config.cluster.url(config.prefix)) as node:
+        node.wait_for_shadow(config.table)
+        yield node
+        node.wait_for_shadow(config.table)

@@ -14,7 +14,20 @@ from tests.lab.etcd import EtcdCluster, Member
 from tests.system.support.node import Node
 from tests.waiting import wait_until
 
-__all__ = ["Config", "EtcdNode", "etcd_node", "replay"]
+__all__ = [
+    "SERVICES",
+    "UNREACHABLE",
+    "Config",
+    "EtcdNode",
+    "compact",
+    "deleted_backend",
+    "deleted_service",
+    "etcd_node",
+    "replay",
+]
+
+SERVICES = [(service, backend, 10) for service in range(1, 4) for backend in range(1, 6)]  # service, backend, weight
+UNREACHABLE = "keeping the current state"
 
 _PREFIXES = (f"clusterf/{number}" for number in count())
 
@@ -138,3 +151,19 @@ def etcd_node(folder: Path, *urls: str, flags: Sequence[str] = ()) -> EtcdNode:
     folder.mkdir(parents=True, exist_ok=True)
     sources = [word for url in urls for word in ("--config-source", url)]
     return EtcdNode(folder, flags=["--noop", "--removal-hold", "0", *sources, *flags])
+
+
+def deleted_backend(service: int, backend: int) -> str:
+    """Return the operation that deletes the real server of a backend."""
+    return f"ipvsadm -d -t 10.107.0.{service}:80 -r 10.{service}.0.{backend}:80"
+
+
+def deleted_service(service: int) -> str:
+    """Return the operation that deletes the virtual server of a service."""
+    return f"ipvsadm -D -t 10.107.0.{service}:80"
+
+
+def compact(config: Config) -> None:
+    """Compact etcd up to its present revision."""
+    with Client(config.cluster.location(config.prefix), config.cluster.endpoints[0]) as client:
+        config.cluster.compact(client.list().revision)
