@@ -117,6 +117,7 @@ def test_table_is_kept_while_the_only_server_is_frozen(config: Config, node: Etc
     member = config.cluster.members[0]
     member.freeze()
     try:
+        node.reload()  # times out sooner than the watch
         node.wait_for_log(UNREACHABLE)
         assert node.deletions == []
     finally:

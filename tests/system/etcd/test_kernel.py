@@ -15,7 +15,7 @@ ONE = "-a -t 10.107.107.107:1337 -r 10.3.107.1:1337"
 TWO = "-a -t 10.107.107.107:1337 -r 10.3.107.2:1337"
 
 
-def test_each_put_and_delete_shows_in_the_kernels_table(namespace: None, tmp_path: Path) -> None:
+def test_each_put_and_delete_changes_the_kernel(namespace: None, tmp_path: Path) -> None:
     with EtcdCluster(tmp_path / "etcd") as etcd, Node(tmp_path, flags=["--config-source", etcd.url()]) as node:
         node.wait_for_table([])
 
@@ -34,7 +34,7 @@ def test_each_put_and_delete_shows_in_the_kernels_table(namespace: None, tmp_pat
         node.wait_for_table([])
 
 
-def test_a_table_outlives_etcd_and_a_restart_of_the_node_without_it(namespace: None, tmp_path: Path) -> None:
+def test_table_survives_an_outage_of_etcd_and_a_restart_of_the_node(namespace: None, tmp_path: Path) -> None:
     with EtcdCluster(tmp_path / "etcd") as etcd:
         etcd.ctl("put", f"{SERVICE}/frontend", '{"ipv4": "10.107.107.107", "tcp": 1337}')
         etcd.ctl("put", f"{SERVICE}/backends/test1", '{"ipv4": "10.3.107.1", "tcp": 1337}')

@@ -1,4 +1,4 @@
-"""A configuration in a real etcd, the table that follows from it, and what a node with `--noop` makes of it."""
+"""A configuration in a real etcd, the table that it results in, and a node with `--noop` that follows it."""
 
 import json
 import shlex
@@ -33,7 +33,7 @@ _PREFIXES = (f"clusterf/{number}" for number in count())
 
 
 class Config:
-    """Services below a prefix that nobody else has, and the table that they make.
+    """Services below a prefix of their own, and the table that they result in.
 
     Service 1 is at 10.107.0.1:80; its backend 2 is 10.1.0.2:80, whose weight is given.
     """
@@ -44,7 +44,7 @@ class Config:
         self.services: dict[int, dict[int, int]] = {}
 
     def change(self, *changes: tuple[int, int, int | None], through: int | None = None) -> None:
-        """Give backends of services a weight, or take them away, through any member or the one with a number."""
+        """Set the weights of backends, None to delete them, through any running member or the one with that number."""
         puts, deletes = {}, []
         for service, backend, weight in changes:
             backends = self.services.setdefault(service, {})
@@ -59,7 +59,7 @@ class Config:
         self._transact([(key.encode(), json.dumps(value).encode()) for key, value in puts.items()], deletes, through)
 
     def drop(self, *services: int) -> None:
-        """Delete services and all they have."""
+        """Delete services with their backends."""
         keys = []
         for service in services:
             keys.append(f"services/s{service}/frontend")
@@ -67,12 +67,12 @@ class Config:
         self._transact([], keys, None)
 
     def put(self, key: bytes, value: bytes) -> None:
-        """Set a key, whatever it is."""
+        """Set any key."""
         self._transact([(key, value)], [], None)
 
     @property
     def table(self) -> list[str]:
-        """What the kernel is to have."""
+        """The table that the kernel is to have."""
         lines = []
         for service, backends in self.services.items():
             lines.append(f"-A -t 10.107.0.{service}:80 -s wlc")
@@ -91,10 +91,11 @@ class Config:
         wait_until(lambda: self._write(members, steps), 20)
 
     def _write(self, members: Iterable[Member], steps: Iterable[tuple[list[tuple[bytes, bytes]], list[bytes]]]) -> bool:
-        """Do all steps, which may be repeated; where there is no leader for a moment, tell that it failed."""
+        """Execute all steps, which may be repeated; return whether that succeeded, as there may be no leader now."""
         alive = next(member for member in members if member.process is not None)
         try:
-            with Client(self.cluster.location(self.prefix), alive.endpoint) as client:
+            # a proposal that is lost with its leader is answered by no one
+            with Client(self.cluster.location(self.prefix), alive.endpoint, deadline=2) as client:
                 for puts, deletes in steps:
                     client.transact(puts, deletes)
         except EtcdError:
@@ -103,7 +104,7 @@ class Config:
 
 
 def replay(operations: Iterable[str]) -> list[str]:
-    """Return the table that the operations make of an empty one."""
+    """Return the table that the operations turn an empty one into."""
     table: dict[tuple[str, ...], str] = {}
     for operation in operations:
         _, command, *words = shlex.split(operation)
@@ -124,23 +125,23 @@ class EtcdNode(Node):
 
     @property
     def deletions(self) -> list[str]:
-        """What it has removed from the table."""
+        """The operations that deleted something."""
         return [operation for operation in self.operations if operation.split()[1] in {"-d", "-D", "-C"}]
 
     def reload(self) -> None:
-        """Have it list everything again."""
+        """Have it reload."""
         self.send(signal.SIGHUP)
 
     def pause(self) -> None:
-        """Have the process that follows etcd do nothing for a while."""
+        """Stop the process that follows etcd."""
         self.kill("config", number=signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Have it go on."""
+        """Continue it."""
         self.kill("config", number=signal.SIGCONT)
 
     def wait_for_shadow(self, table: Sequence[str]) -> None:
-        """Wait until it prints that table, which must be what its operations have made."""
+        """Wait until it prints that table, which must be the result of its operations."""
         with self.explained():
             wait_until(lambda: self._running() and self.tables[-1:] == [list(table)], 30)
             assert replay(self.operations) == list(table)
