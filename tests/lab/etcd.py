@@ -23,9 +23,9 @@ from tests.waiting import wait_until
 
 __all__ = ["PASSWORD", "USER", "EtcdCluster", "Member", "Tls", "install"]
 
-PACKAGES = {"etcd": "etcd-server", "etcdctl": "etcd-client"}  # of Debian, by program
+PACKAGES = {"etcd": "etcd-server", "etcdctl": "etcd-client"}  # Debian packages, by program
 HOST = "127.0.0.1"
-PORTS = range(20000, 32000)  # below those that the kernel gives to clients, which could take a dead server's
+PORTS = range(20000, 32000)  # below the ephemeral range, from which a client could take a dead server's port
 PATIENCE = 20.0  # seconds for a server to be healthy
 ROOT, USER, PASSWORD = "root:rootpw", "clusterf", "secret"
 
@@ -75,14 +75,14 @@ def _listening(port: int) -> bool:
 
 
 class Tls:
-    """A certificate authority for one test, and what it has signed: files in PEM."""
+    """A certificate authority for one test, and certificates of it, as PEM files."""
 
     def __init__(self, folder: Path, names: Iterable[str] = (HOST,)) -> None:
         """Make certificates for servers with these names, and for a client."""
         folder.mkdir(parents=True)
         authority, other = trustme.CA(), trustme.CA()
         self.ca = self._write(folder / "ca.crt", authority.cert_pem)
-        # of somebody else, who has signed nothing here
+        # of another authority, which has signed nothing here
         self.wrong_ca = self._write(folder / "wrong-ca.crt", other.cert_pem)
         self.server = self._issue(folder / "server", authority, *names)
         self.client = self._issue(folder / "client", authority, "client.example")
@@ -103,7 +103,7 @@ class Tls:
 
 @dataclass(eq=False)
 class Member:
-    """One server. It ends by itself never; `start` brings it back where it was."""
+    """One server. It never exits on its own; `launch` restarts it with its data."""
 
     name: str
     folder: Path
@@ -141,24 +141,24 @@ class Member:
             )
 
     def kill(self) -> None:
-        """End it as a crash would, if it runs."""
+        """Kill it, if it runs."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """End it as an administrator would, if it runs."""
+        """Terminate it, if it runs."""
         self._end(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """Have it do nothing any more, its connections open."""
+        """Suspend it, with its connections open."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Have it go on after `freeze`."""
+        """Continue it after `freeze`."""
         self._signal(signal.SIGCONT)
 
     @property
     def log(self) -> str:
-        """The end of what it has logged."""
+        """The end of its log."""
         return (self.folder / "log").read_text()[-2000:]
 
     def _signal(self, number: int) -> None:
@@ -181,10 +181,9 @@ class Member:
 class EtcdCluster:
     """Servers that run until the `with` ends.
 
-    `tls` takes True or certificates of one's own. `client_certificates`: nobody
-    comes in without one. `auth`: besides root there is the user USER, who may
-    read and write below `/clusterf/`, and whose tokens live `token_ttl` seconds
-    after they were last used.
+    `tls`: True, or the certificates to use. `client_certificates`: required of all
+    clients. `auth`: besides root there is the user USER, who may read and write below
+    `/clusterf/`, and whose tokens expire `token_ttl` seconds after their last use.
     """
 
     def __init__(
@@ -201,7 +200,7 @@ class EtcdCluster:
         self.tls = Tls(directory / "tls") if tls is True else tls or None
         self._directory = directory
         self._auth = auth
-        # whether it is in force at the moment
+        # whether authentication is enabled now
         self._guarded = False
         self._common = ["--auth-token-ttl", str(token_ttl), "--bcrypt-cost", "4", *arguments]
         self._common += ["--heartbeat-interval", "50", "--election-timeout", "500", "--logger", "zap"]
@@ -230,11 +229,11 @@ class EtcdCluster:
         return [member.endpoint for member in self.members]
 
     def url(self, prefix: str = "clusterf") -> str:
-        """Return what a node is told of this etcd."""
+        """Return the URL of a source in this etcd."""
         return f"etcd{'+https' if self.tls else ''}://{','.join(self.endpoints)}/{prefix}"
 
     def location(self, prefix: str = "clusterf", **changes: Any) -> EtcdLocation:
-        """Return where this etcd is and all that it takes to get in, but for what is told to be otherwise."""
+        """Return the location with the credentials that this etcd requires, but for `changes`."""
         password = self._directory / "password"
         password.write_text(f"{PASSWORD}\n")
         known: dict[str, Any] = {}
@@ -246,7 +245,7 @@ class EtcdCluster:
         return msgspec.structs.replace(parse_location(self.url(prefix), EtcdCredentials(**known | changes)), tls=tls)
 
     def start(self, *, wipe: bool = False) -> None:
-        """Start those members that do not run, and wait until all of them are healthy."""
+        """Start the members that do not run, and wait until all are healthy."""
         for member in self.members:
             if member.process is None:
                 member.launch(wipe=wipe)
@@ -256,24 +255,24 @@ class EtcdCluster:
             self.wait_for(member)
 
     def kill(self) -> None:
-        """End all members as a crash would."""
+        """Kill all members."""
         for member in self.members:
             member.kill()
 
     def wait_for(self, member: Member) -> None:
-        """Wait until a member takes part."""
+        """Wait until a member is healthy."""
 
         def healthy() -> bool:
             assert member.process is not None, f"{member.name} was not started"
             assert member.process.poll() is None, f"{member.name} has ended: {member.log}"
             if not _listening(member.client_port):
-                return False  # etcdctl would try, and wait a second before it tries again
+                return False  # etcdctl would wait a second before it retries
             return not self._run("endpoint", "health", endpoints=[member.endpoint]).returncode
 
         wait_until(healthy, PATIENCE)
 
     def enable_auth(self) -> None:
-        """From now on only root and USER come in; the latter only below `/clusterf/`."""
+        """Admit only root, and USER below `/clusterf/`."""
         if f"\n{USER}\n" not in f"\n{self.ctl('user', 'list')}":
             self.ctl("user", "add", ROOT)
             self.ctl("user", "grant-role", "root", "root")
@@ -285,16 +284,16 @@ class EtcdCluster:
         self._guarded = True
 
     def disable_auth(self) -> None:
-        """From now on everybody comes in."""
+        """Admit everybody."""
         self.ctl("auth", "disable")
         self._guarded = False
 
     def compact(self, revision: int) -> None:
-        """Have etcd forget what was before a revision."""
+        """Compact the history before a revision."""
         self.ctl("compaction", str(revision))
 
     def ctl(self, *arguments: str) -> str:
-        """Run etcdctl as root, and return what it prints."""
+        """Run etcdctl as root; return its output."""
         done = self._run(*arguments)
         assert not done.returncode, f"etcdctl {' '.join(arguments)}: {done.stderr}"
         return done.stdout

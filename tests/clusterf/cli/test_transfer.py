@@ -15,7 +15,7 @@ KEYS = st.dictionaries(st.sampled_from([b"a", b"b", b"c", b"d"]), st.sampled_fro
 
 
 class FakeClient:
-    """Holds keys, and takes so many transactions."""
+    """Holds keys; fails after `patience` transactions."""
 
     def __init__(self, keys: dict[bytes, bytes], patience: int = 1000) -> None:
         self.keys = keys
@@ -40,39 +40,39 @@ def files(root: Path) -> dict[str, bytes]:
 
 
 @given(KEYS, KEYS)
-def test_with_prune_the_differences_make_both_equal(wanted, present):
+def test_differences_with_prune_make_both_equal(wanted, present):
     client = FakeClient(dict(present))
     write_keys(client, differences(wanted, present, prune=True))
     assert client.keys == wanted
 
 
 @given(KEYS, KEYS)
-def test_without_prune_what_is_not_wanted_stays(wanted, present):
+def test_differences_without_prune_delete_nothing(wanted, present):
     client = FakeClient(dict(present))
     write_keys(client, differences(wanted, present))
     assert client.keys == present | wanted
 
 
 @given(KEYS)
-def test_what_is_equal_makes_no_difference(keys):
+def test_equal_keys_make_no_difference(keys):
     assert differences(keys, keys, prune=True) == []
 
 
-def test_a_key_that_is_to_be_left_alone_is_neither_written_nor_pruned():
+def test_key_to_leave_as_it_is_is_neither_written_nor_pruned():
     assert differences({b"a": None, b"b": None}, {b"a": b"1"}, prune=True) == []
 
 
-def test_puts_come_before_deletions_and_both_are_sorted():
+def test_puts_precede_deletions_and_both_are_sorted():
     found = differences({b"c": b"", b"a": b""}, {b"b": b"", b"0": b""}, prune=True)
     assert [(change.path, change.after) for change in found] == [(b"a", b""), (b"c", b""), (b"0", None), (b"b", None)]
 
 
-def test_trouble_half_way_tells_how_much_was_written():
+def test_failure_reports_how_many_changes_were_written():
     with pytest.raises(EtcdError, match=f"^{OPERATIONS} of {OPERATIONS + 5} changes written, then failed: no more$"):
         write_keys(FakeClient({}, patience=1), changes(OPERATIONS + 5))
 
 
-def test_each_known_key_becomes_a_file_with_its_value_as_lines(tmp_path):
+def test_known_keys_become_files_that_end_with_a_newline(tmp_path):
     items = [
         (b"health", b"{}"),
         (b"routes/r", b""),
@@ -91,7 +91,7 @@ def test_each_known_key_becomes_a_file_with_its_value_as_lines(tmp_path):
 @pytest.mark.parametrize(
     "name", [b"new\nline", b"\xff\xfe", b"\x1b[2J", b"a\\b", b"-rf", b"~", "ü".encode(), b"x" * 255]
 )
-def test_a_strange_name_that_a_file_can_have_is_kept_as_it_is(tmp_path, name):
+def test_strange_file_name_is_kept(tmp_path, name):
     assert list(write_tree("s", [(b"routes/" + name, b"{}")], tmp_path)) == []
     assert [os.fsencode(path.name) for path in (tmp_path / "routes").iterdir()] == [name]
 
@@ -113,7 +113,7 @@ def test_a_strange_name_that_a_file_can_have_is_kept_as_it_is(tmp_path, name):
         b"",
     ],
 )
-def test_a_name_that_must_not_become_a_file_is_refused_and_nothing_is_written(tmp_path, path):
+def test_dangerous_name_is_refused(tmp_path, path):
     root = tmp_path / "some" / "tree"
     root.mkdir(parents=True)
     (problem,) = write_tree("s", [(path, b"{}")], root)
@@ -122,13 +122,13 @@ def test_a_name_that_must_not_become_a_file_is_refused_and_nothing_is_written(tm
     assert files(tmp_path) == {}
 
 
-def test_an_unknown_key_is_left_out_with_a_warning(tmp_path):
+def test_unknown_key_is_skipped_with_a_warning(tmp_path):
     (problem,) = write_tree("s", [(b"services/web/extra", b"{}")], tmp_path)
     assert not problem.fatal
     assert files(tmp_path) == {}
 
 
-def test_a_link_that_leads_out_of_the_tree_is_not_followed(tmp_path):
+def test_directory_link_out_of_the_tree_is_not_followed(tmp_path):
     root, outside = tmp_path / "tree", tmp_path / "outside"
     (root / "services").mkdir(parents=True)
     outside.mkdir()
@@ -138,7 +138,7 @@ def test_a_link_that_leads_out_of_the_tree_is_not_followed(tmp_path):
     assert list(outside.iterdir()) == []
 
 
-def test_a_link_in_the_place_of_a_file_is_replaced_and_not_written_through(tmp_path):
+def test_link_in_place_of_a_file_is_replaced(tmp_path):
     root, outside = tmp_path / "tree", tmp_path / "outside"
     root.mkdir()
     outside.write_text("precious")
@@ -148,7 +148,7 @@ def test_a_link_in_the_place_of_a_file_is_replaced_and_not_written_through(tmp_p
     assert files(root) == {"health": b"{}\n"}
 
 
-def test_a_file_that_cannot_be_written_is_reported_and_the_others_are_written(tmp_path):
+def test_unwritable_file_is_reported_and_the_others_are_written(tmp_path):
     (tmp_path / "health").mkdir()
     (problem,) = write_tree("s", [(b"health", b"{}"), (b"routes/r", b"{}")], tmp_path)
     assert "directory" in problem.reason

@@ -1,6 +1,6 @@
 import pytest
 
-from clusterf.etcd.location import EtcdCredentials, EtcdLocation, parse_location
+from clusterf.etcd.location import EtcdCredentials, EtcdLocation, parse_location, prefix_end
 
 CREDENTIALS = EtcdCredentials(user="clusterf", password_file="/etc/clusterf/password")
 
@@ -25,7 +25,7 @@ CREDENTIALS = EtcdCredentials(user="clusterf", password_file="/etc/clusterf/pass
         ("etcd://a:65535", ("a:65535",), b"/clusterf/", False),
     ],
 )
-def test_a_url_names_endpoints_and_a_prefix(url, endpoints, prefix, tls):
+def test_url_names_endpoints_and_a_prefix(url, endpoints, prefix, tls):
     assert parse_location(url, CREDENTIALS) == EtcdLocation(
         endpoints=endpoints, prefix=prefix, tls=tls, credentials=CREDENTIALS
     )
@@ -58,13 +58,18 @@ def test_a_url_names_endpoints_and_a_prefix(url, endpoints, prefix, tls):
         "file:///etc/clusterf",
     ],
 )
-def test_any_other_url_is_refused_with_the_reason(url):
+def test_other_url_is_refused_with_the_reason(url):
     with pytest.raises(ValueError, match=r"begin|HOST:PORT|queries"):
         parse_location(url, CREDENTIALS)
 
 
 @pytest.mark.parametrize("url", ["etcd://root:secret@a/clusterf", "etcd://a,root:secret@b/clusterf"])
-def test_a_password_in_a_url_is_refused_and_not_repeated(url):
+def test_password_in_a_url_is_refused_and_not_repeated(url):
     with pytest.raises(ValueError, match="--etcd-user") as refusal:
         parse_location(url, CREDENTIALS)
     assert "secret" not in str(refusal.value)
+
+
+def test_prefix_end_is_after_all_keys_of_the_prefix_and_before_its_neighbours():
+    end = prefix_end(b"/clusterf/")
+    assert b"/clusterf/\xff\xff" < end <= b"/clusterf0"

@@ -4,7 +4,6 @@ from clusterf.config.decode import MAX_SIZE
 from clusterf.config.model import Backend, BackendKey, FrontendKey
 from clusterf.lib.store import Store
 from clusterf.sources.last_good import KeyUpdate, LastGood, describe
-from clusterf.sources.url import Source, check_tree, parse_source
 
 URL = "file:///tree"
 PATH, KEY = b"services/web/backends/1", BackendKey(b"web", b"1")
@@ -20,97 +19,51 @@ def state(path):
     return LastGood(URL, Store(path))
 
 
-def restarted(path, *told):
-    """Return the state after a process that was told these, each a path and its bytes, and one that follows it."""
+def restarted(path, *present):
+    """Return the state of a new process, after one that read a snapshot of these paths and bytes."""
     before = state(path)
-    for place, raw in told:
+    for place, raw in present:
         before.put(place, raw)
-    before.complete([place for place, _ in told])
+    before.complete([place for place, _ in present])
     before.save()
     return state(path)
 
 
-@pytest.mark.parametrize(
-    ("url", "path"),
-    [
-        ("file:///etc/clusterf", "/etc/clusterf"),
-        ("file://localhost/etc/clusterf", "/etc/clusterf"),
-        ("file:/etc/clusterf", "/etc/clusterf"),
-        ("file:///a%20b%3Fc%23d", "/a b?c#d"),
-        ("file:///", "/"),
-    ],
-)
-def test_a_file_url_names_a_directory(url, path):
-    assert parse_source(url) == Source(url, tree=path)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "/etc/clusterf",
-        "file://",
-        "file:",
-        "file:etc",
-        "file://host/etc",
-        "file:///etc?x",
-        "file:///etc#x",
-        "file:///a%00b",
-        "file://[",
-        "http://host/",
-        "ftp:///etc",
-        "é",
-        "\udcff",
-    ],
-)
-def test_any_other_url_is_refused_with_a_reason(url):
-    with pytest.raises(ValueError, match=r".{10}"):
-        parse_source(url)
-
-
-def test_a_tree_has_to_be_a_directory(tmp_path):
-    (tmp_path / "file").write_text("")
-    check_tree(Source(URL, tree=str(tmp_path)))
-    for name in ("file", "missing", "n" * 300):
-        with pytest.raises(ValueError, match="file:///tree: "):
-            check_tree(Source(URL, tree=str(tmp_path / name)))
-
-
-def test_a_good_value_is_in_force(path):
+def test_valid_value_is_in_force(path):
     assert state(path).put(PATH, GOOD) == KeyUpdate(PATH, KEY, Backend(weight=1), ())
 
 
-def test_an_empty_value_is_an_object_with_no_fields(path):
+def test_empty_value_is_an_object_without_fields(path):
     assert state(path).put(PATH, b"").value == Backend()
 
 
-def test_nothing_is_in_force_where_nothing_is(path):
+def test_missing_path_has_no_value(path):
     assert state(path).put(PATH, None) == KeyUpdate(PATH, KEY, None, ())
 
 
-def test_a_path_that_is_no_key_is_only_a_warning(path):
-    said = state(path).put(b"services/web/extra", BAD)
-    assert (said.key, said.value, [problem.fatal for problem in said.problems]) == (None, None, [False])
+def test_unknown_key_is_a_warning(path):
+    update = state(path).put(b"services/web/extra", BAD)
+    assert (update.key, update.value, [problem.fatal for problem in update.problems]) == (None, None, [False])
 
 
-def test_an_unknown_field_is_only_a_warning(path):
-    said = state(path).put(PATH, b'{"weight": 1, "colour": "red"}')
-    assert said.value == Backend(weight=1)
-    assert [(problem.field, problem.fatal) for problem in said.problems] == [("colour", False)]
+def test_unknown_field_is_a_warning(path):
+    update = state(path).put(PATH, b'{"weight": 1, "colour": "red"}')
+    assert update.value == Backend(weight=1)
+    assert [(problem.field, problem.fatal) for problem in update.problems] == [("colour", False)]
 
 
 @pytest.mark.parametrize("bad", [BAD, b"{", b"[]", b"null", b"\xff", b"{}" + b" " * MAX_SIZE])
-def test_a_bad_value_leaves_the_last_good_one_in_force(path, bad):
+def test_bad_value_keeps_the_last_good_one_in_force(path, bad):
     source = state(path)
     source.put(PATH, GOOD)
     source.save()
     source.put(PATH, BETTER)
-    said = source.put(PATH, bad)
-    assert said.value == Backend(weight=2)
-    assert any(problem.fatal for problem in said.problems)
+    update = source.put(PATH, bad)
+    assert update.value == Backend(weight=2)
+    assert any(problem.fatal for problem in update.problems)
 
 
-def test_the_last_good_value_stays_in_force_after_a_restart(path):
+def test_last_good_value_stays_in_force_after_a_restart(path):
     after = restarted(path, (PATH, GOOD))
     assert after.put(PATH, BAD).value == Backend(weight=1)
     after.complete([PATH])
@@ -118,22 +71,22 @@ def test_the_last_good_value_stays_in_force_after_a_restart(path):
     assert state(path).put(PATH, BAD).value == Backend(weight=1)
 
 
-def test_a_bad_value_from_the_start_is_left_out(path):
-    said = state(path).put(PATH, BAD)
-    assert said.value is None
-    assert said.unchanged
+def test_bad_value_without_a_previous_one_has_no_value(path):
+    update = state(path).put(PATH, BAD)
+    assert update.value is None
+    assert update.unchanged
 
 
-def test_without_a_store_whatever_is_in_force_stays():
+def test_bad_value_without_a_store_leaves_the_value_in_force_unchanged():
     source = state(None)
     source.put(PATH, GOOD)
     source.save()
-    said = source.put(PATH, BAD)
-    assert said.unchanged
-    assert said.value is None
+    update = source.put(PATH, BAD)
+    assert update.unchanged
+    assert update.value is None
 
 
-def test_a_bad_value_after_a_removal_is_left_out(path):
+def test_bad_value_after_a_removal_has_no_value(path):
     source = restarted(path, (PATH, GOOD))
     source.put(PATH, None)
     assert source.put(PATH, BAD).value is None
@@ -141,13 +94,13 @@ def test_a_bad_value_after_a_removal_is_left_out(path):
     assert source.put(PATH, BAD).value is None
 
 
-def test_an_empty_value_is_a_last_good_one(path):
+def test_empty_value_is_a_last_good_one(path):
     source = restarted(path, (PATH, GOOD))
     source.put(PATH, b"")
     assert source.put(PATH, BAD).value == Backend()
 
 
-def test_what_a_disk_could_not_take_is_the_last_good_value_all_the_same(path):
+def test_last_good_value_is_kept_although_the_disk_refuses_it(path):
     store = Store(path)
     source = LastGood(URL, store)
     source.put(PATH, GOOD)
@@ -158,7 +111,7 @@ def test_what_a_disk_could_not_take_is_the_last_good_value_all_the_same(path):
     assert source.put(PATH, BAD).value == Backend(weight=2)
 
 
-def test_what_went_while_away_is_forgotten_once_all_is_told(path):
+def test_missing_paths_are_forgotten_once_the_snapshot_is_complete(path):
     gone = b"services/web/backends/2"
     source = restarted(path, (PATH, GOOD), (gone, GOOD))
     source.put(PATH, GOOD)
@@ -168,7 +121,7 @@ def test_what_went_while_away_is_forgotten_once_all_is_told(path):
     assert state(path).put(gone, BAD).value is None
 
 
-def test_a_value_that_went_and_came_back_before_all_is_told_is_the_last_good_one(path):
+def test_value_restored_before_the_snapshot_is_complete_is_the_last_good_one(path):
     source = restarted(path, (PATH, GOOD))
     for raw in (BETTER, GOOD):
         source.put(PATH, raw)
@@ -177,20 +130,24 @@ def test_a_value_that_went_and_came_back_before_all_is_told_is_the_last_good_one
     assert source.put(PATH, BAD).value == Backend(weight=1)
 
 
-def test_what_is_below_an_unreadable_path_stays_in_force_and_on_disk(path):
+def test_values_below_an_unreadable_path_stay_in_force_and_on_disk(path):
     below, beside = b"services/web/frontend", b"services/web2/frontend"
     source = restarted(path, (PATH, GOOD), (below, b"{}"), (beside, b"{}"))
     trouble, *known = source.unreadable(b"services/web", "Input/output error")
     assert trouble.unchanged
     assert "Input/output error" in str(trouble.problems[0])
-    assert {said.key for said in known} == {KEY, FrontendKey(b"web")}
-    assert all(said.value is not None for said in known)
+    assert {update.key for update in known} == {KEY, FrontendKey(b"web")}
+    assert all(update.value is not None for update in known)
     source.complete([beside])
     source.save()
-    assert {said.key for said in state(path).unreadable(b"", "x")} >= {KEY, FrontendKey(b"web"), FrontendKey(b"web2")}
+    assert {update.key for update in state(path).unreadable(b"", "x")} >= {
+        KEY,
+        FrontendKey(b"web"),
+        FrontendKey(b"web2"),
+    }
 
 
-def test_only_what_was_told_as_a_whole_is_a_copy(path):
+def test_only_a_complete_snapshot_is_a_copy(path):
     source = state(path)
     source.put(PATH, GOOD)
     source.save()
@@ -205,7 +162,7 @@ def test_only_what_was_told_as_a_whole_is_a_copy(path):
     assert 0 <= copy.age < 60
 
 
-def test_a_copy_follows_what_changes_after_it_was_told(path):
+def test_copy_includes_later_changes(path):
     source = restarted(path, (PATH, GOOD))
     source.complete([PATH])
     source.put(PATH, BETTER)
@@ -214,12 +171,12 @@ def test_a_copy_follows_what_changes_after_it_was_told(path):
     assert state(path).copy()[:2] == ({PATH: BETTER, b"routes/r": b"{}"}, 9)
 
 
-def test_sources_do_not_share_what_they_remember(path):
+def test_sources_have_separate_records(path):
     restarted(path, (PATH, GOOD))
     assert LastGood("file:///other", Store(path)).put(PATH, BAD).value is None
 
 
-def test_nothing_is_written_when_nothing_has_changed(path):
+def test_nothing_is_written_without_a_change(path):
     source = restarted(path, (PATH, GOOD))
     source.put(PATH, GOOD)
     source.complete([PATH])
@@ -242,7 +199,7 @@ def test_each_problem_is_described_with_its_consequence(path):
     assert unreadable.endswith(": Input/output error (keeping the previous valid values)")
 
 
-def test_a_value_with_a_thousand_problems_takes_few_lines(path):
+def test_thousand_problems_of_a_value_take_few_lines(path):
     raw = b"{%b}" % b",".join(b'"x%d": 1' % number for number in range(1000))
     lines = list(describe(state(path).put(PATH, raw)))
     assert len(lines) == 11

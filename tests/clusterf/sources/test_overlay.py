@@ -5,21 +5,21 @@ WEB = BackendKey(b"web", b"1")
 LOW, HIGH = Backend(weight=1), Backend(weight=2)
 
 
-def test_what_one_source_says_is_in_force():
+def test_value_of_a_single_source_is_in_force():
     layers = Overlay([True])
     assert layers.put(0, WEB, LOW) == LOW
     assert layers.put(0, WEB, HIGH) == HIGH
     assert layers.put(0, WEB, None) is None
 
 
-def test_a_later_source_wins_whenever_it_speaks():
+def test_later_source_wins_in_any_order():
     layers = Overlay([True, True])
     assert layers.put(1, WEB, HIGH) == HIGH
     assert layers.put(0, WEB, LOW) == HIGH
     assert layers.put(0, WEB, None) == HIGH
 
 
-def test_an_earlier_source_is_in_force_again_when_the_later_one_drops_the_key():
+def test_value_of_an_earlier_source_is_in_force_again_when_the_later_one_is_deleted():
     layers = Overlay([True, True, True])
     layers.put(0, WEB, LOW)
     layers.put(2, WEB, HIGH)
@@ -28,14 +28,14 @@ def test_an_earlier_source_is_in_force_again_when_the_later_one_drops_the_key():
     assert layers.put(0, WEB, None) is None
 
 
-def test_keys_do_not_touch_each_other():
+def test_keys_are_independent():
     layers = Overlay([True, True])
     layers.put(0, WEB, LOW)
     assert layers.put(1, BackendKey(b"web", b"2"), None) is None
     assert layers.put(1, WEB, None) == LOW
 
 
-def test_routes_count_only_from_the_sources_that_are_chosen():
+def test_routes_are_accepted_from_the_chosen_sources_only():
     layers = Overlay([True, False])
     assert layers.accepts(0, RouteKey(b"r"))
     assert not layers.accepts(1, RouteKey(b"r"))

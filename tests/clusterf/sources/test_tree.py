@@ -32,7 +32,7 @@ def look(tree, path=b"", *, reread=False):
     return {entry.path: entry.error or entry.raw for entry in tree.scan(path, reread=reread)}
 
 
-def test_all_files_are_seen_at_first_and_then_only_changed_ones(root):
+def test_first_scan_yields_all_files_and_later_ones_the_changed(root):
     write(root, "services/web/frontend", "1")
     write(root, "health", "2")
     tree = FileTree(root)
@@ -44,7 +44,7 @@ def test_all_files_are_seen_at_first_and_then_only_changed_ones(root):
     assert sorted(tree.paths()) == [b"health", b"services/web/frontend"]
 
 
-def test_what_is_gone_is_told_once(root):
+def test_deleted_file_is_yielded_once(root):
     write(root, "services/web/frontend", "1")
     tree = FileTree(root)
     look(tree)
@@ -54,7 +54,7 @@ def test_what_is_gone_is_told_once(root):
     assert tree.paths() == []
 
 
-def test_a_look_at_a_path_does_not_touch_its_neighbours(root):
+def test_scan_of_a_path_skips_its_neighbours(root):
     for name in ("web", "web2", "web.org", "wea"):
         write(root, f"services/{name}/frontend", "1")
     tree = FileTree(root)
@@ -64,13 +64,13 @@ def test_a_look_at_a_path_does_not_touch_its_neighbours(root):
     assert look(tree, b"services/web") == {b"services/web/frontend": None}
 
 
-def test_a_file_that_changed_lately_is_read_again(root):
+def test_recently_changed_file_is_read_again(root):
     write(root, "health", "1", old=False)
     tree = FileTree(root)
     assert look(tree) == look(tree) == {b"health": b"1"}
 
 
-def test_a_file_that_was_replaced_by_one_of_the_same_size_and_times_is_read_again(root):
+def test_replaced_file_of_the_same_size_and_times_is_read_again(root):
     write(root, "health", "1")
     tree = FileTree(root)
     look(tree)
@@ -79,7 +79,7 @@ def test_a_file_that_was_replaced_by_one_of_the_same_size_and_times_is_read_agai
     assert look(tree) == {b"health": b"2"}
 
 
-def test_what_is_written_while_it_is_read_does_not_pass_for_old(root, monkeypatch):
+def test_file_written_during_the_read_counts_as_changed(root, monkeypatch):
     file = write(root, "health", "{}")
     truncate = os.open
 
@@ -95,12 +95,12 @@ def test_what_is_written_while_it_is_read_does_not_pass_for_old(root, monkeypatc
 
 
 @pytest.mark.parametrize("name", [b"a b", b"a\nb", b"\xff\xfe", b"-rf", b"\\", "é\u202e".encode(), b"a" * 255])
-def test_any_name_will_do(root, name):
+def test_any_file_name_is_accepted(root, name):
     write(root, os.fsdecode(b"services/%b/frontend" % name), "1")
     assert look(FileTree(root)) == {b"services/%b/frontend" % name: b"1"}
 
 
-def test_names_that_begin_with_a_dot_are_not_there(root):
+def test_names_that_begin_with_a_dot_are_ignored(root):
     write(root, ".git/config", "1")
     write(root, "services/.web/frontend", "1")
     write(root, "services/web/.frontend.swp", "1")
@@ -108,7 +108,7 @@ def test_names_that_begin_with_a_dot_are_not_there(root):
     assert look(tree) == look(tree, b".git/config") == look(tree, b"services/.web") == look(tree, b"../other") == {}
 
 
-def test_symbolic_links_are_followed_and_loops_come_to_an_end(root, tmp_path):
+def test_symbolic_links_are_followed_and_loops_end(root, tmp_path):
     write(tmp_path, "elsewhere/frontend", "1")
     (root / "services").mkdir()
     (root / "services/web").symlink_to(tmp_path / "elsewhere")
@@ -121,7 +121,7 @@ def test_symbolic_links_are_followed_and_loops_come_to_an_end(root, tmp_path):
     assert all(path.startswith(b"services/up/") for path in found)
 
 
-def test_a_link_that_leads_elsewhere_is_seen(root, tmp_path):
+def test_redirected_symbolic_link_is_a_change(root, tmp_path):
     write(tmp_path, "one/frontend", "1")
     write(tmp_path, "two/frontend", "2")
     (root / "services").mkdir()
@@ -133,12 +133,12 @@ def test_a_link_that_leads_elsewhere_is_seen(root, tmp_path):
     assert look(tree) == {b"services/web/frontend": b"2"}
 
 
-def test_a_pipe_is_trouble_and_does_not_make_us_wait(root):
+def test_pipe_is_an_error_and_does_not_block(root):
     os.mkfifo(root / "health")
     assert look(FileTree(root)) == {b"health": "not a regular file"}
 
 
-def test_a_pipe_that_takes_the_place_of_a_file_leaves_it_known(root):
+def test_file_replaced_by_a_pipe_stays_known(root):
     write(root, "health", "1")
     tree = FileTree(root)
     look(tree)
@@ -161,7 +161,7 @@ def fail(monkeypatch, function, suffix, code):
 
 
 @pytest.mark.parametrize("function", ["stat", "listdir"])
-def test_nothing_is_known_of_what_is_below_an_unreadable_directory(root, monkeypatch, function):
+def test_files_below_an_unreadable_directory_are_not_deleted(root, monkeypatch, function):
     write(root, "services/web/frontend", "1")
     write(root, "services/web/backends/1", "1")
     write(root, "health", "1")
@@ -175,7 +175,7 @@ def test_nothing_is_known_of_what_is_below_an_unreadable_directory(root, monkeyp
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EMFILE, errno.ESTALE])
-def test_a_file_that_cannot_be_opened_is_trouble(root, monkeypatch, code):
+def test_unreadable_file_is_an_error(root, monkeypatch, code):
     write(root, "health", "1")
     tree = FileTree(root)
     with monkeypatch.context() as patch:
@@ -184,14 +184,14 @@ def test_a_file_that_cannot_be_opened_is_trouble(root, monkeypatch, code):
     assert look(tree) == {b"health": b"1"}
 
 
-def test_a_file_that_vanishes_before_it_is_read_was_not_there(root, monkeypatch):
+def test_file_deleted_before_the_read_is_absent(root, monkeypatch):
     write(root, "health", "1")
     fail(monkeypatch, "open", b"health", errno.ENOENT)
     assert look(FileTree(root)) == {}
 
 
 @pytest.mark.parametrize("path", [b"", b"services", b"services/web/frontend"])
-def test_a_tree_that_is_away_is_not_an_empty_one(root, path):
+def test_missing_root_is_not_an_empty_tree(root, path):
     write(root, "services/web/frontend", "1")
     tree = FileTree(root)
     look(tree)
@@ -205,12 +205,12 @@ def test_a_tree_that_is_away_is_not_an_empty_one(root, path):
     assert look(tree) == {}
 
 
-def test_a_value_over_the_limit_is_not_read_whole(root):
+def test_value_over_the_limit_is_cut(root):
     write(root, "health", " " * (MAX_SIZE + 1000))
     assert len(look(FileTree(root))[b"health"]) == MAX_SIZE + 1
 
 
-def test_a_file_and_a_directory_may_change_places(root):
+def test_file_and_directory_may_replace_each_other(root):
     write(root, "services/web/frontend", "1")
     tree = FileTree(root)
     look(tree)
@@ -222,7 +222,7 @@ def test_a_file_and_a_directory_may_change_places(root):
     assert look(tree) == {b"services/web": None, b"services/web/frontend": b"3"}
 
 
-def test_paths_are_relative_to_where_the_root_leads(tmp_path, root):
+def test_paths_are_relative_to_the_resolved_root(tmp_path, root):
     (tmp_path / "link").symlink_to(root)
     tree = FileTree(tmp_path / "link")
     assert tree.relative(root / "services/web") == b"services/web"

@@ -78,19 +78,19 @@ def held(client: Client) -> dict[bytes, bytes]:
     return dict(client.list().items)
 
 
-def test_what_was_loaded_is_what_show_prints_of_the_tree(tree, url):
+def test_show_prints_the_same_of_etcd_as_of_the_loaded_tree(tree, url):
     assert clusterf("load", tree, url).exit_code == 0
     shown = clusterf("show", url).stdout
     assert shown == clusterf("show", f"file://{tree}").stdout
     assert len(shown.splitlines()) == len(TREE)
 
 
-def test_values_are_loaded_without_white_space_around_them(tree, url, client):
+def test_load_strips_white_space_around_values(tree, url, client):
     clusterf("load", tree, url)
     assert held(client) == {key.encode(): text.strip().encode() for key, text in TREE.items()}
 
 
-def test_load_prints_the_difference_and_then_what_it_did(tree, url, client):
+def test_load_prints_the_difference_and_a_summary(tree, url, client):
     client.transact([(b"routes/r", b"{}"), (b"routes/other", b"{}"), (b"health", b'{"type": "tcp", "port": 9}')], [])
     result = clusterf("load", url, tree)
     assert result.stdout.splitlines() == [
@@ -102,7 +102,7 @@ def test_load_prints_the_difference_and_then_what_it_did(tree, url, client):
     ]
 
 
-def test_load_as_json_says_the_same(tree, url, client):
+def test_load_prints_json(tree, url, client):
     client.transact([(b"routes/other", b"")], [])
     lines = [json.loads(line) for line in clusterf("load", "--json", "--prune", tree, url).stdout.splitlines()]
     assert lines[0] == {"change": "added", "key": "health", "value": {"type": "tcp", "port": 9}}
@@ -112,14 +112,14 @@ def test_load_as_json_says_the_same(tree, url, client):
     ]
 
 
-def test_what_is_loaded_twice_is_written_once(tree, url, client):
+def test_second_load_writes_nothing(tree, url, client):
     clusterf("load", tree, url)
     before = client.list()
     assert clusterf("load", tree, url).stdout == "put 0, deleted 0, unchanged 5, kept 0\n"
     assert client.list() == before
 
 
-def test_a_dry_run_prints_the_difference_and_writes_nothing(tree, url, client):
+def test_dry_run_prints_the_difference_and_writes_nothing(tree, url, client):
     before = client.list()
     result = clusterf("load", "--dry-run", "--prune", tree, url)
     assert result.stdout.splitlines()[0] == '+ health {"type": "tcp", "port": 9}'
@@ -127,7 +127,7 @@ def test_a_dry_run_prints_the_difference_and_writes_nothing(tree, url, client):
     assert client.list() == before
 
 
-def test_nothing_is_loaded_if_one_object_is_bad(tree, url, client):
+def test_load_writes_nothing_if_one_object_is_bad(tree, url, client):
     write(tree, {"services/web/backends/2": '{"ipv4": "x"}'})
     result = clusterf("load", tree, url)
     assert result.exit_code == 1
@@ -135,7 +135,7 @@ def test_nothing_is_loaded_if_one_object_is_bad(tree, url, client):
     assert held(client) == {}
 
 
-def test_what_is_only_in_etcd_stays_unless_it_is_pruned(tree, url, client):
+def test_keys_only_in_etcd_are_kept_without_prune(tree, url, client):
     client.transact([(b"services/web/backends/docker", b"{}")], [])
     clusterf("load", tree, url)
     assert b"services/web/backends/docker" in held(client)
@@ -144,26 +144,26 @@ def test_what_is_only_in_etcd_stays_unless_it_is_pruned(tree, url, client):
     assert b"services/web/backends/docker" not in held(client)
 
 
-def test_an_empty_tree_prunes_nothing(tmp_path, url, client):
+def test_empty_tree_prunes_nothing(tmp_path, url, client):
     client.transact([(b"health", b"{}")], [])
     assert clusterf("load", "--prune", tmp_path, url).exit_code == 2
     assert held(client) == {b"health": b"{}"}
 
 
-def test_an_unknown_key_of_the_tree_is_not_loaded(tree, url, client):
+def test_unknown_key_of_the_tree_is_not_loaded(tree, url, client):
     write(tree, {"services/web/notes": "hello"})
     assert clusterf("load", tree, url).exit_code == 0
     assert len(held(client)) == len(TREE)
 
 
-def test_what_was_loaded_and_dumped_is_the_same_tree(tree, url, tmp_path):
+def test_load_and_dump_restore_the_tree(tree, url, tmp_path):
     clusterf("load", tree, url)
     result = clusterf("dump", url, tmp_path / "new/copy")
     assert (result.exit_code, result.stdout) == (0, "written 5, refused 0, left out 0\n")
     assert files(tmp_path / "new/copy") == TREE
 
 
-def test_three_thousand_keys_go_there_and_back(tmp_path, url, client):
+def test_three_thousand_keys_are_loaded_and_dumped(tmp_path, url, client):
     texts = {f"services/web/backends/{n}": f'{{"ipv4": "10.1.{n // 250}.{n % 250 + 1}"}}\n' for n in range(3000)}
     write(tmp_path / "tree", texts)
     revision = client.list().revision
@@ -174,7 +174,7 @@ def test_three_thousand_keys_go_there_and_back(tmp_path, url, client):
     assert files(tmp_path / "copy") == texts
 
 
-def test_dump_does_not_write_where_something_is_unless_it_is_forced(tree, url):
+def test_dump_into_a_nonempty_directory_needs_force(tree, url):
     clusterf("load", tree, url)
     write(tree, {"health": "{}", "mine": "stays"})
     assert clusterf("dump", url, tree).exit_code == 2
@@ -183,7 +183,7 @@ def test_dump_does_not_write_where_something_is_unless_it_is_forced(tree, url):
     assert files(tree) == TREE | {"mine": "stays"}
 
 
-def test_hostile_names_in_etcd_lead_to_no_file_out_of_the_directory(tmp_path, url, client):
+def test_hostile_names_in_etcd_make_no_file_outside_of_the_directory(tmp_path, url, client):
     hostile = [b"services/../../x/frontend", b"services/./frontend", b"services/../frontend", b"routes/.."]
     fine = [b"routes/new\nline", b"routes/\xff"]
     client.transact([(path, b"{}") for path in hostile + fine], [])
@@ -202,21 +202,21 @@ def test_names_from_etcd_are_escaped_on_every_line(url, client):
     assert "routes/bad\\x0aname: " in clusterf("check", url).stdout
 
 
-def test_check_exits_with_1_only_if_something_is_bad(url, client):
+def test_check_exits_with_1_only_if_an_object_is_bad(url, client):
     client.transact([(b"services/web/frontend", b'{"ipv4": "10.0.0.1", "tcp": 80}'), (b"unknown", b"")], [])
     assert clusterf("check", url).exit_code == 0
     client.transact([(b"services/two/frontend", b'{"ipv4": "10.0.0.1", "tcp": 80}')], [])
     assert clusterf("check", url).exit_code == 1
 
 
-def test_one_endpoint_that_answers_is_enough(etcd, tree, prefix):
+def test_unreachable_endpoint_is_skipped(etcd, tree, prefix):
     url = f"etcd://127.0.0.1:1,{etcd.endpoints[0]}/{prefix}"
     assert clusterf("load", tree, url).exit_code == 0
     assert len(clusterf("show", url).stdout.splitlines()) == len(TREE)
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)])
-def test_watch_says_at_once_what_is_put_and_deleted(url, client, form):
+def test_watch_prints_changes_at_once(url, client, form):
     client.transact([(b"health", b"{}")], [])
     command = [CLUSTERF, "config", "watch", *form, url]
     with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -245,7 +245,7 @@ def test_watch_says_at_once_what_is_put_and_deleted(url, client, form):
         assert lines == ["+ health {}\n", '+ routes/r {"Prefix": "10.0.0.0/8"}\n', "~ routes/r {}\n", "- routes/r\n"]
 
 
-def test_an_etcd_with_certificates_and_a_password_is_entered_by_the_flags(tmp_path, tree):
+def test_flags_authenticate_with_certificates_and_a_password(tmp_path, tree):
     with EtcdCluster(tmp_path / "etcd", tls=True, auth=True) as cluster:
         assert cluster.tls
         password = tmp_path / "password"
