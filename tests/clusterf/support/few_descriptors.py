@@ -1,4 +1,4 @@
-"""Probe 300 targets that never answer with no more than 128 descriptors, and count what came of it."""
+"""Probe 300 targets that never respond, with at most 128 descriptors, and print the number of each reason."""
 
 import asyncio
 import resource
@@ -13,10 +13,10 @@ from tests.servers import full_backlog
 async def main() -> None:
     prober = Prober(asyncio.get_running_loop())
     with full_backlog() as busy:
-        outcomes = [asyncio.get_running_loop().create_future() for _ in range(300)]
-        for outcome in outcomes:
-            prober.start(Target(busy, HealthCheck(timeout=0.1)), outcome.set_result)
-        reasons = Counter([(await outcome).reason for outcome in outcomes])
+        results = [asyncio.get_running_loop().create_future() for _ in range(300)]
+        for result in results:
+            prober.start(Target(busy, HealthCheck(timeout=0.1)), result.set_result)
+        reasons = Counter([(await result).reason for result in results])
     for reason, count in reasons.items():
         print(reason, count)
 

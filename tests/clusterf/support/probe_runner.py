@@ -1,4 +1,4 @@
-"""Asking targets by a real Prober, and seeing that it leaves nothing behind."""
+"""Probing targets by a real Prober, and checking that it leaves nothing behind."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,60 +12,60 @@ from clusterf.health.verdict import ProbeResult
 from clusterf.lib.addresses import Endpoint
 from tests.waiting import wait_until
 
-__all__ = ["Asker", "asking", "sockets"]
+__all__ = ["ProbeRunner", "open_sockets", "probe_runner"]
 
 
-class Asker:
-    """A loop that runs while something is asked."""
+class ProbeRunner:
+    """A prober, and an event loop that runs during probes only."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.prober = Prober(loop)
 
-    def ask(self, endpoint: Endpoint, check: HealthCheck) -> ProbeResult:
-        """Return the outcome of one probe."""
-        [outcome] = self.ask_all([Target(endpoint, check)])
-        return outcome
+    def probe(self, endpoint: Endpoint, check: HealthCheck) -> ProbeResult:
+        """Return the result of one probe."""
+        [result] = self.probe_all([Target(endpoint, check)])
+        return result
 
-    def ask_all(self, targets: list[Target]) -> list[ProbeResult]:
-        """Return the outcomes of probes that run at the same time."""
-        return self.loop.run_until_complete(asyncio.wait_for(self._ask_all(targets), 30))
+    def probe_all(self, targets: list[Target]) -> list[ProbeResult]:
+        """Return the results of probes that run at the same time."""
+        return self.loop.run_until_complete(asyncio.wait_for(self._probe_all(targets), 30))
 
-    async def _ask_all(self, targets: list[Target]) -> list[ProbeResult]:
+    async def _probe_all(self, targets: list[Target]) -> list[ProbeResult]:
         futures = [self.loop.create_future() for _ in targets]
         for target, future in zip(targets, futures, strict=True):
-            # a second outcome of a probe would be an InvalidStateError in the loop
+            # a second result of a probe would be an InvalidStateError in the loop
             self.prober.start(target, future.set_result)
             assert not future.done(), "done was called before start returned"
         return await asyncio.gather(*futures)
 
-    def finish(self) -> bool:
-        """Let the loop do what it has to; True when no task is left."""
+    def drained(self) -> bool:
+        """Run the loop once; return whether no task is left."""
         self.loop.run_until_complete(asyncio.sleep(0))
         return not asyncio.all_tasks(self.loop)
 
 
 @contextmanager
-def asking() -> Iterator[Asker]:
-    """Yield an asker; see to it that in the end no probe, task or socket is left, and that the loop had no errors."""
-    before = sockets()
+def probe_runner() -> Iterator[ProbeRunner]:
+    """Yield a runner; at the end, fail if a probe, task or socket is left, or if the loop reported an error."""
+    before = open_sockets()
     loop = asyncio.new_event_loop()
     loop.run_until_complete(asyncio.sleep(0))
-    own = sockets() - before
+    own = open_sockets() - before
     errors: list[dict[str, object]] = []
     loop.set_exception_handler(lambda _, context: errors.append(context))
-    asker = Asker(loop)
-    yield asker
-    assert (asker.prober.under_way, asker.prober.waiting) == (0, 0)
-    wait_until(asker.finish)
-    # those of a loop itself are still open; those of servers, in their threads, take a moment
-    wait_until(lambda: asker.finish() and sockets() <= before + own)
+    runner = ProbeRunner(loop)
+    yield runner
+    assert (runner.prober.under_way, runner.prober.waiting) == (0, 0)
+    wait_until(runner.drained)
+    # the loop's own sockets are still open; those of servers, in their threads, close a moment later
+    wait_until(lambda: runner.drained() and open_sockets() <= before + own)
     assert errors == []
     loop.close()
 
 
-def sockets() -> int:
-    """Return how many sockets this process has."""
+def open_sockets() -> int:
+    """Return the number of sockets of this process."""
     return sum(link.startswith("socket:") for link in map(_link, Path("/proc/self/fd").iterdir()))
 
 

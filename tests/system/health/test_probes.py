@@ -12,7 +12,7 @@ import pytest
 from clusterf.config.model import HealthCheck
 from clusterf.health.verdict import ProbeResult
 from clusterf.lib.addresses import Endpoint
-from tests.clusterf.support.probe_runner import Asker, asking
+from tests.clusterf.support.probe_runner import ProbeRunner, probe_runner
 from tests.servers import Server, stay_silent
 from tests.system.support.netns import network_namespace
 
@@ -57,29 +57,29 @@ def check(request: pytest.FixtureRequest) -> HealthCheck:
 
 
 @pytest.fixture
-def asker() -> Iterator[Asker]:
-    with asking() as asker:
-        yield asker
+def runner() -> Iterator[ProbeRunner]:
+    with probe_runner() as runner:
+        yield runner
 
 
-def probe(asker: Asker, address: str, check: HealthCheck, port: int = 80) -> ProbeResult:
-    return asker.ask(Endpoint(ip_address(address).packed, port), check)
+def probe(runner: ProbeRunner, address: str, check: HealthCheck, port: int = 80) -> ProbeResult:
+    return runner.probe(Endpoint(ip_address(address).packed, port), check)
 
 
 @pytest.mark.parametrize("address", ["10.9.0.2", "fd00:9::2"])
-def test_who_swallows_all_packets_is_a_timeout(asker: Asker, check: HealthCheck, address: str) -> None:
-    outcome = probe(asker, address, check)
-    assert (outcome.ok, outcome.reason, outcome.local) == (False, "timeout", False)
-    assert TIMEOUT * 0.9 < outcome.duration < TIMEOUT + 1
+def test_who_swallows_all_packets_is_a_timeout(runner: ProbeRunner, check: HealthCheck, address: str) -> None:
+    result = probe(runner, address, check)
+    assert (result.ok, result.reason, result.local) == (False, "timeout", False)
+    assert TIMEOUT * 0.9 < result.duration < TIMEOUT + 1
 
 
 @pytest.mark.parametrize(
     "address",
     ["10.9.1.1", "fd00:9:1::1", "10.9.2.1", "fd00:9:2::1", "10.9.3.1", "fd00:9:3::1", "10.10.0.1", "fd00:10::1"],
 )
-def test_where_no_route_leads_to_cannot_be_up(asker: Asker, check: HealthCheck, address: str) -> None:
-    outcome = probe(asker, address, check)
-    assert (outcome.ok, outcome.reason, outcome.local) == (False, "no route", False)
+def test_where_no_route_leads_to_cannot_be_up(runner: ProbeRunner, check: HealthCheck, address: str) -> None:
+    result = probe(runner, address, check)
+    assert (result.ok, result.reason, result.local) == (False, "no route", False)
 
 
 @contextmanager
@@ -95,14 +95,14 @@ def local_ports(first: int, last: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_a_probe_that_reaches_but_itself_is_refused(asker: Asker, address: str) -> None:
+def test_a_probe_that_reaches_but_itself_is_refused(runner: ProbeRunner, address: str) -> None:
     with local_ports(40000, 40000):
-        assert probe(asker, address, CHECKS["tcp"], 40000).reason == "refused"
+        assert probe(runner, address, CHECKS["tcp"], 40000).reason == "refused"
 
 
-def test_a_lack_of_local_ports_says_nothing_about_the_target(asker: Asker, check: HealthCheck) -> None:
+def test_a_lack_of_local_ports_says_nothing_about_the_target(runner: ProbeRunner, check: HealthCheck) -> None:
     with Server(stay_silent) as server, local_ports(40000, 40000):
         with socket.create_connection((server.host, server.port)):
-            outcome = asker.ask(server.endpoint, check)
-        assert (outcome.ok, outcome.local) == (False, True)
-        assert outcome.reason == "no such source address, or out of local ports"
+            result = runner.probe(server.endpoint, check)
+        assert (result.ok, result.local) == (False, True)
+        assert result.reason == "no such source address, or out of local ports"

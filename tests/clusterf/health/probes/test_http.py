@@ -3,7 +3,6 @@
 import os
 import re
 import socket
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 
 from clusterf import __version__
 from clusterf.config.model import HealthCheck
-from tests.clusterf.support.probe_runner import Asker, asking
 from tests.servers import (
     Connection,
     Server,
@@ -32,12 +30,6 @@ from tests.servers import (
 OK = b"HTTP/1.1 200 OK\r\n"
 KIB_64 = 64 << 10
 SHORT = 0.1  # seconds, for what cannot be answered in time
-
-
-@pytest.fixture
-def asker() -> Iterator[Asker]:
-    with asking() as asker:
-        yield asker
 
 
 @pytest.fixture(params=[0, 1], ids=["plain", "full"])
@@ -74,21 +66,21 @@ def http(request: pytest.FixtureRequest):
         pytest.param(answer(200, b"not compressed at all", "Content-Encoding: gzip"), id="not what it says it is"),
     ],
 )
-def test_a_good_answer_is_a_success(asker, http, behaviour):
+def test_a_good_answer_is_a_success(runner, http, behaviour):
     with Server(behaviour) as server:
-        outcome = asker.ask(server.endpoint, http())
-        assert (outcome.ok, outcome.reason, outcome.local) == (True, "", False)
+        result = runner.probe(server.endpoint, http())
+        assert (result.ok, result.reason, result.local) == (True, "", False)
         assert server.accepted == 1
 
 
-def test_a_plain_probe_takes_an_answer_before_its_request_is_sent(asker):
+def test_a_plain_probe_takes_an_answer_before_its_request_is_sent(runner):
     def answer_at_once(connection):
         connection.say(OK + b"Content-Length: 0\r\n\r\n")
         connection.wait()
 
     with Server(answer_at_once) as server:
         # more than what two kernels keep for those who do not read
-        assert asker.ask(server.endpoint, HealthCheck(type="http", method="POST", body="x" * (32 << 20))).ok
+        assert runner.probe(server.endpoint, HealthCheck(type="http", method="POST", body="x" * (32 << 20))).ok
 
 
 @pytest.mark.parametrize(
@@ -125,16 +117,16 @@ def test_a_plain_probe_takes_an_answer_before_its_request_is_sent(asker):
         pytest.param(reset, "reset", id="reset"),
     ],
 )
-def test_a_bad_answer_is_a_failure_with_its_reason(asker, http, behaviour, reason):
+def test_a_bad_answer_is_a_failure_with_its_reason(runner, http, behaviour, reason):
     with Server(behaviour) as server:
-        outcome = asker.ask(server.endpoint, http())
-        assert (outcome.ok, outcome.reason, outcome.local) == (False, reason, False)
+        result = runner.probe(server.endpoint, http())
+        assert (result.ok, result.reason, result.local) == (False, reason, False)
         assert server.accepted == 1, "one probe is one request"
 
 
-def test_garbage_among_chunks_is_a_failure(asker, http):
+def test_garbage_among_chunks_is_a_failure(runner, http):
     with Server(say(OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nxyz\r\n")) as server:
-        assert asker.ask(server.endpoint, http()).reason in ("not HTTP", "closed")
+        assert runner.probe(server.endpoint, http()).reason in ("not HTTP", "closed")
 
 
 @pytest.mark.parametrize(
@@ -147,19 +139,19 @@ def test_garbage_among_chunks_is_a_failure(asker, http):
         pytest.param(answer_slowly(OK + b"\r\n", *([b"."] * 1000), pause=0.02), id="a drip of a body"),
     ],
 )
-def test_an_answer_has_to_end_within_the_timeout(asker, http, behaviour):
+def test_an_answer_has_to_end_within_the_timeout(runner, http, behaviour):
     with Server(behaviour) as server:
-        outcome = asker.ask(server.endpoint, http(timeout=SHORT))
-    assert (outcome.ok, outcome.reason) == (False, "timeout")
-    assert SHORT * 0.9 < outcome.duration < SHORT + 1
+        result = runner.probe(server.endpoint, http(timeout=SHORT))
+    assert (result.ok, result.reason) == (False, "timeout")
+    assert SHORT * 0.9 < result.duration < SHORT + 1
 
 
-def test_headers_without_end_are_a_failure(asker, http):
+def test_headers_without_end_are_a_failure(runner, http):
     with Server(headers_without_end) as server:
-        assert asker.ask(server.endpoint, http()).reason in ("headers: longer than 32 KiB", "not HTTP")
+        assert runner.probe(server.endpoint, http()).reason in ("headers: longer than 32 KiB", "not HTTP")
 
 
-def test_what_a_client_library_parses_at_once_is_little(asker):
+def test_what_a_client_library_parses_at_once_is_little(runner):
     check = HealthCheck(type="http", redirects=1)
     sizes = []
 
@@ -171,32 +163,32 @@ def test_what_a_client_library_parses_at_once_is_little(asker):
         answer()(connection)
 
     with Server(look) as server:
-        assert asker.ask(server.endpoint, check).ok
+        assert runner.probe(server.endpoint, check).ok
     assert len(sizes) == 1
     assert sizes[0] <= 32 << 10
 
 
-def test_whom_nothing_reaches_fails_with_the_reason(asker, http):
+def test_whom_nothing_reaches_fails_with_the_reason(runner, http):
     with closed_port() as nobody:
-        assert asker.ask(nobody, http()).reason == "refused"
+        assert runner.probe(nobody, http()).reason == "refused"
     with full_backlog() as busy:
-        assert asker.ask(busy, http(timeout=SHORT)).reason == "timeout"
+        assert runner.probe(busy, http(timeout=SHORT)).reason == "timeout"
 
 
 @pytest.mark.parametrize(
     ("status", "ok"), [(200, True), (404, True), (302, True), (405, False), (199, False), (500, False)]
 )
-def test_the_check_says_which_status_is_good(asker, http, status, ok):
+def test_the_check_says_which_status_is_good(runner, http, status, ok):
     with Server(say(f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n".encode())) as server:
-        outcome = asker.ask(
+        result = runner.probe(
             server.endpoint, http(status=((200, 399), (404, 404)), timeout=SHORT if status < 200 else 2)
         )
-    assert outcome.ok == ok
+    assert result.ok == ok
 
 
-def test_an_answer_to_head_has_no_body(asker, http):
+def test_an_answer_to_head_has_no_body(runner, http):
     with Server(answer_slowly(OK + b"Content-Length: 10\r\n\r\n")) as server:
-        assert asker.ask(server.endpoint, http(method="HEAD")).ok
+        assert runner.probe(server.endpoint, http(method="HEAD")).ok
         assert server.requests[0].startswith(b"HEAD / HTTP/1.1\r\n")
 
 
@@ -218,22 +210,22 @@ def test_an_answer_to_head_has_no_body(asker, http):
         (b"one two", {"expect": "three", "expect_regex": "two"}, "body: expect not found"),
     ],
 )
-def test_a_good_body_is_as_expected(asker, http, body, expected, reason):
+def test_a_good_body_is_as_expected(runner, http, body, expected, reason):
     with Server(answer(200, body)) as server:
-        assert asker.ask(server.endpoint, http(**expected)).reason == reason
+        assert runner.probe(server.endpoint, http(**expected)).reason == reason
 
 
-def test_a_body_may_come_in_pieces(asker, http):
+def test_a_body_may_come_in_pieces(runner, http):
     chunks = say(OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\no\r\n" + b"1\r\nk\r\n" + b"0\r\n\r\n")
     with Server(chunks) as server:
-        assert asker.ask(server.endpoint, http(expect="ok")).ok
+        assert runner.probe(server.endpoint, http(expect="ok")).ok
 
 
-def test_no_pattern_takes_long(asker, http):
+def test_no_pattern_takes_long(runner, http):
     with Server(answer(200, b"a" * KIB_64)) as server:
-        outcome = asker.ask(server.endpoint, http(expect_regex="(a+a+)+$|(a|aa)+b", timeout=5))
-    assert outcome.ok
-    assert outcome.duration < 2
+        result = runner.probe(server.endpoint, http(expect_regex="(a+a+)+$|(a|aa)+b", timeout=5))
+    assert result.ok
+    assert result.duration < 2
 
 
 def lines_of(request: bytes) -> list[str]:
@@ -241,9 +233,9 @@ def lines_of(request: bytes) -> list[str]:
     return head.decode().split("\r\n")
 
 
-def test_a_request_is_no_more_than_what_the_check_says(asker, http):
+def test_a_request_is_no_more_than_what_the_check_says(runner, http):
     with Server(answer()) as server:
-        assert asker.ask(server.endpoint, http()).ok
+        assert runner.probe(server.endpoint, http()).ok
     assert lines_of(server.requests[0]) == [
         "GET / HTTP/1.1",
         f"Host: 127.0.0.1:{server.port}",
@@ -253,7 +245,7 @@ def test_a_request_is_no_more_than_what_the_check_says(asker, http):
     ]
 
 
-def test_a_request_is_all_that_the_check_says(asker, http):
+def test_a_request_is_all_that_the_check_says(runner, http):
     check = http(
         method="POST",
         path="/a%20b/ü?c=d&e#f",
@@ -262,7 +254,7 @@ def test_a_request_is_all_that_the_check_says(asker, http):
         body="größe\r\n",
     )
     with Server(answer()) as server:
-        assert asker.ask(server.endpoint, check).ok
+        assert runner.probe(server.endpoint, check).ok
     [request] = server.requests
     assert sorted(lines_of(request)) == sorted(
         [
@@ -279,50 +271,50 @@ def test_a_request_is_all_that_the_check_says(asker, http):
     assert request.endswith("\r\n\r\ngröße\r\n".encode())
 
 
-def test_the_host_may_be_told_as_a_header(asker, http):
+def test_the_host_may_be_told_as_a_header(runner, http):
     with Server(only_for_host("www.example.com")) as server:
-        assert asker.ask(server.endpoint, http(headers=(("HOST", "www.example.com"),))).ok
-        assert asker.ask(server.endpoint, http(host="www.example.com")).ok
-        assert asker.ask(server.endpoint, http()).reason == "HTTP 421"
-        assert asker.ask(server.endpoint, http(host="www.example.com", headers=(("Host", "x"),))).ok
+        assert runner.probe(server.endpoint, http(headers=(("HOST", "www.example.com"),))).ok
+        assert runner.probe(server.endpoint, http(host="www.example.com")).ok
+        assert runner.probe(server.endpoint, http()).reason == "HTTP 421"
+        assert runner.probe(server.endpoint, http(host="www.example.com", headers=(("Host", "x"),))).ok
 
 
 @pytest.mark.parametrize(
     ("method", "body", "length"), [("POST", "", "0"), ("PUT", "x", "1"), ("GET", "x", "1"), ("GET", "", None)]
 )
-def test_the_length_of_a_body_is_told(asker, http, method, body, length):
+def test_the_length_of_a_body_is_told(runner, http, method, body, length):
     with Server(answer()) as server:
-        assert asker.ask(server.endpoint, http(method=method, body=body)).ok
+        assert runner.probe(server.endpoint, http(method=method, body=body)).ok
     found = re.search(rb"\r\nContent-Length: (\d+)\r\n", server.requests[0])
     assert (found and found[1].decode()) == length
 
 
-def test_a_long_request_is_sent_in_full(asker, http):
+def test_a_long_request_is_sent_in_full(runner, http):
     with Server(answer()) as server:
-        assert asker.ask(server.endpoint, http(method="POST", body="x" * KIB_64)).ok
+        assert runner.probe(server.endpoint, http(method="POST", body="x" * KIB_64)).ok
         assert server.requests[0].endswith(b"\r\n\r\n" + b"x" * KIB_64)
 
 
-def test_a_request_that_the_server_takes_in_parts_is_sent_in_full(asker):
+def test_a_request_that_the_server_takes_in_parts_is_sent_in_full(runner):
     # more than what fits into the buffers of both ends
     check = HealthCheck(type="http", method="POST", body="x" * (16 << 20), timeout=10)
     with Server(answer()) as server:
-        assert asker.ask(server.endpoint, check).ok
+        assert runner.probe(server.endpoint, check).ok
         assert len(server.requests[0].partition(b"\r\n\r\n")[2]) == 16 << 20
     with Server(stay_silent) as server:
-        assert asker.ask(server.endpoint, msgspec.structs.replace(check, timeout=SHORT)).reason == "timeout"
+        assert runner.probe(server.endpoint, msgspec.structs.replace(check, timeout=SHORT)).reason == "timeout"
 
 
-def test_ipv6_is_probed_alike(asker, http):
+def test_ipv6_is_probed_alike(runner, http):
     with Server(answer(), host="::1") as server:
-        assert asker.ask(server.endpoint, http()).ok
+        assert runner.probe(server.endpoint, http()).ok
     assert f"Host: [::1]:{server.port}" in lines_of(server.requests[0])
     with closed_port("::1") as nobody:
-        assert asker.ask(nobody, http()).reason == "refused"
+        assert runner.probe(nobody, http()).reason == "refused"
 
 
-def test_proxies_of_the_environment_are_not_used(asker, http, monkeypatch):
+def test_proxies_of_the_environment_are_not_used(runner, http, monkeypatch):
     with closed_port() as nobody, Server(answer()) as server:
         for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"):
             monkeypatch.setenv(name, f"http://{nobody}/")
-        assert asker.ask(server.endpoint, http()).ok
+        assert runner.probe(server.endpoint, http()).ok

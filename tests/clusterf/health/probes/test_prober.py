@@ -9,7 +9,6 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -24,7 +23,7 @@ from clusterf.health.probes.base import Probe
 from clusterf.health.targets import Target
 from clusterf.health.verdict import ProbeResult
 from clusterf.lib.addresses import Endpoint
-from tests.clusterf.support.probe_runner import Asker, asking, sockets
+from tests.clusterf.support.probe_runner import ProbeRunner, open_sockets
 from tests.servers import Server, answer, closed_port, full_backlog, hang_up, reset, stay_silent
 from tests.waiting import wait_until
 
@@ -38,12 +37,6 @@ KINDS = {
 }
 
 
-@pytest.fixture
-def asker() -> Iterator[Asker]:
-    with asking() as asker:
-        yield asker
-
-
 @pytest.fixture(params=KINDS)
 def check(request: pytest.FixtureRequest) -> HealthCheck:
     return KINDS[request.param]
@@ -54,30 +47,30 @@ def with_fields(check: HealthCheck, **fields: object) -> HealthCheck:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_who_accepts_connections_is_up(asker, host):
+def test_who_accepts_connections_is_up(runner, host):
     with Server(stay_silent, host=host) as server:
-        outcome = asker.ask(server.endpoint, TCP)
-    assert (outcome.ok, outcome.reason, outcome.local) == (True, "", False)
-    assert 0 < outcome.duration < 1
+        result = runner.probe(server.endpoint, TCP)
+    assert (result.ok, result.reason, result.local) == (True, "", False)
+    assert 0 < result.duration < 1
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_a_port_that_nobody_listens_on_refuses(asker, check, host):
+def test_a_port_that_nobody_listens_on_refuses(runner, check, host):
     with closed_port(host) as nobody:
-        outcome = asker.ask(nobody, check)
-    assert (outcome.ok, outcome.reason, outcome.local) == (False, "refused", False)
+        result = runner.probe(nobody, check)
+    assert (result.ok, result.reason, result.local) == (False, "refused", False)
 
 
-def test_who_listens_and_does_not_accept_is_not_up(asker):
+def test_who_listens_and_does_not_accept_is_not_up(runner):
     with full_backlog() as busy:
-        outcome = asker.ask(busy, with_fields(TCP, timeout=SHORT))
-    assert (outcome.ok, outcome.reason) == (False, "timeout")
-    assert SHORT * 0.9 < outcome.duration < SHORT + 1
+        result = runner.probe(busy, with_fields(TCP, timeout=SHORT))
+    assert (result.ok, result.reason) == (False, "timeout")
+    assert SHORT * 0.9 < result.duration < SHORT + 1
 
 
-def test_what_cannot_even_be_tried_fails_not_before_start_returns(asker, check):
+def test_what_cannot_even_be_tried_fails_not_before_start_returns(runner, check):
     nowhere = Endpoint(IPv4Address("255.255.255.255").packed, 80)
-    assert asker.ask(nowhere, check).reason == "no route"
+    assert runner.probe(nowhere, check).reason == "no route"
 
 
 def states(port: int) -> list[str]:
@@ -87,18 +80,18 @@ def states(port: int) -> list[str]:
 
 
 @pytest.mark.parametrize("behaviour", [answer(), hang_up, reset], ids=["answer", "hang up", "reset"])
-def test_no_probe_leaves_its_connection_in_time_wait(asker, check, behaviour):
+def test_no_probe_leaves_its_connection_in_time_wait(runner, check, behaviour):
     with Server(behaviour) as server:
-        asker.ask_all([Target(server.endpoint, check)] * 100)
+        runner.probe_all([Target(server.endpoint, check)] * 100)
         assert states(server.port).count(TIME_WAIT) == 0
 
 
-def test_a_program_hardly_ever_hears_of_a_tcp_probe(asker):
+def test_a_program_hardly_ever_hears_of_a_tcp_probe(runner):
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         listener.setblocking(False)
         target = Target(Endpoint(IPv4Address("127.0.0.1").packed, listener.getsockname()[1]), TCP)
         for _ in range(10):
-            assert all(outcome.ok for outcome in asker.ask_all([target] * 10))
+            assert all(result.ok for result in runner.probe_all([target] * 10))
         assert accepted(listener) < 50
 
 
@@ -112,78 +105,78 @@ def accepted(listener: socket.socket) -> int:
     return count
 
 
-def test_the_source_of_a_probe_may_be_chosen(asker):
+def test_the_source_of_a_probe_may_be_chosen(runner):
     for kind in ("plain", "full"):
         with Server(answer()) as server:
             check = with_fields(KINDS[kind], source4=IPv4Address("127.0.0.9"), source6=IPv6Address("fd00::9"))
-            assert asker.ask(server.endpoint, check).ok
+            assert runner.probe(server.endpoint, check).ok
             assert server.clients == ["127.0.0.9"]
     with Server(answer(), host="::1") as server:
-        assert asker.ask(server.endpoint, with_fields(TCP, source6=IPv6Address("::1"))).ok
+        assert runner.probe(server.endpoint, with_fields(TCP, source6=IPv6Address("::1"))).ok
 
 
-def test_a_source_that_this_machine_has_not_says_nothing_about_the_target(asker, check, caplog):
+def test_a_source_that_this_machine_has_not_says_nothing_about_the_target(runner, check, caplog):
     with Server(answer()) as server:
         targets = [Target(server.endpoint, with_fields(check, source4=IPv4Address("192.0.2.1")))] * 3
-        for outcome in asker.ask_all(targets):
-            assert (outcome.ok, outcome.local) == (False, True)
-            assert outcome.reason == "no such source address, or out of local ports"
+        for result in runner.probe_all(targets):
+            assert (result.ok, result.local) == (False, True)
+            assert result.reason == "no such source address, or out of local ports"
         assert server.accepted == 0
     [warning] = caplog.messages
     assert warning.startswith("health: cannot probe: no such source address")
 
 
-async def without_descriptors(asker: Asker, target: Target) -> ProbeResult:
-    outcome = asker.loop.create_future()
+async def without_descriptors(runner: ProbeRunner, target: Target) -> ProbeResult:
+    result = runner.loop.create_future()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.open("/dev/null", os.O_RDONLY)
     os.close(lowest)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
     try:
-        asker.prober.start(target, outcome.set_result)
-        return await outcome
+        runner.prober.start(target, result.set_result)
+        return await result
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-def test_a_lack_of_descriptors_says_nothing_about_the_target(asker, check, caplog):
+def test_a_lack_of_descriptors_says_nothing_about_the_target(runner, check, caplog):
     with Server(answer()) as server:
-        outcome = asker.loop.run_until_complete(without_descriptors(asker, Target(server.endpoint, check)))
-        assert (outcome.ok, outcome.reason, outcome.local) == (False, "out of file descriptors", True)
-        assert asker.ask(server.endpoint, check).ok
+        result = runner.loop.run_until_complete(without_descriptors(runner, Target(server.endpoint, check)))
+        assert (result.ok, result.reason, result.local) == (False, "out of file descriptors", True)
+        assert runner.probe(server.endpoint, check).ok
     assert "out of file descriptors" in caplog.text
 
 
-async def held_up(asker: Asker, target: Target) -> ProbeResult:
-    outcome = asker.loop.create_future()
-    asker.prober.start(target, outcome.set_result)
+async def held_up(runner: ProbeRunner, target: Target) -> ProbeResult:
+    result = runner.loop.create_future()
+    runner.prober.start(target, result.set_result)
     until = monotonic() + 4 * SHORT
     wait_until(lambda: monotonic() > until)
-    return await outcome
+    return await result
 
 
-def test_a_pause_of_the_process_says_nothing_about_the_target(asker, check, monkeypatch):
+def test_a_pause_of_the_process_says_nothing_about_the_target(runner, check, monkeypatch):
     monkeypatch.setattr(probe, "_LATE", 0.0)
     with Server(answer()) as server:
-        outcome = asker.loop.run_until_complete(
-            held_up(asker, Target(server.endpoint, with_fields(check, timeout=SHORT)))
+        result = runner.loop.run_until_complete(
+            held_up(runner, Target(server.endpoint, with_fields(check, timeout=SHORT)))
         )
     # what was answered meanwhile may be there to be read
-    assert outcome.ok or (outcome.reason, outcome.local) == ("the probing process was stalled", True)
+    assert result.ok or (result.reason, result.local) == ("the probing process was stalled", True)
 
 
-def test_a_trouble_of_this_machine_is_told_again_after_a_while_only(asker, caplog, monkeypatch):
+def test_a_trouble_of_this_machine_is_told_again_after_a_while_only(runner, caplog, monkeypatch):
     with Server(answer()) as server:
         check = with_fields(TCP, source4=IPv4Address("192.0.2.1"))
-        asker.ask_all([Target(server.endpoint, check)] * 5)
+        runner.probe_all([Target(server.endpoint, check)] * 5)
         assert len(caplog.messages) == 1
-        monkeypatch.setattr(asker.prober._local_errors, "_remind", 0.0)
-        asker.ask_all([Target(server.endpoint, check)] * 2)
+        monkeypatch.setattr(runner.prober._local_errors, "_remind", 0.0)
+        runner.probe_all([Target(server.endpoint, check)] * 2)
         assert len(caplog.messages) == 3
 
 
-def test_probes_beyond_the_limit_wait_and_their_time_with_them(asker, check, monkeypatch):
-    monkeypatch.setattr(asker.prober, "_limit", 3)
+def test_probes_beyond_the_limit_wait_and_their_time_with_them(runner, check, monkeypatch):
+    monkeypatch.setattr(runner.prober, "_limit", 3)
     most = 0
 
     def seen(prober: Prober) -> None:
@@ -192,12 +185,12 @@ def test_probes_beyond_the_limit_wait_and_their_time_with_them(asker, check, mon
 
     with full_backlog() as busy:
         target = Target(busy, with_fields(check, timeout=SHORT))
-        begin = asker.prober._begin
-        monkeypatch.setattr(asker.prober, "_begin", lambda *begun: (begin(*begun), seen(asker.prober)))
-        outcomes = asker.ask_all([target] * 10)
+        begin = runner.prober._begin
+        monkeypatch.setattr(runner.prober, "_begin", lambda *begun: (begin(*begun), seen(runner.prober)))
+        results = runner.probe_all([target] * 10)
     assert most == 3
-    assert [outcome.reason for outcome in outcomes] == ["timeout"] * 10
-    assert all(SHORT * 0.9 < outcome.duration < SHORT + 0.5 for outcome in outcomes)
+    assert [result.reason for result in results] == ["timeout"] * 10
+    assert all(SHORT * 0.9 < result.duration < SHORT + 0.5 for result in results)
 
 
 def test_more_targets_than_descriptors_are_all_probed():
@@ -218,64 +211,64 @@ def test_the_limit_of_descriptors_is_raised_as_far_as_it_may():
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-def test_done_may_start_the_next_probe(asker, check):
+def test_done_may_start_the_next_probe(runner, check):
     async def three_in_a_row(target: Target) -> list[bool]:
-        outcomes = []
-        last = asker.loop.create_future()
+        results = []
+        last = runner.loop.create_future()
 
-        def done(outcome):
-            outcomes.append(outcome.ok)
-            if len(outcomes) < 3:
-                asker.prober.start(target, done)
+        def done(result):
+            results.append(result.ok)
+            if len(results) < 3:
+                runner.prober.start(target, done)
             else:
-                last.set_result(outcomes)
+                last.set_result(results)
 
-        asker.prober.start(target, done)
+        runner.prober.start(target, done)
         return await last
 
     with Server(answer()) as server:
         target = Target(server.endpoint, check)
-        assert asker.loop.run_until_complete(asyncio.wait_for(three_in_a_row(target), 10)) == [True] * 3
+        assert runner.loop.run_until_complete(asyncio.wait_for(three_in_a_row(target), 10)) == [True] * 3
 
 
-def test_a_done_that_fails_harms_no_other_probe(asker, check, monkeypatch):
-    monkeypatch.setattr(asker.prober, "_limit", 1)
+def test_a_done_that_fails_harms_no_other_probe(runner, check, monkeypatch):
+    monkeypatch.setattr(runner.prober, "_limit", 1)
     failures = []
-    asker.loop.set_exception_handler(lambda _, context: failures.append(context["exception"]))
+    runner.loop.set_exception_handler(lambda _, context: failures.append(context["exception"]))
     with Server(answer()) as server:
         target = Target(server.endpoint, check)
-        asker.prober.start(target, lambda _: 1 / 0)
-        assert asker.ask(server.endpoint, check).ok
+        runner.prober.start(target, lambda _: 1 / 0)
+        assert runner.probe(server.endpoint, check).ok
     assert [type(failure) for failure in failures] == [ZeroDivisionError]
 
 
 @pytest.mark.parametrize("moment", ["at once", "later"])
-def test_nothing_is_heard_of_probes_that_are_given_up(asker, check, moment, monkeypatch):
-    monkeypatch.setattr(asker.prober, "_limit", 10)
+def test_nothing_is_heard_of_probes_that_are_given_up(runner, check, moment, monkeypatch):
+    monkeypatch.setattr(runner.prober, "_limit", 10)
     with Server(stay_silent) as server, full_backlog() as busy, closed_port() as nobody:
         # of some there is soon something to be heard
         endpoints = [busy] if moment == "later" else [server.endpoint, busy, nobody]
         for endpoint in endpoints:
             for _ in range(5):
-                asker.prober.start(Target(endpoint, with_fields(check, timeout=SHORT)), pytest.fail)
+                runner.prober.start(Target(endpoint, with_fields(check, timeout=SHORT)), pytest.fail)
         if moment == "later":
-            asker.loop.run_until_complete(asyncio.sleep(0))
-        asker.prober.close()
-        assert (asker.prober.under_way, asker.prober.waiting) == (0, 0)
-        asker.loop.run_until_complete(asyncio.sleep(2 * SHORT))
+            runner.loop.run_until_complete(asyncio.sleep(0))
+        runner.prober.close()
+        assert (runner.prober.under_way, runner.prober.waiting) == (0, 0)
+        runner.loop.run_until_complete(asyncio.sleep(2 * SHORT))
         assert server.accepted == 0 or not check.redirects, "what has not begun does not begin"
 
 
-def test_thousands_of_probes_leave_nothing_behind(asker, check):
+def test_thousands_of_probes_leave_nothing_behind(runner, check):
     with Server(answer()) as good, Server(reset) as bad, closed_port() as nobody:
         few = 100 if check.redirects else 600
         targets = [Target(endpoint, check) for endpoint in (good.endpoint, bad.endpoint, nobody)]
-        before = sockets()
+        before = open_sockets()
         for _ in range(2):
-            outcomes = asker.ask_all(targets * few)
-            assert {outcome.reason for outcome in outcomes} <= {"", "reset", "refused"}
-        assert sum(outcome.ok for outcome in outcomes) >= few
-        wait_until(lambda: asker.finish() and sockets() <= before)
+            results = runner.probe_all(targets * few)
+            assert {result.reason for result in results} <= {"", "reset", "refused"}
+        assert sum(result.ok for result in results) >= few
+        wait_until(lambda: runner.drained() and open_sockets() <= before)
     gc.collect()
     assert not [each for each in gc.get_objects() if isinstance(each, Probe)]
 
@@ -306,10 +299,10 @@ def test_words_for_what_tls_says():
     assert reasons.of_tls(ssl.SSLEOFError()) == "TLS: closed"
 
 
-def test_a_reason_is_a_line_of_bounded_length(asker, monkeypatch):
+def test_a_reason_is_a_line_of_bounded_length(runner, monkeypatch):
     # that of OpenSSL may hold a name of the configuration
     monkeypatch.setattr(reasons, "of_errno", lambda _: "x\n\x1b[2J" + "y" * 1000)
     with closed_port() as nobody:
-        reason = asker.ask(nobody, TCP).reason
+        reason = runner.probe(nobody, TCP).reason
     assert reason.startswith(r"x\x0a\x1b[2Jyyy")
     assert len(reason) == 200

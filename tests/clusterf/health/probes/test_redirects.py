@@ -1,7 +1,5 @@
 """Where redirects lead: as a table, and with real servers."""
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,18 +7,11 @@ from hypothesis import strategies as st
 from clusterf.config.model import HealthCheck, Tls
 from clusterf.health.probes.http_request import Request
 from clusterf.health.probes.redirects import BadRedirect, next_request
-from tests.clusterf.support.probe_runner import Asker, asking
 from tests.servers import Authority, Server, answer, redirect
 
 LOOPBACK = "127.0.0.1"
 HEADERS = (("User-Agent", "me"), ("Authorization", "secret"), ("Cookie", "a=b"), ("Content-Type", "a/b"))
 HERE = Request("http", 8080, "www.example.com", "POST", "/a/b?c", HEADERS, b"body")
-
-
-@pytest.fixture
-def asker() -> Iterator[Asker]:
-    with asking() as asker:
-        yield asker
 
 
 def http(redirects: int = 3, **fields: object) -> HealthCheck:
@@ -112,42 +103,42 @@ def test_whatever_a_server_says_what_follows_is_fit_to_be_sent(location):
     assert there.path.startswith("/")
 
 
-def test_redirects_are_followed_as_often_as_the_check_says(asker):
+def test_redirects_are_followed_as_often_as_the_check_says(runner):
     for redirects, reason in ((3, ""), (2, "redirects: more than 2")):
         with Server(redirect("/a", "/b", "/c")) as server:
-            assert asker.ask(server.endpoint, http(redirects)).reason == reason
+            assert runner.probe(server.endpoint, http(redirects)).reason == reason
             assert [request.split()[1] for request in server.requests] == [b"/", b"/a", b"/b", b"/c"][: redirects + 1]
 
 
-def test_without_being_asked_to_no_redirect_is_followed(asker):
+def test_without_being_asked_to_no_redirect_is_followed(runner):
     with Server(redirect("/a")) as server:
-        assert asker.ask(server.endpoint, http(0)).ok
-        assert asker.ask(server.endpoint, http(0)).ok
+        assert runner.probe(server.endpoint, http(0)).ok
+        assert runner.probe(server.endpoint, http(0)).ok
         assert server.accepted == 2
 
 
-def test_the_status_of_the_last_answer_counts(asker):
+def test_the_status_of_the_last_answer_counts(runner):
     with Server(redirect("/a")) as server:
-        assert asker.ask(server.endpoint, http(status=((200, 200),))).ok
+        assert runner.probe(server.endpoint, http(status=((200, 200),))).ok
     with Server(answer(302, b"no location")) as server:
-        assert asker.ask(server.endpoint, http(status=((200, 200),))).reason == "HTTP 302"
+        assert runner.probe(server.endpoint, http(status=((200, 200),))).reason == "HTTP 302"
     with Server(answer(304, b"", "Location: /a")) as server:
-        assert asker.ask(server.endpoint, http(status=((200, 200),))).reason == "HTTP 304"
+        assert runner.probe(server.endpoint, http(status=((200, 200),))).reason == "HTTP 304"
 
 
-def test_a_redirect_to_another_place_is_followed_at_the_target(asker):
+def test_a_redirect_to_another_place_is_followed_at_the_target(runner):
     with Server(answer(), host="127.0.0.2") as other, Server(answer(204, b"")) as next_door:
         for place in (f"http://127.0.0.2:{other.port}/", f"http://metadata.example:{next_door.port}/"):
             with Server(redirect(place)) as server:
-                outcome = asker.ask(server.endpoint, http(headers=(("Cookie", "a=b"),)))
-                assert outcome.reason == ("refused" if "127.0.0.2" in place else "")
+                result = runner.probe(server.endpoint, http(headers=(("Cookie", "a=b"),)))
+                assert result.reason == ("refused" if "127.0.0.2" in place else "")
         assert other.accepted == 0
         [request] = next_door.requests
         assert b"\r\nHost: metadata.example:" in request
         assert b"Cookie" not in request
 
 
-def test_a_redirect_to_tls_is_verified_for_the_name_that_it_leads_to(asker, tmp_path):
+def test_a_redirect_to_tls_is_verified_for_the_name_that_it_leads_to(runner, tmp_path):
     authority = Authority(tmp_path)
     for name, own_name, reason in (
         ("www.example.com", "", ""),
@@ -158,21 +149,21 @@ def test_a_redirect_to_tls_is_verified_for_the_name_that_it_leads_to(asker, tmp_
         with Server(answer(), tls=authority.good(name)) as secure, Server(redirect()) as server:
             server.behaviour = redirect(f"https://www.example.com:{secure.port}/")
             check = http(host="front.example.com", tls=Tls(ca=str(authority.pem), server_name=own_name))
-            assert asker.ask(server.endpoint, check).reason == reason
+            assert runner.probe(server.endpoint, check).reason == reason
 
 
-def test_a_redirect_nowhere_is_a_failure(asker):
+def test_a_redirect_nowhere_is_a_failure(runner):
     with Server(redirect("gopher://x/")) as server:
-        assert asker.ask(server.endpoint, http()).reason == "redirects: not an HTTP URL"
+        assert runner.probe(server.endpoint, http()).reason == "redirects: not an HTTP URL"
 
 
-def test_no_cookie_is_kept(asker):
+def test_no_cookie_is_kept(runner):
     def with_cookie(connection):
         connection.request()
         connection.say(b"HTTP/1.1 302 X\r\nLocation: /a\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n")
 
     with Server(with_cookie) as server:
-        asker.ask(server.endpoint, http(1))
-        asker.ask(server.endpoint, http(1))
+        runner.probe(server.endpoint, http(1))
+        runner.probe(server.endpoint, http(1))
         assert len(server.requests) == 4
         assert not any(b"cookie" in request.lower() for request in server.requests)

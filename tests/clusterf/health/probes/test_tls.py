@@ -6,7 +6,6 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from clusterf.health.probes import tls as tls_module
 from clusterf.health.probes.base import Probe
 from clusterf.health.probes.tls import Contexts, TlsError
 from clusterf.health.targets import Target
-from tests.clusterf.support.probe_runner import Asker, asking, sockets
+from tests.clusterf.support.probe_runner import open_sockets, probe_runner
 from tests.servers import (
     Authority,
     Connection,
@@ -37,12 +36,6 @@ SHORT = 0.2  # seconds, for what cannot be answered in time
 LOOPBACK = "127.0.0.1"
 
 
-@pytest.fixture
-def asker() -> Iterator[Asker]:
-    with asking() as asker:
-        yield asker
-
-
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
@@ -53,36 +46,36 @@ def https(authority: Authority, *, host: str = "", server_name: str = "", timeou
     return HealthCheck(type="https", host=host, tls=tls, timeout=timeout, **fields)
 
 
-def test_a_good_certificate_for_the_address_is_a_success(asker, authority):
+def test_a_good_certificate_for_the_address_is_a_success(runner, authority):
     with Server(answer(), tls=authority.good(LOOPBACK)) as server:
-        assert asker.ask(server.endpoint, https(authority, expect="hello")).ok
+        assert runner.probe(server.endpoint, https(authority, expect="hello")).ok
         assert server.accepted == 1
     with Server(answer(), host="::1", tls=authority.good("::1")) as server:
-        assert asker.ask(server.endpoint, https(authority)).ok
+        assert runner.probe(server.endpoint, https(authority)).ok
 
 
-def test_the_name_in_the_certificate_is_the_server_name_else_the_host(asker, authority):
+def test_the_name_in_the_certificate_is_the_server_name_else_the_host(runner, authority):
     with Server(only_for_host("www.example.com:8443"), tls=authority.good("www.example.com")) as server:
-        assert asker.ask(server.endpoint, https(authority, host="www.example.com:8443")).ok
+        assert runner.probe(server.endpoint, https(authority, host="www.example.com:8443")).ok
     with Server(only_for_host("www.example.com"), tls=authority.good("name.example.com")) as server:
         check = https(authority, host="www.example.com", server_name="name.example.com")
-        assert asker.ask(server.endpoint, check).ok
-        assert asker.ask(server.endpoint, https(authority, host="www.example.com")).reason == "TLS: wrong name"
+        assert runner.probe(server.endpoint, check).ok
+        assert runner.probe(server.endpoint, https(authority, host="www.example.com")).reason == "TLS: wrong name"
     with Server(answer(), tls=authority.good("10.9.9.9")) as server:
-        assert asker.ask(server.endpoint, https(authority, server_name="10.9.9.9")).ok
+        assert runner.probe(server.endpoint, https(authority, server_name="10.9.9.9")).ok
 
 
-def test_a_server_is_told_a_name_but_no_address(asker, authority):
+def test_a_server_is_told_a_name_but_no_address(runner, authority):
     told = []
     context = authority.good("www.example.com", LOOPBACK)
     context.sni_callback = lambda _, name, __: told.append(name)
     with Server(answer(), tls=context) as server:
-        assert asker.ask(server.endpoint, https(authority, host="www.example.com")).ok
-        assert asker.ask(server.endpoint, https(authority)).ok
+        assert runner.probe(server.endpoint, https(authority, host="www.example.com")).ok
+        assert runner.probe(server.endpoint, https(authority)).ok
     assert told == ["www.example.com", None]
 
 
-def test_a_bad_certificate_is_a_failure_with_its_reason(asker, authority, tmp_path):
+def test_a_bad_certificate_is_a_failure_with_its_reason(runner, authority, tmp_path):
     other = Authority(tmp_path)
     for context, reason in (
         (authority.expired(LOOPBACK), "TLS: certificate expired"),
@@ -92,28 +85,28 @@ def test_a_bad_certificate_is_a_failure_with_its_reason(asker, authority, tmp_pa
         (other.good(LOOPBACK), "TLS: unknown authority"),
     ):
         with Server(answer(), tls=context) as server:
-            outcome = asker.ask(server.endpoint, https(authority))
-            assert (outcome.ok, outcome.reason, outcome.local) == (False, reason, False)
+            result = runner.probe(server.endpoint, https(authority))
+            assert (result.ok, result.reason, result.local) == (False, reason, False)
             assert server.requests == [], "nothing is said to whom it is not meant for"
 
 
-def test_the_authorities_of_the_system_count_by_default(asker, authority):
+def test_the_authorities_of_the_system_count_by_default(runner, authority):
     with Server(answer(), tls=authority.good(LOOPBACK)) as server:
-        assert asker.ask(server.endpoint, HealthCheck(type="https", timeout=5)).reason == "TLS: unknown authority"
+        assert runner.probe(server.endpoint, HealthCheck(type="https", timeout=5)).reason == "TLS: unknown authority"
 
 
-def test_without_verification_any_certificate_will_do(asker, authority, tmp_path):
+def test_without_verification_any_certificate_will_do(runner, authority, tmp_path):
     check = HealthCheck(type="https", tls=Tls(verify=False, ca="/nonexistent"), timeout=5)
     for context in (authority.expired("x"), authority.self_signed(tmp_path, "10.0.0.1")):
         with Server(answer(), tls=context) as server:
-            assert asker.ask(server.endpoint, check).ok
+            assert runner.probe(server.endpoint, check).ok
             odd = HealthCheck(type="https", host="a..b", tls=Tls(verify=False), timeout=5)
-            assert asker.ask(server.endpoint, odd).ok
+            assert runner.probe(server.endpoint, odd).ok
 
 
-def test_a_host_that_is_no_name_cannot_be_verified(asker, authority):
+def test_a_host_that_is_no_name_cannot_be_verified(runner, authority):
     with Server(answer(), tls=authority.good(LOOPBACK)) as server:
-        reason = asker.ask(server.endpoint, https(authority, host="a..b")).reason
+        reason = runner.probe(server.endpoint, https(authority, host="a..b")).reason
         assert reason == "TLS: host is not a valid name"
 
 
@@ -132,10 +125,10 @@ def test_a_host_that_is_no_name_cannot_be_verified(asker, authority):
         pytest.param(answer_slowly(b"HTTP/1.1 200 OK\r\n"), "timeout", id="slow headers"),
     ],
 )
-def test_what_goes_wrong_after_the_handshake_has_the_reasons_of_http(asker, authority, behaviour, reason):
+def test_what_goes_wrong_after_the_handshake_has_the_reasons_of_http(runner, authority, behaviour, reason):
     with Server(behaviour, tls=authority.good(LOOPBACK)) as server:
         check = https(authority, expect="hello", timeout=SHORT if reason == "timeout" else 5)
-        assert asker.ask(server.endpoint, check).reason == reason
+        assert runner.probe(server.endpoint, check).reason == reason
 
 
 @pytest.mark.parametrize(
@@ -147,7 +140,7 @@ def test_what_goes_wrong_after_the_handshake_has_the_reasons_of_http(asker, auth
         pytest.param(lambda connection: connection.say(b"SSH-2.0-OpenSSH\r\n"), "TLS: not TLS", id="SSH"),
     ],
 )
-def test_who_does_not_speak_tls_fails(asker, authority, behaviour, reason):
+def test_who_does_not_speak_tls_fails(runner, authority, behaviour, reason):
     def wait_for_hello(connection: Connection) -> None:
         connection.socket.recv(65536)
         if behaviour is not hang_up:
@@ -155,30 +148,30 @@ def test_who_does_not_speak_tls_fails(asker, authority, behaviour, reason):
 
     with Server(wait_for_hello) as server:
         check = https(authority, timeout=SHORT if reason == "timeout" else 5)
-        assert asker.ask(server.endpoint, check).reason == reason
+        assert runner.probe(server.endpoint, check).reason == reason
     with closed_port() as nobody:
-        assert asker.ask(nobody, https(authority)).reason == "refused"
+        assert runner.probe(nobody, https(authority)).reason == "refused"
 
 
-def test_a_server_that_wants_a_certificate_of_the_client_is_not_up(asker, authority):
+def test_a_server_that_wants_a_certificate_of_the_client_is_not_up(runner, authority):
     context = authority.good(LOOPBACK)
     context.verify_mode = ssl.CERT_REQUIRED
     with Server(answer(), tls=context) as server:
-        reason = asker.ask(server.endpoint, https(authority)).reason
+        reason = runner.probe(server.endpoint, https(authority)).reason
     assert reason in ("TLS: tlsv13 alert certificate required", "reset", "closed")
 
 
-def test_a_server_that_does_not_answer_the_end_of_tls_keeps_no_connection(asker, authority):
+def test_a_server_that_does_not_answer_the_end_of_tls_keeps_no_connection(runner, authority):
     one = answer_slowly(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
     with Server(one, tls=authority.good(LOOPBACK)) as server:
-        before = sockets()
+        before = open_sockets()
         for _ in range(5):
-            assert asker.ask(server.endpoint, https(authority)).ok
+            assert runner.probe(server.endpoint, https(authority)).ok
         # the other ends are still there, one for each
-        wait_until(lambda: asker.finish() and sockets() <= before + server.accepted)
+        wait_until(lambda: runner.drained() and open_sockets() <= before + server.accepted)
 
 
-def test_a_file_of_authorities_that_is_none_is_a_failure(asker, authority, tmp_path):
+def test_a_file_of_authorities_that_is_none_is_a_failure(runner, authority, tmp_path):
     garbage, empty, big, key = (tmp_path / name for name in ("garbage", "empty", "big", "key"))
     garbage.write_bytes(os.urandom(1000))
     empty.touch()
@@ -197,8 +190,8 @@ def test_a_file_of_authorities_that_is_none_is_a_failure(asker, authority, tmp_p
             (big, "TLS: ca: larger than 1 MiB"),
             (Path("/proc/self/status"), "TLS: ca: no certificates in PEM format"),
         ):
-            outcome = asker.ask(server.endpoint, HealthCheck(type="https", tls=Tls(ca=str(path)), timeout=5))
-            assert (outcome.ok, outcome.reason) == (False, reason)
+            result = runner.probe(server.endpoint, HealthCheck(type="https", tls=Tls(ca=str(path)), timeout=5))
+            assert (result.ok, result.reason) == (False, reason)
         assert server.accepted == 0
 
 
@@ -260,22 +253,22 @@ def test_a_failure_leaves_nothing_that_waits_for_a_collection_of_garbage(authori
     gc.collect()
     gc.disable()
     try:
-        with asking() as asker, Server(behaviour, tls=context) as server:
-            assert asker.ask(server.endpoint, https(authority, timeout=SHORT)).reason == reason
+        with probe_runner() as runner, Server(behaviour, tls=context) as server:
+            assert runner.probe(server.endpoint, https(authority, timeout=SHORT)).reason == reason
         assert not [each for each in gc.get_objects() if isinstance(each, Probe | asyncio.sslproto.SSLProtocol)]
     finally:
         gc.enable()
 
 
 def test_a_timeout_at_any_moment_of_a_handshake_is_quiet(authority):
-    with asking() as asker, Server(answer(), tls=authority.good(LOOPBACK)) as server:
+    with probe_runner() as runner, Server(answer(), tls=authority.good(LOOPBACK)) as server:
         # who has the loop for a while makes answers and the ends of their time come together
         def keep_busy() -> None:
             time.sleep(0.02)
-            asker.loop.call_later(0.001, keep_busy)
+            runner.loop.call_later(0.001, keep_busy)
 
-        asker.loop.call_soon(keep_busy)
+        runner.loop.call_soon(keep_busy)
         targets = [Target(server.endpoint, https(authority, timeout=0.001 * ms)) for ms in range(20, 120)]
-        outcomes = asker.ask_all(targets)
-        assert {outcome.reason for outcome in outcomes} <= {"", "timeout"}
-        assert any(outcome.reason == "timeout" for outcome in outcomes)
+        results = runner.probe_all(targets)
+        assert {result.reason for result in results} <= {"", "timeout"}
+        assert any(result.reason == "timeout" for result in results)
