@@ -1,9 +1,9 @@
-"""Real servers on loopback, well-behaved and not.
+"""Real servers on loopback, good and bad ones.
 
-`Server` accepts in a thread and lets a behaviour deal with each connection in
-another one; `with Server(answer(503)) as server` serves until the block ends,
-however long the behaviour would go on. `tls=` is a context to speak TLS with;
-`Authority` makes them, with good and bad certificates.
+`Server` accepts in a thread, and runs a behaviour for each connection in a
+thread of its own; `with Server(answer(503)) as server` serves until the end of
+the block, which also ends behaviours. `tls=` is the context for TLS; `Authority`
+makes contexts with good and bad certificates.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ __all__ = [
     "stay_silent",
 ]
 
-LONG = 3600.0  # seconds, that is until the test is over
+LONG = 3600.0  # seconds: until the test is over
 
 
 class Connection:
@@ -54,24 +54,24 @@ class Connection:
         self._ended = ended
 
     def request(self) -> bytes:
-        """Read a request, its body included, and return it; what came so far if the client has gone."""
+        """Read a request with its body; return less if the client closes the connection before."""
         received = b""
-        while not self._whole(received) and (more := self.socket.recv(65536)):
+        while not self._complete(received) and (more := self.socket.recv(65536)):
             received += more
         return received
 
     @staticmethod
-    def _whole(received: bytes) -> bool:
+    def _complete(received: bytes) -> bool:
         head, end, body = received.partition(b"\r\n\r\n")
         lengths = [line[15:] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
         return bool(end) and len(body) >= int(lengths[0] if lengths else 0)
 
     def say(self, data: bytes) -> None:
-        """Send all of it."""
+        """Send all of `data`."""
         self.socket.sendall(data)
 
     def wait(self, seconds: float = LONG) -> bool:
-        """Wait, but not for longer than the test takes; True: it goes on."""
+        """Wait until the time or the test is over; return whether the test goes on."""
         return not self._ended.wait(seconds)
 
 
@@ -79,10 +79,10 @@ Behaviour = Callable[[Connection], None]
 
 
 class Server:
-    """Listens on a port of loopback, of either family, as soon as it is made.
+    """A server that listens on a loopback port of either family as soon as it is constructed.
 
     `requests` are those that behaviours have read by `Connection.request`,
-    `clients` are the addresses of those who have connected.
+    `clients` the addresses of all connections.
     """
 
     def __init__(
@@ -107,12 +107,12 @@ class Server:
 
     @property
     def accepted(self) -> int:
-        """How many connections there have been."""
+        """The number of connections so far."""
         return len(self.clients)
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where it listens."""
+        """The address and port."""
         return Endpoint(ipaddress.ip_address(self.host).packed, self.port)
 
     def __enter__(self) -> Self:
@@ -137,7 +137,7 @@ class Server:
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        # whatever the client does, and the end of the test too, is no fault of the server
+        # errors of the connection are expected: the client may reset it, and so may the end of the test
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
             stack.callback(connection.close)
             if self._tls is not None:
@@ -167,7 +167,7 @@ class _Recorded(Connection):
 
 
 def response(status: int, body: bytes, headers: tuple[str, ...] = (), version: str = "1.1") -> bytes:
-    """Return an answer as it is on the wire."""
+    """Return the bytes of a response."""
     lines = [f"HTTP/{version} {status} Because", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
 
@@ -178,7 +178,7 @@ def answer(status: int = 200, body: bytes = b"hello\n", *headers: str, version: 
 
 
 def say(data: bytes) -> Behaviour:
-    """Answer one request by these bytes, and close."""
+    """Answer one request with these bytes, and close."""
 
     def behave(connection: Connection) -> None:
         connection.request()
@@ -188,7 +188,7 @@ def say(data: bytes) -> Behaviour:
 
 
 def answer_slowly(*parts: bytes, pause: float = LONG) -> Behaviour:
-    """Answer part by part, with a pause after each."""
+    """Answer in parts, with a pause after each."""
 
     def behave(connection: Connection) -> None:
         connection.request()
@@ -201,7 +201,7 @@ def answer_slowly(*parts: bytes, pause: float = LONG) -> Behaviour:
 
 
 def answer_without_end(head: bytes, more: bytes) -> Behaviour:
-    """Answer, and go on as long as somebody takes it."""
+    """Answer with `head`, and then repeat `more` until the client closes."""
 
     def behave(connection: Connection) -> None:
         connection.request()
@@ -226,7 +226,7 @@ def only_for_host(host: str) -> Behaviour:
 
 
 def redirect(*locations: str, status: int = 302) -> Behaviour:
-    """Answer the first requests by sending them there, those that follow by 200."""
+    """Redirect the first requests to these locations, and answer 200 to all others."""
     left = list(locations)
 
     def behave(connection: Connection) -> None:
@@ -240,24 +240,24 @@ def redirect(*locations: str, status: int = 302) -> Behaviour:
 
 
 def hang_up(connection: Connection) -> None:
-    """Read the request and close without an answer."""
+    """Read the request, and close without a response."""
     connection.request()
 
 
 def reset(connection: Connection) -> None:
-    """Read the request and reset the connection."""
+    """Read the request, and reset the connection."""
     connection.request()
     connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def stay_silent(connection: Connection) -> None:
-    """Accept, and say nothing."""
+    """Accept, and send nothing."""
     connection.wait()
 
 
 @contextlib.contextmanager
 def closed_port(host: str = "127.0.0.1") -> Iterator[Endpoint]:
-    """Hold a port on which nobody listens."""
+    """Reserve a port on which nothing listens."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as held:
         held.bind((host, 0))
         yield Endpoint(ipaddress.ip_address(host).packed, held.getsockname()[1])
@@ -265,7 +265,7 @@ def closed_port(host: str = "127.0.0.1") -> Iterator[Endpoint]:
 
 @contextlib.contextmanager
 def full_backlog() -> Iterator[Endpoint]:
-    """Listen on a port without accepting, when the kernel takes no more connections for it."""
+    """Listen on a port without accepting, with a full backlog, so that connecting times out."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as stack:
         address = listener.getsockname()
         for _ in range(4):
@@ -276,20 +276,20 @@ def full_backlog() -> Iterator[Endpoint]:
 
 
 class Authority:
-    """A certificate authority, and contexts of servers with certificates of it, or bad ones."""
+    """A certificate authority, and TLS contexts of servers with good and bad certificates."""
 
     def __init__(self, folder: Path) -> None:
         self._ca = trustme.CA()
-        # the file that clients are to trust
+        # the file of authorities for clients
         self.pem = folder / "ca.pem"
         self._ca.cert_pem.write_to_path(self.pem)
 
     def good(self, *names: str) -> ssl.SSLContext:
-        """Return the context of a server that is all of these names and addresses."""
+        """Return the context of a server with a certificate for these names and addresses."""
         return self._context(self._ca.issue_cert(*names))
 
     def expired(self, *names: str) -> ssl.SSLContext:
-        """Return the context of a server whose certificate was good until yesterday."""
+        """Return the context of a server whose certificate expired yesterday."""
         now = dt.datetime.now(dt.UTC)
         day = dt.timedelta(days=1)
         return self._context(self._ca.issue_cert(*names, not_before=now - 2 * day, not_after=now - day))
@@ -302,7 +302,7 @@ class Authority:
 
     @staticmethod
     def self_signed(folder: Path, address: str) -> ssl.SSLContext:
-        """Return the context of a server that vouches for itself."""
+        """Return the context of a server with a self-signed certificate."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "self")])
         now = dt.datetime.now(dt.UTC)

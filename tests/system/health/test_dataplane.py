@@ -1,4 +1,4 @@
-"""Health checks as clients see them, and a director whose own network is down."""
+"""Health checks as clients see them, and an outage of the director's own network."""
 
 import contextlib
 import time
@@ -31,8 +31,8 @@ CHECK = {
     "fall": 3,
 }
 IN_TIME = 0.5 * 1.1 + 0.5 + 2 * 0.3 + 2.0  # seconds; the last ones for the processes in the lab's kernel
-BEHIND = f"{BACKENDS['b1']['ipv4']}:{ECHO_BACKEND}"  # a reference that is where the backends are
-CANARY = "10.9.0.2"  # a backend that is where the client is, and likewise a reference
+REFERENCE = f"{BACKENDS['b1']['ipv4']}:{ECHO_BACKEND}"  # a reference in the network of the backends
+CANARY = "10.9.0.2"  # a backend, and a reference, in the network of the client
 CANARY_VIP = "10.107.107.1"
 CANARY_PORT, REFERENCE_PORT = 8081, 9000
 
@@ -40,7 +40,7 @@ CANARY_PORT, REFERENCE_PORT = 8081, 9000
 @pytest.fixture(scope="module")
 def running_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataPlane]:
     folder = tmp_path_factory.mktemp("dataplane")
-    with DataPlane.build(folder, ["--health-reference", BEHIND, "--removal-hold", "0"]) as plane:
+    with DataPlane.build(folder, ["--health-reference", REFERENCE, "--removal-hold", "0"]) as plane:
         set_switches(plane.director.namespace, {"ipv6/conf/all/keep_addr_on_down": 1})
         for service in ("web", "echo"):
             plane.tree.put(f"services/{service}/health", CHECK)
@@ -57,7 +57,7 @@ def plane(running_plane: DataPlane) -> DataPlane:
 
 @pytest.fixture
 def canary(plane: DataPlane) -> Iterator[Server]:
-    """A backend that all the rest does not concern, to count probes."""
+    """A backend in another network than the others, to count probes."""
     director = plane.director
     with inside(plane.client.namespace):
         server = Server(answer(200), host=CANARY, port=CANARY_PORT)
@@ -75,7 +75,7 @@ def canary(plane: DataPlane) -> Iterator[Server]:
 @contextlib.contextmanager
 def links_down(plane: DataPlane, canary: Server) -> Iterator[None]:
     """Take down the director's links to the backends, and up again."""
-    # an answer of a reference to an earlier question counts for a second
+    # the response of a reference is valid for a second
     wait_for_requests(plane, canary, 5)
     set_links(plane, "down")
     try:
@@ -88,7 +88,7 @@ def set_links(plane: DataPlane, state: str) -> None:
     ip("".join(f"link set {backend} {state}\n" for backend in BACKENDS), plane.director.namespace)
 
 
-def test_clients_are_sent_to_those_who_are_well_and_established_connections_go_on(plane: DataPlane) -> None:
+def test_new_connections_avoid_a_failing_backend_and_established_ones_continue(plane: DataPlane) -> None:
     with plane.client.talk(VIPS["ipv4"]) as one, plane.client.talk(VIPS["ipv4"]) as other:
         talks = {talk.say("before"): talk for talk in (one, other)}
         assert talks.keys() == BACKENDS.keys()
@@ -114,12 +114,12 @@ def test_clients_are_sent_to_those_who_are_well_and_established_connections_go_o
     assert sorted(line.rpartition(" ")[2] for line in operations) == ["0"] * 4 + ["10"] * 4
 
 
-def test_a_director_whose_links_are_down_with_its_reference_keeps_the_table(plane: DataPlane, canary: Server) -> None:
+def test_table_is_kept_while_the_director_has_lost_backends_and_reference(plane: DataPlane, canary: Server) -> None:
     director = plane.director
     with links_down(plane, canary):
-        director.wait_for_log(rf"^error: health: most targets are failing and no reference responds \({BEHIND}\)")
+        director.wait_for_log(rf"^error: health: most targets are failing and no reference responds \({REFERENCE}\)")
         wait_for_requests(plane, canary, 4)
-        # not even who is known to be alone in it goes down
+        # not even a backend that fails alone goes down
         canary.behaviour = answer(500)
         wait_for_requests(plane, canary, 3)
         canary.behaviour = answer(200)
@@ -133,16 +133,16 @@ def test_a_director_whose_links_are_down_with_its_reference_keeps_the_table(plan
     marks = [marked, mark(plane, "lc")]
     assert director.operations == marks
 
-    # and health counts as ever
+    # verdicts change again
     plane.web_servers["b2"].stop()
     director.wait_for_weight("b2", 0)
     plane.web_servers["b2"].start()
     director.wait_for_weight("b2", 10)
 
 
-def test_backends_whose_links_are_down_go_down_where_a_reference_answers(plane: DataPlane, canary: Server) -> None:
+def test_unreachable_backends_go_down_if_a_reference_responds(plane: DataPlane, canary: Server) -> None:
     director = plane.director
-    # one that answers is enough: the other is cut off as before
+    # one reference is enough: the other is unreachable as before
     with inside(plane.client.namespace):
         reference = Server(answer(200), host=CANARY, port=REFERENCE_PORT)
     with reference:
@@ -156,22 +156,22 @@ def test_backends_whose_links_are_down_go_down_where_a_reference_answers(plane: 
             assert not [line for line in director.operations if CANARY in line]
         for backend in BACKENDS:
             director.wait_for_weight(backend, 10)
-        assert "most targets fail" not in director.log
+        assert "most targets are failing" not in director.log
 
 
 def settle(plane: DataPlane) -> None:
-    """Wait until the director has logged all that it has done."""
+    """Wait until the director has printed the present table."""
     plane.director.wait_for(lambda: plane.director.tables[-1:] == [plane.director.table()])
 
 
 def wait_for_requests(plane: DataPlane, server: Server, count: int) -> None:
-    """Wait until that many more requests have come to the server."""
+    """Wait for `count` more requests to the server."""
     before = len(server.requests)
     plane.director.wait_for(lambda: len(server.requests) >= before + count)
 
 
 def mark(plane: DataPlane, scheduler: str) -> str:
-    """Change the canary's frontend, wait until that shows, and return the operation that it takes."""
+    """Change the canary's frontend, wait until it is applied, and return its operation."""
     plane.tree.put("services/canary/frontend", {"ipv4": CANARY_VIP, "tcp": 80, "scheduler": scheduler})
     words = f"-t {CANARY_VIP}:80 -s {scheduler}"
     plane.director.wait_for(lambda: f"-A {words}" in plane.director.table())

@@ -1,4 +1,4 @@
-"""Health checks through faults of the node itself: what is known stays, and nothing flips."""
+"""Health checks through faults of the node itself: verdicts are kept, and no weight changes."""
 
 import shutil
 import signal
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.ipvs
 
 @pytest.fixture
 def web(namespace: None, tree: Tree) -> Iterator[Web]:
-    """A service with two good backends, and b3 that fails."""
+    """A service with two good backends, and b3, which fails."""
     with Web(tree) as web:
         web.serve("b1", "b2")
         web.serve("b3", behaviour=answer(500))
@@ -27,33 +27,33 @@ def web(namespace: None, tree: Tree) -> Iterator[Web]:
         yield web
 
 
-def assert_nothing_happens(node: Node, tree: Tree, web: Web) -> None:
-    """Probe all backends more often than it takes to turn a verdict; then show that nothing has been written."""
+def assert_no_change_after_probes(node: Node, tree: Tree, web: Web) -> None:
+    """Wait for more probes than it takes to switch a verdict, and assert that nothing was written."""
     web.wait_for_probes(node, 4)
     assert_nothing_written(node, tree)
 
 
 def assert_nothing_written(node: Node, tree: Tree) -> None:
-    """Show that nothing has been written but what the test changes now."""
+    """Assert that nothing was written but a change that is made now."""
     marked = mark(node, tree)
     assert node.operations == [marked]
     node.forget()
 
 
-def test_no_restart_changes_the_weight_of_a_backend(node: Node, tree: Tree, web: Web) -> None:
+def test_restarts_change_no_weight(node: Node, tree: Tree, web: Web) -> None:
     with node:
         web.wait(node, b1=10, b2=10, b3=0)
-        assert_all_known(node, web)
+        wait_for_all_verdicts(node, web)
 
         assert node.stop() == 0
         node.start()
-        assert_nothing_happens(node, tree, web)
+        assert_no_change_after_probes(node, tree, web)
 
         node.crash()
         node.start()
-        assert_nothing_happens(node, tree, web)
+        assert_no_change_after_probes(node, tree, web)
 
-        # nothing is remembered, nor found out before there is an answer: the kernel tells who has a weight
+        # without stored verdicts and without responses, weights are those in the kernel
         node.crash()
         shutil.rmtree(node.state)
         web.put_check(interval=60, timeout=60)
@@ -66,7 +66,7 @@ def test_no_restart_changes_the_weight_of_a_backend(node: Node, tree: Tree, web:
         assert_nothing_written(node, tree)
         answered.set()
         web.put_check()
-        assert_nothing_happens(node, tree, web)
+        assert_no_change_after_probes(node, tree, web)
         web.stop("b1")
         web.wait(node, b1=0, b2=10, b3=0)
         node.wait_for_log(r"web/b1: \S+ is down: refused \(3 failures in a row")
@@ -78,37 +78,37 @@ def answer_after(permitted: threading.Event, behaviour: Behaviour, connection: C
     behaviour(connection)
 
 
-def assert_all_known(node: Node, web: Web) -> None:
+def wait_for_all_verdicts(node: Node, web: Web) -> None:
     for backend in ("b1", "b2", "b3"):
         node.wait_for_log(rf"web/{backend}: \S+ is (up|down)")
     node.forget()
 
 
-def test_no_process_that_is_killed_takes_a_verdict_with_it(node: Node, tree: Tree, web: Web) -> None:
+def test_verdicts_survive_the_kill_of_any_process(node: Node, tree: Tree, web: Web) -> None:
     with node:
         web.wait(node, b1=10, b2=10, b3=0)
-        assert_all_known(node, web)
+        wait_for_all_verdicts(node, web)
         for killed in ([["health"]] * 2, [["director"], ["config"]], [["health", "director", "config"]]):
             for number, names in enumerate(killed, 1):
                 node.kill(*names)
                 node.wait_for_log("killed by SIGKILL", number * len(names))
-            assert_nothing_happens(node, tree, web)
+            assert_no_change_after_probes(node, tree, web)
         assert "is up" not in node.log
         assert "is down" not in node.log
 
         web.servers["b2"].behaviour = answer(500)
         web.servers["b3"].behaviour = answer(200)
         web.wait(node, b1=10, b2=0, b3=10)
-        # not new to those who have been killed: the first success is not enough
+        # the backends are not new to restarted processes: one success or failure is not enough
         node.wait_for_log(r"web/b2: \S+ is down: HTTP 500 \(3 failures in a row")
         assert web.operations(node, "b1") == []
 
 
-def test_a_health_process_that_is_stuck_changes_nothing_and_is_replaced(node: Node, tree: Tree, web: Web) -> None:
+def test_stuck_health_process_changes_nothing_and_is_restarted(node: Node, tree: Tree, web: Web) -> None:
     node.start("--stuck-timeout", "2")
     try:
         web.wait(node, b1=10, b2=10, b3=0)
-        assert_all_known(node, web)
+        wait_for_all_verdicts(node, web)
         pid = node.children()["health"]
         node.kill("health", number=signal.SIGSTOP)
         web.stop("b1")
@@ -125,7 +125,7 @@ def test_a_health_process_that_is_stuck_changes_nothing_and_is_replaced(node: No
         assert node.stop() == 0
 
 
-def test_once_waits_for_verdicts_and_applies_what_they_say(node: Node, tree: Tree, web: Web) -> None:
+def test_once_waits_for_verdicts_and_applies_them(node: Node, tree: Tree, web: Web) -> None:
     expected = [f"-A {web.virtual} -s wlc", *(reals(web, b1=10, b2=10, b3=0))]
     assert node.once("--noop") == 0
     assert node.only_table == sorted(expected)
@@ -136,14 +136,14 @@ def test_once_waits_for_verdicts_and_applies_what_they_say(node: Node, tree: Tre
     assert node.operations == planned == [f"ipvsadm {line}" for line in expected]
     assert node.only_table == saved() == sorted(expected)
 
-    # nothing is remembered: what fails now is down
+    # no stored verdicts: only results of now count
     web.servers["b1"].behaviour = answer(500)
     web.servers["b3"].behaviour = answer(200)
     assert node.once() == 0
     assert sorted(node.operations) == [web.operation("-e", "b1", 0), web.operation("-e", "b3", 10)]
 
 
-def test_once_goes_on_without_the_verdicts_that_do_not_come_in_time(node: Node, web: Web) -> None:
+def test_once_applies_without_verdicts_that_are_late(node: Node, web: Web) -> None:
     web.servers["b2"].behaviour = stay_silent
     web.put_check(interval=60, timeout=60, fast_interval=0.1)
 

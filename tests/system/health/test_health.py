@@ -1,4 +1,4 @@
-"""What health checks do to the kernel's table: real servers that fail and recover, a real node, a real kernel."""
+"""The effect of health checks on the kernel's table: servers that fail and recover, a real node, a real kernel."""
 
 import contextlib
 import itertools
@@ -15,8 +15,8 @@ from tests.system.support.web import QUICK, Web, mark
 
 pytestmark = pytest.mark.ipvs
 
-MARGIN = 2.0  # seconds that processes may take in the lab's kernel, besides what the settings say
-NUMBERS = itertools.count(1)  # of services: none is like one that was there before
+MARGIN = 2.0  # seconds for the processes in the lab's kernel, in addition to what the check allows
+NUMBERS = itertools.count(1)  # of services, so that no two tests have the same addresses
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def web(live: tuple[Node, Tree]) -> Iterator[Web]:
 
 
 def begin(node: Node, web: Web, *backends: str, **check: object) -> None:
-    """Serve backends and have them in the table with their weights; what the node says then is looked at."""
+    """Serve backends, wait until the table has them with their weights, and forget the log so far."""
     web.serve(*backends)
     web.put_check(**check)
     web.put_frontend()
@@ -38,7 +38,7 @@ def begin(node: Node, web: Web, *backends: str, **check: object) -> None:
     node.forget()
 
 
-def test_a_backend_that_dies_has_weight_0_in_time_and_its_weight_again_after_enough_successes(
+def test_failing_backend_gets_weight_0_in_time_and_its_weight_back_after_rise_successes(
     live: tuple[Node, Tree], web: Web
 ) -> None:
     node, _ = live
@@ -58,7 +58,7 @@ def test_a_backend_that_dies_has_weight_0_in_time_and_its_weight_again_after_eno
     assert node.operations == [web.operation("-e", "b2", 0), web.operation("-e", "b2", 10)]
 
 
-def test_a_backend_that_is_new_and_dead_never_has_a_weight(live: tuple[Node, Tree], web: Web) -> None:
+def test_new_backend_that_is_dead_never_gets_its_weight(live: tuple[Node, Tree], web: Web) -> None:
     node, _ = live
     begin(node, web, "b1")
 
@@ -71,16 +71,16 @@ def test_a_backend_that_is_new_and_dead_never_has_a_weight(live: tuple[Node, Tre
     assert web.operations(node, "b2") == [web.operation("-a", "b2", 0)]
     assert {web.weights(table).get("b2", 0) for table in node.tables} == {0}
 
-    # it has never been up: one success is enough
+    # one success is enough for a backend that has never been up
     web.serve("b2")
     web.wait(node, b1=11, b2=20)
     node.wait_for_log(r"web/b2: \S+ is up \(1 success, ")
 
 
-def test_a_backend_that_is_new_and_good_has_weight_0_until_one_success(live: tuple[Node, Tree], web: Web) -> None:
+def test_new_backend_gets_its_weight_after_one_success(live: tuple[Node, Tree], web: Web) -> None:
     node, _ = live
     begin(node, web, "b1", rise=5)
-    # the first probe is answered, and until it is told to, the server does not say so
+    # the server closes the connection without a response until `answered` is set
     answered: list[bool] = []
     web.serve("b2", behaviour=lambda connection: _answer_when(connection, answered))
     web.put_backends("b2")
@@ -98,9 +98,7 @@ def _answer_when(connection: servers.Connection, permitted: list[bool]) -> None:
         answer(200)(connection)
 
 
-def test_a_new_backend_that_is_taken_for_up_has_its_weight_until_it_has_failed_enough(
-    live: tuple[Node, Tree], web: Web
-) -> None:
+def test_new_backend_with_initial_up_has_its_weight_until_fall_failures(live: tuple[Node, Tree], web: Web) -> None:
     node, _ = live
     begin(node, web, "b1", initial="up", fall=4)
 
@@ -112,9 +110,7 @@ def test_a_new_backend_that_is_taken_for_up_has_its_weight_until_it_has_failed_e
     node.wait_for_log(r"web/b2: \S+ is down: refused \(4 failures in a row")
 
 
-def test_a_check_that_is_added_takes_a_dead_backend_out_when_it_has_failed_enough_and_no_other(
-    live: tuple[Node, Tree], web: Web
-) -> None:
+def test_added_check_takes_out_only_the_dead_backend_after_fall_failures(live: tuple[Node, Tree], web: Web) -> None:
     node, tree = live
     web.serve("b1")
     web.serve("b2", behaviour=answer(500))
@@ -145,7 +141,7 @@ def test_a_check_that_is_added_takes_a_dead_backend_out_when_it_has_failed_enoug
     assert node.operations == [marked]
 
 
-def test_a_backend_that_is_down_is_left_out_where_the_check_says_so(live: tuple[Node, Tree], web: Web) -> None:
+def test_failing_backend_is_removed_with_on_down_remove(live: tuple[Node, Tree], web: Web) -> None:
     node, _ = live
     begin(node, web, "b1", "b2", on_down="remove")
 
@@ -155,11 +151,11 @@ def test_a_backend_that_is_down_is_left_out_where_the_check_says_so(live: tuple[
     web.wait(node, b1=10, b2=10)
 
     assert web.operations(node, "b2") == []
-    # one that leaves has weight 0 before it goes
+    # a real server gets weight 0 before it is deleted
     assert web.operations(node, "b1")[-2:] == [web.operation("-d", "b1"), web.operation("-a", "b1", 10)]
 
 
-def test_when_too_few_are_left_health_is_ignored_loudly(live: tuple[Node, Tree], web: Web) -> None:
+def test_health_is_ignored_and_logged_below_the_panic_threshold(live: tuple[Node, Tree], web: Web) -> None:
     node, _ = live
     begin(node, web, "b1", "b2", "b3", panic_threshold=50)
 
@@ -175,7 +171,7 @@ def test_when_too_few_are_left_health_is_ignored_loudly(live: tuple[Node, Tree],
     assert web.operations(node, "b2") == web.operations(node, "b3") == []
 
 
-def test_of_backends_that_meet_at_a_gateway_only_the_healthy_ones_count(live: tuple[Node, Tree], web: Web) -> None:
+def test_weight_at_a_gateway_is_the_sum_of_its_healthy_backends(live: tuple[Node, Tree], web: Web) -> None:
     node, tree = live
     tree.put("routes/far", {"Prefix": f"{web.address('b0')}/24", "Gateway": "10.9.0.1", "IPVSMethod": "masq"})
     web.serve("b1", "b2")
@@ -196,7 +192,7 @@ def test_of_backends_that_meet_at_a_gateway_only_the_healthy_ones_count(live: tu
     wait_for(10)
 
 
-def test_the_default_check_is_for_all_services_but_those_with_one_of_their_own(live: tuple[Node, Tree]) -> None:
+def test_default_check_applies_to_services_without_one_of_their_own(live: tuple[Node, Tree]) -> None:
     node, tree = live
     with contextlib.ExitStack() as stack:
         one, two, unchecked = (
@@ -216,13 +212,13 @@ def test_the_default_check_is_for_all_services_but_those_with_one_of_their_own(l
 
         tree.remove("services/none/health")
         unchecked.wait(node, b1=10, b2=0)
-        # nobody probes: nothing is known, nor does it matter
+        # without a check, all backends have their weight
         tree.remove("health")
         for web in (one, two, unchecked):
             web.wait(node, b1=10, b2=10)
 
 
-def test_servers_of_every_kind_get_the_weight_that_they_deserve(live: tuple[Node, Tree], tmp_path: Path) -> None:
+def test_servers_of_every_kind_get_the_right_weight(live: tuple[Node, Tree], tmp_path: Path) -> None:
     node, tree = live
     own = Authority.self_signed(tmp_path, "127.0.0.1")
     tls = {"type": "https", "tls": {"verify": False}}

@@ -1,4 +1,4 @@
-"""Probes of what only a network can do to them: nowhere to go, nobody there, only oneself."""
+"""Probes in a network of their own: unreachable targets, blackholes, a lack of local ports."""
 
 import socket
 import subprocess
@@ -21,12 +21,12 @@ pytestmark = pytest.mark.ipvs
 TIMEOUT = 0.5  # seconds
 CHECKS = {
     "tcp": HealthCheck(timeout=TIMEOUT),
-    "plain": HealthCheck(type="http", timeout=TIMEOUT),
-    "full": HealthCheck(type="http", redirects=1, timeout=TIMEOUT),
+    "http": HealthCheck(type="http", timeout=TIMEOUT),
+    "http client": HealthCheck(type="http", redirects=1, timeout=TIMEOUT),
     "https": HealthCheck(type="https", timeout=TIMEOUT),
 }
 
-# a cable whose other end has none of these addresses, to which packets are sent without asking who has them
+# a veth pair whose peer has none of these addresses; permanent neighbours make the kernel send packets all the same
 NETWORK = """
 link add here type veth peer name there
 link set here up
@@ -67,7 +67,7 @@ def probe(runner: ProbeRunner, address: str, check: HealthCheck, port: int = 80)
 
 
 @pytest.mark.parametrize("address", ["10.9.0.2", "fd00:9::2"])
-def test_who_swallows_all_packets_is_a_timeout(runner: ProbeRunner, check: HealthCheck, address: str) -> None:
+def test_blackholed_target_times_out(runner: ProbeRunner, check: HealthCheck, address: str) -> None:
     result = probe(runner, address, check)
     assert (result.ok, result.reason, result.local) == (False, "timeout", False)
     assert TIMEOUT * 0.9 < result.duration < TIMEOUT + 1
@@ -77,14 +77,14 @@ def test_who_swallows_all_packets_is_a_timeout(runner: ProbeRunner, check: Healt
     "address",
     ["10.9.1.1", "fd00:9:1::1", "10.9.2.1", "fd00:9:2::1", "10.9.3.1", "fd00:9:3::1", "10.10.0.1", "fd00:10::1"],
 )
-def test_where_no_route_leads_to_cannot_be_up(runner: ProbeRunner, check: HealthCheck, address: str) -> None:
+def test_target_without_a_route_fails(runner: ProbeRunner, check: HealthCheck, address: str) -> None:
     result = probe(runner, address, check)
     assert (result.ok, result.reason, result.local) == (False, "no route", False)
 
 
 @contextmanager
 def local_ports(first: int, last: int) -> Iterator[None]:
-    """Let connections have these local ports only."""
+    """Limit connections to these local ports."""
     ports = Path("/proc/sys/net/ipv4/ip_local_port_range")
     before = ports.read_text()
     ports.write_text(f"{first} {last}")
@@ -95,12 +95,12 @@ def local_ports(first: int, last: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_a_probe_that_reaches_but_itself_is_refused(runner: ProbeRunner, address: str) -> None:
+def test_probe_that_connects_to_itself_is_refused(runner: ProbeRunner, address: str) -> None:
     with local_ports(40000, 40000):
         assert probe(runner, address, CHECKS["tcp"], 40000).reason == "refused"
 
 
-def test_a_lack_of_local_ports_says_nothing_about_the_target(runner: ProbeRunner, check: HealthCheck) -> None:
+def test_lack_of_local_ports_is_a_local_failure(runner: ProbeRunner, check: HealthCheck) -> None:
     with Server(stay_silent) as server, local_ports(40000, 40000):
         with socket.create_connection((server.host, server.port)):
             result = runner.probe(server.endpoint, check)

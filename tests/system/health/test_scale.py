@@ -18,9 +18,9 @@ from tests.waiting import wait_until
 
 SERVICES, BACKENDS = 10, 1000
 MANY = SERVICES * BACKENDS
-MEMORY = 160_000  # kB that a health process with so many targets may have had at most
-PARTS = 1500  # operations, of which the last may have been under way; the writer does 500 at a time
-PATIENCE = 60.0  # seconds; a machine with little else to do takes a tenth of them
+MEMORY = 160_000  # kB, limit of the peak memory of a health process with so many targets
+PARTS = 1500  # operations that may come first; the writer does 500 at a time
+PATIENCE = 60.0  # seconds; an idle machine takes a tenth of them
 
 
 def free_port() -> int:
@@ -29,7 +29,7 @@ def free_port() -> int:
 
 
 class Anywhere:
-    """Listens on all addresses of loopback at once, on one port."""
+    """A server on one port of all loopback addresses."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -39,7 +39,7 @@ class Anywhere:
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
-        self._listener.bind(("0.0.0.0", self.port))  # but for that device only
+        self._listener.bind(("0.0.0.0", self.port))  # limited to that device
         self._listener.listen(4096)
 
     def stop(self) -> None:
@@ -47,14 +47,14 @@ class Anywhere:
 
 
 class QuietNode(Node):
-    """A node that does not print its large table each time."""
+    """A node that does not print its table, which is large."""
 
     def __init__(self, folder: Path, tree: Tree) -> None:
         super().__init__(folder, tree, flags=["--noop"])
         self._command.remove("--print")
 
     def count(self, words: str) -> int:
-        """Return how often the log has these words."""
+        """Return the number of times that `words` are in the log."""
         return self.log.count(words)
 
 
@@ -73,7 +73,7 @@ class Large(NamedTuple):
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Large]:
-    """A node with many targets that listen, and one service whose server can do more than that."""
+    """A node with many targets that only listen, and one service with a full server."""
     folder = tmp_path_factory.mktemp("large")
     tree, anywhere = Tree(folder / "tree"), Anywhere()
     tree.clear()
@@ -92,7 +92,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Large]:
     anywhere.stop()
 
 
-def test_of_many_targets_all_get_a_verdict_and_lose_it_in_bounded_memory(large: Large) -> None:
+def test_ten_thousand_targets_come_up_and_go_down_in_bounded_memory(large: Large) -> None:
     node = large.node
     wait_until(lambda: node.count(" is up (1 success, ") == MANY + 1, PATIENCE)
     node.forget()
@@ -109,16 +109,16 @@ def test_of_many_targets_all_get_a_verdict_and_lose_it_in_bounded_memory(large: 
 
 
 def peak_memory(pid: int) -> int:
-    """Return the kilobytes of memory that a process has had at most."""
+    """Return the peak memory of a process, in kB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmHWM:")))
 
 
-def test_a_backend_that_is_down_overtakes_thousands_of_changes(large: Large) -> None:
+def test_verdict_overtakes_thousands_of_configuration_changes(large: Large) -> None:
     node, web = large.node, large.web
     node.forget()
 
-    # the director does nothing until all of the changes and the verdict wait for it
+    # the director is stopped until all changes and the verdict are waiting for it
     node.kill("director", number=signal.SIGSTOP)
     large.put_backends(11)
     web.servers["b1"].behaviour = answer(500)
@@ -130,7 +130,7 @@ def test_a_backend_that_is_down_overtakes_thousands_of_changes(large: Large) -> 
     assert len(node.operations) == MANY + 1
     node.forget()
 
-    # and so does one that is up, when they are at the writer already: each has another real server by droute
+    # also when the changes are at the writer already: droute changes every real server
     large.tree.put("routes/all", {"Prefix": "127.100.0.0/16", "IPVSMethod": "droute"})
     wait_until(lambda: node.count(" -g -w 11\n"), PATIENCE)
     node.kill("director", number=signal.SIGSTOP)
@@ -145,7 +145,7 @@ def test_a_backend_that_is_down_overtakes_thousands_of_changes(large: Large) -> 
 
 
 def probed(web: Web, counts: dict[str, int]) -> set[str]:
-    """Return the backends that have been probed more than once since then."""
+    """Return the backends that were probed more than once since `counts`."""
     return {backend for backend, server in web.servers.items() if len(server.requests) > counts[backend] + 1}
 
 
@@ -153,7 +153,7 @@ def counts(web: Web) -> dict[str, int]:
     return {backend: len(server.requests) for backend, server in web.servers.items()}
 
 
-def test_several_processes_probe_each_target_once_between_them(tmp_path: Path) -> None:
+def test_each_target_is_probed_by_one_of_several_processes(tmp_path: Path) -> None:
     tree, names = Tree(tmp_path / "tree"), [f"b{number}" for number in range(1, 13)]
     processes = ["health1", "health2", "health3"]
     shards: list[set[str]] = []
@@ -175,7 +175,7 @@ def test_several_processes_probe_each_target_once_between_them(tmp_path: Path) -
             assert sorted(name for shard in shards for name in shard) == sorted(names)
             assert node.operations == []
 
-            # those of the others are judged while one is away
+            # targets of the other processes are probed while one is stopped
             node.kill(processes[0], number=signal.SIGSTOP)
             (one, *_), (two, *_) = shards[0] - {"b1"}, shards[1] - {"b1"}
             web.stop(one, two)
@@ -186,33 +186,33 @@ def test_several_processes_probe_each_target_once_between_them(tmp_path: Path) -
 
 
 def paused(node: Node, web: Web, process: str, known: set[str]) -> set[str]:
-    """Return the backends that are probed no more while a health process is stopped, and show that it makes no burst.
+    """Stop and continue a health process; return its backends, and assert that there is no burst afterwards.
 
-    Those that are `known` to be another one's, and others, go on.
+    The `known` backends are those of other processes, and are probed throughout.
     """
     node.kill(process, number=signal.SIGSTOP)
     before = counts(web)
     node.wait_for(lambda: _settled(web, before, known))
     silent = web.servers.keys() - probed(web, before)
     before = counts(web)
-    witness = min(web.servers.keys() - silent)
+    reference = min(web.servers.keys() - silent)
     node.kill(process, number=signal.SIGCONT)
-    web.wait_for_probes(node, 6, witness)
-    # each has one that was due, and then keeps to its interval
+    web.wait_for_probes(node, 6, reference)
+    # one probe that was due, and then one an interval
     after = counts(web)
-    bound = after[witness] - before[witness] + 4
+    bound = after[reference] - before[reference] + 4
     with node.explained():
         assert all(after[name] - before[name] <= bound for name in silent), (before, after)
     return silent
 
 
 def _settled(web: Web, before: dict[str, int], known: set[str]) -> bool:
-    """Tell whether those who go on have been probed more often than who does not could have been."""
+    """Tell whether the active backends were probed so often that the others would have been probed too."""
     active = probed(web, before)
     return bool(active) and known <= active and all(len(web.servers[b].requests) >= before[b] + 5 for b in active)
 
 
-def test_checks_come_from_etcd_as_well(tmp_path: Path) -> None:
+def test_checks_are_read_from_etcd(tmp_path: Path) -> None:
     with EtcdCluster(tmp_path / "etcd") as etcd, Web(Tree(tmp_path), port=free_port()) as web:
 
         def put(key: str, **value: Any) -> None:

@@ -5,6 +5,7 @@ import pytest
 from clusterf.config.model import HealthCheck
 from tests.clusterf.support.probe_checks import CHECKS
 from tests.clusterf.support.probe_runner import ProbeRunner, probe_runner
+from tests.servers import Authority
 
 
 @pytest.fixture
@@ -17,3 +18,8 @@ def runner() -> Iterator[ProbeRunner]:
 def check(request: pytest.FixtureRequest) -> HealthCheck:
     """A check of each kind of probe."""
     return CHECKS[request.param]
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))

@@ -1,18 +1,14 @@
-"""HTTP probes of real servers: by the lean prober, and by aiohttp, which are to say the same."""
+"""HTTP probes of real servers, by HttpProbe and by HttpClientProbe, with the same results."""
 
-import os
 import re
-import socket
-from contextlib import suppress
-from pathlib import Path
 
 import msgspec
 import pytest
 
 from clusterf import __version__
 from clusterf.config.model import HealthCheck
+from tests.clusterf.support.probe_checks import SHORT
 from tests.servers import (
-    Connection,
     Server,
     answer,
     answer_slowly,
@@ -29,12 +25,11 @@ from tests.servers import (
 
 OK = b"HTTP/1.1 200 OK\r\n"
 KIB_64 = 64 << 10
-SHORT = 0.1  # seconds, for what cannot be answered in time
 
 
-@pytest.fixture(params=[0, 1], ids=["plain", "full"])
+@pytest.fixture(params=[0, 1], ids=["http", "http client"])
 def http(request: pytest.FixtureRequest):
-    """Make an HTTP check that is for either of the two: only one of them follows redirects."""
+    """Make a check for HttpProbe, or for HttpClientProbe, which follows redirects."""
 
     def check(**fields: object) -> HealthCheck:
         return HealthCheck(type="http", redirects=request.param, **fields)
@@ -55,7 +50,7 @@ def http(request: pytest.FixtureRequest):
         ),
         pytest.param(
             say(b"HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 100 Go\r\n\r\n" + OK + b"Content-Length: 1\r\n\r\nx"),
-            id="announced",
+            id="after 1xx",
         ),
         pytest.param(answer(200, b"x" * KIB_64), id="64 KiB"),
         pytest.param(say(OK + b"\r\n" + b"x" * KIB_64), id="64 KiB until the connection ends"),
@@ -63,23 +58,23 @@ def http(request: pytest.FixtureRequest):
             answer_slowly(OK, b"Content-Le", b"ngth: 3\r\n", b"\r\na", b"b", b"c", pause=0.01), id="in pieces"
         ),
         pytest.param(answer_slowly(OK + b"Content-Length: 3\r\n\r\nabc"), id="complete, but kept open"),
-        pytest.param(answer(200, b"not compressed at all", "Content-Encoding: gzip"), id="not what it says it is"),
+        pytest.param(answer(200, b"not compressed at all", "Content-Encoding: gzip"), id="not compressed as announced"),
     ],
 )
-def test_a_good_answer_is_a_success(runner, http, behaviour):
+def test_good_response_passes(runner, http, behaviour):
     with Server(behaviour) as server:
         result = runner.probe(server.endpoint, http())
         assert (result.ok, result.reason, result.local) == (True, "", False)
         assert server.accepted == 1
 
 
-def test_a_plain_probe_takes_an_answer_before_its_request_is_sent(runner):
+def test_response_before_the_end_of_the_request_passes(runner):
     def answer_at_once(connection):
         connection.say(OK + b"Content-Length: 0\r\n\r\n")
         connection.wait()
 
     with Server(answer_at_once) as server:
-        # more than what two kernels keep for those who do not read
+        # more than the socket buffers of both ends hold
         assert runner.probe(server.endpoint, HealthCheck(type="http", method="POST", body="x" * (32 << 20))).ok
 
 
@@ -112,19 +107,19 @@ def test_a_plain_probe_takes_an_answer_before_its_request_is_sent(runner):
         pytest.param(say(OK + b"Content-Length: 5\r\n\r\nab"), "closed", id="body cut off"),
         pytest.param(say(OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab"), "closed", id="chunk cut off"),
         pytest.param(say(OK + b"Content-Le"), "closed", id="headers cut off"),
-        pytest.param(say(b"HTTP/1.1 100 Continue\r\n\r\n"), "closed", id="only announced"),
+        pytest.param(say(b"HTTP/1.1 100 Continue\r\n\r\n"), "closed", id="only 1xx"),
         pytest.param(hang_up, "closed", id="no answer"),
         pytest.param(reset, "reset", id="reset"),
     ],
 )
-def test_a_bad_answer_is_a_failure_with_its_reason(runner, http, behaviour, reason):
+def test_bad_response_fails_with_a_reason(runner, http, behaviour, reason):
     with Server(behaviour) as server:
         result = runner.probe(server.endpoint, http())
         assert (result.ok, result.reason, result.local) == (False, reason, False)
-        assert server.accepted == 1, "one probe is one request"
+        assert server.accepted == 1, "one probe sends one request"
 
 
-def test_garbage_among_chunks_is_a_failure(runner, http):
+def test_garbage_between_chunks_fails(runner, http):
     with Server(say(OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nxyz\r\n")) as server:
         assert runner.probe(server.endpoint, http()).reason in ("not HTTP", "closed")
 
@@ -139,36 +134,19 @@ def test_garbage_among_chunks_is_a_failure(runner, http):
         pytest.param(answer_slowly(OK + b"\r\n", *([b"."] * 1000), pause=0.02), id="a drip of a body"),
     ],
 )
-def test_an_answer_has_to_end_within_the_timeout(runner, http, behaviour):
+def test_slow_response_times_out(runner, http, behaviour):
     with Server(behaviour) as server:
         result = runner.probe(server.endpoint, http(timeout=SHORT))
     assert (result.ok, result.reason) == (False, "timeout")
     assert SHORT * 0.9 < result.duration < SHORT + 1
 
 
-def test_headers_without_end_are_a_failure(runner, http):
+def test_endless_headers_fail(runner, http):
     with Server(headers_without_end) as server:
         assert runner.probe(server.endpoint, http()).reason in ("headers: longer than 32 KiB", "not HTTP")
 
 
-def test_what_a_client_library_parses_at_once_is_little(runner):
-    check = HealthCheck(type="http", redirects=1)
-    sizes = []
-
-    def look(connection: Connection) -> None:
-        for entry in Path("/proc/self/fd").iterdir():
-            with suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as other:
-                if other.getsockname() == connection.socket.getpeername():
-                    sizes.append(other.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF))
-        answer()(connection)
-
-    with Server(look) as server:
-        assert runner.probe(server.endpoint, check).ok
-    assert len(sizes) == 1
-    assert sizes[0] <= 32 << 10
-
-
-def test_whom_nothing_reaches_fails_with_the_reason(runner, http):
+def test_unreachable_server_fails_with_a_reason(runner, http):
     with closed_port() as nobody:
         assert runner.probe(nobody, http()).reason == "refused"
     with full_backlog() as busy:
@@ -178,7 +156,7 @@ def test_whom_nothing_reaches_fails_with_the_reason(runner, http):
 @pytest.mark.parametrize(
     ("status", "ok"), [(200, True), (404, True), (302, True), (405, False), (199, False), (500, False)]
 )
-def test_the_check_says_which_status_is_good(runner, http, status, ok):
+def test_status_has_to_be_one_of_the_check(runner, http, status, ok):
     with Server(say(f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n".encode())) as server:
         result = runner.probe(
             server.endpoint, http(status=((200, 399), (404, 404)), timeout=SHORT if status < 200 else 2)
@@ -186,7 +164,7 @@ def test_the_check_says_which_status_is_good(runner, http, status, ok):
     assert result.ok == ok
 
 
-def test_an_answer_to_head_has_no_body(runner, http):
+def test_response_to_head_has_no_body(runner, http):
     with Server(answer_slowly(OK + b"Content-Length: 10\r\n\r\n")) as server:
         assert runner.probe(server.endpoint, http(method="HEAD")).ok
         assert server.requests[0].startswith(b"HEAD / HTTP/1.1\r\n")
@@ -210,18 +188,18 @@ def test_an_answer_to_head_has_no_body(runner, http):
         (b"one two", {"expect": "three", "expect_regex": "two"}, "body: expect not found"),
     ],
 )
-def test_a_good_body_is_as_expected(runner, http, body, expected, reason):
+def test_body_has_to_match_what_the_check_expects(runner, http, body, expected, reason):
     with Server(answer(200, body)) as server:
         assert runner.probe(server.endpoint, http(**expected)).reason == reason
 
 
-def test_a_body_may_come_in_pieces(runner, http):
+def test_expected_text_may_span_chunks(runner, http):
     chunks = say(OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\no\r\n" + b"1\r\nk\r\n" + b"0\r\n\r\n")
     with Server(chunks) as server:
         assert runner.probe(server.endpoint, http(expect="ok")).ok
 
 
-def test_no_pattern_takes_long(runner, http):
+def test_no_pattern_takes_exponential_time(runner, http):
     with Server(answer(200, b"a" * KIB_64)) as server:
         result = runner.probe(server.endpoint, http(expect_regex="(a+a+)+$|(a|aa)+b", timeout=5))
     assert result.ok
@@ -233,7 +211,7 @@ def lines_of(request: bytes) -> list[str]:
     return head.decode().split("\r\n")
 
 
-def test_a_request_is_no_more_than_what_the_check_says(runner, http):
+def test_request_has_default_headers_only(runner, http):
     with Server(answer()) as server:
         assert runner.probe(server.endpoint, http()).ok
     assert lines_of(server.requests[0]) == [
@@ -245,7 +223,7 @@ def test_a_request_is_no_more_than_what_the_check_says(runner, http):
     ]
 
 
-def test_a_request_is_all_that_the_check_says(runner, http):
+def test_request_has_all_fields_of_the_check(runner, http):
     check = http(
         method="POST",
         path="/a%20b/ü?c=d&e#f",
@@ -271,7 +249,7 @@ def test_a_request_is_all_that_the_check_says(runner, http):
     assert request.endswith("\r\n\r\ngröße\r\n".encode())
 
 
-def test_the_host_may_be_told_as_a_header(runner, http):
+def test_host_may_be_given_as_a_header(runner, http):
     with Server(only_for_host("www.example.com")) as server:
         assert runner.probe(server.endpoint, http(headers=(("HOST", "www.example.com"),))).ok
         assert runner.probe(server.endpoint, http(host="www.example.com")).ok
@@ -282,21 +260,21 @@ def test_the_host_may_be_told_as_a_header(runner, http):
 @pytest.mark.parametrize(
     ("method", "body", "length"), [("POST", "", "0"), ("PUT", "x", "1"), ("GET", "x", "1"), ("GET", "", None)]
 )
-def test_the_length_of_a_body_is_told(runner, http, method, body, length):
+def test_request_has_the_length_of_its_body(runner, http, method, body, length):
     with Server(answer()) as server:
         assert runner.probe(server.endpoint, http(method=method, body=body)).ok
     found = re.search(rb"\r\nContent-Length: (\d+)\r\n", server.requests[0])
     assert (found and found[1].decode()) == length
 
 
-def test_a_long_request_is_sent_in_full(runner, http):
+def test_long_request_is_sent_in_full(runner, http):
     with Server(answer()) as server:
         assert runner.probe(server.endpoint, http(method="POST", body="x" * KIB_64)).ok
         assert server.requests[0].endswith(b"\r\n\r\n" + b"x" * KIB_64)
 
 
-def test_a_request_that_the_server_takes_in_parts_is_sent_in_full(runner):
-    # more than what fits into the buffers of both ends
+def test_request_larger_than_the_socket_buffers_is_sent_in_full(runner):
+    # more than the socket buffers of both ends hold
     check = HealthCheck(type="http", method="POST", body="x" * (16 << 20), timeout=10)
     with Server(answer()) as server:
         assert runner.probe(server.endpoint, check).ok
@@ -305,7 +283,7 @@ def test_a_request_that_the_server_takes_in_parts_is_sent_in_full(runner):
         assert runner.probe(server.endpoint, msgspec.structs.replace(check, timeout=SHORT)).reason == "timeout"
 
 
-def test_ipv6_is_probed_alike(runner, http):
+def test_ipv6_server_is_probed(runner, http):
     with Server(answer(), host="::1") as server:
         assert runner.probe(server.endpoint, http()).ok
     assert f"Host: [::1]:{server.port}" in lines_of(server.requests[0])

@@ -1,4 +1,4 @@
-"""Where redirects lead: as a table, and with real servers."""
+"""Redirects, as a table and with real servers."""
 
 import pytest
 from hypothesis import given
@@ -37,7 +37,7 @@ def http(redirects: int = 3, **fields: object) -> HealthCheck:
         ("http://user:pw@www.example.com/d", "http", 8080, "www.example.com", "/d"),
     ],
 )
-def test_a_redirect_is_followed_to(location, scheme, port, host, path):
+def test_next_request_goes_to_the_location(location, scheme, port, host, path):
     there = next_request(HERE, 302, location)
     assert (there.scheme, there.port, there.host, there.path) == (scheme, port, host, path)
 
@@ -54,7 +54,7 @@ def test_a_redirect_is_followed_to(location, scheme, port, host, path):
         "http://a b/",
     ],
 )
-def test_a_redirect_to_no_place_of_http_is_not_followed(location):
+def test_location_that_is_not_http_is_rejected(location):
     with pytest.raises(BadRedirect, match=r"^redirects: "):
         next_request(HERE, 302, location)
 
@@ -72,15 +72,15 @@ def test_a_redirect_to_no_place_of_http_is_not_followed(location):
         ),
     ],
 )
-def test_what_is_asked_next_is_as_clients_do_it(status, method, then):
+def test_method_and_body_follow_the_status_as_in_browsers(status, method, then):
     there = next_request(HERE._replace(method=method), status, "/")
     assert there.method == then
-    asks_anew = then != method
-    assert there.body == (b"" if asks_anew else b"body")
-    assert (("Content-Type", "a/b") in there.headers) != asks_anew
+    becomes_get = then != method
+    assert there.body == (b"" if becomes_get else b"body")
+    assert (("Content-Type", "a/b") in there.headers) != becomes_get
 
 
-def test_credentials_stay_with_the_name_and_port_that_they_are_for():
+def test_credentials_are_sent_to_the_same_name_and_port_only():
     assert next_request(HERE, 307, "/x").headers == HEADERS
     assert next_request(HERE, 307, "http://www.example.com/x").headers == HEADERS
     for elsewhere in ("http://other/", "http://www.example.com:81/", "https://www.example.com/"):
@@ -88,7 +88,7 @@ def test_credentials_stay_with_the_name_and_port_that_they_are_for():
 
 
 @given(st.text() | st.text().map(lambda text: f"http://{text}") | st.text().map(lambda text: f"http://h/{text}"))
-def test_whatever_a_server_says_what_follows_is_fit_to_be_sent(location):
+def test_next_request_is_printable_for_any_location(location):
     try:
         there = next_request(HERE, 302, location)
     except BadRedirect:
@@ -103,21 +103,21 @@ def test_whatever_a_server_says_what_follows_is_fit_to_be_sent(location):
     assert there.path.startswith("/")
 
 
-def test_redirects_are_followed_as_often_as_the_check_says(runner):
+def test_redirects_are_followed_up_to_the_number_in_the_check(runner):
     for redirects, reason in ((3, ""), (2, "redirects: more than 2")):
         with Server(redirect("/a", "/b", "/c")) as server:
             assert runner.probe(server.endpoint, http(redirects)).reason == reason
             assert [request.split()[1] for request in server.requests] == [b"/", b"/a", b"/b", b"/c"][: redirects + 1]
 
 
-def test_without_being_asked_to_no_redirect_is_followed(runner):
+def test_redirect_is_not_followed_by_default(runner):
     with Server(redirect("/a")) as server:
         assert runner.probe(server.endpoint, http(0)).ok
         assert runner.probe(server.endpoint, http(0)).ok
         assert server.accepted == 2
 
 
-def test_the_status_of_the_last_answer_counts(runner):
+def test_status_of_the_last_response_counts(runner):
     with Server(redirect("/a")) as server:
         assert runner.probe(server.endpoint, http(status=((200, 200),))).ok
     with Server(answer(302, b"no location")) as server:
@@ -126,7 +126,7 @@ def test_the_status_of_the_last_answer_counts(runner):
         assert runner.probe(server.endpoint, http(status=((200, 200),))).reason == "HTTP 304"
 
 
-def test_a_redirect_to_another_place_is_followed_at_the_target(runner):
+def test_redirect_to_another_address_is_followed_at_the_target(runner):
     with Server(answer(), host="127.0.0.2") as other, Server(answer(204, b"")) as next_door:
         for place in (f"http://127.0.0.2:{other.port}/", f"http://metadata.example:{next_door.port}/"):
             with Server(redirect(place)) as server:
@@ -138,7 +138,7 @@ def test_a_redirect_to_another_place_is_followed_at_the_target(runner):
         assert b"Cookie" not in request
 
 
-def test_a_redirect_to_tls_is_verified_for_the_name_that_it_leads_to(runner, tmp_path):
+def test_certificate_after_a_redirect_has_to_be_for_the_new_name(runner, tmp_path):
     authority = Authority(tmp_path)
     for name, own_name, reason in (
         ("www.example.com", "", ""),
@@ -152,12 +152,12 @@ def test_a_redirect_to_tls_is_verified_for_the_name_that_it_leads_to(runner, tmp
             assert runner.probe(server.endpoint, check).reason == reason
 
 
-def test_a_redirect_nowhere_is_a_failure(runner):
+def test_redirect_to_another_scheme_fails(runner):
     with Server(redirect("gopher://x/")) as server:
         assert runner.probe(server.endpoint, http()).reason == "redirects: not an HTTP URL"
 
 
-def test_no_cookie_is_kept(runner):
+def test_cookies_are_not_kept(runner):
     def with_cookie(connection):
         connection.request()
         connection.say(b"HTTP/1.1 302 X\r\nLocation: /a\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n")
