@@ -44,12 +44,12 @@ def member(weight=10, upper=0, lower=0, method=Method.MASQ):
         ([member(1, MOST, MOST), member(1, MOST, 1)], 2, MOST, MOST),
     ],
 )
-def test_weights_and_thresholds_add_up_within_what_the_kernel_takes(members, weight, upper, lower):
+def test_weights_and_thresholds_add_up_to_at_most_the_limits_of_the_kernel(members, weight, upper, lower):
     assert merged(members, [True] * len(members)) == RealServerSettings(Method.MASQ, weight, upper, lower)
 
 
 @pytest.mark.parametrize(
-    ("standing", "weight", "upper", "lower"),
+    ("in_rotation", "weight", "upper", "lower"),
     [
         ([True, True, False], 3, 12, 0),
         ([False, True, False], 2, 4, 2),
@@ -57,23 +57,23 @@ def test_weights_and_thresholds_add_up_within_what_the_kernel_takes(members, wei
         ([False, False, False], 0, 0, 0),
     ],
 )
-def test_only_members_that_stand_add_to_the_weight_and_the_thresholds(standing, weight, upper, lower):
+def test_only_members_in_rotation_add_to_the_weight_and_the_thresholds(in_rotation, weight, upper, lower):
     members = [member(1, 8, 0), member(2, 4, 2), member(4, 0, 0)]
-    assert merged(members, standing) == RealServerSettings(Method.MASQ, weight, upper, lower)
+    assert merged(members, in_rotation) == RealServerSettings(Method.MASQ, weight, upper, lower)
 
 
-def test_a_real_server_of_which_nobody_stands_differs_in_its_weight_alone():
+def test_real_server_without_members_in_rotation_differs_in_its_weight_only():
     assert merged([member(10, 8, 4)], [False]) == member(0, 8, 4)
     assert merged([member(10, 8, 4), member(10, 8, 4)], [False, False]) == member(0, 16, 8)
 
 
-def test_the_first_member_s_method_counts_whether_it_stands_or_not():
+def test_method_is_that_of_the_first_member_in_rotation_or_not():
     members = [member(method=Method.TUNNEL), member(method=Method.MASQ)]
     assert merged(members, [True, True]).method is Method.TUNNEL
     assert merged(members, [False, True]).method is Method.TUNNEL
 
 
-def test_backends_behind_one_gateway_are_one_real_server_with_the_frontend_s_port():
+def test_backends_behind_one_gateway_are_one_real_server_with_the_port_of_the_frontend():
     pipeline = Pipeline.of(behind_gateway(backend(1, weight=1), backend(2, weight=2), backend(3, weight=0)))
     assert pipeline.lines[1:] == ["-a -t 198.51.100.1:80 -r 10.9.0.1:80 -i -w 3"]
     pipeline.put(BackendKey(b"web", b"1"), None)
@@ -84,7 +84,7 @@ def test_backends_behind_one_gateway_are_one_real_server_with_the_frontend_s_por
     assert pipeline.lines[1:] == []
 
 
-def test_of_different_methods_at_one_real_server_the_lowest_backend_name_decides():
+def test_lowest_backend_name_decides_the_method_of_a_real_server():
     configuration = {
         FrontendKey(b"web"): WEB,
         RouteKey(b"r"): GATEWAY,
@@ -103,7 +103,7 @@ def test_of_different_methods_at_one_real_server_the_lowest_backend_name_decides
     assert pipeline.outstanding == set()
 
 
-def test_of_different_tunnels_at_one_real_server_the_lowest_backend_name_decides():
+def test_lowest_backend_name_decides_the_tunnel_of_a_real_server():
     gateway = IPv4Address("10.9.0.1")
     gre = Route(prefix4=IPv4Network("11.0.0.0/8"), gateway4=gateway, method="tunnel", tunnel=Tunnel(TunnelType.GRE))
     pipeline = Pipeline.of(behind_gateway(backend(1)) | {RouteKey(b"s"): gre})
@@ -118,7 +118,7 @@ def test_of_different_tunnels_at_one_real_server_the_lowest_backend_name_decides
     assert {p.path for p in pipeline.outstanding} == {b"services/web/backends/0"}
 
 
-def test_the_lowest_service_name_owns_a_virtual_server_that_others_claim():
+def test_lowest_service_name_owns_a_virtual_server_that_several_claim():
     pipeline = Pipeline.of(
         {
             FrontendKey(b"b"): Frontend(ipv4=VIP, tcp=80, scheduler="rr"),
@@ -148,7 +148,7 @@ def test_the_lowest_service_name_owns_a_virtual_server_that_others_claim():
     assert pipeline.lines == owned_by_b
 
 
-def test_another_service_takes_over_when_the_owner_goes():
+def test_another_service_takes_over_when_the_owner_is_deleted():
     pipeline = Pipeline.of(
         {
             FrontendKey(b"a"): WEB,
@@ -169,35 +169,35 @@ def test_another_service_takes_over_when_the_owner_goes():
     assert pipeline.outstanding == set()
 
 
-def test_the_backends_of_a_service_that_owns_nothing_say_nothing():
+def test_backends_of_a_service_that_owns_no_virtual_server_change_nothing():
     pipeline = Pipeline.of({FrontendKey(b"a"): WEB, FrontendKey(b"b"): WEB})
-    _, said = pipeline.put(BackendKey(b"b", b"1"), backend(1))
-    assert said == []
+    _, wanted = pipeline.put(BackendKey(b"b", b"1"), backend(1))
+    assert wanted == []
 
 
 @pytest.mark.parametrize("elide", [False, True])
-def test_a_virtual_server_without_real_servers_exists_unless_it_is_elided(elide):
+def test_virtual_server_without_real_servers_exists_unless_elided(elide):
     pipeline = Pipeline.of({FrontendKey(b"web"): WEB}, elide=elide)
     key, (virtual,) = BackendKey(b"web", b"1"), Pipeline.of({FrontendKey(b"web"): WEB}).table.virtuals
     assert list(pipeline.table.virtuals) == ([] if elide else [virtual])
-    _, said = pipeline.put(key, backend(1, weight=0))
-    assert [type(item) for item in said] == ([VirtualServerWanted] if elide else []) + [RealServerWanted]
+    _, wanted = pipeline.put(key, backend(1, weight=0))
+    assert [type(item) for item in wanted] == ([VirtualServerWanted] if elide else []) + [RealServerWanted]
     assert pipeline.table.reals[virtual]
     pipeline.put(key, None)
     assert list(pipeline.table.virtuals) == ([] if elide else [virtual])
 
 
-def test_a_virtual_server_is_told_before_its_real_servers():
-    _, said = Pipeline().flush()
-    assert said == []
+def test_virtual_server_comes_before_its_real_servers():
+    _, wanted = Pipeline().flush()
+    assert wanted == []
     pipeline = Pipeline()
     pipeline.resolver.update(BackendKey(b"web", b"1"), backend(1))
     pipeline.resolver.update(FrontendKey(b"web"), WEB)
-    _, said = pipeline.flush()
-    assert [type(item) for item in said] == [VirtualServerWanted, RealServerWanted]
+    _, wanted = pipeline.flush()
+    assert [type(item) for item in wanted] == [VirtualServerWanted, RealServerWanted]
 
 
-def test_one_changed_backend_of_many_at_a_gateway_is_one_real_server():
+def test_changed_backend_of_many_at_a_gateway_costs_one_real_server():
     pipeline = Pipeline.of(behind_gateway(*(backend(n, weight=1) for n in range(500))))
-    _, said = pipeline.put(BackendKey(b"web", b"7"), backend(7, weight=5))
-    assert [(item.real, item.settings.weight) for item in said] == [(REAL, 504)]
+    _, wanted = pipeline.put(BackendKey(b"web", b"7"), backend(7, weight=5))
+    assert [(item.real, item.settings.weight) for item in wanted] == [(REAL, 504)]

@@ -1,0 +1,54 @@
+from ipaddress import IPv4Address
+
+import pytest
+
+from clusterf.ipvs.table import Method, RealServer, RealServerSettings, table_of
+from tests.clusterf.support.director import INITIALLY_UP, TCP, WEB, Director, F, H, backend, key, service
+from tests.clusterf.support.pipeline import Pipeline
+
+
+def kernel(**weights):
+    """Return how to read a table that has the service, with these weights of its real servers."""
+    ((virtual, settings),) = Pipeline.of({F: WEB}).table.virtuals.items()
+    reals = {
+        RealServer(IPv4Address("10.0.0.0") + int(number[1:]), 8080): RealServerSettings(Method.MASQ, weight)
+        for number, weight in weights.items()
+    }
+    return lambda: table_of([(virtual, settings, reals)])
+
+
+@pytest.mark.parametrize(("check", "new"), [(TCP, 0), (INITIALLY_UP, 10)])
+def test_backend_in_the_kernel_at_the_start_is_in_or_out_of_rotation_as_there(check, new):
+    director = Director({H: check} | service(1, 2, 3), kernel(n1=4, n2=0))
+    assert director.weights == {1: 10, 2: 0, 3: new}
+    director.judge({1: False, 2: True})
+    assert director.weights == {1: 0, 2: 10, 3: new}
+
+
+def test_kernel_decides_at_the_start_only():
+    director = Director({H: TCP} | service(1), kernel(n1=10, n2=10))
+    director.put({key(2): backend(2)})
+    assert director.weights == {1: 10, 2: 0}
+
+
+def test_all_members_are_new_until_begin():
+    director = Director({H: INITIALLY_UP} | service(1, 2), kernel(n1=10), begun=False)
+    director.put({H: TCP})
+    director.judge({1: False})
+    director.judge({1: None})
+    director.begin()
+    assert director.weights == {1: 10, 2: 0}
+
+
+def test_kernel_is_not_read_for_unchecked_backends():
+    def never():
+        raise AssertionError("read")
+
+    assert Director(service(1), never).weights == {1: 10}
+
+
+def test_kernel_is_read_once():
+    reads = []
+    in_force = kernel(n1=10)
+    Director({H: TCP} | service(1, 2, 3), lambda: reads.append(1) or in_force())
+    assert reads == [1]

@@ -1,0 +1,86 @@
+"""A service whose backends have verdicts, and the table that follows."""
+
+from ipaddress import IPv4Address, IPv6Address
+
+from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey
+from clusterf.director.rotation import Rotation
+from clusterf.ipvs.table import Table
+from clusterf.lib.addresses import Endpoint
+from tests.clusterf.support.pipeline import Pipeline
+
+__all__ = [
+    "INITIALLY_UP",
+    "REMOVES",
+    "TCP",
+    "UNCHECKED",
+    "VIP",
+    "VIP6",
+    "WEB",
+    "Director",
+    "F",
+    "H",
+    "at",
+    "backend",
+    "key",
+    "service",
+    "virtuals",
+]
+
+VIP, VIP6 = IPv4Address("198.51.100.1"), IPv6Address("fd00:ff::1")
+WEB = Frontend(ipv4=VIP, tcp=80)
+F, H = FrontendKey(b"web"), HealthKey(b"web")
+TCP, INITIALLY_UP, REMOVES = HealthCheck(), HealthCheck(initial="up"), HealthCheck(on_down="remove")
+UNCHECKED = HealthCheck(type="none")
+
+
+def key(number):
+    return BackendKey(b"web", b"%d" % number)
+
+
+def backend(number, **fields):
+    return Backend(**{"ipv4": IPv4Address("10.0.0.0") + number, "tcp": 8080} | fields)
+
+
+def at(number, port=8080):
+    return Endpoint((IPv4Address("10.0.0.0") + number).packed, port)
+
+
+def service(*numbers, frontend=WEB, **fields):
+    return {F: frontend} | {key(number): backend(number, **fields) for number in numbers}
+
+
+class Director:
+    """A pipeline with a rotation, and short ways to change the configuration and the verdicts."""
+
+    def __init__(self, configuration, in_force=Table, *, begun=True, elide=False):
+        self.rotation = Rotation(in_force)
+        self.pipeline = Pipeline(elide=elide, rotation=self.rotation)
+        self.put(configuration)
+        if begun:
+            self.begin()
+
+    def begin(self):
+        self.rotation.begin()
+        self.pipeline.flush()
+
+    def put(self, configuration):
+        """Update these objects; return what changes in the desired table."""
+        for each, value in configuration.items():
+            self.pipeline.resolver.update(each, value)
+        return self.pipeline.flush()[1]
+
+    def judge(self, verdicts, port=8080, at=at):
+        """Set the verdicts on these backends, by number; return what changes in the desired table."""
+        for number, up in verdicts.items():
+            self.rotation.put_verdict(b"web", b"%d" % number, at(number, port), up)
+        return self.pipeline.flush()[1]
+
+    @property
+    def weights(self):
+        """The weights of the real servers of the one virtual server, by the last number of their address."""
+        ((_, reals),) = self.pipeline.table.reals.items()
+        return {int(real.address) & 0xFF: settings.weight for real, settings in reals.items()}
+
+
+def virtuals(frontend):
+    return Pipeline.of({F: frontend}).table.virtuals
