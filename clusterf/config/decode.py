@@ -152,7 +152,7 @@ def _frontend(fields: dict[str, Any], reading: _Reading) -> Frontend:
         reading.fault("needs udp or fwmark", "one_packet", "udp", "fwmark")
     for flag in frontend.scheduler_flags if frontend.scheduler else ():
         if not flag.startswith((f"{frontend.scheduler}-", "flag-")):
-            reading.fault(f"{flag} is no flag of {frontend.scheduler}", "scheduler_flags")
+            reading.fault(f"{flag} is not a flag of {frontend.scheduler}", "scheduler_flags")
     return frontend
 
 

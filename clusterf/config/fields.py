@@ -189,7 +189,7 @@ def read_method(raw: object) -> str:
     """Return an HTTP method in capitals."""
     method = str(_token(raw)).upper()
     if method == "CONNECT":
-        raise ValueError("CONNECT asks for a tunnel, not for an answer")
+        raise ValueError("CONNECT is not supported")
     return method
 
 
@@ -203,9 +203,9 @@ def read_headers(raw: object) -> tuple[tuple[str, str], ...]:
         if not re.fullmatch(HTTP_NAME, name):
             raise ValueError(f"not a header name: {name}")
         if name.lower() in _OWN_HEADERS:
-            raise ValueError(f"{name} is not to be set: it follows from the rest")
+            raise ValueError(f"header {name} cannot be set")
         if re.search(r"[\0-\x08\x0a-\x1f\x7f]", text):
-            raise ValueError(f"a control character in the header {name}")
+            raise ValueError(f"control character in header {name}")
     if (size := sum(len(name) + len(text.encode()) for name, text in headers.items())) > _MAX_HEADERS:
         raise ValueError(f"{size} bytes are too many, the limit is {_MAX_HEADERS}")
     return tuple(headers.items())

@@ -1,5 +1,3 @@
-"""clusterf.config.encode: what is written is read back as the same value."""
-
 import msgspec
 import pytest
 from hypothesis import given
@@ -23,7 +21,7 @@ def read(path: bytes, raw: bytes):
 
 
 @given(st.tuples(st.just(b"services/web/backends/1"), backends) | st.tuples(st.just(b"routes/r"), routes))
-def test_what_is_written_is_read_back(item):
+def test_decode_returns_what_was_encoded(item):
     path, value = item
     assert read(path, to_json(value)) == value
 
@@ -45,7 +43,7 @@ def test_what_is_written_is_read_back(item):
         (b"routes/r", b"{}"),
     ],
 )
-def test_no_more_is_written_than_was_said(path, raw):
+def test_fields_with_their_defaults_are_left_out(path, raw):
     value = read(path, raw)
     again = to_json(value)
     assert read(path, again) == value

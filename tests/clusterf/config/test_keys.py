@@ -27,7 +27,7 @@ WORDS = st.sampled_from([b"services", b"frontend", b"backends", b"health", b"rou
         (b"services/a b\n\xff/backends/\x00", BackendKey(b"a b\n\xff", b"\x00")),
     ],
 )
-def test_a_known_path_names_a_key(path, key):
+def test_path_names_a_key(path, key):
     assert parse_key(path) == key
     assert path_of(key) == path
 
@@ -63,11 +63,11 @@ def test_any_other_path_names_no_key(path):
 
 
 @given(KEYS)
-def test_the_path_of_a_key_names_that_key(key):
+def test_path_of_a_key_names_that_key(key):
     assert parse_key(path_of(key)) == key
 
 
 @given(st.lists(WORDS, max_size=5).map(b"/".join) | st.binary())
-def test_a_path_that_names_a_key_is_the_path_of_that_key(path):
+def test_path_that_names_a_key_is_its_path(path):
     key = parse_key(path)
     assert key is None or path_of(key) == path
