@@ -69,7 +69,9 @@ def watch(url: str, *, as_json: bool, **flags: Any) -> None:
     """
     source = _source(url, flags)
     if source.etcd is not None:
-        first_answer(source.etcd, Client.list)  # fails if etcd is unreachable now; later failures are retried
+        first_answer(
+            source.etcd, lambda client: client.list()
+        )  # fails if etcd is unreachable now; later failures are retried
     logs.set_up("text", "warning")
     printer = Printer(as_json=as_json)
     known: dict[bytes, Value] = {}
@@ -147,7 +149,7 @@ def dump(places: tuple[str, str], *, force: bool, as_json: bool, **flags: Any) -
     folder, url, location = _places(places, flags)
     if not force and folder.exists() and any(folder.iterdir()):
         raise click.BadParameter(f"{folder}: not empty; use --force to write into it", param_hint="DIR")
-    listing = first_answer(location, Client.list)
+    listing = first_answer(location, lambda client: client.list())
     folder.mkdir(parents=True, exist_ok=True)
     printer = Printer(as_json=as_json)
     problems = list(write_tree(url, listing.items, folder))

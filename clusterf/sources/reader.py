@@ -6,7 +6,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from clusterf.etcd.client import Client
 from clusterf.etcd.endpoints import first_answer
 from clusterf.lib.store import Store
 from clusterf.sources.etcd_follower import EtcdFollower
@@ -41,7 +40,7 @@ def read(source: Source) -> list[KeyContent]:
     if source.etcd is None:
         contents = _read_tree(Path(source.tree or ""), last_good)
     else:
-        listing = first_answer(source.etcd, Client.list)
+        listing = first_answer(source.etcd, lambda client: client.list())
         contents = (KeyContent(path, raw, last_good.put(path, raw)) for path, raw in listing.items)
     return sorted(contents, key=lambda content: content.path)
 

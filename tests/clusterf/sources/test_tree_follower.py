@@ -1,0 +1,115 @@
+"""TreeFollower on its own; in its actor, through all kinds of edits: see tests/actors/config/test_file_watcher.py."""
+
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from clusterf.config.model import Backend
+from clusterf.sources import tree_follower
+from clusterf.sources.tree_follower import TreeFollower
+from tests.waiting import wait_until
+
+PATH = "services/web/backends/1"
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    return root
+
+
+@contextmanager
+def following(root, *, once=False):
+    """Follow the tree; yield the follower, its thread, and what it passed on: updates, and whether these are all."""
+    passed = []
+    follower = TreeFollower(
+        f"file://{root}", root, None, 1000.0, lambda updates, synced: passed.append((updates, synced)), once=once
+    )
+    thread = threading.Thread(target=follower.run)
+    thread.start()
+    try:
+        yield follower, thread, passed
+    finally:
+        follower.stop()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def write(root, text, path=PATH):
+    file = root / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = root / ".draft"
+    draft.write_text(text)
+    draft.rename(file)
+
+
+def values(passed):
+    return [update.value for updates, _ in passed for update in updates if update.path == PATH.encode()]
+
+
+def is_synced(passed):
+    return any(synced for _, synced in passed)
+
+
+def test_first_snapshot_is_complete_once(root):
+    write(root, '{"weight": 1}')
+    with following(root) as (_, _, passed):
+        wait_until(lambda: is_synced(passed))
+        write(root, '{"weight": 2}')
+        wait_until(lambda: values(passed)[-1] == Backend(weight=2))
+    assert [synced for _, synced in passed].count(True) == 1
+
+
+def test_empty_tree_is_a_complete_snapshot(root):
+    with following(root) as (_, _, passed):
+        wait_until(lambda: passed == [([], True)])
+
+
+def test_missing_root_is_no_snapshot(root):
+    root.rmdir()
+    with following(root) as (_, _, passed):
+        wait_until(lambda: passed)
+        assert not is_synced(passed)
+        assert all(update.unchanged for updates, _ in passed for update in updates)
+        root.mkdir()
+        write(root, '{"weight": 1}')
+        wait_until(lambda: is_synced(passed) and values(passed))
+    assert values(passed)[-1] == Backend(weight=1)
+
+
+def test_snapshot_waits_until_a_bad_value_is_believed(root):
+    write(root, '{"weight": ')
+    with following(root) as (_, _, passed):
+        wait_until(lambda: passed)
+        ((update,), synced) = passed[0]
+    assert synced
+    assert update.unchanged
+    assert update.problems
+
+
+def test_once_ends_with_the_first_snapshot(root):
+    write(root, '{"weight": 1}')
+    with following(root, once=True) as (_, thread, passed):
+        thread.join(10)
+        assert not thread.is_alive()
+    assert passed[-1][1]
+
+
+def test_many_updates_are_passed_on_in_parts(root, monkeypatch):
+    monkeypatch.setattr(tree_follower, "PART", 10)
+    for number in range(25):
+        write(root, '{"weight": 1}', f"services/web/backends/{number}")
+    with following(root) as (_, _, passed):
+        wait_until(lambda: is_synced(passed))
+    assert [(len(updates), synced) for updates, synced in passed][:3] == [(10, False), (10, False), (5, True)]
+
+
+def test_reload_reads_files_that_look_unchanged(root):
+    write(root, '{"weight": 1}')
+    with following(root) as (follower, _, passed):
+        wait_until(lambda: is_synced(passed))
+        known = len(values(passed))
+        follower.reload()
+        wait_until(lambda: len(values(passed)) > known)
