@@ -12,15 +12,15 @@ from tests.waiting import wait_until
 
 
 class Worker(AsyncioActor):
-    """Runs what it is told in its thread; notes what it was told, and where."""
+    """Runs callables that it receives, and records numbers and its threads."""
 
     def __init__(self):
         super().__init__()
-        self.said = []
+        self.numbers = []
         self.threads = set()
 
     def on_stop(self):
-        self.actor_inbox.put(Envelope(0))  # as somebody else may at any moment
+        self.actor_inbox.put(Envelope(0))  # as another thread may at any time
         super().on_stop()
 
     def receive(self, message):
@@ -28,7 +28,7 @@ class Worker(AsyncioActor):
         if callable(message):
             message(self)
         elif isinstance(message, int):
-            self.said.append(message)
+            self.numbers.append(message)
         else:
             super().receive(message)
 
@@ -42,31 +42,31 @@ def worker(ref):
     return ref._actor_weakref()
 
 
-def told(ref, work):
-    """Have the actor do `work` behind all that it was told, and wait until it has."""
+def run_in(ref, work):
+    """Run `work` in the actor, after all messages so far, and wait for its end."""
     done = threading.Event()
     ref.tell(lambda actor: (work(actor), done.set()))
     assert done.wait(10)
 
 
-def test_messages_are_handled_in_order_by_the_thread_of_the_loop(ref):
+def test_messages_are_handled_in_order_in_the_thread_of_the_loop(ref):
     for number in range(1000):
         ref.tell(number)
     threads = []
-    told(ref, lambda actor: actor.loop.call_soon(lambda: threads.append(threading.get_ident())))
+    run_in(ref, lambda actor: actor.loop.call_soon(lambda: threads.append(threading.get_ident())))
     wait_until(lambda: threads)
-    assert worker(ref).said == list(range(1000))
+    assert worker(ref).numbers == list(range(1000))
     assert worker(ref).threads == set(threads)
     assert threads != [threading.get_ident()]
 
 
-def test_timers_run_while_no_message_comes(ref):
+def test_timers_run_without_messages(ref):
     fired = threading.Event()
-    told(ref, lambda actor: actor.loop.call_later(0.05, fired.set))
+    run_in(ref, lambda actor: actor.loop.call_later(0.05, fired.set))
     assert fired.wait(5)
 
 
-def test_the_loop_has_its_turn_however_many_messages_wait(ref):
+def test_loop_runs_while_messages_are_waiting(ref):
     turns = []
 
     def again(actor):
@@ -78,12 +78,12 @@ def test_the_loop_has_its_turn_however_many_messages_wait(ref):
         turns[:] = [turns[0] + 1 if turns else 1]
         actor.loop.call_soon(turn, actor)
 
-    told(ref, lambda actor: (turn(actor), again(actor)))
+    run_in(ref, lambda actor: (turn(actor), again(actor)))
     wait_until(lambda: turns[0] > 50)
     ref.ask(Ping(), timeout=5)
 
 
-def test_input_is_heeded_while_messages_wait(ref):
+def test_input_is_read_while_messages_are_waiting(ref):
     ours, theirs = socket.socketpair()
     heard = threading.Event()
 
@@ -92,13 +92,13 @@ def test_input_is_heeded_while_messages_wait(ref):
             actor.actor_ref.tell(again)
 
     with ours, theirs:
-        told(ref, lambda actor: (actor.loop.add_reader(ours, heard.set), again(actor)))
+        run_in(ref, lambda actor: (actor.loop.add_reader(ours, heard.set), again(actor)))
         theirs.send(b"x")
         assert heard.wait(5)
-        told(ref, lambda actor: actor.loop.remove_reader(ours))
+        run_in(ref, lambda actor: actor.loop.remove_reader(ours))
 
 
-def test_no_message_is_lost_that_many_threads_tell(ref):
+def test_no_message_of_many_threads_is_lost(ref):
     def tell(first):
         for number in range(first, first + 500):
             ref.tell(number)
@@ -108,22 +108,22 @@ def test_no_message_is_lost_that_many_threads_tell(ref):
         thread.start()
     for thread in threads:
         thread.join()
-    told(ref, lambda actor: None)
-    assert sorted(worker(ref).said) == list(range(4000))
+    run_in(ref, lambda actor: None)
+    assert sorted(worker(ref).numbers) == list(range(4000))
 
 
-def test_each_message_wakes_an_idle_loop(ref):
+def test_message_wakes_an_idle_loop(ref):
     for _ in range(300):
         ref.ask(Ping(), timeout=5)
 
 
-def test_what_is_told_before_the_start_is_not_lost():
+def test_message_from_before_the_start_is_not_lost():
     actor = Worker()
     actor.actor_ref.tell(1)
     pykka.ActorRegistry.register(actor.actor_ref)
     actor._start_actor_loop()
-    told(actor.actor_ref, lambda actor: None)
-    assert actor.said == [1]
+    run_in(actor.actor_ref, lambda actor: None)
+    assert actor.numbers == [1]
 
 
 def fail(*_):
@@ -144,24 +144,24 @@ async def fail_later():
         fail,
     ],
 )
-def test_a_failure_in_the_loop_is_one_of_the_actor(ref, caplog, work):
+def test_exception_in_the_loop_stops_the_actor(ref, caplog, work):
     ref.tell(work)
     assert ref.actor_stopped.wait(5)
     wait_until(lambda: worker(ref) is None or worker(ref).loop.is_closed())
     assert "Worker failed: ZeroDivisionError('a bug')" in caplog.text
 
 
-def test_the_trouble_of_one_connection_is_only_reported(ref, caplog):
+def test_error_of_a_connection_is_only_logged(ref, caplog):
     trouble = {"message": "Fatal error", "exception": ValueError("odd"), "transport": None}
-    told(ref, lambda actor: actor.loop.call_exception_handler(trouble))
-    told(ref, lambda actor: actor.loop.call_exception_handler({"message": "Unclosed connection"}))
-    told(ref, lambda actor: None)
+    run_in(ref, lambda actor: actor.loop.call_exception_handler(trouble))
+    run_in(ref, lambda actor: actor.loop.call_exception_handler({"message": "Unclosed connection"}))
+    run_in(ref, lambda actor: None)
     assert "Worker: Fatal error: ValueError('odd')" in caplog.text
     assert "Worker: Unclosed connection" in caplog.text
     assert ref.is_alive()
 
 
-def test_a_stop_ends_tasks_and_closes_the_loop(ref):
+def test_stop_cancels_tasks_and_closes_the_loop(ref):
     ended = []
 
     async def wait():
@@ -171,19 +171,19 @@ def test_a_stop_ends_tasks_and_closes_the_loop(ref):
             ended.append(True)
 
     tasks = []
-    told(ref, lambda actor: tasks.append(actor.loop.create_task(wait())))
+    run_in(ref, lambda actor: tasks.append(actor.loop.create_task(wait())))
     actor = worker(ref)
     assert ref.stop(timeout=5)
     assert ended == [True]
     assert actor.loop.is_closed()
 
 
-def test_whoever_tells_one_that_stops_is_not_hurt(ref):
+def test_messages_to_a_stopping_actor_raise_nothing(ref):
     actor = worker(ref)
     stopped = threading.Event()
 
     def tell():
-        # also past its end, as by one who has seen it alive a moment before
+        # goes on after the stop, as by a thread that has seen the actor alive a moment before
         while not stopped.wait(0.0001):
             actor.actor_inbox.put(Envelope(1))
 
@@ -197,12 +197,12 @@ def test_whoever_tells_one_that_stops_is_not_hurt(ref):
         thread.join()
 
 
-def test_what_it_does_not_handle_is_a_failure(ref):
+def test_unexpected_message_stops_the_actor(ref):
     ref.tell("nonsense")
     assert ref.actor_stopped.wait(5)
 
 
-def test_a_failing_start_leaves_a_dead_actor(monkeypatch):
+def test_exception_on_start_leaves_a_dead_actor(monkeypatch):
     def broken():
         raise OSError("no descriptors")
 
@@ -211,7 +211,7 @@ def test_a_failing_start_leaves_a_dead_actor(monkeypatch):
     assert ref.actor_stopped.wait(5)
 
 
-def test_an_inbox_knows_its_length():
+def test_inbox_has_a_length():
     inbox = Inbox()
     assert inbox.empty()
     inbox.put(1)

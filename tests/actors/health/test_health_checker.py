@@ -49,53 +49,53 @@ def _all_levels(caplog):
     caplog.set_level(logging.INFO)
 
 
-def test_nothing_is_probed_or_told_before_all_is_known(node):
-    node.says(*WEB, backend(1), synced=False)
+def test_nothing_is_probed_or_published_before_the_whole_configuration_is_known(node):
+    node.publish(*WEB, backend(1), synced=False)
     node.start()
     node.ref.ask(Ping(), timeout=10)
     assert not node.probers.started
-    node.says(ValueIs(HealthKey(b"web"), SLOW))
-    node.becomes({key(1): True})
-    wait_until(lambda: node.heard.syncs)
-    # not by the default check, which it seemed to have at first
+    node.publish(ValueIs(HealthKey(b"web"), SLOW))
+    node.wait_for({key(1): True})
+    wait_until(lambda: node.recorder.syncs)
+    # not with the default check, which it seemed to have at first
     assert {target.check.interval for target in node.probers.started} == {SLOW.interval}
 
 
-def test_without_anything_to_probe_that_is_what_is_told(node, caplog):
-    node.says(ValueIs(FrontendKey(b"web"), FRONTEND), backend(1), ValueIs(RouteKey(b"r"), Route()))
+def test_synced_is_published_also_without_targets(node, caplog):
+    node.publish(ValueIs(FrontendKey(b"web"), FRONTEND), backend(1), ValueIs(RouteKey(b"r"), Route()))
     node.start()
-    wait_until(lambda: node.heard.syncs == 1)
-    assert node.heard.state == {}
+    wait_until(lambda: node.recorder.syncs == 1)
+    assert node.recorder.state == {}
     assert not caplog.records
 
 
-def test_the_first_success_is_a_verdict(node, caplog):
-    node.says(*WEB, backend(1))
+def test_first_success_is_a_verdict(node, caplog):
+    node.publish(*WEB, backend(1))
     node.start()
-    node.becomes({key(1): True})
-    assert abs(node.heard.state[key(1)].value.since - time.time()) < 60
+    node.wait_for({key(1): True})
+    assert abs(node.recorder.state[key(1)].value.since - time.time()) < 60
     wait_until(lambda: "health: web/1: 10.0.0.1:80 is up (1 success, 0.3 ms)" in caplog.messages)
 
 
-def test_a_backend_goes_down_after_fall_failures_and_comes_back_after_rise_successes(node, caplog):
-    node.says(*WEB, backend(1), backend(2))
+def test_backend_goes_down_after_fall_failures_and_up_after_rise_successes(node, caplog):
+    node.publish(*WEB, backend(1), backend(2))
     node.start()
-    node.becomes({key(1): True, key(2): True})
-    node.probers.says[endpoint(1)] = DOWN
-    node.becomes({key(1): False, key(2): True})
-    assert node.heard.state[key(1)].value.reason == "refused"
-    node.probers.says[endpoint(1)] = UP
-    node.becomes({key(1): True, key(2): True})
+    node.wait_for({key(1): True, key(2): True})
+    node.probers.results[endpoint(1)] = DOWN
+    node.wait_for({key(1): False, key(2): True})
+    assert node.recorder.state[key(1)].value.reason == "refused"
+    node.probers.results[endpoint(1)] = UP
+    node.wait_for({key(1): True, key(2): True})
     down = "health: web/1: 10.0.0.1:80 is down: refused (3 failures in a row, 0.2 ms)"
     up = "health: web/1: 10.0.0.1:80 is up (2 successes in a row, 0.3 ms)"
     wait_until(lambda: up in caplog.messages)
     assert [r.levelname for r in caplog.records if r.getMessage() in {down, up}] == ["WARNING", "INFO"]
-    assert [message.value.up for message in node.told() if message.key == key(1)] == [True, False, True]
+    assert [message.value.up for message in node.published() if message.key == key(1)] == [True, False, True]
 
 
-def test_names_and_reasons_are_escaped(node, caplog):
+def test_names_and_reasons_are_escaped_in_the_log(node, caplog):
     node.probers.default = ProbeResult(False, "garbage\r\n\x1b[2J", 1.0)
-    node.says(
+    node.publish(
         ValueIs(FrontendKey(b"w\n\xff"), FRONTEND), ValueIs(HealthKey(None), QUICK), backend(1, b"w\n\xff", b"b\x00")
     )
     node.start()
@@ -106,16 +106,16 @@ def test_names_and_reasons_are_escaped(node, caplog):
     )
 
 
-def test_backends_that_are_probed_alike_are_probed_once(node, caplog):
+def test_backends_with_the_same_target_are_probed_once(node, caplog):
     api = ValueIs(FrontendKey(b"api"), FRONTEND), ValueIs(HealthKey(b"api"), SLOW)
-    node.says(
+    node.publish(
         *WEB, ValueIs(HealthKey(b"web"), SLOW), *api, *(backend(1, b"api", b"%d" % n) for n in range(12)), backend(1)
     )
     node.start()
-    node.becomes(dict.fromkeys([key(1), *(key(1, b"api", b"%d" % n) for n in range(12))], True))
-    # one more has the verdict at once
-    node.says(backend(1, name=b"new"))
-    wait_until(lambda: key(1, name=b"new") in node.heard.state)
+    node.wait_for(dict.fromkeys([key(1), *(key(1, b"api", b"%d" % n) for n in range(12))], True))
+    # another backend gets the verdict at once
+    node.publish(backend(1, name=b"new"))
+    wait_until(lambda: key(1, name=b"new") in node.recorder.state)
     assert len(node.probers.started) == 1
     wait_until(lambda: any("more" in message for message in caplog.messages))
     lines = [message for message in caplog.messages if "is up" in message]
@@ -123,259 +123,259 @@ def test_backends_that_are_probed_alike_are_probed_once(node, caplog):
     assert lines[-1] == "health: and 3 more: 10.0.0.1:80 is up (1 success, 0.3 ms)"
 
 
-def test_a_target_is_probed_for_as_long_as_one_backend_needs_it(node):
-    node.says(*WEB, backend(1), backend(1, name=b"twin"))
+def test_target_is_probed_until_its_last_backend_is_removed(node):
+    node.publish(*WEB, backend(1), backend(1, name=b"twin"))
     node.start()
-    node.becomes({key(1): True, key(1, name=b"twin"): True})
-    node.says(ValueIs(BackendKey(b"web", b"1"), None))
-    node.becomes({key(1, name=b"twin"): True})
+    node.wait_for({key(1): True, key(1, name=b"twin"): True})
+    node.publish(ValueIs(BackendKey(b"web", b"1"), None))
+    node.wait_for({key(1, name=b"twin"): True})
     node.probers.default = DOWN
-    node.becomes({key(1, name=b"twin"): False})
+    node.wait_for({key(1, name=b"twin"): False})
 
 
-def test_what_is_no_longer_probed_has_no_verdict(node):
-    node.says(*WEB, backend(1), backend(2))
+def test_backend_that_is_no_longer_probed_has_no_verdict(node):
+    node.publish(*WEB, backend(1), backend(2))
     node.start()
-    node.becomes({key(1): True, key(2): True})
-    node.says(ValueIs(BackendKey(b"web", b"1"), None))
-    node.becomes({key(2): True})
-    node.says(ValueIs(HealthKey(b"web"), HealthCheck(type="none")))
-    node.becomes({})
+    node.wait_for({key(1): True, key(2): True})
+    node.publish(ValueIs(BackendKey(b"web", b"1"), None))
+    node.wait_for({key(2): True})
+    node.publish(ValueIs(HealthKey(b"web"), HealthCheck(type="none")))
+    node.wait_for({})
     started = len(node.probers.started)
-    node.says(ValueIs(HealthKey(b"web"), SLOW), backend(3))
+    node.publish(ValueIs(HealthKey(b"web"), SLOW), backend(3))
     wait_until(lambda: endpoint(3) in {target.endpoint for target in node.probers.started[started:]})
     assert endpoint(1) not in {target.endpoint for target in node.probers.started[started:]}
 
 
-def test_a_changed_check_takes_no_verdict_away(node):
-    node.says(*WEB, backend(1), backend(2))
-    node.probers.says[endpoint(2)] = DOWN
+def test_changed_check_keeps_verdicts(node):
+    node.publish(*WEB, backend(1), backend(2))
+    node.probers.results[endpoint(2)] = DOWN
     node.start()
-    node.becomes({key(1): True, key(2): False})
-    told = len(node.told())
-    node.probers.default, node.probers.says = None, {}
-    node.says(ValueIs(HealthKey(None), HealthCheck(type="http", interval=0.05)))
+    node.wait_for({key(1): True, key(2): False})
+    published = len(node.published())
+    node.probers.default, node.probers.results = None, {}
+    node.publish(ValueIs(HealthKey(None), HealthCheck(type="http", interval=0.05)))
     wait_until(lambda: {target.check.type for target in node.probers.started} == {"tcp", "http"})
-    assert len(node.told()) == told
-    node.says(ValueIs(HealthKey(None), HealthCheck(port=9, interval=0.05)))
-    node.becomes({key(1, port=9): True, key(2, port=9): False})
+    assert len(node.published()) == published
+    node.publish(ValueIs(HealthKey(None), HealthCheck(port=9, interval=0.05)))
+    node.wait_for({key(1, port=9): True, key(2, port=9): False})
 
 
-def test_a_backend_that_moves_is_a_new_one(node):
-    node.says(*WEB, backend(1))
+def test_backend_at_a_new_address_has_no_verdict(node):
+    node.publish(*WEB, backend(1))
     node.start()
-    node.becomes({key(1): True})
+    node.wait_for({key(1): True})
     node.probers.default = None
-    node.says(backend(2, name=b"1"))
-    node.becomes({})
+    node.publish(backend(2, name=b"1"))
+    node.wait_for({})
 
 
-def test_a_backend_that_is_renamed_is_not_probed_anew(node):
-    node.says(*WEB, ValueIs(HealthKey(b"web"), SLOW), backend(1))
+def test_renamed_backend_keeps_its_verdict(node):
+    node.publish(*WEB, ValueIs(HealthKey(b"web"), SLOW), backend(1))
     node.start()
-    node.becomes({key(1): True})
-    node.says(ValueIs(BackendKey(b"web", b"1"), None), backend(1, name=b"new"))
-    node.becomes({key(1, name=b"new"): True})
+    node.wait_for({key(1): True})
+    node.publish(ValueIs(BackendKey(b"web", b"1"), None), backend(1, name=b"new"))
+    node.wait_for({key(1, name=b"new"): True})
     assert len(node.probers.started) == 1
 
 
-def test_a_restart_remembers_all_verdicts_and_tells_them_before_it_has_told_all(node, caplog):
-    node.says(*WEB, *map(backend, range(1, 5)))
-    node.probers.says[endpoint(2)] = DOWN
+def test_stored_verdicts_are_published_before_synced_after_a_restart(node, caplog):
+    node.publish(*WEB, *map(backend, range(1, 5)))
+    node.probers.results[endpoint(2)] = DOWN
     node.start()
     expected = {key(n): n != 2 for n in range(1, 5)}
-    node.becomes(expected)
-    before = dict(node.heard.state)
+    node.wait_for(expected)
+    before = dict(node.recorder.state)
     node.probers.default = None
     node.restart()
-    wait_until(lambda: node.heard.syncs)
-    assert node.heard.state == before
-    assert len(node.told()) == 4
+    wait_until(lambda: node.recorder.syncs)
+    assert node.recorder.state == before
+    assert len(node.published()) == 4
     wait_until(lambda: "health: probing 4 targets, 4 verdicts known" in caplog.messages)
-    # what is known to be down needs more than one success, what is up more than one failure
+    # one failure is not enough for a backend that was up before the restart
     node.probers.default = DOWN
     node.restart()
-    node.becomes(dict.fromkeys(expected, False))
+    node.wait_for(dict.fromkeys(expected, False))
     assert caplog.text.count("10.0.0.1:80 is down: refused (3 failures in a row") == 1
 
 
-def test_all_has_been_told_only_when_all_parts_of_the_work_are_done(node, monkeypatch):
+def test_synced_is_published_after_all_parts_are_applied(node, monkeypatch):
     monkeypatch.setattr(health_checker, "PART", 1)
-    node.says(*WEB, *map(backend, range(1, 201)))
+    node.publish(*WEB, *map(backend, range(1, 201)))
     node.start()
-    node.becomes({key(n): True for n in range(1, 201)})
+    node.wait_for({key(n): True for n in range(1, 201)})
     node.probers.default = None
     node.restart()
-    wait_until(lambda: node.heard.syncs)
-    assert [isinstance(message, Synced) for message in node.heard.messages] == [False] * 200 + [True]
+    wait_until(lambda: node.recorder.syncs)
+    assert [isinstance(message, Synced) for message in node.recorder.messages] == [False] * 200 + [True]
 
 
-def test_what_left_while_it_was_away_is_forgotten(node):
-    node.says(*WEB, backend(1), backend(2))
+def test_verdict_of_a_backend_removed_during_the_restart_is_deleted(node):
+    node.publish(*WEB, backend(1), backend(2))
     node.start()
-    node.becomes({key(1): True, key(2): True})
+    node.wait_for({key(1): True, key(2): True})
     assert node.ref.stop(timeout=10)
-    node.says(ValueIs(BackendKey(b"web", b"1"), None))
+    node.publish(ValueIs(BackendKey(b"web", b"1"), None))
     node.probers.default = None
     node.start()
-    node.becomes({key(2): True})
-    node.says(backend(1))
+    node.wait_for({key(2): True})
+    node.publish(backend(1))
     wait_until(lambda: endpoint(1) in {target.endpoint for target in node.probers.started})
     node.restart()
-    wait_until(lambda: node.heard.syncs)
-    assert node.ups() == {key(2): True}
+    wait_until(lambda: node.recorder.syncs)
+    assert node.verdicts() == {key(2): True}
 
 
-def test_without_a_record_nothing_is_remembered(node, tmp_path):
-    node.says(*WEB, backend(1))
-    node.start(kept=False)
-    node.becomes({key(1): True})
+def test_no_verdicts_are_restored_without_a_store(node, tmp_path):
+    node.publish(*WEB, backend(1))
+    node.start(stored=False)
+    node.wait_for({key(1): True})
     node.probers.default = None
-    node.restart(kept=False)
-    wait_until(lambda: node.heard.syncs)
-    assert node.ups() == {}
+    node.restart(stored=False)
+    wait_until(lambda: node.recorder.syncs)
+    assert node.verdicts() == {}
     assert list(tmp_path.glob("*.db")) == []
 
 
-def test_a_configuration_that_goes_away_and_comes_back_changes_nothing(node, tmp_path):
+def test_lost_configuration_link_changes_nothing(node, tmp_path):
     messages = (*WEB, *map(backend, range(1, 5)))
-    node.says(*messages)
+    node.publish(*messages)
     node.start()
-    node.becomes({key(n): True for n in range(1, 5)})
+    node.wait_for({key(n): True for n in range(1, 5)})
     node.config.stop()
-    told = len(node.told())
-    node.probers.says[endpoint(1)] = DOWN
-    wait_until(lambda: len(node.told()) == told + 1)
+    published = len(node.published())
+    node.probers.results[endpoint(1)] = DOWN
+    wait_until(lambda: len(node.published()) == published + 1)
     again = Publisher(tmp_path / "config.sock")
     again.publish(messages[:-1], synced=True)
     again.start()
-    node.becomes({key(1): False, key(2): True, key(3): True})
-    assert len(node.told()) == told + 2
+    node.wait_for({key(1): False, key(2): True, key(3): True})
+    assert len(node.published()) == published + 2
     again.stop()
 
 
-def test_shards_together_have_every_verdict_once(node):
+def test_every_verdict_is_published_by_one_shard(node):
     expected = {key(n): True for n in range(1, 40)}
-    node.says(*WEB, *map(backend, range(1, 40)))
+    node.publish(*WEB, *map(backend, range(1, 40)))
     node.start(shard=0, shards=2)
-    first, one = node.ref, node.heard
+    first, one = node.ref, node.recorder
     wait_until(lambda: one.syncs)
     node.start(shard=1, shards=2)
-    two = node.heard
+    two = node.recorder
     wait_until(lambda: len(one.state) + len(two.state) == len(expected))
     assert one.state.keys() | two.state.keys() == expected.keys()
     assert min(len(one.state), len(two.state)) > 5
     assert first.stop(timeout=10)
 
 
-def test_what_happens_at_once_is_written_at_once(node):
-    node.says(*WEB, *map(backend, range(1, 101)))
+def test_verdicts_of_one_iteration_are_stored_together(node):
+    node.publish(*WEB, *map(backend, range(1, 101)))
     node.probers.default = None
     node.start()
     wait_until(lambda: len(node.probers.started) == 100)
-    outcomes = [(target, ProbeResult(True, "", 0.0)) for target in node.probers.started]
+    results = [(target, ProbeResult(True, "", 0.0)) for target in node.probers.started]
 
     def all_at_once():
-        for target, outcome in outcomes:
-            node.checker._probing._finished(target, outcome)
+        for target, result in results:
+            node.checker._probing._finished(target, result)
 
-    wait_until(lambda: node.heard.syncs)
+    wait_until(lambda: node.recorder.syncs)
     node.writes.clear()
     node.checker.loop.call_soon_threadsafe(all_at_once)
-    node.becomes({key(n): True for n in range(1, 101)})
+    node.wait_for({key(n): True for n in range(1, 101)})
     wait_until(lambda: node.writes)
     assert len(node.writes[0]) == 100
 
 
-def test_when_all_fail_and_no_reference_answers_the_verdicts_stay(node, caplog):
+def test_verdicts_are_frozen_while_all_targets_fail_and_no_reference_responds(node, caplog):
     expected = {key(n): True for n in range(1, 9)}
-    node.says(*WEB, *map(backend, range(1, 9)))
+    node.publish(*WEB, *map(backend, range(1, 9)))
     node.start(references=(REFERENCE, parse_endpoint("[2001:db8::1]:53")))
-    node.becomes(expected)
+    node.wait_for(expected)
     node.probers.default = DOWN
     wait_until(lambda: "and no reference responds (192.0.2.1:53, [2001:db8::1]:53)" in caplog.text)
     started = len(node.probers.started)
     wait_until(lambda: len(node.probers.started) > started + 50)
-    assert node.ups() == expected
+    assert node.verdicts() == expected
     assert "freezing 8 verdicts" in caplog.text
-    node.probers.says[REFERENCE] = UP
+    node.probers.results[REFERENCE] = UP
     wait_until(lambda: "a reference responds: unfreezing verdicts after" in caplog.text, 5)
-    # the fault is theirs, then
-    node.becomes(dict.fromkeys(expected, False))
-    asked = [target for target in node.probers.started if target.endpoint == REFERENCE]
-    assert len(asked) < 10
+    # so the targets have failed
+    node.wait_for(dict.fromkeys(expected, False))
+    probes = [target for target in node.probers.started if target.endpoint == REFERENCE]
+    assert len(probes) < 10
 
 
-def test_when_all_fail_and_a_reference_answers_they_are_down(node, caplog):
+def test_failing_targets_go_down_if_a_reference_responds(node, caplog):
     expected = {key(n): True for n in range(1, 9)}
-    node.says(*WEB, *map(backend, range(1, 9)))
+    node.publish(*WEB, *map(backend, range(1, 9)))
     other = parse_endpoint("192.0.2.2:53")
     node.start(references=(other, REFERENCE))
-    node.becomes(expected)
+    node.wait_for(expected)
     node.probers.default = DOWN
-    node.probers.says |= {REFERENCE: UP, other: None}  # one that hangs keeps nobody waiting
-    node.becomes(dict.fromkeys(expected, False))
+    node.probers.results |= {REFERENCE: UP, other: None}  # a reference that hangs delays nothing
+    node.wait_for(dict.fromkeys(expected, False))
     assert "reference" not in caplog.text
     assert {target.endpoint for target in node.probers.started} >= {other, REFERENCE}
 
 
-def test_references_are_left_alone_while_one_fails(node):
-    node.says(
+def test_references_are_not_probed_for_a_single_failing_target(node):
+    node.publish(
         *WEB, ValueIs(HealthKey(b"web"), HealthCheck(interval=0.2, fast_interval=0.2)), *map(backend, range(1, 9))
     )
     node.start(references=(REFERENCE,))
-    node.becomes({key(n): True for n in range(1, 9)})
-    node.probers.says[endpoint(3)] = DOWN
-    node.becomes({key(n): n != 3 for n in range(1, 9)})
+    node.wait_for({key(n): True for n in range(1, 9)})
+    node.probers.results[endpoint(3)] = DOWN
+    node.wait_for({key(n): n != 3 for n in range(1, 9)})
     assert REFERENCE not in {target.endpoint for target in node.probers.started}
 
 
-def test_references_that_never_answer_while_targets_do_are_not_heeded_and_that_is_said(node, caplog):
-    node.says(*WEB, *map(backend, range(1, 9)))
+def test_references_that_never_respond_are_ignored_once_targets_pass(node, caplog):
+    node.publish(*WEB, *map(backend, range(1, 9)))
     node.start(references=(REFERENCE,))
-    node.becomes({key(n): True for n in range(1, 9)})
+    node.wait_for({key(n): True for n in range(1, 9)})
     node.probers.default = DOWN
     wait_until(lambda: "assuming a local outage" in caplog.text)
-    node.probers.says = {endpoint(n): UP for n in range(1, 9)}
+    node.probers.results = {endpoint(n): UP for n in range(1, 9)}
     wait_until(lambda: "most targets are passing: unfreezing verdicts after" in caplog.text)
     assert "ignoring references until one responds" in caplog.text
-    node.probers.says[REFERENCE] = UP
+    node.probers.results[REFERENCE] = UP
     wait_until(lambda: "using references again" in caplog.text)
 
 
-def test_a_ping_is_answered_while_ten_thousand_targets_come(node):
+def test_pings_are_answered_while_ten_thousand_targets_are_added(node):
     count = 10_000
     node.probers.default = None
     node.start()
     answers = [0]
-    node.says(
+    node.publish(
         ValueIs(FrontendKey(b"web"), FRONTEND), ValueIs(HealthKey(None), SLOW), *map(backend, range(1, count + 1))
     )
     while answers[-1] < count:
         node.ref.ask(Ping(), timeout=20)
         answers.append(len(node.checker._watch_list.monitor))
     assert len(set(answers)) > 10
-    node.says(ValueIs(HealthKey(None), HealthCheck(interval=600)))
+    node.publish(ValueIs(HealthKey(None), HealthCheck(interval=600)))
     monitor = node.checker._watch_list.monitor
     wait_until(lambda: {target.check.interval for target in list(monitor._watched)} == {600}, 20)
-    node.says(ValueIs(FrontendKey(b"web"), None))
+    node.publish(ValueIs(FrontendKey(b"web"), None))
     wait_until(lambda: not len(monitor), 20)
 
 
-def test_a_stop_tells_nothing(node):
-    node.says(*WEB, backend(1))
+def test_stop_publishes_nothing(node):
+    node.publish(*WEB, backend(1))
     node.start()
-    node.becomes({key(1): True})
-    told = len(node.told())
+    node.wait_for({key(1): True})
+    published = len(node.published())
     assert node.ref.stop(timeout=10)
     assert node.probers.closed == 1
-    assert len(node.told()) == told
-    assert node.ups() == {key(1): True}
+    assert len(node.published()) == published
+    assert node.verdicts() == {key(1): True}
 
 
-def test_what_fails_in_a_probe_is_a_failure_of_the_actor(node):
-    node.says(*WEB, backend(1))
-    node.probers.says = None
+def test_exception_in_a_probe_stops_the_actor(node):
+    node.publish(*WEB, backend(1))
+    node.probers.results = None
     node.start()
     assert node.ref.actor_stopped.wait(10)
 
@@ -383,7 +383,7 @@ def test_what_fails_in_a_probe_is_a_failure_of_the_actor(node):
 @pytest.mark.parametrize(
     "nonsense", ["nonsense", Received((VerdictIs(VerdictKey(b"s", b"b", endpoint(1)), None),), "config")]
 )
-def test_what_does_not_belong_here_is_a_failure(node, nonsense):
+def test_unexpected_message_stops_the_actor(node, nonsense):
     node.start()
     node.ref.tell(nonsense)
     assert node.ref.actor_stopped.wait(10)

@@ -1,4 +1,4 @@
-"""HealthChecker as in a node: with its event loop and prober, against servers on loopback."""
+"""HealthChecker with its real prober, against servers on loopback."""
 
 import contextlib
 import logging
@@ -50,16 +50,16 @@ def service(name, endpoint, check):
 
 
 def reasons(node):
-    """What is known of each service: why it is down, or that it is up."""
-    return {key.service: message.value.reason or message.value.up for key, message in dict(node.heard.state).items()}
+    """The verdict on each service: the reason if it is down, True if it is up."""
+    return {key.service: message.value.reason or message.value.up for key, message in dict(node.recorder.state).items()}
 
 
-def test_a_server_that_fails_and_recovers(node, serve, caplog):
+def test_server_that_fails_and_recovers_goes_down_and_up(node, serve, caplog):
     caplog.set_level(logging.INFO)
     server = serve(answer(200))
-    node.says(*service(b"web", server.endpoint, HTTP))
+    node.publish(*service(b"web", server.endpoint, HTTP))
     node.start()
-    node.becomes({VerdictKey(b"web", b"1", server.endpoint): True})
+    node.wait_for({VerdictKey(b"web", b"1", server.endpoint): True})
     server.behaviour = answer(503)
     wait_until(lambda: reasons(node) == {b"web": "HTTP 503"})
     server.behaviour = answer(200)
@@ -72,7 +72,7 @@ def test_a_server_that_fails_and_recovers(node, serve, caplog):
     ]
 
 
-def test_each_server_is_judged_by_itself(node, serve, stack, tmp_path):
+def test_each_server_has_its_own_verdict_and_reason(node, serve, stack, tmp_path):
     tls = HealthCheck(type="https", tls=Tls(verify=False), **QUICK)
     strict = HealthCheck(type="https", **QUICK)
     own = serve(answer(200), tls=servers.Authority.self_signed(tmp_path, "127.0.0.1"))
@@ -88,12 +88,14 @@ def test_each_server_is_judged_by_itself(node, serve, stack, tmp_path):
         b"tls": (own.endpoint, tls, True),
         b"self": (own.endpoint, strict, "TLS: self-signed certificate"),
     }
-    node.says(*(message for name, (endpoint, check, _) in cases.items() for message in service(name, endpoint, check)))
+    node.publish(
+        *(message for name, (endpoint, check, _) in cases.items() for message in service(name, endpoint, check))
+    )
     node.start()
     wait_until(lambda: reasons(node) == {name: expected for name, (_, _, expected) in cases.items()})
 
 
-def test_what_is_under_way_does_not_keep_it_from_stopping(node, serve, tmp_path, caplog):
+def test_probes_under_way_do_not_delay_the_stop(node, serve, tmp_path, caplog):
     patient = {"interval": 60.0, "timeout": 60.0}
     tls = servers.Authority.self_signed(tmp_path, "127.0.0.1")
     hanging = [
@@ -102,7 +104,7 @@ def test_what_is_under_way_does_not_keep_it_from_stopping(node, serve, tmp_path,
         (serve(servers.stay_silent, tls=tls), HealthCheck(type="https", tls=Tls(verify=False), **patient)),
     ]
     for number, (server, check) in enumerate(hanging):
-        node.says(*service(b"%d" % number, server.endpoint, check))
+        node.publish(*service(b"%d" % number, server.endpoint, check))
     node.start()
     wait_until(lambda: all(server.accepted for server, _ in hanging))
     checker = node.checker
@@ -113,10 +115,10 @@ def test_what_is_under_way_does_not_keep_it_from_stopping(node, serve, tmp_path,
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_probes_leave_no_descriptors(node, serve):
+def test_probes_leave_no_open_descriptors(node, serve):
     server = serve(answer(200))
     for number in range(20):
-        node.says(*service(b"%d" % number, server.endpoint, HealthCheck(type="http", path=f"/{number}", **QUICK)))
+        node.publish(*service(b"%d" % number, server.endpoint, HealthCheck(type="http", path=f"/{number}", **QUICK)))
     node.start()
     wait_until(lambda: len(server.requests) > 40)
     before = len(list(Path("/proc/self/fd").iterdir()))

@@ -1,4 +1,4 @@
-"""A HealthChecker between a configuration that the test publishes and a recorder of its verdicts."""
+"""A HealthChecker between a configuration that the test publishes and a recorder of the verdicts."""
 
 from actors.health.health_checker import HealthChecker, Sockets
 from actors.link.messages import VerdictIs
@@ -13,52 +13,54 @@ __all__ = ["CheckerNode"]
 
 
 class CheckerNode:
-    """A configuration, a checker that follows it, and a recorder that hears its verdicts."""
+    """The configuration on a link, a checker that subscribes to it, and a recorder of the checker's link."""
 
-    def __init__(self, place, stack, probers=None):
-        self._place = place
+    def __init__(self, folder, stack, probers=None):
+        self._folder = folder
         self._stack = stack
         self.probers = probers or FakeProbers()
-        self.config = Publisher(place / "config.sock")
+        self.config = Publisher(folder / "config.sock")
         self.config.start()
         stack.callback(self.config.stop)
-        # how often something was written down
+        # the changes of each write to the store
         self.writes = []
 
-    def says(self, *messages, synced=True):
+    def publish(self, *messages, synced=True):
+        """Publish a part of the configuration."""
         self.config.publish(messages, synced=synced)
 
-    def start(self, *, references=(), shard=0, shards=1, kept=True):
-        verdicts = self._place / f"health{shard}.sock"
-        own = self._place / f"health{shard}.db" if kept else None
+    def start(self, *, references=(), shard=0, shards=1, stored=True):
+        """Start a checker, and a recorder of its verdicts; without `stored` they are not stored."""
+        verdicts = self._folder / f"health{shard}.sock"
+        own = self._folder / f"health{shard}.db" if stored else None
 
-        def open_record():
-            record = VerdictStore(own, lambda at: shard_of(at, shards) == shard)
-            update = record._store.update
-            record._store.update = lambda section, changes: (self.writes.append(changes), update(section, changes))
-            return record
+        def open_store():
+            store = VerdictStore(own, lambda at: shard_of(at, shards) == shard)
+            update = store._store.update
+            store._store.update = lambda section, changes: (self.writes.append(changes), update(section, changes))
+            return store
 
-        links = Sockets(self._place / "config.sock", verdicts)
-        targets = Targets(shard, shards)
-        self.ref = HealthChecker.start(links, targets, references, open_record, self.probers)
+        sockets = Sockets(self._folder / "config.sock", verdicts)
+        self.ref = HealthChecker.start(sockets, Targets(shard, shards), references, open_store, self.probers)
         self.checker = self.ref._actor_weakref()
         ref = Recorder.start()
         subscription = subscribe(verdicts, ref)
         self._stack.callback(subscription.stop)
-        self.heard = ref._actor_weakref()
+        self.recorder = ref._actor_weakref()
         return self
 
     def restart(self, **options):
         assert self.ref.stop(timeout=10)
         return self.start(**options)
 
-    def ups(self):
-        """What is known, by key: whether it is up."""
-        return {key: message.value.up for key, message in dict(self.heard.state).items()}
+    def verdicts(self):
+        """Return the present verdicts, by key: whether the backend is up."""
+        return {key: message.value.up for key, message in dict(self.recorder.state).items()}
 
-    def becomes(self, expected):
-        wait_until(lambda: self.ups() == expected)
+    def wait_for(self, verdicts):
+        """Wait until these are the present verdicts."""
+        wait_until(lambda: self.verdicts() == verdicts)
 
-    def told(self):
-        """All verdicts that were told, one after the other."""
-        return [message for message in self.heard.messages if isinstance(message, VerdictIs)]
+    def published(self):
+        """Return all messages with a verdict, in their order."""
+        return [message for message in self.recorder.messages if isinstance(message, VerdictIs)]

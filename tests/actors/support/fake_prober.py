@@ -1,4 +1,4 @@
-"""Stands for what probes: says of each endpoint what the test has it say."""
+"""A fake prober, with the results that the test gives for each endpoint."""
 
 from clusterf.health.verdict import ProbeResult
 
@@ -9,11 +9,11 @@ DOWN = ProbeResult(False, "refused", 0.0002)
 
 
 class FakeProbers:
-    """To be given as what makes a prober. All that it makes say the same."""
+    """Makes probers, all with the same results."""
 
     def __init__(self, default=UP):
-        # what is said of an endpoint, None: nothing, ever
-        self.says = {}
+        # the result by endpoint, and for all others; None: the probe never ends
+        self.results = {}
         self.default = default
         # the targets of all probes
         self.started = []
@@ -34,9 +34,9 @@ class _FakeProber:
         assert self._loop.is_running()
         assert not self._closed
         self._probers.started.append(target)
-        outcome = self._probers.says.get(target.endpoint, self._probers.default)
-        if outcome is not None:
-            self._loop.call_soon(done, outcome)
+        result = self._probers.results.get(target.endpoint, self._probers.default)
+        if result is not None:
+            self._loop.call_soon(done, result)
 
     def close(self):
         self._closed = True

@@ -1,0 +1,80 @@
+from ipaddress import IPv4Address
+
+import pytest
+
+from actors.base.process import Host
+from actors.health.process import start
+from actors.link.messages import ValueIs
+from actors.link.publisher import Publisher
+from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey
+from clusterf.lib.addresses import Endpoint
+from tests.actors.support.recorder import Recorder, subscribe
+from tests.actors.support.some_settings import some_settings
+from tests.servers import Server, answer
+from tests.waiting import wait_until
+
+HOST = Host(finish=lambda _: None, flushed=lambda: None)
+CHECK = HealthCheck(type="http", interval=0.1, fast_interval=0.05)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    folders = {"runtime_dir": str(tmp_path), "state_dir": str(tmp_path)}
+
+    def settings(**changes):
+        return some_settings(**{"health_processes": 1} | folders | changes)
+
+    return settings
+
+
+@pytest.fixture
+def run(request):
+    """Publish a configuration with a backend at each address, start health processes, and return their recorders."""
+
+    def run(settings, addresses, port):
+        config = Publisher(settings.config_socket)
+        request.addfinalizer(config.stop)
+        frontend = Frontend(ipv4=IPv4Address("10.1.1.1"), tcp=80)
+        backends = [
+            ValueIs(BackendKey(b"web", address.encode()), Backend(ipv4=IPv4Address(address), tcp=port))
+            for address in addresses
+        ]
+        config.publish(
+            [ValueIs(FrontendKey(b"web"), frontend), ValueIs(HealthKey(None), CHECK), *backends], synced=True
+        )
+        config.start()
+        recorders = []
+        for name, path in zip(settings.health_names(), settings.health_sockets, strict=True):
+            for ref in start(name, settings, HOST):
+                request.addfinalizer(lambda ref=ref: ref.stop(timeout=10))
+            ref = Recorder.start()
+            request.addfinalizer(subscribe(path, ref).stop)
+            recorders.append(ref._actor_weakref())
+        return recorders
+
+    return run
+
+
+def test_verdicts_are_published_on_the_socket_of_the_process_and_stored(run, settings, tmp_path):
+    with Server(answer()) as server:
+        [recorder] = run(settings(), ["127.0.0.1"], server.port)
+        wait_until(lambda: [message.value.up for message in recorder.state.values()] == [True])
+    assert (tmp_path / "health.db").exists()
+
+
+def test_nothing_is_stored_with_once(run, settings, tmp_path):
+    with Server(answer()) as server:
+        [recorder] = run(settings(once=True), ["127.0.0.1"], server.port)
+        wait_until(lambda: recorder.state)
+    assert list(tmp_path.glob("*.db")) == []
+
+
+def test_each_process_probes_its_own_shard(run, settings):
+    addresses = [f"127.0.0.{number}" for number in range(1, 9)]
+    with Server(answer(), host="127.0.0.1") as server:
+        one, two = run(settings(health_processes=2), addresses, server.port)
+        wait_until(lambda: len(one.state) + len(two.state) == len(addresses))
+    assert one.state
+    assert two.state
+    endpoints = {message.key.endpoint for recorder in (one, two) for message in recorder.state.values()}
+    assert endpoints == {Endpoint(IPv4Address(address).packed, server.port) for address in addresses}
