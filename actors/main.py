@@ -22,7 +22,8 @@ from clusterf import __version__
 from clusterf.etcd.location import EtcdCredentials
 from clusterf.etcd.options import etcd_credentials, etcd_options
 from clusterf.lib import logs
-from clusterf.lib.addresses import Endpoint, parse_endpoint
+from clusterf.lib.addresses import parse_endpoint
+from clusterf.lib.options import each_parsed_by
 from clusterf.sources.url import Source, check_tree, parse_source
 
 __all__ = ["main"]
@@ -36,13 +37,6 @@ def _parse_sources(urls: tuple[str, ...], access: EtcdCredentials) -> tuple[Sour
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="'--config-source'") from None
     return sources
-
-
-def _parse_endpoints(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> tuple[Endpoint, ...]:
-    try:
-        return tuple(map(parse_endpoint, texts))
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from None
 
 
 @click.command(context_settings={"auto_envvar_prefix": "CLUSTERF", "help_option_names": ["-h", "--help"]})
@@ -116,7 +110,7 @@ def _parse_endpoints(ctx: click.Context, param: click.Parameter, texts: tuple[st
     envvar="CLUSTERF_HEALTH_REFERENCE",
     metavar="ADDR:PORT",
     multiple=True,
-    callback=_parse_endpoints,
+    callback=each_parsed_by(parse_endpoint),
     help="Is asked by TCP when most backends fail at once: if it fails too, the fault is ours, and verdicts stay.",
 )
 @docker_options

@@ -7,31 +7,27 @@ from typing import Any
 import click
 
 from clusterf.ipvs.table import METHODS
-from clusterf.lib.addresses import check_real_server_address, parse_ip
+from clusterf.lib.addresses import parse_real_server_address
+from clusterf.lib.options import add_options, each_parsed_by, parsed_by
 from clusterf.sources.url import Source
 
 __all__ = ["check_docker", "docker_options"]
 
 
-def _parse_address(text: str, *versions: int) -> str:
-    """Return an IP address as it is written in short. Raises click.BadParameter unless a gateway can have it."""
-    try:
-        address = parse_ip(text)
-        check_real_server_address(address)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-    if address.version not in versions:
-        raise click.BadParameter(f"not an IPv{versions[0]} address: {address}")
-    return str(address)
+def _address(text: str) -> str:
+    return str(parse_real_server_address(text))
 
 
-def _parse_addresses(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
-    del ctx, param
-    return tuple(_parse_address(text, 4, 6) for text in texts)
+def _gateway(version: int) -> Callable[[str], str | None]:
+    def parse(text: str) -> str | None:
+        if not text:
+            return None
+        address = parse_real_server_address(text)
+        if address.version != version:
+            raise ValueError(f"not an IPv{version} address: {address}")
+        return str(address)
 
-
-def _parse_gateway(version: int) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    return lambda _ctx, _param, text: _parse_address(text, version) if text else None
+    return parse
 
 
 _OPTIONS = [
@@ -59,7 +55,7 @@ _OPTIONS = [
         envvar="CLUSTERF_HOST_ADDRESS",
         metavar="ADDR",
         multiple=True,
-        callback=_parse_addresses,
+        callback=each_parsed_by(_address),
         help="This host's address, up to one of each family.",
     ),
     click.option(
@@ -71,10 +67,10 @@ _OPTIONS = [
         help="Publish routes to the subnets of this Docker network.",
     ),
     click.option(
-        "--route-gateway4", callback=_parse_gateway(4), metavar="ADDR", help="Gateway of routes to IPv4 subnets."
+        "--route-gateway4", callback=parsed_by(_gateway(4)), metavar="ADDR", help="Gateway of routes to IPv4 subnets."
     ),
     click.option(
-        "--route-gateway6", callback=_parse_gateway(6), metavar="ADDR", help="Gateway of routes to IPv6 subnets."
+        "--route-gateway6", callback=parsed_by(_gateway(6)), metavar="ADDR", help="Gateway of routes to IPv6 subnets."
     ),
     click.option(
         "--route-ipvs-method",
@@ -93,16 +89,13 @@ _OPTIONS = [
 ]
 
 
-def docker_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the flags."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+docker_options = add_options(_OPTIONS)
+"""Give a command the flags of the role docker."""
 
 
 def check_docker(flags: Mapping[str, Any], sources: tuple[Source, ...]) -> None:
-    """See that a node with these flags can be one with the role docker. Raises click.UsageError."""
-    # what it is built on is large, and of no use without that role
+    """Raise click.UsageError if a node with these flags cannot have the role docker."""
+    # the library of the engine takes 13 MB, for nodes with this role only
     from clusterf.docker.engine import client_options  # noqa: PLC0415
 
     try:
@@ -111,14 +104,14 @@ def check_docker(flags: Mapping[str, Any], sources: tuple[Source, ...]) -> None:
         hint = "'--docker-endpoint'" if flags["docker_endpoint"] else "DOCKER_HOST or DOCKER_CERT_PATH"
         raise click.BadParameter(str(error), param_hint=hint) from None
     if not any(source.etcd for source in sources):
-        raise click.UsageError("the role docker publishes in etcd: it needs a --config-source that is one")
+        raise click.UsageError("the role docker publishes in etcd: it needs an etcd as --config-source")
     if flags["once"]:
-        raise click.UsageError("--once is not for the role docker, whose backends are there for as long as the node is")
+        raise click.UsageError("--once is not for the role docker: it publishes for as long as the node runs")
     host, addresses = flags["docker_address"] == "host", flags["host_addresses"]
     if host != bool(addresses):
-        raise click.UsageError("--docker-address host and --host-address go together")
+        raise click.UsageError("--docker-address host and --host-address must be given together")
     if len({ip_address(text).version for text in addresses}) < len(addresses):
-        raise click.UsageError("--host-address: one of each family at most")
-    told = [name for name in ("route_gateway4", "route_gateway6", "route_ipvs_method") if flags[name]]
-    if told and not flags["route_networks"]:
-        raise click.UsageError(f"--{told[0].replace('_', '-')} needs a --route-network")
+        raise click.UsageError("--host-address: at most one of each family")
+    given = [name for name in ("route_gateway4", "route_gateway6", "route_ipvs_method") if flags[name]]
+    if given and not flags["route_networks"]:
+        raise click.UsageError(f"--{given[0].replace('_', '-')} needs a --route-network")

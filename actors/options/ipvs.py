@@ -1,40 +1,24 @@
 """The flags of the role ipvs."""
 
-from collections.abc import Callable
 from ipaddress import ip_network
-from typing import Any
 
 import click
 
-from clusterf.ipvs.sync import SyncDaemon, parse_sync
+from clusterf.ipvs.sync import parse_sync
 from clusterf.ipvs.table import METHODS, SCHEDULERS
 from clusterf.lib.addresses import check_interface
+from clusterf.lib.options import add_options, each_parsed_by, parsed_by
 from clusterf.reconcile.options import sysctls_of
 
 __all__ = ["ipvs_options"]
 
 
-def _parse_networks(ctx: click.Context, param: click.Parameter, cidrs: tuple[str, ...]) -> tuple[str, ...]:
-    try:
-        return tuple(str(ip_network(cidr, strict=False)) for cidr in cidrs)
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from None
+def _network(text: str) -> str:
+    return str(ip_network(text, strict=False))
 
 
-def _parse_sync(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> tuple[SyncDaemon, ...]:
-    try:
-        return parse_sync(texts)
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from None
-
-
-def _parse_interface(ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
-    if name is None:
-        return None
-    try:
-        check_interface(name)
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from None
+def _interface(name: str) -> str:
+    check_interface(name)
     return name
 
 
@@ -58,14 +42,14 @@ _OPTIONS = [
         "--ipvs-exclude",
         metavar="CIDR",
         multiple=True,
-        callback=_parse_networks,
+        callback=each_parsed_by(_network),
         help="Leave virtual servers with such addresses alone.",
     ),
     click.option(
         "--ipvs-sync",
         metavar="ROLE:INTERFACE[:SYNCID]",
         multiple=True,
-        callback=_parse_sync,
+        callback=parsed_by(parse_sync),
         help="Share connections with other directors: run the kernel's sync daemon master, backup, or both.",
     ),
     click.option(
@@ -80,14 +64,11 @@ _OPTIONS = [
     click.option(
         "--vip-interface",
         metavar="NAME",
-        callback=_parse_interface,
+        callback=parsed_by(_interface),
         help="Keep the frontends' addresses on this interface.",
     ),
 ]
 
 
-def ipvs_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the flags of the role ipvs."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+ipvs_options = add_options(_OPTIONS)
+"""Give a command the flags of the role ipvs."""

@@ -1,7 +1,6 @@
 """`clusterf doctor`: whether this machine has what its part in the load balancing needs."""
 
 import sys
-from ipaddress import IPv4Address, IPv6Address
 
 import click
 
@@ -9,7 +8,8 @@ from clusterf.cli.output import Line, Printer, json_option
 from clusterf.doctor.checks import check_director, check_real_server
 from clusterf.doctor.model import Finding
 from clusterf.ipvs.table import SCHEDULERS
-from clusterf.lib.addresses import check_real_server_address, parse_ip
+from clusterf.lib.addresses import IPAddress, parse_real_server_address
+from clusterf.lib.options import each_parsed_by
 from clusterf.lib.text import escape
 from clusterf.reconcile.options import sysctls_of
 from clusterf.reconcile.sysctls import RECOMMENDED
@@ -17,17 +17,6 @@ from clusterf.reconcile.sysctls import RECOMMENDED
 __all__ = ["doctor", "finding_line"]
 
 _STYLES = {"ok": "green", "warn": "yellow", "bad": "red"}
-_Addresses = tuple[IPv4Address | IPv6Address, ...]
-
-
-def _parse_addresses(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> _Addresses:
-    try:
-        addresses = tuple(map(parse_ip, texts))
-        for address in addresses:
-            check_real_server_address(address)
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from None
-    return addresses
 
 
 @click.command()
@@ -39,7 +28,12 @@ def _parse_addresses(ctx: click.Context, param: click.Parameter, texts: tuple[st
     help="What this machine is: it writes IPVS, or it gets packets by droute or tunnel.",
 )
 @click.option(
-    "--vip", "vips", metavar="ADDR", multiple=True, callback=_parse_addresses, help="It is to have this address."
+    "--vip",
+    "vips",
+    metavar="ADDR",
+    multiple=True,
+    callback=each_parsed_by(parse_real_server_address),
+    help="An address that this machine must have.",
 )
 @click.option(
     "--ipvs-sysctl",
@@ -50,7 +44,7 @@ def _parse_addresses(ctx: click.Context, param: click.Parameter, texts: tuple[st
     help="The settings of IPVS that a director is to have. [default: those recommended]",
 )
 @json_option
-def doctor(role: str, vips: _Addresses, ipvs_sysctl: tuple[tuple[str, int], ...], *, as_json: bool) -> None:
+def doctor(role: str, vips: tuple[IPAddress, ...], ipvs_sysctl: tuple[tuple[str, int], ...], *, as_json: bool) -> None:
     """Look whether this machine has what it needs, and print how to mend what it lacks; change nothing.
 
     Exit 1 if anything is bad, 0 if there are warnings only.

@@ -1,6 +1,6 @@
-"""`clusterf`, the tool for people: look at configurations, move them, talk to nodes.
+"""`clusterf`, the tool for people: show and move configurations, check machines, signal nodes.
 
-Exit status: 0 done; 1 something is bad, or there was trouble; 2 wrong usage.
+Exit status: 0 done; 1 something is bad, or an error; 2 wrong usage.
 """
 
 import io
@@ -16,22 +16,21 @@ from clusterf.cli.config import config
 from clusterf.cli.doctor import doctor
 from clusterf.cli.output import Printer, json_option, node_line
 from clusterf.etcd.errors import EtcdError
-from clusterf.host.nodes import confirm as confirm_nodes
-from clusterf.host.nodes import default_runtime_directory
+from clusterf.host.nodes import confirm_nodes, default_runtime_directory
 from clusterf.lib import logs
 
 __all__ = ["main"]
 
 
 class _Tool(click.Group):
-    """Commands whose expected trouble is one line."""
+    """Commands whose expected errors are one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what etcd or the file system says against it is said to the user."""
+        """Run the command; an error of etcd or of the file system is printed in one line."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # whoever read has had enough, which click takes care of
+            raise  # the reader is gone; click handles that
         except EtcdError as error:
             raise click.ClickException(" ".join(str(error).split())) from None
         except OSError as error:
@@ -42,11 +41,11 @@ class _Tool(click.Group):
 @click.group(cls=_Tool, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="clusterf")
 def main() -> None:
-    """See clusterf configurations, move them, and talk to nodes."""
+    """Show, check and move clusterf configurations; check machines; signal nodes."""
     logs.set_up("text", "error")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # whatever the locale has no letters for
+            stream.reconfigure(errors="backslashreplace")  # what the locale cannot encode
 
 
 main.add_command(config)
@@ -58,20 +57,20 @@ main.add_command(doctor)
     "--runtime-dir",
     envvar="CLUSTERF_RUNTIME_DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="As the node has it. [default: /run/clusterf, or the user's own]",
+    help="The runtime directory of the node. [default: /run/clusterf, or the user's own]",
 )
 @json_option
 def confirm(runtime_dir: Path | None, *, as_json: bool) -> None:
-    """Let the nodes of this machine do what they hold.
+    """Have the nodes of this machine carry out the removals that they hold.
 
-    That is the removal of most virtual servers at once. Exit 1 if there is no node, or one that cannot be told.
+    A node holds the removal of most virtual servers at once. Exit 1 if no node runs, or one cannot be signalled.
     """
     runtime = runtime_dir or default_runtime_directory()
-    told = list(confirm_nodes(runtime))
-    Printer(as_json=as_json).all(map(node_line, told))
-    if not told:
+    confirmed = list(confirm_nodes(runtime))
+    Printer(as_json=as_json).all(map(node_line, confirmed))
+    if not confirmed:
         raise click.ClickException(f"no clusterf-node runs with the runtime directory {runtime}")
-    sys.exit(any(one.trouble for one in told))
+    sys.exit(any(one.error for one in confirmed))
 
 
 @main.command()

@@ -12,7 +12,7 @@ The fields of JSON lines:
   `bad` (false: a warning);
 * what was done, last: `load` has `put`, `deleted`, `unchanged`, `kept`,
   `dry_run`; `dump` has `written`, `refused`, `left_out`;
-* a node told: `pid`, `told`, `reason`;
+* a node that was sent a confirmation: `pid`, `told` (whether it was), `reason` (why not);
 * a finding of `doctor`: `level` (`ok`, `warn` or `bad`), `check`, `text`,
   `command` (the shell command that mends it; empty: none does).
 """
@@ -31,7 +31,7 @@ from rich.text import Text
 from clusterf.config.encode import to_json
 from clusterf.config.model import Value
 from clusterf.config.problems import Problem
-from clusterf.host.nodes import Told
+from clusterf.host.nodes import Confirmation
 from clusterf.lib.text import escape
 
 __all__ = ["Line", "Printer", "change_line", "json_option", "node_line", "object_line", "problem_line", "summary_line"]
@@ -105,11 +105,11 @@ def problem_line(problem: Problem) -> Line:
     return Line(fields, cells, text, "red" if problem.fatal else "yellow")
 
 
-def node_line(told: Told) -> Line:
-    """Return the line of a node that was told something, or not."""
-    text = f"clusterf-node {told.pid}: {told.trouble or 'told'}"
-    fields = {"pid": told.pid, "told": not told.trouble, "reason": told.trouble}
-    return Line(fields, (text,), text, "red" if told.trouble else "green")
+def node_line(node: Confirmation) -> Line:
+    """Return the line of a node that was sent a confirmation, or could not be."""
+    text = f"clusterf-node {node.pid}: {node.error or 'confirmed'}"
+    fields = {"pid": node.pid, "told": not node.error, "reason": node.error}
+    return Line(fields, (text,), text, "red" if node.error else "green")
 
 
 def summary_line(prefix: str, counts: dict[str, int], **more: bool) -> Line:

@@ -1,11 +1,11 @@
 """The `--etcd-*` flags, which the daemon and the tool have in common."""
 
-from collections.abc import Callable
 from typing import Any
 
 import click
 
 from clusterf.etcd.location import EtcdCredentials
+from clusterf.lib.options import add_options
 
 __all__ = ["etcd_credentials", "etcd_options"]
 
@@ -26,11 +26,8 @@ _OPTIONS = [
 ]
 
 
-def etcd_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the flags to a click command."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+etcd_options = add_options(_OPTIONS)
+"""Add the flags to a click command."""
 
 
 def etcd_credentials(flags: dict[str, Any]) -> EtcdCredentials:

@@ -1,4 +1,4 @@
-"""The nodes of this machine, found by their runtime directories, and what they can be told."""
+"""The nodes of this machine, found by their runtime directories, and the signal that confirms what they hold."""
 
 import os
 import re
@@ -8,38 +8,38 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Told", "confirm", "default_runtime_directory"]
+__all__ = ["Confirmation", "confirm_nodes", "default_runtime_directory"]
 
 _TITLE = b"clusterf-node: supervisor"
-_NAME = re.compile(r"node-([1-9][0-9]{0,6})-")  # of a directory: the process that has made it
+_NAME = re.compile(r"node-([1-9][0-9]{0,6})-")  # of a directory: the process that created it
 
 
-class Told(NamedTuple):
-    """The process of a node; with `trouble` it could not be told."""
+class Confirmation(NamedTuple):
+    """A node that was sent the confirmation, by its process; `error` says why it could not be sent, "" if it was."""
 
     pid: int
-    trouble: str = ""
+    error: str = ""
 
 
 def default_runtime_directory() -> Path:
-    """Return where nodes that this user starts have their directories, unless they are told otherwise."""
+    """Return where the nodes of this user have their runtime directories without `--runtime-dir`."""
     if os.geteuid() == 0:
         return Path("/run/clusterf")
     return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"clusterf-{os.geteuid()}"
 
 
-def confirm(runtime: Path) -> Iterator[Told]:
-    """Tell each node in the runtime directory that what it holds may be done; yield which. Raises OSError."""
+def confirm_nodes(runtime: Path) -> Iterator[Confirmation]:
+    """Have each node in the runtime directory carry out the removals that it holds. Raises OSError."""
     for pid in _pids(runtime):
         try:
             if _signal(pid):
-                yield Told(pid)
+                yield Confirmation(pid)
         except OSError as error:
-            yield Told(pid, error.strerror or str(error))
+            yield Confirmation(pid, error.strerror or str(error))
 
 
 def _pids(runtime: Path) -> list[int]:
-    """Return the processes that the directories are named for, whatever has become of them."""
+    """Return the processes that the directories are named for, whether they run or not."""
     try:
         names = [_NAME.match(path.name) for path in runtime.iterdir()]
     except FileNotFoundError:
@@ -48,9 +48,9 @@ def _pids(runtime: Path) -> list[int]:
 
 
 def _signal(pid: int) -> bool:
-    """Send SIGUSR2 to a node's supervisor; return False where the process is none, or ends. Raises OSError."""
+    """Send SIGUSR2 to a node's supervisor; return False if the process is none, or has ended. Raises OSError."""
     try:
-        fd = os.pidfd_open(pid)  # the number may become another process's at any moment, this does not
+        fd = os.pidfd_open(pid)  # unlike the number, which may be reused at any moment
     except ProcessLookupError:
         return False
     try:
@@ -65,7 +65,7 @@ def _signal(pid: int) -> bool:
 
 
 def _is_supervisor(pid: int) -> bool:
-    """Tell whether a process has a supervisor's title, and catches the signal, which else would end it."""
+    """Tell whether a process has a supervisor's title, and handles the signal, which would end it otherwise."""
     if not Path(f"/proc/{pid}/cmdline").read_bytes().startswith(_TITLE):
         return False
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())

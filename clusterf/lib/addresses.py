@@ -26,6 +26,7 @@ __all__ = [
     "parse_ip",
     "parse_ipv4",
     "parse_ipv6",
+    "parse_real_server_address",
 ]
 
 IPAddress = IPv4Address | IPv6Address
@@ -54,12 +55,6 @@ class Protocol(IntEnum):
     TCP = 6
     UDP = 17
     SCTP = 132
-
-
-_BROADCAST = IPv4Address("255.255.255.255")
-
-
-_LOOPBACK_BROADCAST = IPv4Address("127.255.255.255")
 
 
 def parse_ipv4(text: str) -> IPv4Address:
@@ -102,6 +97,13 @@ def check_real_server_address(address: IPAddress) -> None:
 def is_within(address: IPAddress | None, networks: Iterable[IPNetwork]) -> bool:
     """Tell whether there is an address, and one of the networks contains it."""
     return address is not None and any(address in network for network in networks)
+
+
+def parse_real_server_address(text: str) -> IPAddress:
+    """Return the address that `text` is, if the kernel takes a real server with it. Raises ValueError."""
+    address = parse_ip(text)
+    check_real_server_address(address)
+    return address
 
 
 class Endpoint(msgspec.Struct, frozen=True, array_like=True, order=True, gc=False):

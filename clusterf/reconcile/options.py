@@ -1,15 +1,14 @@
 """The flag for the settings of IPVS, which the daemon and the tool share."""
 
-import click
-
+from clusterf.lib.options import parsed_by
 from clusterf.reconcile.sysctls import parse_sysctls
 
 __all__ = ["sysctls_of"]
 
 
-def sysctls_of(ctx: click.Context, param: click.Parameter, text: str) -> tuple[tuple[str, int], ...]:
-    """Return the settings of IPVS that a flag asks for, as pairs. Raises click.BadParameter."""
-    try:
-        return tuple(parse_sysctls(text).items())
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from None
+def _pairs(text: str) -> tuple[tuple[str, int], ...]:
+    return tuple(parse_sysctls(text).items())
+
+
+sysctls_of = parsed_by(_pairs)
+"""The callback of that flag, whose value is pairs of a name and a number."""

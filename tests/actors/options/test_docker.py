@@ -26,10 +26,13 @@ def refused(tmp_path, *flags, env=None):
     ("flags", "reason"),
     [
         (["--once"], "--once is not for the role docker"),
-        (["--docker-address", "host"], "--docker-address host and --host-address go together"),
-        (["--host-address", "192.0.2.1"], "--docker-address host and --host-address go together"),
+        (["--docker-address", "host"], "--docker-address host and --host-address must be given together"),
+        (["--host-address", "192.0.2.1"], "--docker-address host and --host-address must be given together"),
         (["--docker-address", "both"], "'both' is not one of 'container', 'host'"),
-        (["--docker-address", "host", "--host-address", "192.0.2.1", "--host-address", "192.0.2.2"], "one of each"),
+        (
+            ["--docker-address", "host", "--host-address", "192.0.2.1", "--host-address", "192.0.2.2"],
+            "most one of each",
+        ),
         (["--docker-address", "host", "--host-address", "host1"], "'--host-address': not an IP"),
         (["--docker-address", "host", "--host-address", "0.0.0.0"], "'--host-address': unspecified"),
         (["--docker-address", "host", "--host-address", "fe80::1"], "'--host-address': link-local"),
@@ -49,7 +52,7 @@ def refused(tmp_path, *flags, env=None):
         (["--docker-endpoint", "tcp://host"], "'--docker-endpoint': .*port is required"),
     ],
 )
-def test_flags_that_cannot_be_are_refused(tmp_path, flags, reason):
+def test_invalid_flags_are_refused(tmp_path, flags, reason):
     assert re.search(reason, refused(tmp_path, *ETCD, *flags))
 
 
@@ -65,21 +68,21 @@ def test_flags_that_cannot_be_are_refused(tmp_path, flags, reason):
         {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/no/such"},
     ],
 )
-def test_the_environment_is_looked_at_too(tmp_path, env):
+def test_invalid_environment_is_refused(tmp_path, env):
     refused(tmp_path, *ETCD, env=env)
 
 
 @pytest.mark.parametrize(
     "line", ["etcd-ttl = 1", 'etcd-ttl = "10"', "exit-flush = 1", "host-address = 7", 'docker-address = "both"']
 )
-def test_the_settings_file_is_looked_at_too(tmp_path, line):
+def test_invalid_settings_file_is_refused(tmp_path, line):
     (tmp_path / "node.toml").write_text(line)
     refused(tmp_path, "--config", str(tmp_path / "node.toml"), *ETCD)
 
 
-def test_without_an_etcd_there_is_nothing_to_publish_in(tmp_path):
+def test_role_docker_needs_an_etcd(tmp_path):
     (tmp_path / "tree").mkdir()
-    assert "needs a --config-source that is one" in refused(tmp_path, "--config-source", f"file://{tmp_path}/tree")
+    assert "needs an etcd as --config-source" in refused(tmp_path, "--config-source", f"file://{tmp_path}/tree")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +93,7 @@ def test_without_an_etcd_there_is_nothing_to_publish_in(tmp_path):
         (("docker", "ipvs"), ["config", "health", "director", "docker"]),
     ],
 )
-def test_each_role_has_the_processes_that_it_needs(roles, children):
+def test_roles_have_their_processes(roles, children):
     fields = dict.fromkeys(Settings.__struct_fields__) | {"roles": roles, "health_processes": 1}
     settings = Settings(**fields)
     assert children_of(settings) == children

@@ -32,9 +32,7 @@ def show(ipvs_sysctl, **_):
         ([], None, "false", {}),
     ],
 )
-def test_the_flag_may_have_a_value_and_wins_over_the_environment_and_that_over_the_file(
-    tmp_path, flags, environment, file, expected
-):
+def test_sysctl_flag_wins_over_environment_over_file(tmp_path, flags, environment, file, expected):
     settings = tmp_path / "node.toml"
     settings.write_text(f"ipvs-sysctl = {file}")
     env = {"CLUSTERF_IPVS_SYSCTL": environment}
@@ -42,6 +40,6 @@ def test_the_flag_may_have_a_value_and_wins_over_the_environment_and_that_over_t
     assert result.stdout == f"{dict(expected)!r}\n"
 
 
-def test_without_it_no_setting_is_kept():
+def test_without_the_flag_no_sysctl_is_kept():
     result = CliRunner().invoke(show, [], env={"CLUSTERF_IPVS_SYSCTL": None}, catch_exceptions=False)
     assert result.stdout == "{}\n"

@@ -241,7 +241,7 @@ def test_confirm_tells_a_node_that_runs_with_the_directory(tmp_path):
     with process_titled("clusterf-node: supervisor") as node:
         (tmp_path / f"node-{node.pid}-abc").mkdir()
         result = clusterf("config", "confirm", "--runtime-dir", tmp_path)
-        assert (result.exit_code, result.stdout) == (0, f"clusterf-node {node.pid}: told\n")
+        assert (result.exit_code, result.stdout) == (0, f"clusterf-node {node.pid}: confirmed\n")
         assert node.stdout
         assert node.stdout.readline() == "confirmed\n"
 

@@ -1,0 +1,44 @@
+"""Flags of commands: values parsed by functions that know nothing of click, and flags that several commands share."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["add_options", "each_parsed_by", "parsed_by"]
+
+A = TypeVar("A")
+T = TypeVar("T")
+Callback = Callable[[click.Context, click.Parameter, A], T]
+Command = Callable[..., Any]
+
+
+def parsed_by(parse: Callable[[A], T]) -> Callback[A | None, T | None]:
+    """Return a callback by which a flag's value is what `parse` returns; a flag that was not given stays None.
+
+    A ValueError of `parse` is wrong usage, with its reason.
+    """
+
+    def callback(ctx: click.Context, param: click.Parameter, value: A | None) -> T | None:
+        try:
+            return None if value is None else parse(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, param) from None
+
+    return callback
+
+
+def each_parsed_by(parse: Callable[[str], T]) -> Callback[tuple[str, ...] | None, tuple[T, ...] | None]:
+    """Return the like for a flag that may be given several times, whose values are parsed one by one."""
+    return parsed_by(lambda texts: tuple(map(parse, texts)))
+
+
+def add_options(options: Sequence[Callable[[Command], Command]]) -> Callable[[Command], Command]:
+    """Return a decorator that gives a command these options, in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate

@@ -1,0 +1,40 @@
+import click
+import pytest
+from click.testing import CliRunner
+
+from clusterf.lib.options import add_options, each_parsed_by, parsed_by
+
+OPTIONS = [
+    click.option("--one", callback=parsed_by(int)),
+    click.option("--many", multiple=True, callback=each_parsed_by(int)),
+]
+
+
+@click.command()
+@add_options(OPTIONS)
+def show(one, many):
+    click.echo(repr((one, many)))
+
+
+@pytest.mark.parametrize(
+    ("flags", "shown"),
+    [
+        ([], "(None, ())"),
+        (["--one", "1"], "(1, ())"),
+        (["--many", "1", "--many", "2"], "(None, (1, 2))"),
+    ],
+)
+def test_flags_have_their_parsed_values(flags, shown):
+    assert CliRunner().invoke(show, flags).output == f"{shown}\n"
+
+
+@pytest.mark.parametrize("flags", [["--one", "x"], ["--many", "1", "--many", "x"]])
+def test_value_error_is_wrong_usage_with_its_reason(flags):
+    result = CliRunner().invoke(show, flags)
+    assert result.exit_code == 2
+    assert f"Invalid value for '{flags[0]}': invalid literal for int() with base 10: 'x'" in result.output
+
+
+def test_options_are_shown_in_their_order():
+    lines = CliRunner().invoke(show, ["--help"]).output.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("  --")] == ["--one", "--many", "--help"]
