@@ -18,7 +18,7 @@ from clusterf.etcd.location import EtcdCredentials, EtcdLocation, prefix_end
 from clusterf.etcd.stubs import etcdrpc
 from clusterf.etcd.watch import Watch
 
-__all__ = ["DEADLINE", "Client", "KeyValue", "Listing"]
+__all__ = ["DEADLINE", "Client", "KeyListing", "KeyValue"]
 
 DEADLINE = 5.0  # seconds a call may take
 _PAGE = 1000  # keys per list request
@@ -31,7 +31,7 @@ class KeyValue(NamedTuple):
     value: bytes
 
 
-class Listing(NamedTuple):
+class KeyListing(NamedTuple):
     """All keys below the prefix at `revision`."""
 
     items: list[KeyValue]
@@ -67,7 +67,7 @@ class Client:
         """Close the connection, which ends its watches."""
         self._channel.close()
 
-    def list(self) -> Listing:
+    def list(self) -> KeyListing:
         """Return all keys below the prefix at one revision, read page by page."""
         items: list[KeyValue] = []
         start, end, revision = self._prefix, prefix_end(self._prefix), 0
@@ -77,7 +77,7 @@ class Client:
             revision = revision or reply.header.revision
             items.extend(KeyValue(kv.key.removeprefix(self._prefix), kv.value) for kv in reply.kvs)
             if not reply.more:
-                return Listing(items, revision)
+                return KeyListing(items, revision)
             start = reply.kvs[-1].key + b"\0"
 
     def watch(self, revision: int) -> Watch:
@@ -89,8 +89,8 @@ class Client:
 
         With a lease, keys are set on that lease, and deleted only if attached to it.
         """
-        operations = [transactions.put(self._prefix + path, value, lease) for path, value in puts]
-        operations += [transactions.delete(self._prefix + path, lease) for path in deletes]
+        operations = [transactions.put_operation(self._prefix + path, value, lease) for path, value in puts]
+        operations += [transactions.delete_operation(self._prefix + path, lease) for path in deletes]
         return int(self._call(self._kv.Txn, etcdrpc.TxnRequest(success=operations)).header.revision)
 
     def claim(self, puts: Collection[tuple[bytes, bytes]], lease: int) -> set[bytes]:
@@ -98,7 +98,7 @@ class Client:
 
         A key is ours if it is absent or attached to the lease. Returns the paths that others own.
         """
-        operations = [transactions.claim(self._prefix + path, value, lease) for path, value in puts]
+        operations = [transactions.claim_operation(self._prefix + path, value, lease) for path, value in puts]
         responses = self._call(self._kv.Txn, etcdrpc.TxnRequest(success=operations)).responses
         return {
             path for (path, _), response in zip(puts, responses, strict=True) if not transactions.is_claimed(response)

@@ -8,7 +8,7 @@ from typing import Any
 
 from clusterf.etcd.stubs import etcdrpc
 
-__all__ = ["BYTES", "OPERATIONS", "batches", "claim", "delete", "is_claimed", "put"]
+__all__ = ["BYTES", "OPERATIONS", "batches", "claim_operation", "delete_operation", "is_claimed", "put_operation"]
 
 OPERATIONS = 126  # in a transaction: etcd takes 128 (--max-txn-ops), one of them for each of the two levels in a claim
 BYTES = 1 << 20  # of paths and values in a transaction, about; etcd takes 1.5 MiB (--max-request-bytes)
@@ -33,26 +33,26 @@ def batches(writes: Iterable[tuple[bytes, bytes | None]]) -> Iterator[list[tuple
         yield batch
 
 
-def put(name: bytes, value: bytes, lease: int = 0) -> Any:
+def put_operation(name: bytes, value: bytes, lease: int = 0) -> Any:
     """Return the operation that sets a key, attached to the lease; 0: to none."""
     return etcdrpc.RequestOp(request_put=etcdrpc.PutRequest(key=name, value=value, lease=lease))
 
 
-def delete(name: bytes, lease: int = 0) -> Any:
+def delete_operation(name: bytes, lease: int = 0) -> Any:
     """Return the operation that deletes a key; with a lease only while the key is attached to it."""
     deletion = etcdrpc.RequestOp(request_delete_range=etcdrpc.DeleteRangeRequest(key=name))
     return _if(_owned_by(lease, name), deletion) if lease else deletion
 
 
-def claim(name: bytes, value: bytes, lease: int) -> Any:
+def claim_operation(name: bytes, value: bytes, lease: int) -> Any:
     """Return the operation that sets a key on a lease, if it is absent or attached to that lease already."""
     absent = etcdrpc.Compare(key=name, target=etcdrpc.Compare.VERSION, result=etcdrpc.Compare.EQUAL, version=0)
-    operation = put(name, value, lease)
+    operation = put_operation(name, value, lease)
     return _if(absent, operation, _if(_owned_by(lease, name), operation))
 
 
 def is_claimed(response: Any) -> bool:
-    """Return whether a `claim` set the key, given etcd's response to it."""
+    """Return whether a `claim_operation` set the key, given etcd's response to it."""
     absent = response.response_txn
     return bool(absent.succeeded or absent.responses[0].response_txn.succeeded)
 

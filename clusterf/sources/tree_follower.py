@@ -61,7 +61,9 @@ class TreeFollower(Follower):
             self._watch(self._tree.identity())
         except OSError as error:
             if not self._backoff.tries:
-                log.warning("%s: unreadable: %s, retrying; keeping the current state", self._url, error.strerror)
+                log.warning(
+                    "%s: unreadable: %s, retrying; keeping the current state", self._url, error.strerror or error
+                )
             self._scan(b"")
             self._stopping.wait(self._backoff.next())
         except RuntimeError as error:

@@ -131,8 +131,8 @@ def test_failure_is_logged_once_per_endpoint_and_again_as_a_reminder(etcd, monke
     etcd.down = set(LOCATION.endpoints)
     with following(etcd):
         wait_until(lambda: len(etcd.lists) > 40)
-        told = [message for message in caplog.messages if "refused" in message]
-        assert sorted(told) == [
+        logged = [message for message in caplog.messages if "refused" in message]
+        assert sorted(logged) == [
             f"{URL}: {endpoint}: refused, reconnecting; keeping the current state" for endpoint in LOCATION.endpoints
         ]
         wait_until(lambda: len([message for message in caplog.messages if "refused" in message]) == 4)

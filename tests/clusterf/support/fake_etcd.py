@@ -4,7 +4,7 @@ import threading
 from contextlib import contextmanager
 from queue import SimpleQueue
 
-from clusterf.etcd.client import KeyValue, Listing
+from clusterf.etcd.client import KeyListing, KeyValue
 from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.location import EtcdLocation
 from clusterf.etcd.watch import Event
@@ -76,7 +76,7 @@ class FakeEtcd:
             if self.refusals:
                 self.refusals -= 1
                 raise EtcdError(f"{endpoint}: refused")
-            return Listing([KeyValue(*item) for item in self.contents.items()], self.revision)
+            return KeyListing([KeyValue(*item) for item in self.contents.items()], self.revision)
 
     def watch(self, revision):
         with self._lock:

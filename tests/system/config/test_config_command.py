@@ -235,10 +235,16 @@ def test_watch_prints_changes_at_once(url, client, form):
         assert process.wait() == 0
         assert process.stderr.read() == ""
     if form:
-        said = [json.loads(line) for line in lines]
-        assert [line.get("change", "problem") for line in said] == ["added", "added", "changed", "problem", "deleted"]
-        assert said[1]["value"] == {"Prefix": "10.0.0.0/8"}
-        assert said[3]["bad"]
+        printed = [json.loads(line) for line in lines]
+        assert [line.get("change", "problem") for line in printed] == [
+            "added",
+            "added",
+            "changed",
+            "problem",
+            "deleted",
+        ]
+        assert printed[1]["value"] == {"Prefix": "10.0.0.0/8"}
+        assert printed[3]["bad"]
     else:
         problem = lines.pop(3)
         assert problem.startswith(f"{url}: routes/r: ")

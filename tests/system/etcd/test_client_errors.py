@@ -81,7 +81,7 @@ def begin_http_2(connection: socket.socket) -> None:
 
 @contextmanager
 def impostor(behaviour: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Serve everybody who connects badly; yield the endpoint."""
+    """Serve all connections with `behaviour`; yield the endpoint."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:

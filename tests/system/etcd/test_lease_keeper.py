@@ -190,7 +190,7 @@ def test_keys_are_published_again_after_the_lease_was_revoked(etcd: EtcdCluster)
         revoke(etcd, KEYS)
         wait_for(etcd, OTHERS | KEYS)
         revoke(etcd, KEYS)
-        ref.tell(Publish(b"new", b"1"))  # is told before the loss is noticed
+        ref.tell(Publish(b"new", b"1"))  # before the loss is noticed
         wait_for(etcd, OTHERS | KEYS | {b"new": b"1"})
 
 
@@ -202,7 +202,7 @@ def test_foreign_changes_of_our_keys_are_repaired_on_reload(etcd: EtcdCluster) -
         wait_for(etcd, OTHERS | KEYS)
         with Client(etcd.location(), etcd.endpoints[0]) as client:
             client.transact([(one, b"theirs"), (two, b"theirs")], [three])
-            ref.tell(Publish(two, None))  # it hangs on our lease no more
+            ref.tell(Publish(two, None))  # no longer attached to our lease
             ref.tell(Publish(b"new", b"1"))
             wait_for(etcd, OTHERS | {one: b"theirs", two: b"theirs", b"new": b"1"})
         ref.tell(Reload())

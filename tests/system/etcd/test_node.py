@@ -156,7 +156,7 @@ def test_bad_values_and_strange_keys_affect_no_others(start: Callable[..., EtcdN
         assert "\x1b" not in node.log
         assert node.deletions == []
         config.cluster.members[0].kill()
-    with start() as node:  # etcd is away
+    with start() as node:  # etcd is down
         try:
             node.wait_for_shadow(sorted(config.table + strange))
         finally:
