@@ -44,7 +44,7 @@ class Failures:
         """Tell whether the virtual server, or a real server of it, waits for a retry."""
         return virtual in self._virtuals
 
-    def explain(self, step: Step) -> bool:
+    def is_consequence(self, step: Step) -> bool:
         """Tell whether the step failed because of its virtual server, which failed before it."""
         return step.virtual in self.stale or TableKey(step.virtual) in self.waiting
 

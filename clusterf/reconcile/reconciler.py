@@ -160,7 +160,7 @@ class Reconciler:
         for step, error in zip(steps, errors, strict=True):
             if not error:
                 self._succeeded(step)
-            elif not self.failures.explain(step):
+            elif not self.failures.is_consequence(step):
                 failures.append(Failure(step, error))
                 self.failures.add(step, error)
         return failures

@@ -20,21 +20,21 @@ def begun(timeout=None, now=100.0):
 
 
 @pytest.mark.parametrize("timeout", [None, 5.0, 86400.0])
-def test_a_real_server_has_its_time_from_when_it_is_first_asked_for(timeout):
+def test_drain_begins_with_the_first_call(timeout):
     drains = begun(timeout)
     assert drains.timeout(WEB) == (timeout or TIMEOUT)
     assert drains.has_time(WEB, ONE, 100.0 + drains.timeout(WEB) - 0.1)
     assert not drains.has_time(WEB, ONE, 100.0 + drains.timeout(WEB))
 
 
-def test_without_a_timeout_nothing_drains():
+def test_nothing_drains_without_a_timeout():
     drains = begun(0.0)
     assert not drains.has_time(WEB, ONE, 100.0)
     assert not drains
     assert WEB not in drains
 
 
-def test_each_real_server_has_a_time_of_its_own():
+def test_each_real_server_drains_for_a_time_of_its_own():
     drains = begun(5.0)
     assert drains.has_time(WEB, TWO, 104.0)
     assert not drains.has_time(WEB, ONE, 105.0)
@@ -43,20 +43,20 @@ def test_each_real_server_has_a_time_of_its_own():
 
 
 @pytest.mark.parametrize(("later", "left"), [(3.0, False), (10.0, True)])
-def test_another_timeout_counts_from_when_the_real_server_began_to_leave(later, left):
+def test_new_timeout_counts_from_the_begin_of_the_drain(later, left):
     drains = begun(5.0)
     drains.set_timeout(WEB, later)
     assert drains.has_time(WEB, ONE, 104.0) == left
 
 
-def test_one_that_is_forgotten_begins_anew():
+def test_drain_that_was_ended_begins_anew():
     drains = begun(5.0)
     drains.forget(WEB, ONE)
     assert not drains
     assert drains.has_time(WEB, ONE, 200.0)
 
 
-def test_a_virtual_server_that_is_gone_leaves_nothing():
+def test_drains_end_with_their_virtual_server():
     drains = begun(5.0)
     drains.has_time(WEB, TWO, 100.0)
     drains.forget_all(WEB)

@@ -28,13 +28,13 @@ def reboot(monkeypatch, tmp_path, name):
     monkeypatch.setattr(boot, "_BOOT_ID", tmp_path / "boot_id")
 
 
-def test_what_is_recorded_is_there_after_a_restart(path):
+def test_recorded_virtual_servers_are_loaded_after_a_restart(path):
     assert Ownership(Store(path)).load() == {}
     Ownership(Store(path)).record(VIRTUALS)
     assert Ownership(Store(path)).load() == VIRTUALS
 
 
-def test_what_ceases_to_be_ours_is_gone_from_the_record(path):
+def test_virtual_server_that_is_no_longer_ours_is_removed_from_the_record(path):
     record = Ownership(Store(path))
     record.record(VIRTUALS)
     gone = next(iter(VIRTUALS))
@@ -42,7 +42,7 @@ def test_what_ceases_to_be_ours_is_gone_from_the_record(path):
     assert Ownership(Store(path)).load() == {v: seconds for v, seconds in VIRTUALS.items() if v != gone}
 
 
-def test_another_boot_has_a_record_of_its_own_and_forgets_the_old_one(path, monkeypatch, tmp_path):
+def test_record_of_an_earlier_boot_is_dropped(path, monkeypatch, tmp_path):
     reboot(monkeypatch, tmp_path, "one")
     Ownership(Store(path)).record(VIRTUALS)
     reboot(monkeypatch, tmp_path, "two")
@@ -51,7 +51,7 @@ def test_another_boot_has_a_record_of_its_own_and_forgets_the_old_one(path, monk
     assert Ownership(Store(path)).load() == {}
 
 
-def test_another_network_namespace_has_a_record_of_its_own_and_keeps_ours(path):
+def test_each_network_namespace_has_a_record_of_its_own(path):
     here = Ownership(Store(path))
     here.record(VIRTUALS)
     there = Ownership(Store(path))
@@ -60,7 +60,7 @@ def test_another_network_namespace_has_a_record_of_its_own_and_keeps_ours(path):
     assert Ownership(Store(path)).load() == VIRTUALS
 
 
-def test_a_record_that_is_not_understood_is_left_out_and_reported(path, caplog):
+def test_invalid_record_is_ignored_and_logged(path, caplog):
     record = Ownership(Store(path))
     record.record(VIRTUALS)
     strange = [b"", b"{}", b'["IPV9",null,null,0,0]', b'["IPV4","TCP","no address",1,0]', b"\xff", b"[]", b"[1,2]"]
@@ -69,7 +69,7 @@ def test_a_record_that_is_not_understood_is_left_out_and_reported(path, caplog):
     assert len(caplog.records) == len(strange)
 
 
-def test_without_a_store_nothing_is_ours_and_nothing_fails():
+def test_nothing_is_recorded_without_a_store():
     record = Ownership(Store(None))
     record.record(VIRTUALS)
     assert record.load() == {}

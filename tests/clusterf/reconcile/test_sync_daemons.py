@@ -1,5 +1,3 @@
-"""What the keeper does with a kernel that is a dictionary."""
-
 import errno
 import logging
 
@@ -17,32 +15,32 @@ STOP = "ipvs: ipvsadm --stop-daemon master"
 
 
 class FakeDaemons:
-    """Daemons in memory. An errno in `fails` is what a method of that name meets."""
+    """Daemons in memory. A method fails with the errno that `fails` has for its name."""
 
     def __init__(self, *running):
         self.all = {daemon.role: daemon for daemon in running}
         self.bindings = {"eth1": DaemonBinding(2, "10.0.0.1"), "eth2": DaemonBinding(3, "10.0.1.1")}
         self.fails = {}
 
-    def _meet(self, method):
+    def _fail(self, method):
         if method in self.fails:
             raise OSError(self.fails[method], "as the kernel says")
 
     def running(self):
-        self._meet("running")
+        self._fail("running")
         return list(self.all.values())
 
     def binding(self, daemon):
-        self._meet("binding")
+        self._fail("binding")
         return self.bindings[daemon.interface]
 
     def start(self, daemon):
-        self._meet("start")
+        self._fail("start")
         assert daemon.role not in self.all
         self.all[daemon.role] = daemon
 
     def stop(self, role):
-        self._meet("stop")
+        self._fail("stop")
         self.all.pop(role, None)
 
 
@@ -53,29 +51,29 @@ def store(tmp_path):
 
 @pytest.fixture
 def keep(store, caplog):
-    """Have a new keeper keep twice, and return what it logs, which must all be said the first time."""
+    """Have a new keeper keep twice, and return what it logs; the second time it must log nothing."""
     caplog.set_level(logging.INFO)
 
     def keep(daemons, wanted, role=SyncRole.MASTER, **options):
         keeper = SyncDaemonKeeper(role, wanted, Record(store, "sync"), daemons, **options)
         caplog.clear()
         keeper.keep()
-        said = list(caplog.messages)
+        logged = list(caplog.messages)
         keeper.keep()
-        assert caplog.messages == said
-        return said
+        assert caplog.messages == logged
+        return logged
 
     return keep
 
 
-def test_what_is_missing_is_started_and_then_left_as_it_is(keep):
+def test_missing_daemon_is_started_once(keep):
     daemons = FakeDaemons(BACKUP)
     assert keep(daemons, MASTER) == [START]
     assert keep(daemons, MASTER) == []
     assert daemons.all == {SyncRole.MASTER: MASTER, SyncRole.BACKUP: BACKUP}
 
 
-def test_what_others_stop_is_started_again(keep):
+def test_daemon_stopped_from_outside_is_started_again(keep):
     daemons = FakeDaemons()
     keep(daemons, MASTER)
     daemons.all.clear()
@@ -83,7 +81,7 @@ def test_what_others_stop_is_started_again(keep):
 
 
 @pytest.mark.parametrize("other", [MASTER._replace(syncid=8), MASTER._replace(interface="eth2")])
-def test_another_one_of_ours_is_replaced_without_a_word_about_others(keep, other):
+def test_daemon_of_ours_with_other_flags_is_replaced_without_a_warning(keep, other):
     daemons = FakeDaemons()
     keep(daemons, other)
     assert keep(daemons, MASTER) == [STOP, START]
@@ -99,7 +97,7 @@ def test_another_one_of_ours_is_replaced_without_a_word_about_others(keep, other
         MASTER._replace(port=9),
     ],
 )
-def test_another_one_of_others_is_replaced_and_that_is_reported(keep, other):
+def test_daemon_started_from_outside_is_replaced_with_a_warning(keep, other):
     daemons = FakeDaemons(other, BACKUP)
     report, *commands = keep(daemons, MASTER)
     assert commands == [STOP, START]
@@ -108,20 +106,20 @@ def test_another_one_of_others_is_replaced_and_that_is_reported(keep, other):
     assert daemons.all == {SyncRole.MASTER: MASTER, SyncRole.BACKUP: BACKUP}
 
 
-def test_ours_is_stopped_when_it_is_wanted_no_more(keep):
+def test_daemon_of_ours_is_stopped_when_none_is_wanted(keep):
     daemons = FakeDaemons(BACKUP)
     keep(daemons, MASTER)
     assert keep(daemons, None) == [STOP]
     assert daemons.all == {SyncRole.BACKUP: BACKUP}
 
 
-def test_one_of_others_is_left_alone_when_none_is_wanted(keep):
+def test_daemon_started_from_outside_is_left_alone_when_none_is_wanted(keep):
     daemons = FakeDaemons(MASTER)
     assert keep(daemons, None) == []
     assert daemons.all == {SyncRole.MASTER: MASTER}
 
 
-def test_one_of_others_in_the_place_of_ours_is_left_alone_when_none_is_wanted(keep):
+def test_daemon_started_from_outside_in_place_of_ours_is_left_alone_when_none_is_wanted(keep):
     daemons = FakeDaemons()
     keep(daemons, MASTER)
     daemons.all = {SyncRole.MASTER: MASTER._replace(syncid=8)}
@@ -131,20 +129,20 @@ def test_one_of_others_in_the_place_of_ours_is_left_alone_when_none_is_wanted(ke
     assert daemons.all == {SyncRole.MASTER: MASTER}
 
 
-def test_one_of_others_that_is_the_wanted_one_is_ours_from_then_on(keep):
+def test_daemon_started_from_outside_that_is_the_wanted_one_becomes_ours(keep):
     daemons = FakeDaemons(MASTER)
     assert keep(daemons, MASTER) == []
     assert keep(daemons, None) == [STOP]
 
 
-def test_when_none_is_wanted_and_none_on_record_the_kernel_is_not_even_asked(keep):
+def test_kernel_is_not_asked_when_no_daemon_is_wanted_or_recorded(keep):
     daemons = FakeDaemons()
     daemons.fails = {"running": errno.ENOENT}
     assert keep(daemons, None) == []
 
 
 @pytest.mark.parametrize("binding", [DaemonBinding(9, "10.0.0.1"), DaemonBinding(2, "10.0.0.2")])
-def test_a_daemon_whose_interface_or_address_is_another_one_now_is_started_anew(keep, binding):
+def test_daemon_is_restarted_when_its_interface_or_address_has_changed(keep, binding):
     daemons = FakeDaemons()
     keep(daemons, MASTER)
     daemons.bindings["eth1"] = binding
@@ -165,7 +163,7 @@ def test_a_daemon_whose_interface_or_address_is_another_one_now_is_started_anew(
     ],
 )
 @pytest.mark.parametrize("method", ["binding", "start"])
-def test_what_cannot_be_started_is_an_error_with_the_reason_until_it_can(keep, method, number, reason):
+def test_daemon_that_cannot_be_started_is_an_error_with_the_reason(keep, method, number, reason):
     daemons = FakeDaemons()
     daemons.fails = {method: number}
     for _ in range(2):
@@ -175,7 +173,7 @@ def test_what_cannot_be_started_is_an_error_with_the_reason_until_it_can(keep, m
     assert keep(daemons, MASTER) == [START]
 
 
-def test_an_interface_that_is_not_there_is_no_reason_to_stop_what_runs(keep):
+def test_running_daemon_is_not_stopped_for_a_missing_interface(keep):
     daemons = FakeDaemons()
     keep(daemons, MASTER._replace(syncid=8))
     daemons.fails = {"binding": errno.ENODEV}
@@ -185,7 +183,7 @@ def test_an_interface_that_is_not_there_is_no_reason_to_stop_what_runs(keep):
 
 
 @pytest.mark.parametrize("wanted", [None, MASTER._replace(syncid=8)])
-def test_what_cannot_be_stopped_is_an_error_and_stays_on_record(keep, wanted):
+def test_daemon_that_cannot_be_stopped_is_an_error_and_stays_recorded(keep, wanted):
     daemons = FakeDaemons()
     keep(daemons, MASTER)
     daemons.fails = {"stop": errno.EPERM}
@@ -195,14 +193,14 @@ def test_what_cannot_be_stopped_is_an_error_and_stays_on_record(keep, wanted):
     assert keep(daemons, wanted)[0] == STOP
 
 
-def test_a_kernel_that_cannot_be_asked_is_an_error(keep):
+def test_unreadable_daemons_are_an_error(keep):
     daemons = FakeDaemons()
     daemons.fails = {"running": errno.ENOENT}
     with pytest.raises(OSError, match="the sync daemons cannot be read: as the kernel says"):
         keep(daemons, MASTER)
 
 
-def test_with_noop_what_would_be_done_is_said_once_and_nothing_is_done(keep):
+def test_noop_logs_once_what_it_would_do_and_does_nothing(keep):
     daemons = FakeDaemons(MASTER._replace(syncid=8))
     before = dict(daemons.all)
     report, *commands = keep(daemons, MASTER, noop=True)
@@ -211,13 +209,13 @@ def test_with_noop_what_would_be_done_is_said_once_and_nothing_is_done(keep):
     assert daemons.all == before
 
 
-def test_with_noop_neither_the_kernel_nor_the_interface_has_to_be_there(keep):
+def test_noop_needs_neither_ipvs_nor_the_interface(keep):
     daemons = FakeDaemons()
     daemons.fails = dict.fromkeys(["running", "binding", "start"], errno.ENOENT)
     assert keep(daemons, MASTER, noop=True) == [START.replace("ipvs:", "ipvs noop:")]
 
 
-def test_with_noop_what_runs_well_is_left_and_what_is_ours_stays_ours(keep):
+def test_noop_leaves_daemons_and_records_as_they_are(keep):
     daemons = FakeDaemons()
     keep(daemons, MASTER)
     assert keep(daemons, MASTER, noop=True) == []
@@ -225,7 +223,7 @@ def test_with_noop_what_runs_well_is_left_and_what_is_ours_stays_ours(keep):
     assert keep(daemons, None) == [STOP]
 
 
-def test_a_record_that_is_not_understood_is_reported_once_and_what_runs_is_left_alone(keep, store):
+def test_invalid_record_is_logged_once_and_the_running_daemon_is_left_alone(keep, store):
     record = Record(store, "sync")
     daemons = FakeDaemons(MASTER)
     for strange in (b"", b"{}", b"[1]", b'[[9,"eth1",7,"",1],[1,""]]', b"\xff"):

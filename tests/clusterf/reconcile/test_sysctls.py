@@ -8,18 +8,18 @@ from clusterf.reconcile.sysctls import RECOMMENDED, VALUES, SysctlKeeper, parse_
 
 
 @pytest.mark.parametrize("text", ["true", "1", "yes", "on", "ON", " True "])
-def test_a_word_for_yes_asks_for_what_is_recommended(text):
+def test_word_for_yes_stands_for_the_recommended_settings(text):
     assert parse_sysctls(text) == RECOMMENDED
     assert "conntrack" not in RECOMMENDED
 
 
 @pytest.mark.parametrize("text", ["false", "0", "no", "off", "False"])
-def test_a_word_for_no_asks_for_nothing(text):
+def test_word_for_no_stands_for_no_settings(text):
     assert parse_sysctls(text) == {}
 
 
 @given(st.fixed_dictionaries({}, optional={name: st.sampled_from(allowed) for name, allowed in VALUES.items()}))
-def test_a_list_changes_what_is_recommended(named):
+def test_list_changes_the_recommended_settings(named):
     text = ", ".join(f"{name} = {value}" for name, value in named.items())
     if named:
         assert parse_sysctls(text) == {**RECOMMENDED, **named}
@@ -42,7 +42,7 @@ def test_a_list_changes_what_is_recommended(named):
         ("conntrack=1,conntrack=1", "conntrack is given twice"),
     ],
 )
-def test_what_is_no_list_is_refused_with_the_reason(text, reason):
+def test_invalid_list_is_refused_with_the_reason(text, reason):
     with pytest.raises(ValueError) as caught:
         parse_sysctls(text)
     assert reason in str(caught.value)
@@ -50,7 +50,7 @@ def test_what_is_no_list_is_refused_with_the_reason(text, reason):
 
 @pytest.fixture
 def directory(tmp_path):
-    """The settings of a kernel."""
+    """The directory of a kernel's settings."""
     directory = tmp_path / "vs"
     directory.mkdir()
     for name, value in {"conn_reuse_mode": 1, "sloppy_tcp": 0, "conntrack": 0}.items():
@@ -59,23 +59,23 @@ def directory(tmp_path):
 
 
 @pytest.fixture
-def said(caplog):
+def logged(caplog):
     """Return what has been logged since the last call, each with its level."""
     caplog.set_level(logging.INFO)
 
-    def said():
+    def logged():
         lines = [(record.levelname, record.getMessage()) for record in caplog.records]
         caplog.clear()
         return lines
 
-    return said
+    return logged
 
 
 def values(directory):
     return {file.name: file.read_text().strip() for file in directory.iterdir()}
 
 
-def test_only_what_differs_is_written_and_said(directory, said):
+def test_only_settings_that_differ_are_written_and_logged(directory, logged):
     untouched = (directory / "conn_reuse_mode").stat().st_mtime_ns
     keeper = SysctlKeeper({"conn_reuse_mode": 1, "sloppy_tcp": 1}, directory=directory)
 
@@ -83,39 +83,39 @@ def test_only_what_differs_is_written_and_said(directory, said):
 
     assert values(directory) == {"conn_reuse_mode": "1", "sloppy_tcp": "1", "conntrack": "0"}
     assert (directory / "conn_reuse_mode").stat().st_mtime_ns == untouched
-    assert said() == [("INFO", "ipvs: sysctl -w net.ipv4.vs.sloppy_tcp=1  # was 0")]
+    assert logged() == [("INFO", "ipvs: sysctl -w net.ipv4.vs.sloppy_tcp=1  # was 0")]
     keeper.keep()
-    assert said() == []
+    assert logged() == []
 
 
-def test_what_others_change_is_mended_and_reported(directory, said):
+def test_drift_is_repaired_and_logged(directory, logged):
     keeper = SysctlKeeper({"sloppy_tcp": 1}, directory=directory)
     keeper.keep()
-    said()
+    logged()
     (directory / "sloppy_tcp").write_text("7\n")
 
     keeper.keep()
 
     assert values(directory)["sloppy_tcp"] == "1"
-    assert said() == [
+    assert logged() == [
         ("WARNING", "ipvs: drift: net.ipv4.vs.sloppy_tcp was set to 7 outside clusterf, repairing"),
         ("INFO", "ipvs: sysctl -w net.ipv4.vs.sloppy_tcp=1  # was 7"),
     ]
 
 
-def test_what_the_kernel_does_not_have_is_left_out_and_reported_once(directory, said):
+def test_setting_that_is_missing_in_the_kernel_is_ignored_and_logged_once(directory, logged):
     keeper = SysctlKeeper({"expire_nodest_conn": 1, "sloppy_tcp": 1}, directory=directory)
     for _ in range(3):
         keeper.keep()
 
-    assert [text for level, text in said() if level == "WARNING"] == [
+    assert [text for level, text in logged() if level == "WARNING"] == [
         "ipvs: net.ipv4.vs.expire_nodest_conn is missing in this kernel (ignored)"
     ]
     assert values(directory)["sloppy_tcp"] == "1"
     assert not (directory / "expire_nodest_conn").exists()
 
 
-def test_what_cannot_be_written_is_an_error_after_the_others_are_and_is_tried_again(directory, said):
+def test_setting_that_cannot_be_written_is_an_error_after_the_others_are_written_and_is_retried(directory, logged):
     (directory / "conntrack").unlink()
     (directory / "conntrack").symlink_to("/proc/version")  # a file that cannot be written, even by root
     keeper = SysctlKeeper({"conntrack": 1, "sloppy_tcp": 1}, directory=directory)
@@ -128,27 +128,27 @@ def test_what_cannot_be_written_is_an_error_after_the_others_are_and_is_tried_ag
     (directory / "conntrack").unlink()
     (directory / "conntrack").write_text("0\n")
     keeper.keep()
-    assert said()[-1] == ("INFO", "ipvs: sysctl -w net.ipv4.vs.conntrack=1  # was 0")
+    assert logged()[-1] == ("INFO", "ipvs: sysctl -w net.ipv4.vs.conntrack=1  # was 0")
 
 
-def test_noop_says_once_what_it_would_set_and_sets_nothing(directory, said):
+def test_noop_logs_once_what_it_would_set_and_sets_nothing(directory, logged):
     before = values(directory)
     keeper = SysctlKeeper({"conn_reuse_mode": 1, "sloppy_tcp": 1}, noop=True, directory=directory)
     keeper.keep()
     keeper.keep()
 
-    assert said() == [("INFO", "ipvs noop: sysctl -w net.ipv4.vs.sloppy_tcp=1")]
+    assert logged() == [("INFO", "ipvs noop: sysctl -w net.ipv4.vs.sloppy_tcp=1")]
     assert values(directory) == before
 
     (directory / "sloppy_tcp").write_text("1\n")
     keeper.keep()
     (directory / "sloppy_tcp").write_text("0\n")
     keeper.keep()
-    assert said() == [("INFO", "ipvs noop: sysctl -w net.ipv4.vs.sloppy_tcp=1")]
+    assert logged() == [("INFO", "ipvs noop: sysctl -w net.ipv4.vs.sloppy_tcp=1")]
 
 
-def test_noop_without_ipvs_says_all_that_it_would_set(tmp_path, said):
+def test_noop_without_ipvs_logs_all_settings(tmp_path, logged):
     keeper = SysctlKeeper(RECOMMENDED, noop=True, directory=tmp_path / "none")
     keeper.keep()
     keeper.keep()
-    assert said() == [("INFO", f"ipvs noop: sysctl -w net.ipv4.vs.{name}=1") for name in RECOMMENDED]
+    assert logged() == [("INFO", f"ipvs noop: sysctl -w net.ipv4.vs.{name}=1") for name in RECOMMENDED]

@@ -15,7 +15,7 @@ from clusterf.ipvs import ipvsadm
 from clusterf.ipvs.kernel import Unavailable
 from clusterf.ipvs.netlink import channel as channel_module
 from clusterf.ipvs.netlink.client import NetlinkIpvs, open_kernel
-from clusterf.ipvs.netlink.services import encode
+from clusterf.ipvs.netlink.services import encode_step
 from clusterf.ipvs.table import (
     Method,
     Op,
@@ -222,7 +222,7 @@ def test_a_table_made_by_others_is_read_without_what_cannot_be_ours(kernel: Netl
     ipvsadm_run("-A", "-t", "10.0.0.1:80", "-s", "rr", "-M", "255.255.0.0")
     ipvsadm_run("-a", "-t", "10.0.0.1:80", "-r", "10.3.0.1:80", "-i", "--tun-type", "gue", "--tun-port", "5555")
     ipvsadm_run("-a", "-t", "10.0.0.1:80", "-r", "127.0.0.1:80", "-m", "-w", "70000", "-x", "9", "-y", "4")
-    command, payload = encode(Step(Op.ADD_VIRTUAL, virtual("10.0.0.2"), settings=settings("rr")))
+    command, payload = encode_step(Step(Op.ADD_VIRTUAL, virtual("10.0.0.2"), settings=settings("rr")))
     gre = payload.replace(bytes.fromhex("0600020006"), bytes.fromhex("060002002f"))
     assert kernel._channel.batch([(command, gre)]) == [0]
 
@@ -251,7 +251,7 @@ def test_a_real_server_with_an_unknown_method_is_read_and_can_be_edited(kernel: 
 def test_a_tunnel_of_an_unknown_type_is_read_and_can_be_edited(kernel: NetlinkIpvs) -> None:
     plain, (gue, *_) = RealServerSettings(Method.TUNNEL, 5), TUNNELS
     kernel.apply([Step(Op.ADD_VIRTUAL, WEB, settings=WLC)])
-    command, payload = encode(
+    command, payload = encode_step(
         Step(Op.ADD_REAL, WEB, real("10.3.0.1"), RealServerSettings(Method.TUNNEL, 5, tunnel=gue))
     )
     known, unknown = (struct.pack("=HHB", 5, 13, kind) for kind in (TunnelType.GUE, 9))

@@ -1,0 +1,111 @@
+import errno
+
+import pytest
+
+from clusterf.ipvs.table import (
+    Op,
+    Step,
+    TableKey,
+)
+from clusterf.reconcile.failures import Failure
+from tests.clusterf.support.reconciling import (
+    FIVE,
+    ONE,
+    TEN,
+    THREE,
+    TWO,
+    WEB,
+    WLC,
+    ZERO,
+    settled,
+    started,
+    web,
+    work,
+)
+
+
+@pytest.mark.parametrize("error", [errno.EEXIST, errno.ENOENT, errno.ESRCH])
+def test_step_that_finds_another_table_has_it_read_again_at_once(error):
+    reconciler, kernel = started({ONE: TEN, TWO: TEN})
+    kernel.faults = [0, error]
+    assert [failure.error for failure in work(reconciler, kernel)] == [error]
+    assert kernel.table == web({ONE: TEN, TWO: TEN})
+    assert not reconciler.failures
+
+
+@pytest.mark.parametrize("error", [errno.EEXIST, errno.ENOENT, errno.ESRCH, errno.EINVAL, errno.ENOMEM])
+def test_step_that_always_fails_is_retried_while_the_others_are_done(error):
+    reconciler, kernel = started({ONE: TEN, TWO: TEN})
+    step = Step(Op.ADD_REAL, WEB, ONE, TEN)
+    kernel.refused = {(Op.ADD_REAL, WEB, ONE): error}
+    for _ in range(3):
+        failures = work(reconciler, kernel)
+        assert failures
+        assert set(failures) == {Failure(step, error)}
+        assert reconciler.failures.waiting == {TableKey(WEB, ONE): error}
+        assert kernel.table == web({TWO: TEN})
+        reconciler.retry()
+    kernel.refused = {}
+    work(reconciler, kernel)
+    assert kernel.table == web({ONE: TEN, TWO: TEN})
+    assert not reconciler.failures
+
+
+def test_failed_virtual_server_is_reported_without_its_real_servers():
+    reconciler, kernel = started({ONE: TEN, TWO: TEN})
+    kernel.refused = {(Op.ADD_VIRTUAL, WEB, None): errno.ENOMEM}
+    assert work(reconciler, kernel, limit=2) == [Failure(Step(Op.ADD_VIRTUAL, WEB, None, WLC), errno.ENOMEM)]
+    kernel.refused = {}
+    reconciler.retry()
+    assert work(reconciler, kernel, limit=2) == []
+    assert kernel.table == web({ONE: TEN, TWO: TEN})
+
+
+@pytest.mark.parametrize(("kept", "goes"), [({}, False), ({TWO: TEN}, True), ({TWO: ZERO}, False)])
+def test_last_serving_real_servers_stay_while_their_replacements_fail(kept, goes):
+    reconciler, kernel = settled({ONE: TEN} | kept)
+    kernel.refused = {(Op.ADD_REAL, WEB, THREE): errno.ENOMEM}
+    reconciler.want_real(WEB, THREE, TEN)
+    reconciler.want_real(WEB, ONE, None)
+    work(reconciler, kernel)
+    assert (ONE not in kernel.table.reals[WEB]) == goes
+    kernel.refused = {}
+    reconciler.retry()
+    work(reconciler, kernel)
+    assert kernel.table == web(kept | {THREE: TEN})
+
+
+def test_real_servers_found_by_rereading_a_virtual_server_are_removed():
+    reconciler, kernel = settled({ONE: TEN})
+    kernel.table.put_real(WEB, TWO, TEN)
+    kernel.table.put_real(WEB, THREE, TEN)
+    reconciler.want_real(WEB, TWO, FIVE)
+    assert [failure.error for failure in work(reconciler, kernel)] == [errno.EEXIST]
+    assert kernel.table == web({ONE: TEN, TWO: FIVE})
+
+
+def test_retry_may_read_the_virtual_server_again():
+    reconciler, kernel = started({ONE: TEN})
+    kernel.refused = {(Op.ADD_REAL, WEB, ONE): errno.EEXIST}
+    work(reconciler, kernel)
+    kernel.refused = {}
+    kernel.table.put_real(WEB, ONE, ZERO)
+    reconciler.retry()
+    work(reconciler, kernel)
+    assert kernel.table == web({ONE: TEN})
+
+
+def test_failed_removal_waits_for_the_retry_and_ignores_drain_checks():
+    reconciler, kernel = settled({ONE: TEN, TWO: TEN})
+    kernel.active[WEB, ONE] = 1
+    reconciler.want_real(WEB, ONE, None)
+    work(reconciler, kernel)
+    kernel.refused = {(Op.REMOVE_REAL, WEB, ONE): errno.ENOMEM}
+    reconciler.check_drains()
+    assert len(work(reconciler, kernel, now=60.0)) == 1
+    reconciler.check_drains()
+    assert work(reconciler, kernel, now=61.0) == []
+    reconciler.retry()
+    kernel.refused = {}
+    work(reconciler, kernel, now=62.0)
+    assert kernel.table == web({TWO: TEN})
