@@ -44,7 +44,7 @@ class Monitor:
     """Verdicts on the watched targets.
 
     With `references`, the owner probes the references every
-    `REFERENCE_INTERVAL` while `needs_references`, and passes on the outcome as
+    `REFERENCE_INTERVAL` while `needs_references`, and passes on the result as
     `references_responded`. Until then, targets that would go down are held.
     """
 

@@ -38,7 +38,7 @@ from clusterf.health.probes.http_request import (
     HEADERS_TOO_LONG,
     MAX_BODY,
     MAX_HEADERS,
-    Request,
+    HttpRequest,
     authority,
     body_problem,
     first_request,
@@ -151,7 +151,7 @@ class HttpClientProbe(Probe):
             request = next_request(request, response.status, location)
         return _Failed(f"redirects: more than {check.redirects}")
 
-    async def _send(self, session: ClientSession, request: Request) -> ClientResponse:
+    async def _send(self, session: ClientSession, request: HttpRequest) -> ClientResponse:
         at = authority(Endpoint(self.target.endpoint.packed, request.port), request.scheme)
         secure = request.scheme == "https"
         return await session.request(

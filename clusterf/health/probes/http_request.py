@@ -17,7 +17,7 @@ __all__ = [
     "MAX_BODY",
     "MAX_HEADERS",
     "PORTS",
-    "Request",
+    "HttpRequest",
     "authority",
     "body_problem",
     "first_request",
@@ -36,7 +36,7 @@ _WITH_BODY: Final = {"POST", "PUT", "PATCH"}  # these have a Content-Length even
 Headers = tuple[tuple[str, str], ...]
 
 
-class Request(NamedTuple):
+class HttpRequest(NamedTuple):
     """A request to a port of the target, over TLS or not.
 
     `host` is the header Host; `headers` are all others but Content-Length.
@@ -65,13 +65,13 @@ class Request(NamedTuple):
 
 
 @lru_cache(maxsize=1 << 15)
-def first_request(target: Target) -> Request:
+def first_request(target: Target) -> HttpRequest:
     """Return the request that the check of `target` begins with."""
     check, at = target.check, target.endpoint
     scheme = "https" if check.type == "https" else "http"
     host = check.host or dict(_lower(check.headers)).get("host") or authority(at, scheme)
     path = quote(check.path.partition("#")[0], safe=_ASCII)
-    return Request(scheme, at.port, host, check.method, path, _headers(check), check.body.encode())
+    return HttpRequest(scheme, at.port, host, check.method, path, _headers(check), check.body.encode())
 
 
 def _lower(headers: Headers) -> Headers:

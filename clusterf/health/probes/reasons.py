@@ -9,7 +9,7 @@ import re
 import ssl
 from typing import Final
 
-__all__ = ["CLOSED", "NOT_HTTP", "STALLED", "TIMEOUT", "is_local", "of_certificate", "of_errno", "of_tls"]
+__all__ = ["CLOSED", "NOT_HTTP", "STALLED", "TIMEOUT", "is_local", "of_errno", "of_tls"]
 
 CLOSED: Final = "closed"
 NOT_HTTP: Final = "not HTTP"
@@ -70,7 +70,7 @@ def of_errno(error: int | None) -> str:
     return _REASONS.get(error) or os.strerror(error).lower()
 
 
-def of_certificate(error: ssl.SSLCertVerificationError) -> str:
+def _of_certificate(error: ssl.SSLCertVerificationError) -> str:
     """Return the reason for a certificate that does not verify."""
     return f"TLS: {_CERTIFICATE.get(error.verify_code) or error.verify_message.lower()}"
 
@@ -78,7 +78,7 @@ def of_certificate(error: ssl.SSLCertVerificationError) -> str:
 def of_tls(error: ssl.SSLError) -> str:
     """Return the reason for an error of TLS."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return of_certificate(error)
+        return _of_certificate(error)
     if isinstance(error, ssl.SSLEOFError):
         return "TLS: closed"
     reason = error.reason or ""

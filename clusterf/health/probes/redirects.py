@@ -5,7 +5,7 @@ from typing import Final
 
 from yarl import URL
 
-from clusterf.health.probes.http_request import PORTS, Request
+from clusterf.health.probes.http_request import PORTS, HttpRequest
 
 __all__ = ["REDIRECTS", "BadRedirect", "next_request"]
 
@@ -18,7 +18,7 @@ class BadRedirect(ValueError):
     """A redirect cannot be followed; the text is the reason."""
 
 
-def next_request(request: Request, status: int, location: str) -> Request:
+def next_request(request: HttpRequest, status: int, location: str) -> HttpRequest:
     """Return the request that follows a response to `request` with `status` and `location`. Raises BadRedirect.
 
     A redirect to the same name keeps the port of the request, as the target may
@@ -38,5 +38,5 @@ def next_request(request: Request, status: int, location: str) -> Request:
     headers = tuple(one for one in request.headers if same_origin or one[0].lower() not in _CREDENTIALS)
     if (status == 303 and request.method != "HEAD") or (status in (301, 302) and request.method == "POST"):
         headers = tuple(one for one in headers if not one[0].lower().startswith("content-"))
-        return Request(there.scheme, port, host, "GET", path, headers, b"")
-    return Request(there.scheme, port, host, request.method, path, headers, request.body)
+        return HttpRequest(there.scheme, port, host, "GET", path, headers, b"")
+    return HttpRequest(there.scheme, port, host, request.method, path, headers, request.body)

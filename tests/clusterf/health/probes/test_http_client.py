@@ -60,13 +60,13 @@ def test_certificate_has_to_be_for_the_server_name_or_else_the_host(runner, auth
 
 
 def test_sni_has_a_name_but_never_an_address(runner, authority):
-    told = []
+    names = []
     context = authority.good("www.example.com", LOOPBACK)
-    context.sni_callback = lambda _, name, __: told.append(name)
+    context.sni_callback = lambda _, name, __: names.append(name)
     with Server(answer(), tls=context) as server:
         assert runner.probe(server.endpoint, https(authority, host="www.example.com")).ok
         assert runner.probe(server.endpoint, https(authority)).ok
-    assert told == ["www.example.com", None]
+    assert names == ["www.example.com", None]
 
 
 def test_bad_certificate_fails_with_a_reason(runner, authority, tmp_path):

@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterf.config.model import HealthCheck, Tls
-from clusterf.health.probes.http_request import Request
+from clusterf.health.probes.http_request import HttpRequest
 from clusterf.health.probes.redirects import BadRedirect, next_request
 from tests.servers import Authority, Server, answer, redirect
 
 LOOPBACK = "127.0.0.1"
 HEADERS = (("User-Agent", "me"), ("Authorization", "secret"), ("Cookie", "a=b"), ("Content-Type", "a/b"))
-HERE = Request("http", 8080, "www.example.com", "POST", "/a/b?c", HEADERS, b"body")
+HERE = HttpRequest("http", 8080, "www.example.com", "POST", "/a/b?c", HEADERS, b"body")
 
 
 def http(redirects: int = 3, **fields: object) -> HealthCheck:
