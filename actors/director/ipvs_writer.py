@@ -175,7 +175,7 @@ class IpvsWriter(Actor):
             settled = self._work()
         except OSError as error:
             delay = self._backoff.next()
-            log.error("ipvs: %s; reading the table again in %.1f seconds", error.strerror or error, delay)
+            log.error("ipvs: %s: rereading the table, retrying in %.1f seconds", error.strerror or error, delay)
             self._reader.request("error")
             self._tell_self(_Self.RECONCILE, delay)
             return
