@@ -1,4 +1,4 @@
-"""Which boot of the machine this is: what is on record of an earlier one says nothing about now."""
+"""The identity of this boot of the machine: what was recorded in an earlier one is no longer true."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Giving up what a process does not need.
+"""Dropping the capabilities that a process does not need.
 
 By the kernel's own calls, prctl(2) and capset(2): the numbers are those of
 `include/uapi/linux/capability.h` and `prctl.h`.
@@ -22,16 +22,15 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def drop_all_but(capabilities: Iterable[int]) -> None:
-    """Give up all capabilities but these, for good, and the ways to get new ones.
+    """Drop all capabilities but these, for good, and the ways to regain any.
 
-    Those of them that the process does not have it does not get. To be called
-    before threads are started, which each have capabilities of their own.
-    Raises OSError.
+    None is added that the process does not have. To be called before threads
+    are started, as each thread has capabilities of its own. Raises OSError.
     """
     keep = frozenset(capabilities)
     _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     permitted = _permitted()
-    if permitted & 1 << 8:  # CAP_SETPCAP, without which the bounding set stays as it is
+    if permitted & 1 << 8:  # CAP_SETPCAP, without which the bounding set cannot be changed
         number = 0
         while _libc.prctl(_PR_CAPBSET_READ, number, 0, 0, 0) >= 0:
             if number not in keep:

@@ -1,4 +1,4 @@
-"""IP addresses, families, protocols, endpoints and names of interfaces: parsed once, and checked."""
+"""IP addresses, families, protocols, endpoints and names of interfaces: parsed and checked once, at the edge."""
 
 import os
 import re
@@ -59,7 +59,7 @@ class Protocol(IntEnum):
 
 def parse_ipv4(text: str) -> IPv4Address:
     """Return the address that `text` is. Raises ValueError."""
-    # the C library parses far faster than ipaddress, and takes no zones
+    # the C library parses far faster than ipaddress, and accepts no zones
     try:
         return IPv4Address(inet_pton(AF_INET, text))
     except (OSError, ValueError):
@@ -80,13 +80,13 @@ def parse_ip(text: str) -> IPAddress:
 
 
 def check_vip(address: IPAddress) -> None:
-    """Raise ValueError if no client can connect to `address`."""
+    """Raise ValueError if `address` cannot be a VIP: no client could connect to it."""
     if address.is_unspecified or address.is_multicast or address == _BROADCAST:
         raise ValueError(f"unspecified, multicast or broadcast address: {address}")
 
 
 def check_real_server_address(address: IPAddress) -> None:
-    """Raise ValueError if the kernel takes no real server with `address`."""
+    """Raise ValueError if the kernel refuses a real server with `address`."""
     check_vip(address)
     if address == _LOOPBACK_BROADCAST:
         raise ValueError(f"broadcast address: {address}")
@@ -100,7 +100,7 @@ def is_within(address: IPAddress | None, networks: Iterable[IPNetwork]) -> bool:
 
 
 def parse_real_server_address(text: str) -> IPAddress:
-    """Return the address that `text` is, if the kernel takes a real server with it. Raises ValueError."""
+    """Return the address that `text` is. Raises ValueError, also if the kernel refuses a real server with it."""
     address = parse_ip(text)
     check_real_server_address(address)
     return address
@@ -124,22 +124,22 @@ class Endpoint(msgspec.Struct, frozen=True, array_like=True, order=True, gc=Fals
 def parse_endpoint(text: str) -> Endpoint:
     """Return the endpoint that `ADDRESS:PORT` names, an IPv6 address in brackets.
 
-    Raises ValueError with the reason why it names none.
+    Raises ValueError with the reason.
     """
     match = re.fullmatch(r"([0-9.]+|\[[0-9A-Fa-f]*:[0-9A-Fa-f:.]*\]):([0-9]{1,5})", text, re.ASCII)
     if match is None or not 0 < int(match[2]) < 1 << 16:
         raise ValueError(f"{text}: needs ADDRESS:PORT, as in 192.0.2.1:53 or [2001:db8::1]:53")
     address = ip_address(match[1].strip("[]"))
     if address.is_unspecified or address.is_multicast or (address.version == 6 and address.is_link_local):
-        raise ValueError(f"{text}: {address} is no address to connect to")
+        raise ValueError(f"{text}: {address}: unspecified, multicast or link-local address")
     return Endpoint(address.packed, int(match[2]))
 
 
 def check_interface(name: str) -> None:
-    """Raise ValueError for what is no name of an interface (`dev_valid_name` in `net/core/dev.c`), or not printable."""
+    """Raise ValueError unless `name` is valid for an interface (`dev_valid_name` in `net/core/dev.c`) and printable."""
     packed = os.fsencode(name)
     shown = escape(packed)
     if not packed or len(packed) > _LONGEST_INTERFACE:
-        raise ValueError(f"the name of an interface has 1 to {_LONGEST_INTERFACE} bytes: {shown!r}")
+        raise ValueError(f"the name of an interface must have 1 to {_LONGEST_INTERFACE} bytes: {shown!r}")
     if shown != name or name in {".", ".."} or re.search(r"[/:\s]", name):
-        raise ValueError(f"no interface has such a name: {shown!r}")
+        raise ValueError(f"invalid name of an interface: {shown!r}")

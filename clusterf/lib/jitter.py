@@ -1,4 +1,4 @@
-"""Chance, so that those who do the same thing do not do it at the same time."""
+"""Randomness, so that many nodes, or many timers of one, do not act at the same moment."""
 
 import random
 from collections.abc import Iterable
@@ -8,22 +8,22 @@ __all__ = ["jittered", "share", "shuffled"]
 
 T = TypeVar("T")
 
-# our own, apart from the one that anyone in the process may seed or watch
-_chance = random.Random()  # noqa: S311
+# of its own: the module's generator may be seeded by others in the process
+_random = random.Random()  # noqa: S311
 
 
 def jittered(seconds: float) -> float:
-    """Return about so many seconds: up to a fifth less or more."""
-    return seconds * _chance.uniform(0.8, 1.2)
+    """Return `seconds`, up to a fifth less or more."""
+    return seconds * _random.uniform(0.8, 1.2)
 
 
 def share() -> float:
-    """Return any share of one: from 0 to less than 1."""
-    return _chance.random()
+    """Return a random number from 0 to less than 1."""
+    return _random.random()
 
 
 def shuffled(items: Iterable[T]) -> list[T]:
-    """Return the items in any order."""
+    """Return the items in a random order."""
     shuffled = list(items)
-    _chance.shuffle(shuffled)
+    _random.shuffle(shuffled)
     return shuffled

@@ -1,10 +1,9 @@
 """Logging: one event a line on standard error, as text or JSON.
 
 Text lines carry no time and, below a warning, no level: the service manager
-stamps them, and an operation can be cut out and replayed. JSON lines carry
-both.
+adds them, and an operation can be copied and replayed. JSON lines carry both.
 
-Thousands of events at a time are logged as one record of `Lines`, in few writes.
+Thousands of events of one moment are logged as one record of `Lines`, in few writes.
 """
 
 import datetime as dt
@@ -22,7 +21,7 @@ LEVELS = ("debug", "info", "warning", "error")
 
 
 class Lines(tuple[str, ...]):
-    """Events of one moment, a line each, to be logged as the message of one record."""
+    """Events of one moment, one a line, logged as the message of one record."""
 
     __slots__ = ()
 
@@ -51,14 +50,14 @@ class _JsonFormatter(logging.Formatter):
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Writes what one record says in pieces of whole lines that a pipe takes without mixing them with others'."""
+    """Writes a record in pieces of whole lines that a pipe does not interleave with other writers' (pipe(7))."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             for piece in _pieces(_utf8(self.format(record))):
                 self.stream.write(piece)
                 self.flush()
-        except Exception:  # noqa: BLE001 - as logging's own handlers do: it says so, and goes on
+        except Exception:  # noqa: BLE001 - as logging's own handlers do: an error is reported, and ignored
             self.handleError(record)
 
 
@@ -77,15 +76,15 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _utf8(text: str) -> str:
-    """Return `text` with the bytes of file names that are not UTF-8 escaped."""
+    """Return `text` with those bytes of file names escaped that are not UTF-8."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def set_up(form: Literal["text", "json"], level: str) -> None:
-    """Send what is logged from `level` on to standard error."""
+    """Log to standard error, from `level` on."""
     handler = _Handler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # their news of every actor and every change of a file is not ours
+    # these log each actor and each change of a file
     for library in ("pykka", "watchfiles"):
         logging.getLogger(library).setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Dictionaries that hold a state by key, in which None stands for what is not there."""
+"""Dictionaries that hold state by key, where None stands for a missing key."""
 
 from typing import TypeVar
 
@@ -9,7 +9,7 @@ V = TypeVar("V")
 
 
 def put(mapping: dict[K, V], key: K, value: V | None) -> bool:
-    """Set `key`, or remove it with None; tell whether that changed anything."""
+    """Set `key`, or with None remove it; return whether that changed the mapping."""
     if mapping.get(key) == value:
         return False
     if value is None:

@@ -23,10 +23,10 @@ def enc_hook(obj: object) -> bytes:
 
 
 def dec_hook(kind: type, obj: Any) -> object:
-    """Return the address or prefix of type `kind` that `enc_hook` made `obj` of.
+    """Return the address or prefix of type `kind` that `enc_hook` has encoded as `obj`.
 
-    Raises ValueError for bytes that are none of that type, TypeError for what
-    is not bytes, NotImplementedError for another type.
+    Raises ValueError for bytes that are invalid for the type, TypeError for
+    anything but bytes, NotImplementedError for another type.
     """
     if kind not in (IPv4Address, IPv6Address, IPv4Network, IPv6Network):
         raise NotImplementedError(f"cannot decode {kind.__name__}")

@@ -1,8 +1,8 @@
-"""Regular expressions that whoever writes them cannot make hang: RE2, which takes linear time.
+"""Regular expressions that cannot hang, whatever the pattern: RE2, which searches in linear time.
 
-Linear in the text, that is, times the size of the compiled pattern. So that is
-bounded, too: a search of 64 KiB with the worst pattern that is let through
-takes about 25 ms, with a usual one less than one.
+Linear in the text, times the size of the compiled pattern. So that is limited,
+too: a search of 64 KiB takes about 25 ms with the worst pattern allowed, less
+than 1 ms with an ordinary one.
 """
 
 from typing import Any, Final, Protocol
@@ -12,7 +12,7 @@ import re2
 __all__ = ["Pattern", "compile_pattern"]
 
 _MAX_SIZE: Final = 500  # RE2's instructions; an ordinary pattern has 5 to 50
-_MAX_MEMORY: Final = 1 << 20  # bytes, of a pattern and what RE2 keeps with it while it searches
+_MAX_MEMORY: Final = 1 << 20  # bytes, of a pattern and its caches during a search
 
 
 class Pattern(Protocol):
@@ -22,11 +22,11 @@ class Pattern(Protocol):
     programsize: int
 
     def search(self, text: bytes, /) -> Any:
-        """Return what matches somewhere in `text`, else None."""
+        """Return a match anywhere in `text`, or None."""
 
 
 def compile_pattern(text: str) -> Pattern:
-    """Return `text`, in RE2's syntax, as a pattern for UTF-8. Raises ValueError with what is wrong with it."""
+    """Return `text`, in RE2's syntax, as a pattern for UTF-8. Raises ValueError with the reason."""
     options = re2.Options()
     options.log_errors = False
     options.max_mem = _MAX_MEMORY
@@ -36,7 +36,7 @@ def compile_pattern(text: str) -> Pattern:
     except re2.error as error:
         # the reason, a colon, and the part of the pattern, as bytes
         reason = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
-        raise ValueError(f"not a regular expression of RE2: {reason}") from None
+        raise ValueError(f"invalid regular expression (RE2): {reason}") from None
     if (size := pattern.programsize) > _MAX_SIZE:
-        raise ValueError(f"too complex: RE2 makes {size} instructions of it, the limit is {_MAX_SIZE}")
+        raise ValueError(f"regular expression too complex: {size} instructions of RE2, at most {_MAX_SIZE} allowed")
     return pattern

@@ -1,9 +1,9 @@
-"""What a node remembers across restarts: small dictionaries on disk.
+"""State files: small dictionaries on disk, which a node keeps across restarts.
 
-SQLite in write-ahead mode: a change is a transaction, costs what changes, and
-survives a kill at any moment. Every row carries a checksum; a file that is
-damaged or not ours is set aside, reported, and a new one is begun, as nothing
-here is ever needed to go on.
+SQLite in write-ahead mode: a change is a transaction, costs what it changes,
+and survives a kill at any moment. Every row carries a checksum; a file that is
+damaged or not ours is moved aside, reported, and replaced by a new one, as a
+node can always go on without its state.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 _APPLICATION_ID = 0x436C5366  # "ClSf", as `file` shows it
 _VERSION = 1
-# what reading and writing may end with; the last where what is damaged should be text
+# what reading and writing may raise; the last one for damaged text
 _TROUBLE = (sqlite3.Error, OSError, UnicodeDecodeError)
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS entries (
@@ -36,9 +36,9 @@ _SCHEMA = """
 class Store:
     """A dictionary of bytes on disk, in named sections.
 
-    Trouble with the disk is logged, and what could not be written is tried
-    again with the next change. `path` None: nothing is kept. `read_only`:
-    changes go nowhere, and another process may be the one that writes.
+    Errors of the disk are logged, and what could not be written is retried
+    with the next change. `path` None: nothing is kept on disk. `read_only`:
+    changes are discarded; another process may write the file.
     """
 
     def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
@@ -48,7 +48,7 @@ class Store:
         self._db = self._open(path) if path is not None else None
 
     def get(self, section: str, key: bytes) -> bytes | None:
-        """Return the value of `key`, None where there is none or it is damaged."""
+        """Return the value of `key`, None if it is missing or damaged."""
         if (section, key) in self._unwritten:
             return self._unwritten[section, key]
         rows = self._select("SELECT key, value, checksum FROM entries WHERE section = ? AND key = ?", section, key)
@@ -57,7 +57,7 @@ class Store:
     def items(self, section: str, *, below: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Yield every key and value of a section, or only of the path `below` and what is under it.
 
-        Damaged ones are reported and left out.
+        Damaged entries are reported and skipped.
         """
         query = "SELECT key, value, checksum FROM entries WHERE section = ?"
         arguments: list[object] = [section]
@@ -72,7 +72,7 @@ class Store:
                 yield key, unwritten
 
     def update(self, section: str, changes: Mapping[bytes, bytes | None]) -> None:
-        """Set each key to its value, or remove it with None, all in one transaction."""
+        """Set each key to its value, or with None remove it, all in one transaction."""
         if self._db is None or self._read_only or not (changes or self._unwritten):
             return
         self._unwritten.update(((section, key), value) for key, value in changes.items())
@@ -87,12 +87,12 @@ class Store:
                     ((*place, v, checksum(place[1], v)) for place, v in self._unwritten.items() if v is not None),
                 )
         except _TROUBLE as error:
-            log.error("state: %s: cannot be written, will be tried again: %s", self._path, error)
+            log.error("state: %s: cannot be written, retrying with the next change: %s", self._path, error)
         else:
             self._unwritten.clear()
 
     def drop(self, prefix: str, *, but: str) -> None:
-        """Forget the sections whose names begin with `prefix`, save those that begin with `but`."""
+        """Delete the sections whose names begin with `prefix`, except those that begin with `but`."""
         if self._db is None or self._read_only:
             return
         try:
@@ -114,10 +114,10 @@ class Store:
             if self._read_only:
                 return _connect(path, read_only=True) if path.exists() else None
             with _locked(path.parent):
-                return _begin(path)
+                return _open_or_replace(path)
         except _TROUBLE as error:
-            log.error("state: %s: not usable: %s", path, error)
-            log.error("state: %s: going on without it; nothing will be remembered across restarts", path)
+            log.error("state: %s: unusable: %s", path, error)
+            log.error("state: %s: continuing without it: nothing is kept across restarts", path)
             return None
 
     def _select(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
@@ -135,17 +135,17 @@ class Store:
             if whole and checksum(key, value) == recorded:
                 yield key, value
             else:
-                log.error("state: %s: the entry %r is damaged and left out", self._path, key)
+                log.error("state: %s: entry %r: damaged (skipped)", self._path, key)
 
 
 def checksum(key: bytes, value: bytes) -> int:
-    """Return the checksum that is kept with an entry (CRC-32)."""
+    """Return the checksum that is stored with an entry (CRC-32)."""
     return zlib.crc32(value, zlib.crc32(key))
 
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Keep others who use this from opening files in `directory` meanwhile. Raises OSError."""
+    """Have other processes wait that open a state file in `directory`. Raises OSError."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -154,15 +154,15 @@ def _locked(directory: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _begin(path: Path) -> sqlite3.Connection:
-    """Open the file, or a new one in place of one that is damaged or not ours. Raises sqlite3.Error or OSError."""
+def _open_or_replace(path: Path) -> sqlite3.Connection:
+    """Open the file, or replace one that is damaged or not ours by a new one. Raises sqlite3.Error or OSError."""
     try:
         return _connect(path, read_only=False)
     except sqlite3.OperationalError:
         raise
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         aside = path.with_name(path.name + ".damaged")
-        log.error("state: %s: not usable: %s; setting it aside as %s", path, error, aside)
+        log.error("state: %s: unusable: %s; moved aside as %s", path, error, aside)
         path.replace(aside)
         for suffix in ("-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -170,13 +170,13 @@ def _begin(path: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    """Open or begin the file. Raises sqlite3.DatabaseError where it is damaged or not ours."""
+    """Open or create the file. Raises sqlite3.DatabaseError if it is damaged or not ours."""
     url = f"file:{quote(str(path))}?mode={'ro' if read_only else 'rwc'}"
     db = sqlite3.connect(url, uri=True, timeout=10, isolation_level="IMMEDIATE", check_same_thread=False)
     try:
         if not read_only:
             db.execute("PRAGMA journal_mode = WAL")
-            # enough for a crash of ours; after a loss of power the last moments may be missing
+            # survives a crash of ours; a loss of power may lose the last changes
             db.execute("PRAGMA synchronous = NORMAL")
         with db:
             db.execute("BEGIN" if read_only else "BEGIN IMMEDIATE")
@@ -194,7 +194,7 @@ def _check(db: sqlite3.Connection) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if tables and (application, version) != (_APPLICATION_ID, _VERSION):
-        raise sqlite3.DatabaseError("it is not a state file of this version of clusterf")
+        raise sqlite3.DatabaseError("not a state file of this version of clusterf")
     (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict.splitlines()[-1])
@@ -207,5 +207,5 @@ def _set_up(db: sqlite3.Connection) -> None:
 
 
 def is_below(path: bytes, root: bytes) -> bool:
-    """Tell whether `path` is `root` or somewhere below it."""
+    """Tell whether `path` is `root` or below it."""
     return not root or path == root or path.startswith(root + b"/")

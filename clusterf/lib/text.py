@@ -1,21 +1,21 @@
-"""Names for people: names hold any bytes, a line of a log does not."""
+"""Names made printable: a name may hold any bytes, a line of a log may not."""
 
 from unicodedata import category
 
 __all__ = ["escape"]
 
 
-# letters by their category, yet nothing is seen of them
+# letters by their category, but invisible
 _BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 
 def escape(name: bytes) -> str:
-    r"""Return a printable form of `name`, another one for each other name.
+    r"""Return a printable form of `name`; different names have different forms.
 
     Letters, digits, punctuation, symbols and the plain space stay. A backslash
-    is doubled; control characters are `\x1b`, bytes that are not UTF-8 `\xff`,
-    and whatever else is invisible or changes its neighbours (other spaces,
-    direction marks, combining marks) is `\u00a0` or `\U000e0001`.
+    is doubled; control characters become `\x1b`, bytes that are not UTF-8
+    `\xff`, and other characters that are invisible or change their neighbours
+    (other spaces, direction marks, combining marks) `\u00a0` or `\U000e0001`.
     """
     text = name.decode(errors="surrogateescape")
     if text.isascii() and text.isprintable() and "\\" not in text:

@@ -1,4 +1,4 @@
-"""What errors keep alive."""
+"""Tracebacks keep local variables alive; these are released."""
 
 import traceback
 
@@ -6,10 +6,10 @@ __all__ = ["clear_frames"]
 
 
 def clear_frames(error: BaseException) -> None:
-    """Let go of what the frames of an error, and of those behind it, refer to.
+    """Clear the local variables of the frames of an error, of its cause and of its context.
 
-    That is often a cycle with the error in it, so that sockets and buffers
-    would wait for a collection of garbage, which comes late.
+    They often form a cycle with the error, so that sockets and buffers would
+    stay until the garbage collector runs, which is late.
     """
     inner: BaseException | None = error
     while inner is not None:

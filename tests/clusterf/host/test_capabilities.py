@@ -25,7 +25,7 @@ def before():
 
 
 @pytest.mark.parametrize("kept", [set(), {CAP_NET_ADMIN}, {CAP_DAC_READ_SEARCH}, {CAP_NET_ADMIN, CAP_DAC_READ_SEARCH}])
-def test_only_what_is_kept_is_left(kept, before):
+def test_only_kept_capabilities_remain(kept, before):
     mask = sum(1 << number for number in kept)
     after = capabilities_after(f"drop_all_but({kept})")
     assert after["CapPrm"] == after["CapEff"] == before["CapPrm"] & mask
@@ -35,7 +35,7 @@ def test_only_what_is_kept_is_left(kept, before):
         assert after["CapBnd"] == before["CapBnd"] & mask
 
 
-def test_what_was_given_up_does_not_come_back():
+def test_dropped_capability_cannot_be_regained():
     after = capabilities_after("""
         drop_all_but([])
         drop_all_but([CAP_NET_ADMIN])
@@ -43,14 +43,14 @@ def test_what_was_given_up_does_not_come_back():
     assert after["CapPrm"] == 0
 
 
-def test_threads_that_are_started_later_have_no_more():
+def test_later_threads_have_no_more_capabilities():
     after = capabilities_after("""
         import threading
         drop_all_but([])
         seen = []
-        def look():
+        def read():
             seen.append(open(f"/proc/self/task/{threading.get_native_id()}/status").read())
-        thread = threading.Thread(target=look)
+        thread = threading.Thread(target=read)
         thread.start()
         thread.join()
         assert "CapEff:\\t0000000000000000" in seen[0], seen[0]

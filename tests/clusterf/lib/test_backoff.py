@@ -8,12 +8,12 @@ def test_delays_double_up_to_the_longest():
         assert nominal * 0.8 <= delay <= nominal * 1.2
 
 
-def test_the_longest_delay_has_jitter_too():
+def test_longest_delay_has_jitter():
     backoff = Backoff(initial=1, longest=5)
     assert len({backoff.next() for _ in range(50)}) == 50
 
 
-def test_a_success_begins_anew():
+def test_reset_starts_over():
     backoff = Backoff(initial=0.1, longest=100)
     for _ in range(8):
         backoff.next()
@@ -23,7 +23,7 @@ def test_a_success_begins_anew():
     assert backoff.next() <= 0.12
 
 
-def test_any_number_of_tries_is_fine():
+def test_delay_stays_finite_after_a_million_attempts():
     backoff = Backoff(initial=0.1, longest=5)
     backoff.tries = 1_000_000
     assert 4 <= backoff.next() <= 6

@@ -8,7 +8,7 @@ from clusterf.lib import logs
 
 
 @pytest.fixture(autouse=True)
-def _root_logger_as_it_was():
+def _restore_root_logger():
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
     root.handlers = []
@@ -18,7 +18,7 @@ def _root_logger_as_it_was():
     logging.getLogger("pykka").setLevel(logging.NOTSET)
 
 
-def test_text_lines_have_a_level_from_a_warning_on(capsys):
+def test_text_lines_show_levels_from_warning_on(capsys):
     logs.set_up("text", "info")
     log = logging.getLogger("clusterf.test")
     log.debug("not shown")
@@ -30,7 +30,7 @@ def test_text_lines_have_a_level_from_a_warning_on(capsys):
     assert err == "ipvs: ipvsadm -A -t 10.1.1.1:80 -s wlc\nwarning: careful\nerror: bad\n"
 
 
-def test_json_lines_hold_all_there_is_to_say(capsys):
+def test_json_lines_hold_every_field(capsys):
     logs.set_up("json", "debug")
     try:
         raise ValueError("no\nluck")
@@ -46,7 +46,7 @@ def test_json_lines_hold_all_there_is_to_say(capsys):
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_a_name_that_is_not_utf8_can_be_logged(form, capsys):
+def test_name_that_is_not_utf8_is_logged(form, capsys):
     logs.set_up(form, "info")
     logging.getLogger("clusterf.test").error("no such file: %s", b"\xff".decode(errors="surrogateescape"))
     err = capsys.readouterr().err
@@ -55,7 +55,7 @@ def test_a_name_that_is_not_utf8_can_be_logged(form, capsys):
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_an_exception_with_a_name_that_is_not_utf8_can_be_logged(form, capsys):
+def test_exception_with_a_name_that_is_not_utf8_is_logged(form, capsys):
     logs.set_up(form, "info")
     try:
         raise ValueError(b"\xff".decode(errors="surrogateescape"))
@@ -67,7 +67,7 @@ def test_an_exception_with_a_name_that_is_not_utf8_can_be_logged(form, capsys):
     assert "Logging error" not in err
 
 
-def test_the_level_holds_and_to_set_up_again_replaces(capsys):
+def test_second_set_up_replaces_the_first(capsys):
     logs.set_up("json", "debug")
     logs.set_up("text", "error")
     logging.getLogger("clusterf.test").warning("not shown")
@@ -75,13 +75,13 @@ def test_the_level_holds_and_to_set_up_again_replaces(capsys):
     assert capsys.readouterr().err == "error: shown\n"
 
 
-def test_the_actor_library_is_quiet(capsys):
+def test_pykka_logs_only_warnings(capsys):
     logs.set_up("text", "debug")
     logging.getLogger("pykka").info("Starting something")
     assert capsys.readouterr().err == ""
 
 
-def test_many_events_of_one_moment_have_a_line_each(capsys):
+def test_lines_are_one_event_each(capsys):
     for form in ("text", "json"):
         logs.set_up(form, "info")
         logging.getLogger("clusterf.test").info(logs.Lines(["one", "two % three"]))
@@ -94,7 +94,7 @@ def test_many_events_of_one_moment_have_a_line_each(capsys):
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_many_events_are_few_writes_none_of_which_a_pipe_would_tear(form, monkeypatch):
+def test_many_lines_are_few_writes_that_a_pipe_keeps_whole(form, monkeypatch):
     writes = []
     logs.set_up(form, "info")
     (handler,) = logging.getLogger().handlers

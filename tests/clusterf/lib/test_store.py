@@ -31,13 +31,13 @@ def execute(path, statement, *arguments):
     db.close()
 
 
-def test_what_is_written_is_there_after_a_restart(written):
+def test_entries_survive_a_restart(written):
     store = Store(written)
     assert dict(store.items("s")) == ENTRIES
     assert store.get("s", b"k7") == b"v" * 7
 
 
-def test_sections_are_apart(written):
+def test_sections_are_independent(written):
     store = Store(written)
     store.update("t", {b"k7": b"other"})
     assert store.get("s", b"k7") == b"v" * 7
@@ -45,27 +45,27 @@ def test_sections_are_apart(written):
     assert store.get("u", b"k7") is None
 
 
-def test_none_removes_a_key(written):
+def test_none_removes_the_key(written):
     store = Store(written)
     store.update("s", {b"k7": None, b"never": None})
     assert store.get("s", b"k7") is None
     assert dict(Store(written).items("s")).keys() == ENTRIES.keys() - {b"k7"}
 
 
-def test_any_bytes_are_keys_and_values(path):
+def test_keys_and_values_may_be_any_bytes(path):
     entries = {b"": b"", b"\0": b"\xff", b"a'; DROP TABLE entries; --": b"\n", "é".encode(): b"\0"}
     Store(path).update("s '\" %", entries)
     assert dict(Store(path).items("s '\" %")) == entries
 
 
-def test_items_below_a_path_are_those_at_it_and_under_it(path):
+def test_items_below_a_path_include_the_path_itself(path):
     store = Store(path)
     store.update("s", dict.fromkeys([b"a", b"a/b", b"a/b/c", b"a/b0", b"a/bc", b"a/b.", b"b", b"a/b/\xff"], b""))
     assert {key for key, _ in store.items("s", below=b"a/b")} == {b"a/b", b"a/b/c", b"a/b/\xff"}
     assert len(list(store.items("s", below=b""))) == 8
 
 
-def test_without_a_path_nothing_is_kept_and_nothing_fails():
+def test_store_without_a_path_keeps_nothing():
     store = Store(None)
     store.update("s", ENTRIES)
     store.drop("s", but="t")
@@ -76,7 +76,7 @@ def test_without_a_path_nothing_is_kept_and_nothing_fails():
 
 
 @pytest.mark.parametrize("length", [1, 10, 100, 512, 4095, 4096, 4097, 20000])
-def test_a_torn_file_is_set_aside_and_a_new_one_begun(written, length):
+def test_truncated_file_is_replaced(written, length):
     os.truncate(written, length)
     store = Store(written)
     assert dict(store.items("s")) == {}
@@ -84,7 +84,7 @@ def test_a_torn_file_is_set_aside_and_a_new_one_begun(written, length):
     assert Store(written).get("s", b"new") == b"1"
 
 
-def test_a_damaged_file_never_raises(written):
+def test_damaged_file_never_raises_nor_returns_wrong_values(written):
     whole = written.read_bytes()
     for seed in range(80):
         chance = random.Random(seed)
@@ -104,7 +104,7 @@ def test_a_damaged_file_never_raises(written):
             written.with_name(written.name + suffix).unlink(missing_ok=True)
 
 
-def test_a_foreign_database_is_set_aside_whole(path, caplog):
+def test_foreign_database_is_moved_aside_intact(path, caplog):
     execute(path, "CREATE TABLE precious (x)")
     execute(path, "INSERT INTO precious VALUES (42)")
     store = Store(path)
@@ -116,14 +116,14 @@ def test_a_foreign_database_is_set_aside_whole(path, caplog):
     assert "not a state file" in caplog.text
 
 
-def test_text_in_place_of_a_database_is_set_aside(path):
+def test_text_file_is_moved_aside(path):
     path.write_text("my notes\n" * 100)
     Store(path).update("s", {b"k": b"v"})
     assert Store(path).get("s", b"k") == b"v"
     assert path.with_name("state.db.damaged").read_text().startswith("my notes")
 
 
-def test_a_row_with_a_wrong_checksum_is_left_out_and_reported(written, caplog):
+def test_entry_with_a_wrong_checksum_is_skipped_and_reported(written, caplog):
     execute(written, "UPDATE entries SET value = x'00' WHERE key = ?", b"k7")
     store = Store(written)
     assert store.get("s", b"k7") is None
@@ -131,7 +131,7 @@ def test_a_row_with_a_wrong_checksum_is_left_out_and_reported(written, caplog):
     assert "k7" in caplog.text
 
 
-def test_a_row_of_a_wrong_type_is_left_out(written):
+def test_entry_of_a_wrong_type_is_skipped(written):
     execute(written, "UPDATE entries SET value = 'text' WHERE key = ?", b"k7")
     execute(written, "UPDATE entries SET key = 'text' WHERE key = ?", b"k8")
     execute(written, "UPDATE entries SET checksum = 'text' WHERE key = ?", b"k9")
@@ -139,7 +139,7 @@ def test_a_row_of_a_wrong_type_is_left_out(written):
     assert dict(store.items("s")).keys() == ENTRIES.keys() - {b"k7", b"k8", b"k9"}
 
 
-def test_a_reader_sees_what_a_writer_wrote_and_changes_nothing(written):
+def test_read_only_store_sees_changes_and_makes_none(written):
     writer = Store(written)
     reader = Store(written, read_only=True)
     writer.update("s", {b"k7": b"new"})
@@ -149,27 +149,27 @@ def test_a_reader_sees_what_a_writer_wrote_and_changes_nothing(written):
     assert writer.get("s", b"k7") == b"new"
 
 
-def test_a_reader_makes_no_file(path):
+def test_read_only_store_creates_no_file(path):
     store = Store(path, read_only=True)
     assert list(store.items("s")) == []
     assert not path.exists()
 
 
-def test_a_reader_leaves_a_damaged_file_alone(path, caplog):
+def test_read_only_store_leaves_a_damaged_file_alone(path, caplog):
     path.write_text("my notes\n" * 100)
     assert list(Store(path, read_only=True).items("s")) == []
     assert path.read_text().startswith("my notes")
-    assert "going on without it" in caplog.text
+    assert "continuing without it" in caplog.text
 
 
 @pytest.mark.parametrize("place", ["missing/state.db", "file/state.db", "directory"])
-def test_a_place_that_cannot_hold_a_file_is_reported(tmp_path, place, caplog):
+def test_path_that_cannot_be_created_is_reported(tmp_path, place, caplog):
     (tmp_path / "file").write_text("")
     (tmp_path / "directory").mkdir()
     store = Store(tmp_path / place)
     store.update("s", ENTRIES)
     assert list(store.items("s")) == []
-    assert "going on without it" in caplog.text
+    assert "continuing without it" in caplog.text
 
 
 class FailingDisk:
@@ -194,7 +194,7 @@ class FailingDisk:
         return self.db.__exit__(*failure)
 
 
-def test_what_could_not_be_written_is_known_and_written_with_the_next_change(written, caplog):
+def test_failed_write_is_retried_with_the_next_change(written, caplog):
     store = Store(written)
     store._db = disk = FailingDisk(store._db)
     store.update("s", {b"k7": b"new", b"k8": None})
@@ -210,7 +210,7 @@ def test_what_could_not_be_written_is_known_and_written_with_the_next_change(wri
     assert [on_disk.get("s", key) for key in (b"k7", b"k8", b"k9")] == [b"new", None, b"newer"]
 
 
-def test_a_disk_that_cannot_be_read_is_reported(written, caplog):
+def test_unreadable_file_is_reported(written, caplog):
     store = Store(written)
     store._db.close()
     assert store.get("s", b"k7") is None
@@ -221,7 +221,7 @@ def test_a_disk_that_cannot_be_read_is_reported(written, caplog):
     assert caplog.text.count("state.db") == 5
 
 
-def test_many_may_begin_one_file_at_once(tmp_path, caplog):
+def test_file_may_be_created_by_many_at_once(tmp_path, caplog):
     for turn in range(10):
         path = tmp_path / f"{turn}.db"
         if turn % 2:
@@ -242,11 +242,11 @@ def test_many_may_begin_one_file_at_once(tmp_path, caplog):
         store = Store(path)
         assert [store.get(str(number), b"k") for number in range(6)] == [b"v"] * 6
         store.close()
-    assert caplog.text.count("setting it aside") == 5
-    assert "going on without" not in caplog.text
+    assert caplog.text.count("moved aside") == 5
+    assert "continuing without" not in caplog.text
 
 
-def test_readers_are_not_disturbed_by_a_writer(written):
+def test_readers_see_whole_transactions(written):
     writer, wrong, done = Store(written), [], threading.Event()
 
     def read():
@@ -270,7 +270,7 @@ def test_readers_are_not_disturbed_by_a_writer(written):
     assert wrong == []
 
 
-def test_sections_can_be_dropped_by_prefix(path):
+def test_sections_are_dropped_by_prefix(path):
     store = Store(path)
     for section in ("owned a 1", "owned a 2", "owned b 1", "owned ab 1", "other"):
         store.update(section, {b"k": b"v"})
@@ -282,7 +282,7 @@ def test_sections_can_be_dropped_by_prefix(path):
     ]
 
 
-def test_a_file_on_a_read_only_place_is_reported(written, monkeypatch, caplog):
+def test_read_only_file_system_is_reported(written, monkeypatch, caplog):
     def refuse(*arguments, **options):
         raise OSError(errno.EROFS, "Read-only file system")
 

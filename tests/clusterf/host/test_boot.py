@@ -1,0 +1,10 @@
+import uuid
+
+from clusterf.host import boot
+
+
+def test_boot_id_is_the_kernels(monkeypatch, tmp_path):
+    assert uuid.UUID(boot.boot_id())
+    (tmp_path / "boot_id").write_text("abc\n")
+    monkeypatch.setattr(boot, "_BOOT_ID", tmp_path / "boot_id")
+    assert boot.boot_id() == "abc"
