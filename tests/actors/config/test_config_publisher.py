@@ -1,0 +1,74 @@
+import pytest
+
+from actors.config.config_publisher import ConfigPublisher
+from actors.config.messages import SourceUpdate
+from actors.link.messages import ProblemsAre, ProblemsKey, ValueIs
+from clusterf.config.model import BackendKey, Frontend, FrontendKey, RouteKey
+from clusterf.config.problems import Problem
+from tests.actors.support.director import backend, sources, value
+from tests.actors.support.recorder import subscribe
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "config.sock"
+
+
+@pytest.fixture
+def published(path, recorder_ref):
+    """A publisher of two sources, whose messages go to the recorder."""
+    ref = ConfigPublisher.start(sources(2), "file:///0", path)
+    subscription = subscribe(path, recorder_ref)
+    yield ref
+    subscription.stop()
+
+
+def test_configuration_is_synced_when_all_sources_are(published, recorder):
+    published.tell(SourceUpdate(0, (backend(1),), synced=True))
+    wait_until(lambda: recorder.state)
+    assert not recorder.syncs
+    published.tell(SourceUpdate(1, (), synced=True))
+    wait_until(lambda: recorder.syncs)
+
+
+def test_value_of_the_last_source_wins_and_the_earlier_one_returns_without_it(published, recorder):
+    key = BackendKey(b"web", b"1")
+    published.tell(SourceUpdate(1, (backend(2),), synced=True))
+    published.tell(SourceUpdate(0, (backend(1),), synced=True))
+    wait_until(lambda: recorder.syncs)
+    assert recorder.state[key] == backend(2)
+    published.tell(SourceUpdate(1, (ValueIs(BackendKey(b"web", b"1"), None),)))
+    wait_until(lambda: recorder.state.get(key) == backend(1))
+    published.tell(SourceUpdate(0, (ValueIs(BackendKey(b"web", b"1"), None),)))
+    wait_until(lambda: key not in recorder.state)
+
+
+def test_routes_are_accepted_from_the_selected_sources_only(published, recorder):
+    route = value(b"routes/r", b'{"Prefix": "10.0.0.0/8"}')
+    published.tell(SourceUpdate(1, (ValueIs(RouteKey(b"no"), route), backend(1)), synced=True))
+    published.tell(SourceUpdate(0, (ValueIs(RouteKey(b"yes"), route),), synced=True))
+    wait_until(lambda: recorder.syncs)
+    assert recorder.state.keys() == {RouteKey(b"yes"), BackendKey(b"web", b"1")}
+
+
+def test_deleted_frontends_come_first(published, recorder):
+    frontend = ValueIs(FrontendKey(b"web"), Frontend(tcp=80))
+    published.tell(SourceUpdate(0, (frontend, backend(1)), synced=True))
+    published.tell(SourceUpdate(1, (), synced=True))
+    wait_until(lambda: recorder.syncs)
+    recorder.messages.clear()
+    published.tell(SourceUpdate(0, (ValueIs(backend(1).key, None), ValueIs(frontend.key, None))))
+    wait_until(lambda: not recorder.state)
+    assert recorder.messages == [ValueIs(frontend.key, None), ValueIs(backend(1).key, None)]
+
+
+def test_problems_of_all_sources_are_published(published, recorder):
+    problems = [
+        ProblemsAre(ProblemsKey(f"file:///{n}", b"x"), (Problem(f"file:///{n}", b"x", "", "bad", fatal=True),))
+        for n in range(2)
+    ]
+    for source, each in enumerate(problems):
+        published.tell(SourceUpdate(source, (each,), synced=True))
+    wait_until(lambda: recorder.syncs)
+    assert list(recorder.state.values()) == problems
