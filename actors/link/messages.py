@@ -1,8 +1,7 @@
-"""All that actors tell each other: immutable, keyed, and what *is* rather than what changed.
+"""The messages that travel on links: immutable values, each the whole state of its key.
 
-The newest message of a key makes the older ones worthless, and to lose or to
-repeat one does no harm. Those of the first half also travel between processes
-(`WireMessage`); the others stay within one.
+The newest message of a key replaces the older ones, so that losing or
+repeating one does no harm.
 """
 
 from typing import NamedTuple
@@ -30,7 +29,7 @@ __all__ = [
 
 
 class ProblemsKey(NamedTuple):
-    """The key of what is wrong with one path of one source."""
+    """The key of the problems of one path of one source."""
 
     source: str
     path: bytes
@@ -44,7 +43,7 @@ class ValueIs(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class ProblemsAre(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """What is wrong with a path of a source is `value`; empty: nothing."""
+    """The problems of a path of a source are `value`; empty: it has none."""
 
     key: ProblemsKey
     value: tuple[Problem, ...]

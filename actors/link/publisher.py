@@ -1,17 +1,14 @@
-"""Links between processes: list-and-watch over a Unix socket.
+"""The publishing end of a link: list-and-watch over a Unix socket.
 
-The sending end (`Publisher`) holds the newest message of every key. To each
-one that connects it sends all of them and then says `Synced`; from then on it
-sends what changes. What waits to be sent is a set of keys, so that a slow
-receiver gets only the newest of each, and memory is bounded by the state and
-not by the rate of change.
-
-The receiving end (`Subscription`) keeps what it was told when the link breaks,
-connects again for ever, and at `Synced` takes as gone what it was not told
-again. Thus either end may crash and return at any time.
+The publisher holds the newest message of every key. To each new subscriber it
+sends all of them and then `Synced`; from then on it sends changes. What is
+pending for a subscriber is a set of keys, so that a slow one gets only the
+newest message of each, and memory is bounded by the state, not by the rate of
+change.
 
 A frame is a length of four bytes, big-endian, and a MessagePack array of
-messages.
+messages. For the other end see `actors.link.subscription`. Either end may crash
+and return at any time.
 """
 
 import logging
@@ -35,13 +32,13 @@ __all__ = ["Publisher"]
 log = logging.getLogger(__name__)
 
 _BATCH = 1000  # messages in a frame, at most
-_FULL = 1 << 24  # bytes, from which on a frame takes no more messages
+_FULL = 1 << 24  # bytes; a frame of that size takes no more messages
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=enc_hook)
 
 
 class Publisher:
-    """The sending end: a state, kept equal at all who are connected. Safe to be used by several threads."""
+    """Keeps a state equal at all subscribers. May be used by several threads."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -54,7 +51,7 @@ class Publisher:
         self._stopping = threading.Event()
 
     def start(self) -> None:
-        """Listen, in place of whoever listened there before. Raises OSError."""
+        """Listen, in place of an earlier publisher at the same path. Raises OSError."""
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with short_address(self._path) as address:
             with suppress(FileNotFoundError):
@@ -64,17 +61,17 @@ class Publisher:
         threading.Thread(target=self._accept, name=f"accept {self._path.name}", daemon=True).start()
 
     def stop(self) -> None:
-        """Hang up on all."""
+        """Close all connections."""
         self._stopping.set()
         if self._listener is not None:
-            shut_down(self._listener)  # to close it would not wake who waits in `accept`
+            shut_down(self._listener)  # closing it would not wake the thread in `accept`
         with self._changed:
             for subscriber in self._subscribers:
                 shut_down(subscriber.connection)
             self._changed.notify_all()
 
     def publish(self, messages: Iterable[StateMessage], *, synced: bool) -> None:
-        """Take the messages for what is so now; `synced` from the first time on means that the state is whole."""
+        """Update the state; with `synced`, once, the state is complete from now on."""
         with self._changed:
             for message in messages:
                 if self._put(message):
@@ -84,11 +81,11 @@ class Publisher:
             self._changed.notify_all()
 
     def __len__(self) -> int:
-        """Return how many keys the state has."""
+        """Return the number of keys of the state."""
         return len(self._state)
 
     def _put(self, message: StateMessage) -> bool:
-        """Keep the message, or its absence; return whether it says anything new."""
+        """Store the message, or delete its key; return whether that changes the state."""
         key = message.key
         old = self._state.get(key)
         if is_deletion(message):
@@ -107,28 +104,28 @@ class Publisher:
                     connection, _ = self._listener.accept()
                 except OSError as error:
                     if not self._stopping.wait(1):
-                        log.error("link %s: cannot accept: %s", self._path.name, error)
+                        log.error("link %s: cannot accept connections: %s", self._path.stem, error)
                     continue
-                self._welcome(connection)
+                self._add_subscriber(connection)
 
-    def _welcome(self, connection: socket.socket) -> None:
+    def _add_subscriber(self, connection: socket.socket) -> None:
         with self._changed:
             subscriber = _Subscriber(connection, self._state)
             self._subscribers.add(subscriber)
-            self._changed.notify_all()  # so that those are noticed that have hung up
+            self._changed.notify_all()  # wakes the threads of subscribers that have disconnected
         threading.Thread(target=self._serve, args=(subscriber,), name=f"link {self._path.name}", daemon=True).start()
 
     def _serve(self, subscriber: "_Subscriber") -> None:
         try:
             while True:
                 with self._changed:
-                    self._changed.wait_for(lambda: subscriber.waiting(synced=self._synced) or subscriber.hung_up())
-                    if subscriber.hung_up():
+                    self._changed.wait_for(lambda: subscriber.waiting(synced=self._synced) or subscriber.disconnected())
+                    if subscriber.disconnected():
                         return
                     frame = subscriber.frame(self._state, self._revision, synced=self._synced)
                 subscriber.connection.sendall(frame)
         except OSError as error:
-            log.debug("link %s: the receiver is gone: %s", self._path.name, error)
+            log.debug("link %s: subscriber disconnected: %s", self._path.stem, error)
         finally:
             with self._changed:
                 self._subscribers.discard(subscriber)
@@ -136,20 +133,20 @@ class Publisher:
 
 
 class _Subscriber:
-    """One who is connected: what has been sent to it, and what is to be."""
+    """A connected subscriber: the keys that it has, and those that are pending."""
 
     def __init__(self, connection: socket.socket, keys: Iterable[StateKey]) -> None:
         self.connection = connection
         self.pending: OrderedDict[StateKey, None] = OrderedDict.fromkeys(keys)
-        self._told: set[StateKey] = set()
+        self._sent: set[StateKey] = set()
         self._synced = False
 
     def waiting(self, *, synced: bool) -> bool:
-        """Tell whether there is something to send."""
+        """Tell whether there is anything to send."""
         return bool(self.pending) or (synced and not self._synced)
 
-    def hung_up(self) -> bool:
-        """Tell whether there is nobody to send to any more: receivers say nothing, but this."""
+    def disconnected(self) -> bool:
+        """Tell whether the subscriber has disconnected; it never sends anything."""
         try:
             return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -158,17 +155,17 @@ class _Subscriber:
             return True
 
     def frame(self, state: dict[StateKey, bytes], revision: int, *, synced: bool) -> bytes:
-        """Return the next frame, taking its keys off what is pending."""
+        """Return the next frame, and remove its keys from those pending."""
         messages: list[bytes] = []
         size = 0
         while self.pending and len(messages) < _BATCH and size < _FULL:
             key, _ = self.pending.popitem(last=False)
             size += len(state.get(key, b""))
             if key in state:
-                self._told.add(key)
+                self._sent.add(key)
                 messages.append(state[key])
-            elif key in self._told:
-                self._told.discard(key)
+            elif key in self._sent:
+                self._sent.discard(key)
                 messages.append(_encoder.encode(deletion_of(key)))
         if synced and not self._synced and not self.pending:
             self._synced = True

@@ -1,4 +1,4 @@
-"""Unix sockets: addresses of any length, and hanging up."""
+"""Unix sockets: paths of any length, and shutting down."""
 
 import os
 import socket
@@ -10,14 +10,14 @@ __all__ = ["short_address", "shut_down"]
 
 
 def shut_down(connection: socket.socket) -> None:
-    """End the connection, or the listening, for all who use it."""
+    """Shut the socket down, which wakes the threads that wait on it."""
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
 def short_address(path: Path) -> Iterator[str]:
-    """Give an address for a socket at `path` that is short enough (sun_path has 108 bytes), however long that is."""
+    """Yield an address for a socket at `path` that fits in `sun_path` (108 bytes), however long the path is."""
     directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{directory}/{path.name}"

@@ -1,11 +1,11 @@
-"""The receiving end of a link.
+"""The subscribing end of a link.
 
-It keeps what it was told when the link breaks, connects again for ever, and at
-`Synced` drops what it was not told again.
+When the link is lost, it keeps the current state, and reconnects for ever; at
+`Synced` it deletes the keys that it has not received again.
 
-A receiver holds at most `CREDIT` frames: each takes one credit, which comes
+An actor holds at most `CREDIT` frames: each takes one credit, which comes
 back with `acknowledge`. So what waits in the inboxes behind a link is bounded,
-and the rest is conflated where it is published. Credits outlive a connection.
+and the rest is conflated by the publisher. Credits outlive a connection.
 """
 
 import logging
@@ -28,17 +28,17 @@ __all__ = ["Subscription"]
 
 log = logging.getLogger(__name__)
 
-_STEADY = 10.0  # seconds after which a link that breaks may be connected again without delay
-_REPORTED = 8  # tries to connect in a row, after which it is worth a word
-CREDIT = 4  # frames that a receiver may hold before it has acknowledged the first
-_LONGEST = 1 << 28  # bytes of a frame; longer is no frame of ours
+_STEADY = 10.0  # seconds; a link that lasted so long is reconnected without delay
+_REPORTED = 8  # failed tries to connect in a row, after which a warning is logged
+CREDIT = 4  # frames that an actor may hold before it has acknowledged the first
+_LONGEST = 1 << 28  # bytes of a frame; more are not from a publisher
 
 
 _decoder = msgspec.msgpack.Decoder(list[WireMessage], dec_hook=dec_hook)
 
 
 class Subscription:
-    """The receiving end: tells an actor what comes, in a thread of its own."""
+    """Passes what comes over the link at `path` to `tell`, in a thread of its own."""
 
     def __init__(self, path: Path, tell: Callable[[Received], None]) -> None:
         self.name = path.stem
@@ -51,11 +51,11 @@ class Subscription:
         self._thread = threading.Thread(target=self._run, name=f"subscription {path.name}", daemon=True)
 
     def start(self) -> None:
-        """Begin to connect, and connect again for ever."""
+        """Connect, and reconnect for ever."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Hang up, and do not connect again."""
+        """Disconnect, and do not reconnect."""
         self._stopping.set()
         self._credit.release()
         if self._connection is not None:
@@ -70,7 +70,7 @@ class Subscription:
         while not self._stopping.is_set():
             started = time.monotonic()
             try:
-                self._receive_until_broken()
+                self._receive_until_lost()
             except pykka.ActorDeadError:
                 return
             except (OSError, EOFError, msgspec.DecodeError) as error:
@@ -83,12 +83,12 @@ class Subscription:
         if self._stopping.is_set():
             return
         if self._connection is not None:
-            log.info("link %s: broken (%s), connecting again; what is known stays", self._path.name, error)
+            log.info("link %s: disconnected (%s), reconnecting; keeping the current state", self.name, error)
         elif tries == _REPORTED:
-            log.warning("link %s: no connection yet (%s), trying on", self._path.name, error)
+            log.warning("link %s: not connected yet (%s), retrying", self.name, error)
 
-    def _receive_until_broken(self) -> None:
-        """Connect and receive. Raises OSError, EOFError or DecodeError in the end."""
+    def _receive_until_lost(self) -> None:
+        """Connect and receive until the link is lost. Raises OSError, EOFError or DecodeError."""
         self._connection = None
         with self._connect() as connection:
             self._connection = connection
@@ -106,45 +106,43 @@ class Subscription:
         return connection
 
     def _receive(self, connection: socket.socket) -> None:
-        told: set[StateKey] | None = set()
-        for messages in _frames(connection):
-            out: list[WireMessage] = []
-            for message in messages:
+        received: set[StateKey] | None = set()  # None once synced
+        for frame in _frames(connection):
+            messages: list[WireMessage] = []
+            for message in frame:
                 if isinstance(message, Synced):
-                    out += map(deletion_of, self._known - told if told is not None else ())
-                    self._known = told if told is not None else self._known
-                    told = None
-                    out.append(message)
-                    continue
-                out.append(message)
-                self._note(message, told)
+                    messages += map(deletion_of, self._known - received if received is not None else ())
+                    self._known = received if received is not None else self._known
+                    received = None
+                else:
+                    _note(message, self._known)
+                    if received is not None:
+                        _note(message, received)
+                messages.append(message)
             self._credit.acquire()
             if self._stopping.is_set():
                 return
-            self._tell(Received(tuple(out), self.name))
+            self._tell(Received(tuple(messages), self.name))
 
-    def _note(self, message: StateMessage, told: set[StateKey] | None) -> None:
-        if is_deletion(message):
-            self._known.discard(message.key)
-            if told is not None:
-                told.discard(message.key)
-        else:
-            self._known.add(message.key)
-            if told is not None:
-                told.add(message.key)
+
+def _note(message: StateMessage, keys: set[StateKey]) -> None:
+    if is_deletion(message):
+        keys.discard(message.key)
+    else:
+        keys.add(message.key)
 
 
 def _frames(connection: socket.socket) -> Iterator[list[WireMessage]]:
-    """Yield the messages of each frame. Raises EOFError at the end, OSError or DecodeError for what is no frame."""
+    """Yield the messages of each frame. Raises EOFError at the end, OSError or DecodeError if a frame is invalid."""
     with connection.makefile("rb") as stream:
         while True:
             header = stream.read(4)
             if len(header) < 4:
-                raise EOFError("the sender is gone")
+                raise EOFError("the publisher closed the connection")
             (length,) = struct.unpack(">I", header)
             if length > _LONGEST:
-                raise OSError(f"a frame of {length} bytes")
+                raise OSError(f"invalid frame of {length} bytes")
             body = stream.read(length)
             if len(body) < length:
-                raise EOFError("the sender is gone")
+                raise EOFError("the publisher closed the connection")
             yield _decoder.decode(body)

@@ -1,0 +1,8 @@
+"""Fixtures of links."""
+
+import pytest
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "s.sock"

@@ -1,0 +1,59 @@
+"""Publishers and subscriptions for the time of a `with`, and the messages that they exchange."""
+
+import contextlib
+import socket
+import struct
+
+from actors.link import publisher
+from actors.link.messages import ValueIs, deletion_of
+from actors.link.publisher import Publisher
+from clusterf.config.model import Backend, BackendKey
+from tests.actors.support.recorder import subscribe
+
+__all__ = ["backend", "deletion", "frame", "publishing", "serving", "state_of", "subscribed"]
+
+
+def backend(number, weight=1):
+    return ValueIs(BackendKey(b"web", b"%d" % number), Backend(weight=weight))
+
+
+def deletion(number):
+    return deletion_of(BackendKey(b"web", b"%d" % number))
+
+
+def state_of(*messages):
+    return {message.key: message for message in messages}
+
+
+@contextlib.contextmanager
+def publishing(path, *messages, synced=True):
+    publisher = Publisher(path)
+    publisher.publish(messages, synced=synced)
+    publisher.start()
+    try:
+        yield publisher
+    finally:
+        publisher.stop()
+
+
+@contextlib.contextmanager
+def subscribed(path, ref):
+    subscription = subscribe(path, ref)
+    try:
+        yield subscription
+    finally:
+        subscription.stop()
+
+
+@contextlib.contextmanager
+def serving(path):
+    """Listen in place of a publisher; yield a function that returns the next connection."""
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as stack:
+        listener.bind(str(path))
+        listener.listen()
+        yield lambda: stack.enter_context(listener.accept()[0])
+
+
+def frame(*messages):
+    body = publisher._encoder.encode(messages)
+    return struct.pack(">I", len(body)) + body
