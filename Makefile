@@ -4,15 +4,15 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-# Writing the kernel's table needs root and a kernel with IPVS; without them the node only says what it would do.
+# Writing the kernel's table needs root and a kernel with IPVS; without them the node only logs its operations.
 NOOP = $(shell [ "$$(id -u)" = 0 ] && [ -e /proc/net/ip_vs ] || echo --noop)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench clean
+.PHONY: help run check test test-long lint format bench clean
 
-help: ## say what the targets do
+help: ## list the targets
 	@echo 'make TARGET [ARGS="…"] [PYTHON=python3.13]'
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 13
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("clusterf needs Python 3.11 or newer, and $(PYTHON) is %d.%d: try make PYTHON=python3.11" % v[:2])'
@@ -26,22 +26,28 @@ run: $(STAMP) ## run a node on configs/example; without root or IPVS it writes n
 	$(BIN)/python configs/demo/run.py $(BIN)/clusterf-node --role ipvs --config-source 'file://$(CURDIR)/configs/example' --print $(NOOP) \
 		--state-dir .run/state --runtime-dir .run/runtime $(ARGS)
 
+check: lint ## lint, then the fast tests: within a minute (ARGS: for pytest)
+	tests/run --fast $(ARGS)
+
 test: lint ## lint, then all tests; those of IPVS in a kernel of their own (ARGS: for pytest)
 	tests/run $(ARGS)
 
-lint: $(STAMP) ## check style, types and the layers
+test-long: $(STAMP) ## the tests that take minutes each (ARGS: for pytest)
+	tests/run --long $(ARGS)
+
+lint: $(STAMP) ## check style, types and which package imports which
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(STAMP) ## format the code, and mend what can be mended by itself
+format: $(STAMP) ## format the code, and fix what can be fixed automatically
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
 bench: $(STAMP) ## measure (ARGS: for the benchmark)
 	PATH="$(CURDIR)/$(BIN):$$PATH" tests/bench/run $(ARGS)
 
-clean: ## remove everything that make has made
+clean: ## remove everything that make has created
 	rm -rf $(VENV) .run .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist *.egg-info
 	find actors clusterf tests -name __pycache__ -type d -prune -exec rm -rf {} +

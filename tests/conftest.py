@@ -1,13 +1,47 @@
-"""What holds for every test: where the kernel's table may be touched, and that CI skips nothing."""
+"""Rules for every test: which are fast, where the kernel's table may be written, and that CI skips nothing."""
 
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+TESTS = Path(__file__).parent
+# tests of whole nodes, and measurements; all others are fast, unless they are marked otherwise
+WITH_PROCESSES = {"bench", "system"}
+NOT_FAST = ("ipvs", "long", "process")
+# a fast test is running, so no process may be started
+_only_here = False
+
+
+def is_fast(item: pytest.Item) -> bool:
+    folder = item.path.relative_to(TESTS).parts[0]
+    return folder not in WITH_PROCESSES and not any(item.get_closest_marker(name) for name in NOT_FAST)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if is_fast(item):
+        item.add_marker("fast")
+
+
+def _refuse_processes(event: str, arguments: tuple[object, ...]) -> None:
+    if _only_here and event in {"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.system"}:
+        pytest.fail(f"this test starts a process ({event}: {arguments[0] if arguments else ''}): mark it `process`")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Hold fast tests to it: they start no process."""
+    global _only_here  # noqa: PLW0603 -- a hook of the interpreter cannot be removed, so it is told when it counts
+    _only_here = item.get_closest_marker("fast") is not None
+    try:
+        return (yield)
+    finally:
+        _only_here = False
 
 
 def kernel_is_ours() -> bool:
@@ -23,7 +57,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_configure() -> None:
-    # who runs the tests in the background may have had SIGINT ignored, and what tests start would inherit that
+    sys.addaudithook(_refuse_processes)
+    # a shell ignores SIGINT for what it runs in the background, and processes that tests start would inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # a busy machine is no failure
     settings.register_profile("clusterf", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -14,6 +14,8 @@ from actors.main import main
 from tests.actors.support.node_process import COMMAND, NodeProcess
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.process
+
 FRONTEND = '{"ipv4": "10.107.107.107", "tcp": 1337}'
 ADD = "-A -t 10.107.107.107:1337 -s wlc"
 needs_no_ipvs = pytest.mark.skipif(Path("/proc/net/ip_vs").exists(), reason="this kernel has IPVS")

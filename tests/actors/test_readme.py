@@ -13,6 +13,8 @@ from tests.actors.support.node_process import NodeProcess
 from tests.processes import started
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 
 

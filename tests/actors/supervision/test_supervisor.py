@@ -12,6 +12,8 @@ from actors.supervision.supervisor import Supervisor
 from tests.actors.support.some_settings import some_settings
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.process
+
 FAKE = Path(__file__).parents[1] / "support" / "fake_child.py"
 QUICK = Policy(
     intensity=3, period=60, stuck_timeout=0.4, stop_timeout=0.5, start_timeout=10, first_delay=0.02, longest_delay=0.1

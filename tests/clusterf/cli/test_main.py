@@ -175,6 +175,7 @@ def test_a_tree_with_a_bad_object_is_not_loaded_and_etcd_is_not_even_asked(tree)
     assert result.stderr == "Error: nothing written: the tree has bad objects\n"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_completion_of_a_shell_is_printed(shell):
     result = clusterf("completion", shell)
@@ -182,6 +183,7 @@ def test_the_completion_of_a_shell_is_printed(shell):
     assert f"_CLUSTERF_COMPLETE={shell}_complete" in result.stdout
 
 
+@pytest.mark.process
 def test_the_end_of_a_pipe_is_no_trouble(tree):
     write(tree, {f"routes/{number}": "{}" for number in range(3000)})
     command = [CLUSTERF, "config", "show", f"file://{tree}"]
@@ -193,6 +195,7 @@ def test_the_end_of_a_pipe_is_no_trouble(tree):
         assert process.stderr.read() == b""
 
 
+@pytest.mark.process
 def test_a_terminal_gets_aligned_columns_and_colours(tree):
     write(tree, {"routes/r": "{"})
     leader, follower = os.openpty()
@@ -209,6 +212,7 @@ def test_a_terminal_gets_aligned_columns_and_colours(tree):
     assert b"routes/r" in shown
 
 
+@pytest.mark.process
 def test_watch_of_a_tree_says_what_is_there_what_changes_and_what_is_wrong(tree):
     command = [CLUSTERF, "config", "watch", f"file://{tree}"]
     with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -237,6 +241,7 @@ def process_titled(title: str, *, listens: bool = True) -> Iterator[subprocess.P
         process.kill()
 
 
+@pytest.mark.process
 def test_confirm_tells_a_node_that_runs_with_the_directory(tmp_path):
     with process_titled("clusterf-node: supervisor") as node:
         (tmp_path / f"node-{node.pid}-abc").mkdir()
@@ -246,6 +251,7 @@ def test_confirm_tells_a_node_that_runs_with_the_directory(tmp_path):
         assert node.stdout.readline() == "confirmed\n"
 
 
+@pytest.mark.process
 def test_confirm_as_json_says_which_process_was_told(tmp_path):
     with process_titled("clusterf-node: supervisor") as node:
         (tmp_path / f"node-{node.pid}-abc").mkdir()
@@ -253,6 +259,7 @@ def test_confirm_as_json_says_which_process_was_told(tmp_path):
         assert json.loads(result.stdout) == {"pid": node.pid, "told": True, "reason": ""}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("title", "listens"),
     [("something else", True), ("clusterf-node: director", True), ("clusterf-node: supervisor", False)],

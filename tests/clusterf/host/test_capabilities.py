@@ -6,6 +6,8 @@ import pytest
 
 from clusterf.host.capabilities import CAP_DAC_READ_SEARCH, CAP_NET_ADMIN
 
+pytestmark = pytest.mark.process
+
 
 def capabilities_after(code):
     """Run `code` in a process of its own; return the capability sets that it has afterwards, as numbers by name."""

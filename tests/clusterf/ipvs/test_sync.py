@@ -70,6 +70,7 @@ def test_a_name_is_taken_as_it_is_or_refused(name):
     assert 1 <= len(name.encode()) <= 15
 
 
+@pytest.mark.process
 def test_commands_are_those_of_ipvsadm_and_safe_in_a_shell():
     daemon = SyncDaemon(SyncRole.MASTER, "eth1", 7)
     assert start_command(daemon) == "ipvsadm --start-daemon master --mcast-interface eth1 --syncid 7"

@@ -120,6 +120,7 @@ def test_probes_beyond_the_limit_wait_and_so_do_their_timeouts(runner, check, mo
     assert all(SHORT * 0.9 < result.duration < SHORT + 0.5 for result in results)
 
 
+@pytest.mark.process
 def test_more_targets_than_descriptors_are_all_probed():
     script = Path(__file__).parents[2] / "support" / "few_descriptors.py"
     run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
