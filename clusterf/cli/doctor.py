@@ -1,4 +1,4 @@
-"""`clusterf doctor`: whether this machine has what its part in the load balancing needs."""
+"""`clusterf doctor`: whether this machine has what a director or a real server needs."""
 
 import sys
 
@@ -25,7 +25,7 @@ _STYLES = {"ok": "green", "warn": "yellow", "bad": "red"}
     type=click.Choice(["director", "real-server"]),
     default="director",
     show_default=True,
-    help="What this machine is: it writes IPVS, or it gets packets by droute or tunnel.",
+    help="The part of this machine: it writes IPVS, or it receives packets by droute or tunnel.",
 )
 @click.option(
     "--vip",
@@ -41,15 +41,15 @@ _STYLES = {"ok": "green", "warn": "yellow", "bad": "red"}
     metavar="NAME=VALUE,…",
     default="on",
     callback=sysctls_of,
-    help="The settings of IPVS that a director is to have. [default: those recommended]",
+    help="The settings of IPVS that a director must have. [default: the recommended ones]",
 )
 @json_option
 def doctor(role: str, vips: tuple[IPAddress, ...], ipvs_sysctl: tuple[tuple[str, int], ...], *, as_json: bool) -> None:
-    """Look whether this machine has what it needs, and print how to mend what it lacks; change nothing.
+    """Check whether this machine has what it needs, and print commands that fix what it lacks; change nothing.
 
     Exit 1 if anything is bad, 0 if there are warnings only.
     """
-    # what it is built on is large, and of no use to the others
+    # pyroute2 takes 20 MB, and no other command needs it
     from clusterf.doctor.facts import gather  # noqa: PLC0415
 
     facts = gather()
@@ -69,5 +69,5 @@ def finding_line(finding: Finding) -> Line:
 
 
 def _printable(text: str) -> str:
-    """Return a text in which there may be the name of an interface, which may be anything."""
+    """Return a text printable that may contain the name of an interface, which may be any bytes."""
     return text if text.isprintable() else escape(text.encode())

@@ -14,7 +14,7 @@ The fields of JSON lines:
   `dry_run`; `dump` has `written`, `refused`, `left_out`;
 * a node that was sent a confirmation: `pid`, `told` (whether it was), `reason` (why not);
 * a finding of `doctor`: `level` (`ok`, `warn` or `bad`), `check`, `text`,
-  `command` (the shell command that mends it; empty: none does).
+  `command` (the shell command that fixes it; empty: there is none).
 """
 
 import json

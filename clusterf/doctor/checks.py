@@ -1,7 +1,7 @@
-"""What a machine needs for its part in the load balancing, checked against what it has.
+"""What a director or a real server needs, checked against what the machine has.
 
-Pure: from `Facts` to `Finding`s, one line each and, where one can, with the
-shell command that mends it.
+Pure: from `Facts` to `Finding`s, one line each, with the shell command that
+fixes it if there is one.
 """
 
 import shlex
@@ -13,14 +13,14 @@ from clusterf.reconcile.sysctls import sysctl_command
 
 __all__ = ["check_director", "check_real_server"]
 
-IGNORES = (1, 2, 8)  # values of arp_ignore by which an address of lo is not answered for on the wire
-ANNOUNCE = 2  # the value of arp_announce by which it is not said there either
+IGNORES = (1, 2, 8)  # values of arp_ignore with which ARP requests for an address of lo are not answered
+ANNOUNCE = 2  # the value of arp_announce with which such an address is not announced either
 STRICT, LOOSE = 1, 2  # values of rp_filter
 TUNNELS = frozenset({"ipip", "gre", "sit", "ip6tnl", "ip6gre"})
-BUCKET_MEMORY = 1 << 14  # bytes of memory for which there should be one bucket of connections
+BUCKET_MEMORY = 1 << 14  # bytes of the machine's memory per bucket of connections
 LEAST_BITS, MOST_BITS = 12, 20
-MOST_CONNECTIONS = 1 << 30  # what conn_max may be
-FULL = 0.8  # the part of a limit from which on it is near
+MOST_CONNECTIONS = 1 << 30  # the largest conn_max
+FULL = 0.8  # the share of a limit above which a warning is due
 
 
 def check_director(
@@ -29,7 +29,7 @@ def check_director(
     wanted: Mapping[str, int],
     vips: Sequence[IPv4Address | IPv6Address] = (),
 ) -> Iterator[Finding]:
-    """Yield what is found about a director that is to have these schedulers, settings of IPVS and VIPs."""
+    """Yield the findings about a director that needs these schedulers, settings of IPVS and VIPs."""
     yield from _check_modules(facts, schedulers)
     yield _check_capability(facts)
     if facts.ipvs and facts.net_admin:
@@ -47,7 +47,7 @@ def check_director(
 
 
 def check_real_server(facts: Facts, vips: Sequence[IPv4Address | IPv6Address]) -> Iterator[Finding]:
-    """Yield what is found about a real server that is reached by droute or tunnel at these VIPs."""
+    """Yield the findings about a real server that is reached by droute or tunnel at these VIPs."""
     yield from _check_read_only(facts)
     for vip in vips:
         held = _check_held(facts, vip)
@@ -61,34 +61,34 @@ def _check_modules(facts: Facts, schedulers: Sequence[str]) -> Iterator[Finding]
     loadable = facts.modules.loadable
     if not facts.ipvs:
         if loadable is not None and "ip_vs" not in loadable:
-            yield Finding("bad", "module", f"the kernel {facts.kernel} has no module ip_vs: install one that has")
+            yield Finding("bad", "module", f"kernel {facts.kernel} has no module ip_vs: install a kernel that has it")
         else:
-            yield Finding("bad", "module", "ip_vs is not loaded: there is no IPVS", "modprobe ip_vs")
+            yield Finding("bad", "module", "ip_vs is not loaded", "modprobe ip_vs")
         return
-    yield Finding("ok", "module", "ip_vs is in the kernel")
+    yield Finding("ok", "module", "ip_vs is loaded")
     missing = [name for name in schedulers if f"ip_vs_{name}" not in facts.modules.present | (loadable or frozenset())]
     if missing:
-        # without a list of modules, as in a container, the kernel may have them or load them nevertheless
-        where = "not in the kernel" if loadable is not None else "not loaded, and nothing here tells if they can be"
-        text = f"{where}, for frontends that name them: {', '.join(missing)}"
+        # without a list of modules, as in a container, the kernel may be able to load them nevertheless
+        why = "missing in this kernel" if loadable is not None else "not loaded, and there is no list of modules here"
+        text = f"{', '.join(missing)}: {why}; needed by frontends that name them"
         yield Finding("warn", "schedulers", text, f"modprobe -a {' '.join(f'ip_vs_{name}' for name in missing)}")
     else:
-        yield Finding("ok", "schedulers", "all are in the kernel, or loaded by it when they are needed")
+        yield Finding("ok", "schedulers", "all are loaded, or will be when they are needed")
 
 
 def _check_capability(facts: Facts) -> Finding:
     if facts.net_admin:
-        return Finding("ok", "capability", "CAP_NET_ADMIN is there, as clusterf-node needs it")
+        return Finding("ok", "capability", "CAP_NET_ADMIN is present")
     if facts.root:
-        return Finding("bad", "capability", "root without CAP_NET_ADMIN, which clusterf-node needs")
-    text = "not root, and without CAP_NET_ADMIN, which clusterf-node needs"
+        return Finding("bad", "capability", "root, but without CAP_NET_ADMIN, which clusterf-node needs")
+    text = "neither root nor CAP_NET_ADMIN, which clusterf-node needs"
     return Finding("bad", "capability", text, "sudo clusterf doctor")
 
 
 def _check_netlink(facts: Facts) -> Finding:
     if facts.refused:
         return Finding("bad", "netlink", facts.refused)
-    return Finding("ok", "netlink", "IPVS answers")
+    return Finding("ok", "netlink", "IPVS responds")
 
 
 def _check_read_only(facts: Facts) -> Iterator[Finding]:
@@ -102,22 +102,27 @@ def _check_sysctls(facts: Facts, wanted: Mapping[str, int]) -> Iterator[Finding]
         setting = f"net.ipv4.vs.{name}"
         found = facts.vs.get(name)
         if found is None:
-            yield Finding("warn", "sysctl", f"this kernel has no {setting} here")
+            yield Finding("warn", "sysctl", f"{setting} is missing in this kernel")
         elif found == value:
             yield Finding("ok", "sysctl", f"{setting} is {value}")
         else:
-            yield Finding("warn", "sysctl", f"{setting} is {found}, not {value}", sysctl_command(name, value))
+            yield Finding("warn", "sysctl", f"{setting} is {found}, should be {value}", sysctl_command(name, value))
 
 
 def _check_tracking(facts: Facts, wanted: Mapping[str, int]) -> Iterator[Finding]:
-    """Look at netfilter's connection tracking, which matters only if IPVS takes part in it."""
+    """Check netfilter's connection tracking, which matters only if IPVS takes part in it."""
     if not (wanted.get("conntrack") or facts.vs.get("conntrack")):
         return
     if facts.tracked is None:
-        yield Finding("bad", "conntrack", "nf_conntrack is not loaded, and conntrack needs it", "modprobe nf_conntrack")
+        yield Finding(
+            "bad",
+            "conntrack",
+            "nf_conntrack is not loaded, and net.ipv4.vs.conntrack needs it",
+            "modprobe nf_conntrack",
+        )
         return
     count, limit = facts.tracked
-    text = f"{count} of {limit} connections are tracked"
+    text = f"{count} of {limit} tracked connections in use"
     if count > FULL * limit:
         yield Finding("warn", "conntrack", text, f"sysctl -w net.netfilter.nf_conntrack_max={2 * limit}")
     else:
@@ -128,61 +133,61 @@ _FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 
 
 def _check_forwarding(facts: Facts) -> Iterator[Finding]:
-    """Look at forwarding, which the answers of real servers need that are reached by masq, and no others."""
+    """Check forwarding, which only the replies of real servers need that are reached by masq."""
     for version, on in facts.forwarding.items():
         setting = _FORWARDING[version]
         if on:
             yield Finding("ok", "forwarding", f"{setting} is on")
         elif version in facts.masq:
-            text = f"{setting} is off: no answer of the real servers reached by masq gets through"
+            text = f"{setting} is off: the replies of masq real servers are dropped"
             yield Finding("bad", "forwarding", text, f"sysctl -w {setting}=1")
         else:
-            text = f"{setting} is off, which masq needs; droute and tunnel do not"
+            text = f"{setting} is off: needed by masq, not by droute or tunnel"
             yield Finding("warn", "forwarding", text, f"sysctl -w {setting}=1")
 
 
 def _check_rp_filter(facts: Facts, tunnels: frozenset[str]) -> Iterator[Finding]:
-    """Look for interfaces that drop packets whose way back is another one, as it always is for those of `tunnels`.
+    """Find interfaces that drop packets whose replies leave by another one, as they always do for those of `tunnels`.
 
-    Of an interface's setting and that of all the greater one counts.
+    The greater of the interface's setting and that of `all` is in force.
     """
     up = [one for one in facts.interfaces if one.up and not one.loopback]
     strict = [one for one in up if max(facts.all.rp_filter, one.conf.rp_filter) == STRICT]
     ends = [one.name for one in strict if one.kind in tunnels]
     others = [one.name for one in strict if one.kind not in tunnels]
     if ends:
-        text = f"strict on {', '.join(ends)}: packets out of the tunnel are dropped, as their way back is no tunnel"
+        text = f"strict on {', '.join(ends)}: packets from it are dropped, as replies leave by another interface"
         yield Finding("bad", "rp_filter", text, _set_each(ends, "rp_filter", LOOSE))
     if others:
-        text = f"strict on {', '.join(others)}: packets are dropped whose way back is another interface"
+        text = f"strict on {', '.join(others)}: packets are dropped if replies leave by another interface"
         yield Finding("warn", "rp_filter", text, _set_each(others, "rp_filter", LOOSE))
     if max(facts.all.rp_filter, facts.default.rp_filter) == STRICT:
-        text = "strict on interfaces to come"
+        text = "strict on interfaces created later"
         yield Finding("warn", "rp_filter", text, _set_each(["default"], "rp_filter", LOOSE))
     elif not strict:
-        yield Finding("ok", "rp_filter", "strict nowhere")
+        yield Finding("ok", "rp_filter", "strict on no interface")
 
 
 def _set_each(names: Sequence[str], setting: str, value: int) -> str:
-    """Return the command that sets it for each interface; a name may have dots, so the rest has slashes."""
+    """Return the command that sets it for each interface; names may have dots, so keys are written with slashes."""
     return shlex.join(["sysctl", "-w", *(f"net/ipv4/conf/{name}/{setting}={value}" for name in names)])
 
 
 def _check_arp(facts: Facts) -> Finding:
-    """Look for interfaces that tell others the VIPs of lo; here too the greater setting counts."""
+    """Find interfaces that answer ARP for VIPs on lo; here, too, the greater setting is in force."""
     wired = [one for one in facts.interfaces if one.up and one.arp]
     ignoring = [one for one in wired if max(facts.all.arp_ignore, one.conf.arp_ignore) not in IGNORES]
     announcing = [one for one in wired if max(facts.all.arp_announce, one.conf.arp_announce) < ANNOUNCE]
     if not ignoring and not announcing:
-        return Finding("ok", "arp", "VIPs on lo are neither answered for nor announced")
+        return Finding("ok", "arp", "no interface answers ARP for VIPs on lo, or announces them")
     names = dict.fromkeys(one.name for one in (*ignoring, *announcing))
     settings = _arp_settings(ignoring) + ["net.ipv4.conf.all.arp_announce=2"] * bool(announcing)
-    text = f"{', '.join(names)} would tell others the VIPs, and take their packets from the director"
+    text = f"{', '.join(names)} would answer ARP for VIPs on lo, or announce them, and take their traffic"
     return Finding("bad", "arp", text, shlex.join(["sysctl", "-w", *settings]))
 
 
 def _arp_settings(ignoring: Sequence[InterfaceFacts]) -> list[str]:
-    """Return what makes these interfaces ignore ARP for the VIPs: `all`, and those whose own setting exceeds that."""
+    """Return the settings with which these interfaces ignore ARP for VIPs: `all`, and of those that exceed it."""
     if not ignoring:
         return []
     own = [f"net/ipv4/conf/{one.name}/arp_ignore=1" for one in ignoring if one.conf.arp_ignore > 1]
@@ -198,22 +203,22 @@ def _holders(
 def _check_held(facts: Facts, vip: IPv4Address | IPv6Address) -> Finding:
     holders = _holders(facts, vip)
     if not holders:
-        text = f"{vip} is on no interface: packets to it are not for this machine"
+        text = f"{vip} is on no interface: packets to it are not accepted"
         return Finding("bad", "vip", text, _add_to_lo(vip))
     return Finding("ok", "vip", f"{vip} is on {', '.join(dict.fromkeys(one.name for one, _ in holders))}")
 
 
 def _check_silent(facts: Facts, vip: IPv4Address | IPv6Address) -> Finding:
-    """Look for interfaces that answer for a VIP because it is their own."""
+    """Find interfaces that answer ARP, or neighbour solicitations, for a VIP because it is their own."""
     holders = _holders(facts, vip)
     loud = [(one, address) for one, address in holders if one.arp]
     if not loud:
-        return Finding("ok", "vip", f"{vip} is on {holders[0][0].name}, which does not answer for it")
+        return Finding("ok", "vip", f"{vip} is on {holders[0][0].name}, which does not answer for it on the network")
     commands = [shlex.join(["ip", "address", "del", str(address), "dev", one.name]) for one, address in loud]
     if len(loud) == len(holders):
         commands.insert(0, _add_to_lo(vip))
     names = ", ".join(one.name for one, _ in loud)
-    text = f"{vip} is on {names}, which answers for it, and takes its packets from the director"
+    text = f"{vip} is on {names}, which answers for it on the network, and takes its traffic from the director"
     return Finding("bad", "vip", text, " && ".join(commands))
 
 
@@ -222,16 +227,16 @@ def _add_to_lo(vip: IPv4Address | IPv6Address) -> str:
 
 
 def _check_table(table: ConnectionTable, memory: int) -> Iterator[Finding]:
-    """Look at the table's size: long chains cost time on each packet, and a bucket next to nothing."""
+    """Check the table's size: long chains cost time on each packet, a bucket costs next to nothing."""
     most = max(memory // BUCKET_MEMORY, table.connections)
     bits = min(max((most - 1).bit_length(), LEAST_BITS), MOST_BITS)
     size = f"{'at most ' * table.grows}{1 << table.bits} buckets for {table.connections} connections"
     if table.bits < bits:
-        text = f"{size}, few for this machine; it is another one when the module is loaded anew"
-        mend = f"echo options ip_vs conn_tab_bits={bits} >/etc/modprobe.d/clusterf-ip_vs.conf"
-        yield Finding("warn", "table", text, mend)
+        text = f"{size}: too few for this machine; changed when ip_vs is loaded again"
+        command = f"echo options ip_vs conn_tab_bits={bits} >/etc/modprobe.d/clusterf-ip_vs.conf"
+        yield Finding("warn", "table", text, command)
     else:
         yield Finding("ok", "table", size)
     if table.limit is not None and FULL * table.limit < table.connections:
-        text = f"{table.connections} of at most {table.limit} connections"
+        text = f"{table.connections} of at most {table.limit} connections in use"
         yield Finding("warn", "table", text, f"sysctl -w net.ipv4.vs.conn_max={min(2 * table.limit, MOST_CONNECTIONS)}")

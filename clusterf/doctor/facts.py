@@ -1,6 +1,6 @@
-"""The facts that `clusterf.doctor.checks` judges, read and never changed.
+"""The facts that `clusterf.doctor.checks` judges; nothing is changed.
 
-Those of the network are of the network namespace of the thread that reads.
+Those about the network are of the network namespace of the thread that reads.
 """
 
 import os
@@ -26,15 +26,15 @@ _Key = TypeVar("_Key")
 
 
 class RealServers(NamedTuple):
-    """What /proc/net/ip_vs says of all real servers."""
+    """A summary of all real servers in /proc/net/ip_vs."""
 
-    # the versions of IP in which some are reached by masquerading
+    # the versions of IP with masquerading real servers
     masq: frozenset[int] = frozenset()
     connections: int = 0
 
 
 def gather() -> Facts:
-    """Return the facts. Raises OSError if the interfaces cannot be read, or /proc is not there; less is no error."""
+    """Return the facts. Raises OSError if the interfaces or /proc cannot be read; other missing facts are no error."""
     ipvs, net_admin = (NET / "ip_vs").exists(), _has_net_admin()
     reals = parse_real_servers(_lines(NET / "ip_vs"))
     return Facts(
@@ -58,7 +58,7 @@ def gather() -> Facts:
 
 
 def parse_real_servers(lines: Iterable[str]) -> RealServers:
-    """Return what the lines of /proc/net/ip_vs say, as `-> 0A030001:0050 Masq 1 5 0`."""
+    """Return the summary of the lines of /proc/net/ip_vs, such as `-> 0A030001:0050 Masq 1 5 0`."""
     masq: set[int] = set()
     connections = 0
     for line in lines:
@@ -71,7 +71,7 @@ def parse_real_servers(lines: Iterable[str]) -> RealServers:
 
 
 def parse_modules(lines: Iterable[str]) -> frozenset[str]:
-    """Return the names of modules that are listed as files, as modules.dep and modules.builtin do."""
+    """Return the names of the modules in modules.dep or modules.builtin, which list files."""
     files = (line.split(":")[0].rpartition("/")[2] for line in lines)
     return frozenset(file.partition(".")[0].strip().replace("-", "_") for file in files)
 
@@ -133,7 +133,7 @@ def _table(reals: RealServers) -> ConnectionTable | None:
     )
     if "bits" not in found:
         return None
-    # the kernels that can say how many connections there are
+    # only some kernels count connections
     counts = (line.split()[1] for line in _lines(NET / "ip_vs_status") if line.startswith("Conns:"))
     return ConnectionTable(
         bits=found["bits"],
@@ -149,14 +149,14 @@ def _tracked() -> tuple[int, int] | None:
 
 
 def _numbers(files: Mapping[_Key, Path]) -> Iterator[tuple[_Key, int]]:
-    """Yield the number in each file, by its key, leaving out those that are not there."""
+    """Yield the number in each file, by its key; missing files are skipped."""
     for key, file in files.items():
         for line in _lines(file):
             yield key, int(line)
 
 
 def _lines(file: Path) -> list[str]:
-    """Return the lines of a file, none of one that is not there or not for us."""
+    """Return the lines of a file, none if it is missing or unreadable."""
     try:
         return file.read_text(errors="replace").splitlines()
     except (FileNotFoundError, PermissionError):

@@ -1,4 +1,4 @@
-"""What `clusterf doctor` knows of a machine, and what it finds: the values.
+"""The values of `clusterf doctor`: facts about a machine, and findings.
 
 `clusterf.doctor.facts` reads facts, `clusterf.doctor.checks` judges them.
 """
@@ -13,18 +13,18 @@ Level = Literal["ok", "warn", "bad"]
 
 
 class Finding(NamedTuple):
-    """What is found out about one thing."""
+    """The result of one check."""
 
     level: Level
-    # what was looked at, one word
+    # what was checked, one word
     check: str
     text: str
-    # the shell command that mends it, "" if there is none
+    # the shell command that fixes it, "" if there is none
     command: str = ""
 
 
 class Modules(NamedTuple):
-    """Modules of the kernel: those that are in it, and those that it can load, None if that cannot be told."""
+    """Modules of the kernel: those present in it, and those it can load, None if unknown."""
 
     present: frozenset[str]
     loadable: frozenset[str] | None
@@ -39,13 +39,13 @@ class Conf(NamedTuple):
 
 
 class InterfaceFacts(NamedTuple):
-    """A network interface; `kind` is the kernel's word for it, "" for hardware."""
+    """A network interface; `kind` is the kernel's name for its type, "" for a physical one."""
 
     name: str
     kind: str
     up: bool
     loopback: bool
-    # whether it answers, on its wire, for the addresses that it has
+    # whether it answers ARP for its addresses
     arp: bool
     conf: Conf
     addresses: tuple[IPv4Interface | IPv6Interface, ...] = ()
@@ -54,37 +54,37 @@ class InterfaceFacts(NamedTuple):
 class ConnectionTable(NamedTuple):
     """The table of IPVS's connections."""
 
-    # the logarithm of how many buckets it has at most
+    # the binary logarithm of the largest number of buckets
     bits: int
-    # whether it grows by itself up to that
+    # whether it grows up to that as needed
     grows: bool
     connections: int
-    # how many connections there may be, None if there is no such limit
+    # the largest number of connections, None if there is no limit
     limit: int | None
 
 
 class Facts(NamedTuple):
-    """What there is. Memory is in bytes."""
+    """The facts about a machine. Memory is in bytes."""
 
     kernel: str
     root: bool
     net_admin: bool
     modules: Modules
     ipvs: bool
-    # why IPVS does not answer over netlink, "" if it does
+    # why IPVS does not respond over netlink, "" if it does
     refused: str
-    # whether sysctls can only be read, whoever one is
+    # whether sysctls cannot be written, even by root
     read_only: bool
     # net.ipv4.vs.*
     vs: Mapping[str, int]
-    # by version of IP, without those that the machine does not have
+    # by version of IP, for those that the machine has
     forwarding: Mapping[int, bool]
-    # the versions of IP of which there are real servers reached by masquerading
+    # the versions of IP with masquerading real servers
     masq: frozenset[int]
     all: Conf
     default: Conf
     interfaces: tuple[InterfaceFacts, ...]
     table: ConnectionTable | None
     memory: int
-    # the entries of netfilter's connection tracking and their limit, None if there is none
+    # entries of netfilter's connection tracking and their limit, None if it is not loaded
     tracked: tuple[int, int] | None

@@ -1,4 +1,4 @@
-"""`clusterf doctor` in a real kernel: what it prints mends what it has found."""
+"""`clusterf doctor` in a real kernel: the commands that it prints fix what it has found."""
 
 import ctypes
 import json
@@ -25,18 +25,18 @@ ODD = "v.5;'$x"
 
 
 def doctor(*arguments: str) -> tuple[int, list[Finding]]:
-    """Return the exit status of the command, and what it found."""
+    """Return the exit status of the command, and its findings."""
     result = CliRunner().invoke(main, ["doctor", "--json", *arguments], catch_exceptions=False)
     return result.exit_code, [Finding(**json.loads(line)) for line in result.stdout.splitlines()]
 
 
-def amiss(findings: Sequence[Finding]) -> list[tuple[str, str]]:
-    """Return the levels and checks of what is not well and can be changed in a namespace."""
+def not_ok(findings: Sequence[Finding]) -> list[tuple[str, str]]:
+    """Return the levels and checks of findings that are not ok and can be fixed in a namespace."""
     return [(one.level, one.check) for one in findings if one.level != "ok" and one.check != "table"]
 
 
-def mend(findings: Sequence[Finding]) -> None:
-    """Run the commands of what is not well, each as it was printed."""
+def fix(findings: Sequence[Finding]) -> None:
+    """Run the commands of the findings that are not ok, each as it was printed."""
     for one in findings:
         if one.level != "ok" and one.check != "table":
             assert one.command, one
@@ -57,7 +57,7 @@ def wires(namespace: None) -> None:
     subprocess.run(["ip", "link", "set", ODD, "up"], check=True)
 
 
-def test_a_director_is_well_once_what_it_prints_was_run(wires: None) -> None:
+def test_printed_commands_fix_a_director(wires: None) -> None:
     masq = ["-A -t 10.1.1.1:80", "-a -t 10.1.1.1:80 -r 10.3.0.1 -m", "-A -t [fd00:1::1]:80"]
     ipvsadm("-R", stdin="\n".join([*masq, "-a -t [fd00:1::1]:80 -r [fd00:3::1]:80 -m"]))
     for interface in ("v0", ODD, "default"):
@@ -66,26 +66,26 @@ def test_a_director_is_well_once_what_it_prints_was_run(wires: None) -> None:
     status, found = doctor(*VIPS, "--ipvs-sysctl", "conn_reuse_mode=2")
 
     assert status == 1
-    assert amiss(found) == [
+    assert not_ok(found) == [
         *[("warn", "sysctl")] * len(RECOMMENDED),
         *[("bad", "forwarding")] * 2,
         *[("warn", "rp_filter")] * 2,
         *[("bad", "vip")] * 2,
     ]
-    mend(found)
+    fix(found)
     status, found = doctor(*VIPS, "--ipvs-sysctl", "conn_reuse_mode=2")
-    assert (status, amiss(found)) == (0, [])
+    assert (status, not_ok(found)) == (0, [])
     assert {one.check for one in found} >= {"module", "schedulers", "capability", "netlink"}
 
 
-def test_a_director_without_masquerading_is_only_warned_of_forwarding(namespace: None) -> None:
+def test_director_without_masq_is_warned_about_forwarding(namespace: None) -> None:
     ipvsadm("-R", stdin="-A -t 10.1.1.1:80\n-a -t 10.1.1.1:80 -r 10.3.0.1 -i\n-a -t 10.1.1.1:80 -r 10.3.0.2 -g\n")
     status, found = doctor()
     assert status == 0
-    assert [one for one in amiss(found) if one[1] == "forwarding"] == [("warn", "forwarding")] * 2
+    assert [one for one in not_ok(found) if one[1] == "forwarding"] == [("warn", "forwarding")] * 2
 
 
-def test_a_real_server_is_well_once_what_it_prints_was_run(wires: None) -> None:
+def test_printed_commands_fix_a_real_server(wires: None) -> None:
     batch = "address add 10.1.1.1/24 dev v0\naddress add fd00:1::1/64 dev v0 nodad\n"
     subprocess.run(["ip", "-batch", "-"], input=batch, text=True, check=True)
     for interface, setting in (("all", "rp_filter"), ("default", "rp_filter"), (ODD, "arp_announce")):
@@ -95,30 +95,30 @@ def test_a_real_server_is_well_once_what_it_prints_was_run(wires: None) -> None:
     status, found = doctor("--role", "real-server", *VIPS)
 
     assert status == 1
-    assert amiss(found) == [
+    assert not_ok(found) == [
         ("bad", "vip"),
         ("bad", "vip"),
         ("bad", "arp"),
         ("bad", "rp_filter"),
         *[("warn", "rp_filter")] * 2,
     ]
-    mend(found)
+    fix(found)
     status, found = doctor("--role", "real-server", *VIPS)
-    assert (status, amiss(found)) == (0, [])
+    assert (status, not_ok(found)) == (0, [])
 
 
-def test_an_interface_may_be_named_by_any_bytes(namespace: None) -> None:
+def test_interface_name_may_be_any_bytes(namespace: None) -> None:
     subprocess.run([b"ip", b"link", b"add", b"v\xff", b"up", b"type", b"veth", b"peer", b"name", b"v1"], check=True)
     Path("/proc/sys/net/ipv4/conf", os.fsdecode(b"v\xff"), "rp_filter").write_text("1")
     _, found = doctor("--role", "real-server")
     assert [one.level for one in found if r"strict on v\xff" in one.text] == ["warn"]
 
 
-def test_a_proc_that_can_only_be_read_is_found_and_said_of_settings_that_cannot_be_kept() -> None:
+def test_read_only_proc_is_found_and_named_when_settings_cannot_be_written() -> None:
     bind = "mount --make-rprivate / && mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys"
     seen: list[object] = []
 
-    def look() -> None:
+    def check() -> None:
         # the mounts and the network of this thread only
         assert ctypes.CDLL(None).unshare(CLONE_NEWNS) == 0
         with network_namespace():
@@ -132,7 +132,7 @@ def test_a_proc_that_can_only_be_read_is_found_and_said_of_settings_that_cannot_
             SysctlKeeper(RECOMMENDED).keep()
             seen.append("kept")
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=check)
     thread.start()
     thread.join()
     assert seen == ["warn", [], "kept"]
