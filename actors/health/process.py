@@ -14,7 +14,7 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     """Start the actors, the first in the flow first."""
     del host
     shard, shards = settings.health_names().index(name), settings.health_processes
-    # with --once, only verdicts of now count
+    # with --once, only verdicts of this run count
     state_file = settings.health_file(name) if not settings.once else None
     checker = HealthChecker.start(
         Sockets(settings.config_socket, settings.health_sockets[shard]),
