@@ -7,6 +7,7 @@ import msgspec
 from clusterf.config.model import Frontend
 from clusterf.ipvs.table import (
     SCHEDULER_FLAGS,
+    SINGLE_CLIENT,
     Method,
     ServiceFlag,
     VirtualServer,
@@ -63,7 +64,7 @@ def _settings(virtual: VirtualServer, frontend: Frontend, defaults: Defaults) ->
     if frontend.one_packet and virtual.protocol in {None, Protocol.UDP}:
         flags |= ServiceFlag.ONE_PACKET
     four = virtual.family is Family.IPV4
-    timeout, netmask = 0, 0xFFFFFFFF if four else 128
+    timeout, netmask = 0, SINGLE_CLIENT[virtual.family]
     if frontend.persistence is not None:
         flags |= ServiceFlag.PERSISTENT
         timeout = frontend.persistence.timeout

@@ -10,15 +10,15 @@ __all__ = ["diff", "real_step", "virtual_step"]
 def diff(desired: Table, actual: Table) -> Iterator[Step]:
     """Yield the steps that turn `actual` into `desired`.
 
-    What is added or edited comes before what goes, so that a service which
-    exchanges all of its real servers, or its VIP, is never without one.
+    Additions and edits come before removals, so that a service which exchanges
+    all of its real servers, or its VIP, is never without one.
     """
     for virtual, settings in desired.virtuals.items():
         if step := virtual_step(virtual, settings, actual.virtuals.get(virtual)):
             yield step
         present = actual.reals.get(virtual, {})
         if desired.reals[virtual] == present:
-            continue  # as most are, which is told at once
+            continue  # as for most, and comparing the whole is fast
         for real, wanted in desired.reals[virtual].items():
             if change := real_step(virtual, real, wanted, present.get(real)):
                 yield change

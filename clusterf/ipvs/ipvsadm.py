@@ -1,7 +1,7 @@
-"""What `ipvsadm` (1.31) would be told, and what it would print.
+"""Steps and tables as commands and output of `ipvsadm` (1.31).
 
 A step is logged as the command that does the same, and a table is printed as
-`ipvsadm -Sn` prints it, so that people can read, compare and replay both.
+`ipvsadm -Sn` prints it, so that both can be read, compared and replayed.
 """
 
 import socket
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from clusterf.ipvs.table import (
+    SINGLE_CLIENT,
     Method,
     RealServer,
     RealServerSettings,
@@ -30,7 +31,7 @@ FLUSH = "ipvsadm -C"
 
 _PROTOCOLS = {Protocol.TCP: "-t", Protocol.UDP: "-u", Protocol.SCTP: "--sctp-service"}
 
-# "(null)" is what ipvsadm itself makes of a method for which it has no option.
+# "(null)" is what ipvsadm prints for a method for which it has no option.
 _METHODS = {
     Method.MASQ: "-m",
     Method.LOCALNODE: "-g",
@@ -47,10 +48,8 @@ _CHECKSUMS = {
 
 _SCHEDULER_FLAGS = (ServiceFlag.SCHED_1, ServiceFlag.SCHED_2, ServiceFlag.SCHED_3)
 _FLAG_NAMES = ("flag-1", "flag-2", "flag-3")
-# ipvsadm has no name for the third flag of these: it takes "flag-3", but prints nothing.
+# ipvsadm has no name for the third flag of these: it accepts "flag-3", but prints nothing.
 _OWN_FLAG_NAMES = {"sh": ("sh-fallback", "sh-port"), "mh": ("mh-fallback", "mh-port")}
-
-_WHOLE_ADDRESS = {Family.IPV4: 0xFFFFFFFF, Family.IPV6: 128}
 
 
 def command(step: Step) -> str:
@@ -70,7 +69,7 @@ def command(step: Step) -> str:
 def lines(table: Table) -> list[str]:
     """Return what `ipvsadm -Sn` prints of `table`, sorted bytewise.
 
-    That leaves out the connection thresholds, as ipvsadm does.
+    Without the connection thresholds, which ipvsadm does not print either.
     """
     found = [line for virtual, settings in table.virtuals.items() for line in _saved(virtual, settings, table)]
     return sorted(found)
@@ -91,7 +90,7 @@ def _saved_reals(name: str, reals: Mapping[RealServer, RealServerSettings]) -> I
 
 @lru_cache(maxsize=4096)
 def _virtual(virtual: VirtualServer, mark: int | None = None) -> str:
-    """Return the options that name a virtual server, with `mark` in place of its own fwmark."""
+    """Return the options that name a virtual server; `mark` replaces its fwmark."""
     if virtual.protocol is None or virtual.address is None:
         text = f"-f {virtual.fwmark if mark is None else mark}"
         return f"{text} -6" if virtual.family is Family.IPV6 else text
@@ -99,12 +98,12 @@ def _virtual(virtual: VirtualServer, mark: int | None = None) -> str:
 
 
 def _signed(mark: int) -> int:
-    """Return the 32 bits of `mark` as a signed number: `ipvsadm -S` prints it so."""
+    """Return the 32 bits of `mark` as the signed number that `ipvsadm -S` prints."""
     return (mark ^ 1 << 31) - (1 << 31)
 
 
 def _endpoint(address: IPAddress, port: int) -> str:
-    """Return `address:port`, written as the C library does, unlike str(address) for mapped addresses."""
+    """Return `address:port` as the C library writes it, from which str(address) differs for mapped addresses."""
     if address.version == 4:
         return f"{socket.inet_ntop(socket.AF_INET, address.packed)}:{port}"
     return f"[{socket.inet_ntop(socket.AF_INET6, address.packed)}]:{port}"
@@ -114,7 +113,7 @@ def _virtual_settings(family: Family, settings: VirtualServerSettings, flag_name
     text = f" -s {settings.scheduler}"
     if settings.flags & ServiceFlag.PERSISTENT:
         text += f" -p {settings.timeout}"
-        if settings.netmask != _WHOLE_ADDRESS[family]:
+        if settings.netmask != SINGLE_CLIENT[family]:
             text += f" -M {_netmask(family, settings.netmask)}"
     if settings.persistence_engine:
         text += f" --pe {settings.persistence_engine}"
@@ -132,7 +131,7 @@ def _netmask(family: Family, netmask: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _real_options(settings: RealServerSettings) -> str:
-    # IP in IP is what ipvsadm takes a tunnel for, too
+    # without options ipvsadm makes an IP in IP tunnel, too
     tunnel = _tunnel(settings.tunnel) if settings.tunnel != Tunnel() else ""
     return _real_settings(settings) + _thresholds(settings) + tunnel
 

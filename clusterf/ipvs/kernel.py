@@ -1,7 +1,6 @@
-"""The kernel's IPVS as the writer sees it, and a shadow of it for `--noop`.
+"""The interface of the kernel's IPVS: read it, apply steps, count connections.
 
-`Kernel` is the whole of what the writer needs of a kernel: read it, apply
-steps, count connections. `clusterf.ipvs.netlink.client` is the real one.
+`clusterf.ipvs.netlink.client` implements it, and `clusterf.ipvs.shadow` for `--noop`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,11 +20,11 @@ __all__ = ["Kernel", "Unavailable"]
 
 
 class Unavailable(Exception):
-    """IPVS cannot be used at all; the text names the module or the capability that is missing."""
+    """IPVS cannot be used at all; the message names the missing module or capability."""
 
 
 class Kernel(Protocol):
-    """What a writer asks of IPVS. Every method may raise OSError, and returns within a deadline."""
+    """IPVS of one network namespace. Every method may raise OSError, and returns within a deadline."""
 
     def read(self) -> Table:
         """Return all virtual servers with all of their real servers."""
@@ -40,13 +39,13 @@ class Kernel(Protocol):
         """Return how many connections each real server of `virtual` has."""
 
     def apply(self, steps: Sequence[Step]) -> list[int]:
-        """Do the steps in order; return an errno for each, 0 where it is done.
+        """Apply the steps in order; return an errno for each, 0 for success.
 
-        A step that fails does not stop the ones after it.
+        A step that fails does not stop the steps after it.
         """
 
     def flush(self) -> None:
         """Remove every virtual server."""
 
     def close(self) -> None:
-        """Let go of the kernel; the table stays as it is."""
+        """Close the connection to the kernel; the table stays as it is."""

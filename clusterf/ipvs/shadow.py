@@ -1,4 +1,4 @@
-"""A table in memory that behaves as the kernel's does, refusals included: what `--noop` writes to."""
+"""A table in memory that behaves like the kernel's, refusals included: `--noop` writes to it."""
 
 import errno
 from collections.abc import Mapping, Sequence
@@ -22,13 +22,11 @@ from clusterf.lib.addresses import Family, IPAddress
 __all__ = ["ShadowKernel"]
 
 _MAX_WEIGHT = 2**31 - 1
-
-
 _BROADCAST = IPv4Address("255.255.255.255")
 
 
 class ShadowKernel:
-    """A table in memory that takes steps as the kernel does, errors included."""
+    """A `Kernel` in memory: a table that takes steps as the kernel does, errors included."""
 
     def __init__(self, table: Table | None = None) -> None:
         self.table = table if table is not None else Table()
@@ -52,7 +50,7 @@ class ShadowKernel:
         return {}
 
     def apply(self, steps: Sequence[Step]) -> list[int]:
-        """Apply the steps to the table, each with the errno that the kernel would give."""
+        """Apply the steps to the table; return the errno that the kernel would give for each."""
         return [self._apply(step) for step in steps]
 
     def _apply(self, step: Step) -> int:
@@ -85,7 +83,7 @@ class ShadowKernel:
         self.table = Table()
 
     def close(self) -> None:
-        """Do nothing: there is nothing to let go of."""
+        """Do nothing: there is nothing to close."""
 
 
 def _refused_virtual(virtual: VirtualServer, settings: VirtualServerSettings | None) -> int:
@@ -105,7 +103,7 @@ def _refused_real(virtual: VirtualServer, real: RealServer, settings: RealServer
 
 
 def _refused_address(address: IPAddress) -> int:
-    """Return the errno for a real server that no packet can be sent to, 0 for any other."""
+    """Return the errno for an address that no packet can be sent to, 0 for any other."""
     if address.version == 4:
         refused = address == _BROADCAST
     else:

@@ -1,8 +1,8 @@
-"""Synchronisation of connections between directors: what is asked of the kernel's two daemons for it.
+"""The kernel's sync daemons, by which directors share their connections.
 
-The `master` of one director multicasts its connections, the `backup` of another
-takes them into its own table, so that they go on when the VIP moves there. A
-director may have one of each.
+The `master` of one director multicasts its connections, the `backup` of another adds
+them to its own table, so that they continue when the VIP moves there. A director
+may have one of each.
 """
 
 import os
@@ -35,10 +35,10 @@ _ROLES = {"master": [SyncRole.MASTER], "backup": [SyncRole.BACKUP], "both": list
 
 
 class SyncDaemon(NamedTuple):
-    """A daemon, as it runs or as it should.
+    """A daemon that runs or is to run.
 
-    A backup heeds only masters with its own syncid, on its own group and port;
-    ours have those that the kernel takes by itself.
+    A backup ignores masters with another syncid, group or port. Group and port of ours
+    are the defaults of the kernel.
     """
 
     role: SyncRole
@@ -49,14 +49,14 @@ class SyncDaemon(NamedTuple):
 
 
 def parse_sync(texts: Iterable[str]) -> tuple[SyncDaemon, ...]:
-    """Return the daemons that `ROLE:INTERFACE` or `ROLE:INTERFACE:SYNCID`, one or two, ask for.
+    """Return the daemons for texts of the form `ROLE:INTERFACE[:SYNCID]`, at most one of each role.
 
-    Raises ValueError with the reason why they cannot be had.
+    Raises ValueError with the reason.
     """
     daemons = tuple(daemon for text in texts for daemon in _parse(text))
     for role in SyncRole:
         if sum(daemon.role is role for daemon in daemons) > 1:
-            raise ValueError(f"there can be one {role} only")
+            raise ValueError(f"more than one {role}")
     return daemons
 
 
@@ -73,7 +73,7 @@ def _parse(text: str) -> Iterator[SyncDaemon]:
 
 
 def start_command(daemon: SyncDaemon) -> str:
-    """Return the command that starts it, ready for a shell."""
+    """Return the command that starts it, quoted for a shell."""
     interface = quote(daemon.interface)
     return f"ipvsadm --start-daemon {daemon.role} --mcast-interface {interface} --syncid {daemon.syncid}"
 

@@ -1,7 +1,7 @@
 """What IPVS holds: virtual servers, their real servers, and the steps that change them.
 
 Identity and settings are separate types: `VirtualServer` and `RealServer` say
-*which*, the settings say *how*. Two tables can then be compared key by key.
+*which*, the settings say *how*, so that two tables are compared key by key.
 The numbers are the kernel's (`include/uapi/linux/ip_vs.h`).
 """
 
@@ -18,6 +18,7 @@ __all__ = [
     "METHODS",
     "SCHEDULERS",
     "SCHEDULER_FLAGS",
+    "SINGLE_CLIENT",
     "ConnectionCount",
     "Method",
     "MethodName",
@@ -58,7 +59,7 @@ METHODS: Mapping[MethodName, Method] = MappingProxyType(
 
 
 class TunnelType(IntEnum):
-    """What a tunnelled packet is wrapped in (`IP_VS_CONN_F_TUNNEL_TYPE_*`)."""
+    """The protocol that wraps a tunnelled packet (`IP_VS_CONN_F_TUNNEL_TYPE_*`)."""
 
     IPIP = 0
     GUE = 1
@@ -66,9 +67,9 @@ class TunnelType(IntEnum):
 
 
 class TunnelChecksum(IntEnum):
-    """Which checksum the wrapping has (`IP_VS_TUNNEL_ENCAP_FLAG_*`).
+    """The checksum of the wrapping (`IP_VS_TUNNEL_ENCAP_FLAG_*`).
 
-    REMCSUM leaves the one of the wrapped packet to the receiver of GUE.
+    REMCSUM: the receiver of GUE computes the checksum of the wrapped packet.
     """
 
     NONE = 0
@@ -88,7 +89,7 @@ class ServiceFlag(IntFlag):
 
 SCHEDULERS = frozenset(["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf"])
 
-# The names that `ipvsadm -b` takes; which of them a scheduler heeds is its own affair.
+# The names that `ipvsadm -b` takes. A scheduler ignores flags that it does not know.
 SCHEDULER_FLAGS = {
     "flag-1": ServiceFlag.SCHED_1,
     "flag-2": ServiceFlag.SCHED_2,
@@ -114,7 +115,7 @@ class VirtualServer(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     fwmark: int = 0
 
     def __str__(self) -> str:
-        """Return a form for people, such as `10.1.1.1:80/tcp`."""
+        """Return a form for logs, such as `10.1.1.1:80/tcp`."""
         if self.protocol is None:
             return f"fwmark {self.fwmark}/{self.family.name.lower()}"
         host = f"[{self.address}]" if self.family is Family.IPV6 else str(self.address)
@@ -124,10 +125,9 @@ class VirtualServer(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
 class VirtualServerSettings(msgspec.Struct, frozen=True, gc=False):
     """How a virtual server balances.
 
-    `timeout` is in seconds. `netmask` groups clients: for IPv4 the mask as a
-    number (0xffffffff: each on its own), for IPv6 the prefix length (128: each
-    on its own). Both count only with `ServiceFlag.PERSISTENT`, and have their
-    neutral value (0; 0xffffffff or 128) without.
+    `timeout` is in seconds. `netmask` groups clients: for IPv4 the mask as a number,
+    for IPv6 the prefix length. Both count only with `ServiceFlag.PERSISTENT`; without
+    it they are 0 and `SINGLE_CLIENT`.
     """
 
     scheduler: str
@@ -137,6 +137,10 @@ class VirtualServerSettings(msgspec.Struct, frozen=True, gc=False):
     persistence_engine: str = ""
 
 
+SINGLE_CLIENT: Mapping[Family, int] = MappingProxyType({Family.IPV4: 0xFFFFFFFF, Family.IPV6: 128})
+"""The netmask that groups no clients."""
+
+
 class RealServer(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """Which real server of a virtual server: (address, port)."""
 
@@ -144,7 +148,7 @@ class RealServer(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     port: int
 
     def __str__(self) -> str:
-        """Return a form for people, such as `10.1.1.1:80`."""
+        """Return a form for logs, such as `10.1.1.1:80`."""
         return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
 
 
@@ -156,9 +160,9 @@ class TableKey(NamedTuple):
 
 
 class Tunnel(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """How packets are wrapped on their way to a real server; plain IP in IP unless told.
+    """How packets are wrapped on their way to a real server; plain IP in IP by default.
 
-    `port` is the UDP port at which the real server takes GUE, 0 with another type.
+    `port` is the UDP port on which the real server receives GUE, 0 with another type.
     """
 
     type: TunnelType = TunnelType.IPIP
@@ -167,10 +171,10 @@ class Tunnel(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class RealServerSettings(msgspec.Struct, frozen=True, gc=False):
-    """How a real server is reached and how much it takes.
+    """How a real server is reached, and how many connections it gets.
 
     `upper` and `lower` are the connection thresholds, 0: none. `tunnel` counts
-    only with `Method.TUNNEL`, and has its neutral value without.
+    only with `Method.TUNNEL`, and is the default without.
     """
 
     method: Method
@@ -181,7 +185,7 @@ class RealServerSettings(msgspec.Struct, frozen=True, gc=False):
 
 
 class Op(Enum):
-    """What a step does; the value is the `ipvsadm` flag that does the same."""
+    """What a step does; the value is the `ipvsadm` flag for it."""
 
     ADD_VIRTUAL = "-A"
     EDIT_VIRTUAL = "-E"
@@ -208,8 +212,8 @@ class Table:
     """A table of virtual servers, each with its settings and its real servers.
 
     Mutable, because one changed real server among 100,000 must cost the same
-    as one among 100. Its keys and values are frozen. Equal when the contents
-    are, whatever the order.
+    as one among 100. Its keys and values are frozen. Tables with equal contents are
+    equal, whatever the order.
     """
 
     __slots__ = ("reals", "virtuals")
@@ -250,7 +254,7 @@ class Table:
             self.reals[virtual][real] = settings
 
     def apply(self, step: Step) -> None:
-        """Do what `step` says. Raises KeyError where its virtual server is missing."""
+        """Apply one step. Raises KeyError if the virtual server of a real server is missing."""
         if step.real is None:
             assert not isinstance(step.settings, RealServerSettings)
             self.put_virtual(step.virtual, step.settings)
@@ -259,7 +263,7 @@ class Table:
             self.put_real(step.virtual, step.real, step.settings)
 
     def copy(self) -> "Table":
-        """Return a table of its own with the same contents."""
+        """Return an independent table with the same contents."""
         return table_of((v, s, self.reals[v]) for v, s in self.virtuals.items())
 
 
@@ -282,10 +286,11 @@ class VirtualServerSpec(msgspec.Struct, frozen=True, gc=False):
 
 
 VirtualServerState = tuple[VirtualServerSettings, Mapping[RealServer, RealServerSettings]]
+"""A virtual server as it is in the kernel."""
 
 
 class ConnectionCount(NamedTuple):
-    """How many connections a real server has: `active` ones, and those that are ending, ended lately or are of UDP."""
+    """The connections of a real server: `active` ones, and `inactive` ones, which are ending, have ended or are UDP."""
 
     active: int
     inactive: int

@@ -1,18 +1,25 @@
 """Netlink attributes: a size and a kind of 16 bits each, and a payload, padded to four bytes.
 
-All numbers are in host byte order (`include/uapi/linux/netlink.h`).
+Numbers are in host byte order unless noted (`include/uapi/linux/netlink.h`).
 """
 
 from struct import Struct
+from struct import error as StructError  # noqa: N812
 from typing import Final
 
-__all__ = ["HEADER", "NESTED", "attribute", "attributes"]
+__all__ = ["HEADER", "NESTED", "PORT", "U8", "U16", "U32", "StructError", "attribute", "attributes"]
+
+U8: Final = Struct("=B")
+U16: Final = Struct("=H")
+U32: Final = Struct("=I")
+PORT: Final = Struct("!H")
+"""A port, which is in network byte order."""
 
 HEADER: Final = Struct("=HH")
-"""What an attribute begins with: its size, this header included, and its kind."""
+"""The header of an attribute: its size, this header included, and its kind."""
 
 NESTED: Final = 0x8000
-"""The flag, in the kind, of an attribute whose payload is attributes."""
+"""The flag in the kind of an attribute whose payload is attributes."""
 
 _KIND = 0x3FFF
 
@@ -23,7 +30,7 @@ def attribute(kind: int, payload: bytes) -> bytes:
 
 
 def attributes(data: bytes) -> dict[int, bytes]:
-    """Return the payload of each attribute in `data` by its kind; of equal kinds the last.
+    """Return the payload of each attribute in `data` by its kind; the last one of equal kinds.
 
     Raises ValueError unless attributes fill `data` exactly.
     """

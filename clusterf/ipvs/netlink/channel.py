@@ -1,9 +1,9 @@
 """Requests to one generic netlink family, many in one send, and their answers.
 
 A round trip through the kernel costs far more than a request, and the kernel
-answers a request that it refuses whether or not an acknowledgement was asked
-for. So a batch asks for one acknowledgement only, after its last request: what
-was not refused until then is done (`netlink_rcv_skb` in
+answers every request that it refuses, also without being asked for an
+acknowledgement. So a batch asks for one only, after its last request: every
+request that was not refused until then is done (`netlink_rcv_skb` in
 `net/netlink/af_netlink.c`). Formats: `include/uapi/linux/netlink.h` and
 `genetlink.h`.
 """
@@ -38,14 +38,14 @@ _STATUS = Struct("=i")
 _MAX_ERRNO = 4095
 _VERSION = 1
 
-# About 32 KiB. A refusal of each still fits into the queue that a host grants without privilege.
+# About 32 KiB. The refusals of all of them still fit into the queue that an unprivileged process gets.
 _SEND_REQUESTS = 256
 _BUFFER_BYTES = 256 << 10
 _QUEUE_BYTES = 4 << 20
 _SEQUENCES = 1 << 31
 _DUMP_ATTEMPTS = 5
 
-# (with MSG_TRUNC the size of a message is told that is larger than the buffer, and so was cut)
+# with MSG_TRUNC the size of a message is returned although it was cut to the buffer
 _RECEIVE_FLAGS = socket.MSG_DONTWAIT | socket.MSG_TRUNC
 
 
@@ -59,12 +59,12 @@ class Answer(NamedTuple):
 
 
 class Channel:
-    """A socket for the requests of one family, by its number, which may be set anew.
+    """A socket for the requests of one family, by its number, which may be changed.
 
-    Every method may raise OSError: ETIMEDOUT when the kernel's answers are
-    not complete `deadline` seconds after a send, EBADMSG when they make no
-    sense, ENOBUFS when some were lost. Then it is unknown what was done, and
-    the channel goes on with a fresh socket, where late answers cannot arrive.
+    Every method may raise OSError: ETIMEDOUT when the kernel's answers are not complete
+    `deadline` seconds after a send, EBADMSG when they are malformed, ENOBUFS when
+    some were lost. Then it is unknown what was done, and the channel continues with
+    a new socket, where late answers cannot arrive.
     """
 
     def __init__(self, family: int, deadline: float) -> None:
@@ -90,8 +90,8 @@ class Channel:
     def dump(self, command: int, payload: bytes, decode: Callable[[bytes], T]) -> list[T]:
         """Return the decoded answers to a dump request, as `ask` does.
 
-        A dump that the kernel marks as inconsistent is repeated; EAGAIN if it
-        stays so.
+        A dump that the kernel marks as inconsistent is repeated; EAGAIN if each
+        one is.
         """
         for _ in range(_DUMP_ATTEMPTS):
             found, interrupted = self._query(command, payload, decode, _REQUEST | _DUMP)
@@ -100,7 +100,7 @@ class Channel:
         raise OSError(errno.EAGAIN, "the table changed during each dump of it")
 
     def batch(self, requests: Iterable[tuple[int, bytes]]) -> list[int]:
-        """Send (command, payload) requests in order; return an errno for each, 0 where it is done."""
+        """Send (command, payload) requests in order; return an errno for each, 0 for success."""
         return [error for send in _sends(requests) for error in self._batch(send)]
 
     def _batch(self, requests: list[tuple[int, bytes]]) -> list[int]:
@@ -151,10 +151,10 @@ class Channel:
         return first
 
     def _exchange(self, data: bytes, first: int, last: int, take: Callable[[Answer], None]) -> None:
-        """Send `data` and `take` each answer to `first`..`last`, until `last` is answered for good."""
+        """Send `data` and `take` each answer to `first`..`last`, until the last one to `last`."""
         try:
             self._socket.send(data, socket.MSG_DONTWAIT)
-            # from here on: what the kernel does within the send may take long (to look for modules), and is no silence
+            # only now: the kernel may take long within the send, as to load modules
             until = time.monotonic() + self._deadline
             while True:
                 for answer in answers(self._receive(until)):
@@ -169,12 +169,12 @@ class Channel:
             self._reopen()
             raise OSError(errno.EBADMSG, str(error)) from error
         except BaseException:
-            # whatever it is, what is still to come must not be in the way of the next exchange
+            # answers that are still to come must not reach the next exchange
             self._reopen()
             raise
 
     def _receive(self, until: float) -> memoryview:
-        """Return what comes next. It is there already, as a rule: the kernel does most of its work within the send."""
+        """Return the next datagram, which as a rule is there: the kernel does most of its work within the send."""
         while (remaining := until - time.monotonic()) > 0:
             try:
                 size = self._socket.recv_into(self._buffer, 0, _RECEIVE_FLAGS)
@@ -182,9 +182,9 @@ class Channel:
                 self._wait(remaining)
                 continue
             if not _HEADER.size <= size <= len(self._buffer):
-                raise ValueError(f"{size} bytes from netlink at once")
+                raise ValueError(f"netlink datagram of {size} bytes")
             return self._buffer[:size]
-        raise TimeoutError(errno.ETIMEDOUT, "the kernel did not answer in time")
+        raise TimeoutError(errno.ETIMEDOUT, "the kernel timed out")
 
     def _wait(self, seconds: float) -> None:
         waiting = select.poll()
@@ -197,7 +197,7 @@ class Channel:
 
 
 def answers(data: memoryview) -> Iterator[Answer]:
-    """Yield the messages in what was received at once; raises ValueError where it is malformed."""
+    """Yield the messages of one datagram. Raises ValueError where it is malformed."""
     unpack, header = _HEADER.unpack_from, _HEADER.size
     offset, end = 0, len(data)
     while offset < end:
@@ -211,7 +211,7 @@ def answers(data: memoryview) -> Iterator[Answer]:
 
 
 def _sends(requests: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
-    """Split requests into what goes into one send each."""
+    """Split requests into one list for each send."""
     remaining = iter(requests)
     while send := list(islice(remaining, _SEND_REQUESTS)):
         yield send
@@ -224,7 +224,7 @@ def _message(family: int, command: int, payload: bytes, sequence: int, flags: in
 def _status(answer: Answer) -> int:
     """Return the errno that an ERROR or DONE message carries, 0 for success."""
     if len(answer.body) < _STATUS.size:
-        raise ValueError("netlink status of no number")
+        raise ValueError("netlink status without a number")
     error = -int(_STATUS.unpack_from(answer.body)[0])
     if not 0 <= error <= _MAX_ERRNO:
         raise ValueError(f"netlink status {-error}")
@@ -232,7 +232,7 @@ def _status(answer: Answer) -> int:
 
 
 def _connect() -> socket.socket:
-    """Return a socket to which only the kernel can write, as it is connected, with a long queue either way."""
+    """Return a socket that is connected, so that only the kernel can write to it, with long queues."""
     channel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_GENERIC)
     try:
         channel.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)

@@ -1,7 +1,7 @@
 """The kernel's IPVS, over generic netlink.
 
-`clusterf.ipvs.netlink.family` finds the family; the requests are encoded by
-`clusterf.ipvs.netlink.services` and sent in bulk by `clusterf.ipvs.netlink.channel`.
+`family` finds the number of the family, `services` and `destinations` encode requests and
+decode answers, and `channel` sends requests in bulk.
 """
 
 import errno
@@ -32,14 +32,14 @@ _DUMP_ATTEMPTS = 5
 
 _UNAVAILABLE = {
     errno.ENOENT: MISSING,
-    errno.EPERM: "the capability CAP_NET_ADMIN is missing: IPVS takes no command without it",
+    errno.EPERM: "the capability CAP_NET_ADMIN is missing: IPVS refuses every command without it",
 }
 
 
 def open_kernel(deadline: float = 10.0) -> "NetlinkIpvs":
-    """Return the kernel's IPVS, known to work.
+    """Return the kernel's IPVS, after one request that has succeeded; `deadline` is in seconds.
 
-    Raises Unavailable if it is not in the kernel or not allowed to us.
+    Raises Unavailable if the kernel has no IPVS, or the process no permission.
     """
     try:
         return NetlinkIpvs(deadline)
@@ -51,17 +51,17 @@ def open_kernel(deadline: float = 10.0) -> "NetlinkIpvs":
 class NetlinkIpvs:
     """The `Kernel` of this network namespace.
 
-    Answers of the kernel are waited for `deadline` seconds at most. Where a
-    method raises OSError, it is unknown how much of it was done: read again.
-    To be used by one thread at a time.
+    A method waits at most `deadline` seconds for the kernel's answers. When one raises
+    OSError, it is unknown how much of it was done: read again. Not for several
+    threads at a time.
 
-    Virtual servers of protocols other than TCP, UDP and SCTP are left alone:
-    they are not read, so nothing is ever compared with them.
+    Virtual servers of protocols other than TCP, UDP and SCTP are not read, and so
+    never compared or changed.
 
-    The module may be unloaded and loaded again meanwhile: as long as it is
-    away every method raises OSError (ENOENT).
+    The module may be unloaded and loaded again meanwhile: without it every method
+    raises OSError (ENOENT).
 
-    To open it raises OSError: ENOENT without IPVS, EPERM without CAP_NET_ADMIN.
+    The constructor raises OSError: ENOENT without IPVS, EPERM without CAP_NET_ADMIN.
     """
 
     def __init__(self, deadline: float = 10.0) -> None:
@@ -76,7 +76,7 @@ class NetlinkIpvs:
     def read(self) -> Table:
         """Return all virtual servers with all of their real servers.
 
-        Not a snapshot: of what somebody else changes meanwhile it may have a part.
+        Not a snapshot: it may contain a part of the changes that others make meanwhile.
         """
         table = Table()
         for virtual, settings in self.read_virtuals().items():
@@ -89,9 +89,9 @@ class NetlinkIpvs:
     def read_virtuals(self) -> dict[VirtualServer, VirtualServerSettings]:
         """Return all virtual servers without their real servers.
 
-        A dump goes on by position from one message to the next. When the kernel
+        A dump continues by position from one message to the next. When the kernel
         rearranges its hash table in between, some virtual servers come twice
-        and as many not at all, and nothing but that tells of it
+        and as many not at all, which shows in nothing else
         (`ip_vs_genl_dump_services`; the table of newer kernels grows and shrinks).
         """
         for _ in range(_DUMP_ATTEMPTS):
@@ -112,10 +112,10 @@ class NetlinkIpvs:
         return dict(self._dump(Command.GET_DEST, encode_key(virtual), decode_connections))
 
     def apply(self, steps: Sequence[Step]) -> list[int]:
-        """Do the steps in order; return an errno for each, 0 where it is done."""
+        """Apply the steps in order; return an errno for each, 0 for success."""
         errors = self._channel.batch(map(encode_step, steps))
         if set(errors) == {errno.ENOENT} and self._moved():
-            raise OSError(errno.ENOENT, "the kernel module ip_vs was loaded again")
+            raise OSError(errno.ENOENT, "the kernel module ip_vs was reloaded")
         return errors
 
     def flush(self) -> None:
@@ -138,7 +138,7 @@ class NetlinkIpvs:
     def _reals(self, virtual: VirtualServer) -> dict[RealServer, RealServerSettings] | None:
         """Return the real servers of `virtual`, None if it does not exist.
 
-        The kernel's dump gives nothing, and no error, for a virtual server that is gone.
+        The kernel's dump is empty, without an error, for a virtual server that is gone.
         """
         found = dict(self._dump(Command.GET_DEST, encode_key(virtual), decode_destination))
         return None if not found and self._settings(virtual) is None else found
@@ -156,7 +156,7 @@ class NetlinkIpvs:
         payload: bytes,
         decode: Callable[[bytes], T],
     ) -> list[T]:
-        """Ask, and once more where the family has another number now. That alone makes a query fail with ENOENT."""
+        """Query, and once more if the family has a new number. Only that makes a query fail with ENOENT."""
         try:
             return query(command, payload, decode)
         except OSError as error:
@@ -165,7 +165,7 @@ class NetlinkIpvs:
         return query(command, payload, decode)
 
     def _moved(self) -> bool:
-        """Find the family anew; tell whether it has another number now. Raises OSError (ENOENT) if it is gone."""
+        """Look up the family; tell whether it has a new number. Raises OSError (ENOENT) if it is gone."""
         family = find_family(self._deadline)
         moved = family != self._channel.family
         self._channel.family = family

@@ -1,17 +1,15 @@
-"""The wire format of the requests about synchronisation daemons, in the IPVS netlink family.
+"""The wire format of sync daemons in the IPVS netlink family.
 
 The numbers are those of `include/uapi/linux/ip_vs.h`, the layouts those of
 `ip_vs_genl_fill_daemon` in `net/netfilter/ipvs/ip_vs_ctl.c`. A payload is what
-follows the generic netlink header. Nothing in this module does I/O.
+follows the generic netlink header. No I/O.
 """
 
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
-from struct import Struct
-from struct import error as StructError  # noqa: N812
 from typing import Final
 
-from clusterf.ipvs.netlink.attributes import NESTED, attribute, attributes
+from clusterf.ipvs.netlink.attributes import NESTED, U16, U32, StructError, attribute, attributes
 from clusterf.ipvs.sync import SyncDaemon, SyncRole
 from clusterf.lib.text import escape
 
@@ -39,22 +37,19 @@ class _Daemon(IntEnum):
 
 _DAEMON: Final = 3  # IPVS_CMD_ATTR_DAEMON
 
-_U16 = Struct("=H")
-_U32 = Struct("=I")
-
 
 def encode_daemon(daemon: SyncDaemon) -> bytes:
-    """Return the payload that starts a daemon, whose group and port are left to the kernel."""
+    """Return the payload that starts a daemon with the kernel's default group and port."""
     return _encode(
-        attribute(_Daemon.STATE, _U32.pack(daemon.role))
+        attribute(_Daemon.STATE, U32.pack(daemon.role))
         + attribute(_Daemon.MCAST_IFN, daemon.interface.encode() + b"\0")
-        + attribute(_Daemon.SYNC_ID, _U32.pack(daemon.syncid))
+        + attribute(_Daemon.SYNC_ID, U32.pack(daemon.syncid))
     )
 
 
 def encode_role(role: SyncRole) -> bytes:
-    """Return the payload that names a daemon to be stopped."""
-    return _encode(attribute(_Daemon.STATE, _U32.pack(role)))
+    """Return the payload that names the daemon to stop."""
+    return _encode(attribute(_Daemon.STATE, U32.pack(role)))
 
 
 def _encode(daemon: bytes) -> bytes:
@@ -62,20 +57,20 @@ def _encode(daemon: bytes) -> bytes:
 
 
 def decode_daemon(payload: bytes) -> SyncDaemon:
-    """Return the daemon of an answer to GET, the name of its interface in a printable form.
+    """Return the daemon of an answer to GET, with the name of its interface in a printable form.
 
-    A kernel that does not tell group and port (before 4.3) has the usual ones.
+    A kernel that does not return group and port (before 4.3) uses the defaults.
     Raises ValueError if the payload is malformed.
     """
     try:
         found = attributes(attributes(payload)[_DAEMON])
         daemon = SyncDaemon(
-            SyncRole(_U32.unpack(found[_Daemon.STATE])[0]),
+            SyncRole(U32.unpack(found[_Daemon.STATE])[0]),
             escape(found[_Daemon.MCAST_IFN].split(b"\0", 1)[0]),
-            _U32.unpack(found[_Daemon.SYNC_ID])[0],
+            U32.unpack(found[_Daemon.SYNC_ID])[0],
         )
         if _Daemon.MCAST_PORT in found:
-            daemon = daemon._replace(port=_U16.unpack(found[_Daemon.MCAST_PORT])[0])
+            daemon = daemon._replace(port=U16.unpack(found[_Daemon.MCAST_PORT])[0])
         if _Daemon.MCAST_GROUP in found:
             daemon = daemon._replace(group=str(IPv4Address(found[_Daemon.MCAST_GROUP])))
         elif _Daemon.MCAST_GROUP6 in found:

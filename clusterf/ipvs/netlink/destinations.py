@@ -1,10 +1,10 @@
-"""The wire format of real servers, of which there are many: to DEST attributes, and from them.
+"""The wire format of real servers: to DEST attributes, and from them.
 
 Numbers and layouts are those of `include/uapi/linux/ip_vs.h` and
-`ip_vs_genl_fill_dest` in `net/netfilter/ipvs/ip_vs_ctl.c`. What is the same for
-many real servers is made once. What the kernel sends has, in kernels from 5.3
-on, always the same places, so it is read by those, and by the attributes where
-it looks otherwise.
+`ip_vs_genl_fill_dest` in `net/netfilter/ipvs/ip_vs_ctl.c`. As there are many real
+servers, bytes that many share are encoded once. Kernels from 5.3 on always send the
+same layout, which is decoded by fixed offsets; other layouts attribute by
+attribute.
 """
 
 import socket
@@ -12,10 +12,9 @@ from enum import IntEnum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
-from struct import error as StructError  # noqa: N812
 from typing import Final
 
-from clusterf.ipvs.netlink.attributes import HEADER, NESTED, attribute, attributes
+from clusterf.ipvs.netlink.attributes import HEADER, NESTED, PORT, U8, U16, U32, StructError, attribute, attributes
 from clusterf.ipvs.table import (
     ConnectionCount,
     Method,
@@ -54,22 +53,18 @@ _TUNNEL_TYPES: Final = {int(kind): kind for kind in TunnelType}
 _CHECKSUMS: Final = {int(checksum): checksum for checksum in TunnelChecksum}
 _PLAIN: Final = Tunnel()
 
-_U8 = Struct("=B")
-_U16 = Struct("=H")
-_PORT = Struct("!H")
-_U32 = Struct("=I")
 
 _ADDR_HEADER = HEADER.pack(4 + 16, _Dest.ADDR)
 _PORT_HEADER = HEADER.pack(4 + 2, _Dest.PORT)
 _FAMILY_HEADER = HEADER.pack(4 + 2, _Dest.ADDR_FAMILY)
 
-# what names a real server: DEST's and ADDR's headers, the address ("16s" pads that of IPv4), the port, the family
+# the key of a real server: headers of DEST and ADDR, the address ("16s" pads that of IPv4), the port, the family
 _KEY = Struct("=4s4s16s4sH2x8s")
-_FAMILIES: Final = {4: attribute(_Dest.ADDR_FAMILY, _U16.pack(2)), 16: attribute(_Dest.ADDR_FAMILY, _U16.pack(10))}
+_FAMILIES: Final = {4: attribute(_Dest.ADDR_FAMILY, U16.pack(2)), 16: attribute(_Dest.ADDR_FAMILY, U16.pack(10))}
 _BARE_HEADER = HEADER.pack(_KEY.size, _DEST | NESTED)
 
-# what the kernel sends: DEST's header; the address; the port; the settings, seven attributes of eight bytes; three
-# counts of connections; the family; and statistics
+# the usual answer: header of DEST; address; port; settings, seven attributes of eight bytes; three counts of
+# connections; family; statistics
 _DUMPED = Struct("=HH4s16s4sH2x56s24x4sH2x")
 _SETTINGS: Final = (
     *(_Dest.FWD_METHOD, _Dest.WEIGHT),
@@ -84,7 +79,7 @@ _ADDRESSES: Final[dict[int, tuple[type[IPv4Address] | type[IPv6Address], int]]] 
 
 
 def encode_destination(real: RealServer, settings: RealServerSettings | None) -> bytes:
-    """Return the DEST attribute of a real server; without settings the one that only names it.
+    """Return the DEST attribute of a real server; without settings only its key.
 
     Raises struct.error for a number that does not fit its attribute.
     """
@@ -96,9 +91,9 @@ def encode_destination(real: RealServer, settings: RealServerSettings | None) ->
 
 @lru_cache(maxsize=4096)
 def _encode_settings(settings: RealServerSettings) -> tuple[bytes, bytes]:
-    """Return the header of a real server with these settings, and the settings."""
+    """Return the DEST header for a real server with these settings, and the encoded settings."""
     payload = b"".join(
-        attribute(kind, _U32.pack(number))
+        attribute(kind, U32.pack(number))
         for kind, number in (
             (_Dest.FWD_METHOD, settings.method),
             (_Dest.WEIGHT, settings.weight),
@@ -106,20 +101,20 @@ def _encode_settings(settings: RealServerSettings) -> tuple[bytes, bytes]:
             (_Dest.L_THRESH, settings.lower),
         )
     )
-    # Without these the kernel takes plain IP in IP, in an edit too, and kernels before 5.3 do not know them.
+    # Without these the kernel uses plain IP in IP, in an edit too; kernels before 5.3 do not know them.
     if settings.tunnel != _PLAIN:
-        payload += attribute(_Dest.TUN_TYPE, _U8.pack(settings.tunnel.type))
-        payload += attribute(_Dest.TUN_PORT, _PORT.pack(settings.tunnel.port))
-        payload += attribute(_Dest.TUN_FLAGS, _U16.pack(settings.tunnel.checksum))
+        payload += attribute(_Dest.TUN_TYPE, U8.pack(settings.tunnel.type))
+        payload += attribute(_Dest.TUN_PORT, PORT.pack(settings.tunnel.port))
+        payload += attribute(_Dest.TUN_FLAGS, U16.pack(settings.tunnel.checksum))
     return HEADER.pack(_KEY.size + len(payload), _DEST | NESTED), payload
 
 
 def decode_destination(payload: bytes) -> tuple[RealServer, RealServerSettings]:
     """Return the real server of an answer to GET_DEST.
 
-    Forwarding that `Method` has no name for, or a tunnel of a type or with
-    flags that have none, is read as BYPASS: nobody asks for that, so that a
-    diff repairs it. Equal settings are one object. Raises ValueError if it is malformed.
+    An unknown forwarding method, tunnel type or tunnel flag is decoded as BYPASS,
+    which is never desired, so that a diff repairs it. Equal settings are one
+    object. Raises ValueError if the answer is malformed.
     """
     try:
         return _decode_usual(payload) or _decode_any(payload)
@@ -128,7 +123,7 @@ def decode_destination(payload: bytes) -> tuple[RealServer, RealServerSettings]:
 
 
 def _decode_usual(payload: bytes) -> tuple[RealServer, RealServerSettings] | None:
-    """Return the real server if all is in its usual place, else None."""
+    """Return the real server if the answer has the usual layout, else None."""
     if len(payload) < _DUMPED.size:
         return None
     size, kind, one, address, two, port, settings, three, family = _DUMPED.unpack_from(payload)
@@ -141,7 +136,7 @@ def _decode_usual(payload: bytes) -> tuple[RealServer, RealServerSettings] | Non
 
 @lru_cache(maxsize=4096)
 def _usual_settings(data: bytes) -> RealServerSettings | None:
-    """Return what these attributes say, None if they are not the usual ones."""
+    """Return the settings, None if these are not the usual attributes."""
     found = attributes(data)
     return _decode_settings(found) if tuple(found) == _SETTINGS else None
 
@@ -152,21 +147,21 @@ def _decode_any(payload: bytes) -> tuple[RealServer, RealServerSettings]:
 
 
 def decode_connections(payload: bytes) -> tuple[RealServer, ConnectionCount]:
-    """Return the real server of an answer to GET_DEST and how many connections it has.
+    """Return the real server of an answer to GET_DEST with its connections.
 
-    Raises ValueError if it is malformed.
+    Raises ValueError if the answer is malformed.
     """
     try:
         dest = attributes(attributes(payload)[_DEST])
-        active, inactive = (_U32.unpack_from(dest[a])[0] for a in (_Dest.ACTIVE_CONNS, _Dest.INACTIVE_CONNS))
+        active, inactive = (U32.unpack_from(dest[a])[0] for a in (_Dest.ACTIVE_CONNS, _Dest.INACTIVE_CONNS))
         return _decode_key(dest), ConnectionCount(active, inactive)
     except (KeyError, StructError) as error:
         raise ValueError(f"malformed real server from the kernel: {error!r}") from error
 
 
 def _decode_key(dest: dict[int, bytes]) -> RealServer:
-    family = _U16.unpack_from(dest[_Dest.ADDR_FAMILY])[0]
-    return RealServer(decode_address(family, dest[_Dest.ADDR]), _PORT.unpack_from(dest[_Dest.PORT])[0])
+    family = U16.unpack_from(dest[_Dest.ADDR_FAMILY])[0]
+    return RealServer(decode_address(family, dest[_Dest.ADDR]), PORT.unpack_from(dest[_Dest.PORT])[0])
 
 
 def _decode_settings(dest: dict[int, bytes]) -> RealServerSettings:
@@ -175,7 +170,7 @@ def _decode_settings(dest: dict[int, bytes]) -> RealServerSettings:
         dest[_Dest.WEIGHT],
         dest[_Dest.U_THRESH],
         dest[_Dest.L_THRESH],
-        # older kernels know IP in IP only, and do not say so
+        # older kernels have IP in IP only, and send none of these
         dest.get(_Dest.TUN_TYPE, b"\0"),
         dest.get(_Dest.TUN_PORT, b"\0\0"),
         dest.get(_Dest.TUN_FLAGS, b"\0\0"),
@@ -184,27 +179,27 @@ def _decode_settings(dest: dict[int, bytes]) -> RealServerSettings:
 
 @lru_cache(maxsize=4096)
 def _shared_settings(method: bytes, weight: bytes, upper: bytes, lower: bytes, *wrapping: bytes) -> RealServerSettings:
-    known = _METHODS.get(_U32.unpack_from(method)[0], Method.BYPASS)
+    known = _METHODS.get(U32.unpack_from(method)[0], Method.BYPASS)
     tunnel = _decode_tunnel(*wrapping) if known is Method.TUNNEL else _PLAIN
     return RealServerSettings(
         Method.BYPASS if tunnel is None else known,
-        _U32.unpack_from(weight)[0],
-        _U32.unpack_from(upper)[0],
-        _U32.unpack_from(lower)[0],
+        U32.unpack_from(weight)[0],
+        U32.unpack_from(upper)[0],
+        U32.unpack_from(lower)[0],
         tunnel or _PLAIN,
     )
 
 
 def _decode_tunnel(kind: bytes, port: bytes, flags: bytes) -> Tunnel | None:
-    """Return the tunnel, None if its type or its flags have no name."""
-    found = _TUNNEL_TYPES.get(_U8.unpack_from(kind)[0])
-    checksum = _CHECKSUMS.get(_U16.unpack_from(flags)[0])
+    """Return the tunnel, None if its type or its flags are unknown."""
+    found = _TUNNEL_TYPES.get(U8.unpack_from(kind)[0])
+    checksum = _CHECKSUMS.get(U16.unpack_from(flags)[0])
     if found is None or checksum is None:
         return None
-    return Tunnel(found, _PORT.unpack_from(port)[0], checksum)
+    return Tunnel(found, PORT.unpack_from(port)[0], checksum)
 
 
 def decode_address(family: int, data: bytes) -> IPAddress:
-    """Return the address in `data`, which may be longer than it. Raises KeyError for another family than of IP."""
+    """Return the address at the begin of `data`. Raises KeyError if the family is not IPv4 or IPv6."""
     kind, size = _ADDRESSES[family]
     return kind(data[:size])

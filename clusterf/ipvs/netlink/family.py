@@ -1,15 +1,13 @@
-"""The number by which the kernel knows IPVS in generic netlink.
+"""The number of the family IPVS in generic netlink.
 
-It is given when the module `ip_vs` is loaded, and is another one each time.
-The kernel's own family tells it (`ctrl_getfamily` in
-`net/netlink/genetlink.c`).
+The kernel assigns it when the module `ip_vs` is loaded, a new one each time. The
+controller family returns it (`ctrl_getfamily` in `net/netlink/genetlink.c`).
 """
 
 import errno
 from struct import Struct
-from struct import error as StructError  # noqa: N812
 
-from clusterf.ipvs.netlink.attributes import attributes
+from clusterf.ipvs.netlink.attributes import U16, StructError, attributes
 from clusterf.ipvs.netlink.channel import Channel
 
 __all__ = ["MISSING", "find_family"]
@@ -22,7 +20,6 @@ _FAMILY_ID, _FAMILY_NAME = 1, 2
 
 _NAME = b"IPVS\0"
 _REQUEST = Struct("=HH5s3x").pack(4 + len(_NAME), _FAMILY_NAME, _NAME)
-_ID = Struct("=H")
 
 
 def find_family(deadline: float) -> int:
@@ -35,12 +32,12 @@ def find_family(deadline: float) -> int:
     finally:
         channel.close()
     if len(found) != 1:
-        raise OSError(errno.EBADMSG, f"the kernel told of {len(found)} families of the name IPVS")
+        raise OSError(errno.EBADMSG, f"the kernel has {len(found)} families of the name IPVS")
     return found[0]
 
 
 def _decode(payload: bytes) -> int:
     try:
-        return int(_ID.unpack(attributes(payload)[_FAMILY_ID])[0])
+        return int(U16.unpack(attributes(payload)[_FAMILY_ID])[0])
     except (KeyError, StructError) as error:
         raise ValueError(f"malformed family from the kernel: {error!r}") from error

@@ -3,18 +3,17 @@
 The numbers and layouts are those of `include/uapi/linux/ip_vs.h` and
 `net/netfilter/ipvs/ip_vs_ctl.c`. A payload here is what follows the generic
 netlink header: attributes, in host byte order but for addresses, ports and
-IPv4 netmasks. Nothing in this module does I/O.
+IPv4 netmasks. No I/O.
 """
 
 from enum import IntEnum
 from functools import lru_cache
 from struct import Struct
-from struct import error as StructError  # noqa: N812
 from typing import Final
 
-from clusterf.ipvs.netlink.attributes import NESTED, attribute, attributes
+from clusterf.ipvs.netlink.attributes import NESTED, PORT, U16, U32, StructError, attribute, attributes
 from clusterf.ipvs.netlink.destinations import decode_address, encode_destination
-from clusterf.ipvs.table import Op, ServiceFlag, Step, VirtualServer, VirtualServerSettings
+from clusterf.ipvs.table import SINGLE_CLIENT, Op, ServiceFlag, Step, VirtualServer, VirtualServerSettings
 from clusterf.lib.addresses import Family, Protocol
 
 __all__ = ["Command", "decode_virtual", "encode_key", "encode_step"]
@@ -66,18 +65,15 @@ _PROTOCOLS: Final = {int(protocol): protocol for protocol in Protocol}
 _HASHED = 0x2  # IP_VS_SVC_F_HASHED: the kernel's own flag
 _ALL_FLAGS = 0xFFFFFFFF
 
-_U16 = Struct("=H")
-_PORT = Struct("!H")
-_U32 = Struct("=I")
 _BE32 = Struct("!I")
 _FLAGS = Struct("=II")  # value, mask
 
 
 def encode_step(step: Step) -> tuple[int, bytes]:
-    """Return the command and the payload that do `step`.
+    """Return the command and the payload for `step`.
 
-    Raises struct.error for a number that does not fit its attribute: to keep
-    them in range is the caller's part.
+    Raises struct.error for a number that does not fit its attribute; the caller keeps
+    them in range.
     """
     payload = encode_key(step.virtual)
     if step.real is not None:
@@ -101,7 +97,7 @@ def _encode_virtual(virtual: VirtualServer, settings: VirtualServerSettings) -> 
         _virtual_key(virtual)
         + attribute(_Service.SCHED_NAME, settings.scheduler.encode() + b"\0")
         + attribute(_Service.FLAGS, _FLAGS.pack(settings.flags, _ALL_FLAGS))
-        + attribute(_Service.TIMEOUT, _U32.pack(settings.timeout))
+        + attribute(_Service.TIMEOUT, U32.pack(settings.timeout))
         + attribute(_Service.NETMASK, netmask.pack(settings.netmask))
     )
     if settings.persistence_engine:
@@ -110,27 +106,27 @@ def _encode_virtual(virtual: VirtualServer, settings: VirtualServerSettings) -> 
 
 
 def _virtual_key(virtual: VirtualServer) -> bytes:
-    family = attribute(_Service.AF, _U16.pack(virtual.family))
+    family = attribute(_Service.AF, U16.pack(virtual.family))
     if virtual.protocol is None or virtual.address is None:
-        return family + attribute(_Service.FWMARK, _U32.pack(virtual.fwmark))
+        return family + attribute(_Service.FWMARK, U32.pack(virtual.fwmark))
     return (
         family
-        + attribute(_Service.PROTOCOL, _U16.pack(virtual.protocol))
+        + attribute(_Service.PROTOCOL, U16.pack(virtual.protocol))
         + attribute(_Service.ADDR, virtual.address.packed.ljust(16, b"\0"))
-        + attribute(_Service.PORT, _PORT.pack(virtual.port))
+        + attribute(_Service.PORT, PORT.pack(virtual.port))
     )
 
 
 def _netmask_format(family: Family) -> Struct:
-    """Return how a netmask is written: as an IPv4 address, or as a prefix length."""
-    return _BE32 if family is Family.IPV4 else _U32
+    """Return the format of a netmask: an IPv4 address, or a prefix length."""
+    return _BE32 if family is Family.IPV4 else U32
 
 
 def decode_virtual(payload: bytes) -> tuple[VirtualServer, VirtualServerSettings] | None:
     """Return the virtual server of an answer to GET_SERVICE.
 
-    None if it is of a kind that `VirtualServer` cannot name (another
-    protocol): it is somebody else's. Raises ValueError if it is malformed.
+    None if its protocol is not one of `Protocol`: it is not ours. Raises
+    ValueError if the answer is malformed.
     """
     try:
         service = attributes(attributes(payload)[_SERVICE])
@@ -141,21 +137,21 @@ def decode_virtual(payload: bytes) -> tuple[VirtualServer, VirtualServerSettings
 
 
 def _decode_key(service: dict[int, bytes]) -> VirtualServer | None:
-    family = Family(_U16.unpack_from(service[_Service.AF])[0])
+    family = Family(U16.unpack_from(service[_Service.AF])[0])
     if _Service.FWMARK in service:
-        return VirtualServer(family, fwmark=_U32.unpack_from(service[_Service.FWMARK])[0])
-    protocol = _PROTOCOLS.get(_U16.unpack_from(service[_Service.PROTOCOL])[0])
+        return VirtualServer(family, fwmark=U32.unpack_from(service[_Service.FWMARK])[0])
+    protocol = _PROTOCOLS.get(U16.unpack_from(service[_Service.PROTOCOL])[0])
     if protocol is None:
         return None
     address = decode_address(family, service[_Service.ADDR])
-    return VirtualServer(family, protocol, address, _PORT.unpack_from(service[_Service.PORT])[0])
+    return VirtualServer(family, protocol, address, PORT.unpack_from(service[_Service.PORT])[0])
 
 
 def _decode_settings(family: Family, service: dict[int, bytes]) -> VirtualServerSettings:
-    flags = ServiceFlag(_U32.unpack_from(service[_Service.FLAGS])[0] & ~_HASHED)
-    timeout, netmask = 0, 0xFFFFFFFF if family is Family.IPV4 else 128
+    flags = ServiceFlag(U32.unpack_from(service[_Service.FLAGS])[0] & ~_HASHED)
+    timeout, netmask = 0, SINGLE_CLIENT[family]
     if flags & ServiceFlag.PERSISTENT:
-        (timeout,) = _U32.unpack_from(service[_Service.TIMEOUT])
+        (timeout,) = U32.unpack_from(service[_Service.TIMEOUT])
         (netmask,) = _netmask_format(family).unpack_from(service[_Service.NETMASK])
     scheduler = _decode_text(service[_Service.SCHED_NAME])
     return VirtualServerSettings(scheduler, flags, timeout, netmask, _decode_text(service.get(_Service.PE_NAME, b"\0")))
@@ -164,5 +160,5 @@ def _decode_settings(family: Family, service: dict[int, bytes]) -> VirtualServer
 def _decode_text(data: bytes) -> str:
     text, end, _ = data.partition(b"\0")
     if not end:
-        raise ValueError(f"text from the kernel without an end: {data!r}")
+        raise ValueError(f"unterminated text from the kernel: {data!r}")
     return text.decode("ascii")

@@ -49,8 +49,8 @@ def test_a_flag_asks_for_daemons(texts, daemons):
         (["master:eth\x1b1"], "invalid name"),
         (["master:eth\udcff"], r"invalid name of an interface: 'eth\\\\xff'"),
         (["master:.."], "invalid name"),
-        (["master:eth1", "master:eth2"], "one master only"),
-        (["both:eth1", "backup:eth1"], "one backup only"),
+        (["master:eth1", "master:eth2"], "more than one master"),
+        (["both:eth1", "backup:eth1"], "more than one backup"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_reason(texts, reason):

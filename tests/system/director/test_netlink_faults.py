@@ -144,7 +144,7 @@ def test_a_kernel_goes_on_when_the_module_was_loaded_again(kernel: NetlinkIpvs) 
         with pytest.raises(Unavailable, match=r"^the kernel module ip_vs is missing: load it with modprobe ip_vs$"):
             open_kernel()
 
-    with pytest.raises(OSError, match=r"the kernel module ip_vs was loaded again$"):
+    with pytest.raises(OSError, match=r"the kernel module ip_vs was reloaded$"):
         kernel.apply(reals(2))
     assert kernel._channel.family != before
     assert kernel.apply([Step(Op.ADD_VIRTUAL, WEB, settings=WLC), *reals(2)]) == [0, 0, 0]
