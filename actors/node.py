@@ -9,8 +9,8 @@
 With several health processes each has a shard of the endpoints, and the
 sockets are `health1.sock`, `health2.sock` and so on.
 
-Against the flow (◄╌) go two messages: `Credit`, that a frame of a link has come
-through to IpvsWriter and another one may follow, and `RemovalBegun`, with
+Against the flow (◄╌) go two messages: `Credit`, that a frame of a link has
+arrived at IpvsWriter and another one may follow, and `RemovalBegun`, with
 virtual servers that the kernel no longer has, or is about to lose. An actor
 introduces itself to the next one (`Upstream`) when it starts.
 
@@ -59,7 +59,7 @@ def _reads_credentials(settings: Settings) -> frozenset[int]:
 
 
 def _writes_kernel(settings: Settings) -> frozenset[int]:
-    # addresses can only be announced in packets of one's own
+    # addresses are announced in raw packets
     announces = settings.vip_interface is not None and not settings.noop
     return frozenset([CAP_NET_ADMIN, CAP_NET_RAW] if announces else [CAP_NET_ADMIN])
 

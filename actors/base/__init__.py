@@ -1,4 +1,4 @@
-"""What every actor and every process of a node has in common.
+"""What the actors and processes of a node have in common.
 
-Imports `link`, `options`, `settings` and `clusterf`; no actor of a particular process.
+Imports `link`, `settings` and `clusterf`; no actor of a particular process.
 """

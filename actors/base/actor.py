@@ -1,4 +1,4 @@
-"""What every actor of ours has: it answers pings, and its failure is the process's."""
+"""The base of all actors: it answers pings, and its failure is that of the process."""
 
 import logging
 import threading
@@ -16,17 +16,17 @@ log = logging.getLogger(__name__)
 
 
 class Actor(pykka.ThreadingActor):
-    """An actor that `actors.supervision.child` watches over. Its messages come to `receive`."""
+    """An actor under the watch of `actors.supervision.child`. Subclasses handle their messages in `receive`."""
 
-    # the actor that sends to this one, once it has introduced itself
+    # the actor whose messages this one receives, once it has introduced itself
     _upstream: pykka.ActorRef[Any] | None = None
 
     def on_receive(self, message: Any) -> None:
-        """Answer a ping at once, hand on everything else."""
+        """Handle the messages of every actor, and pass all others to `receive`."""
         try:
             match message:
                 case Ping():
-                    pass  # pykka answers who has asked
+                    pass  # returning is the answer: a ping is asked
                 case Upstream(actor):
                     self._upstream = actor
                 case Reload():
@@ -40,17 +40,17 @@ class Actor(pykka.ThreadingActor):
                 case _:
                     self.receive(message)
         except pykka.ActorDeadError as error:
-            # the process is about to end; `actors.supervision.child` has seen it, and why
-            log.debug("%s: has nobody to tell: %s", type(self).__name__, error)
+            # the process is about to end, as `actors.supervision.child` watches the receiver, too
+            log.debug("%s: message dropped: %s", type(self).__name__, error)
 
     def tell_later(self, seconds: float, message: Any) -> None:
-        """Tell `message` to this actor itself in so many seconds, if it still lives then."""
+        """Tell `message` to this actor in `seconds`, if it is still alive then."""
         timer = threading.Timer(seconds, self._tell_alive, (message,))
         timer.daemon = True
         timer.start()
 
     def tell_upstream(self, message: Any) -> None:
-        """Tell `message` to the actor that sends to this one, if there is one and it still lives."""
+        """Tell `message` to the actor whose messages this one receives; nothing is done if that has stopped."""
         if self._upstream is not None:
             with suppress(pykka.ActorDeadError):
                 self._upstream.tell(message)
@@ -60,17 +60,17 @@ class Actor(pykka.ThreadingActor):
             self.actor_ref.tell(message)
 
     def receive(self, message: Any) -> None:
-        """Handle any other message."""
+        """Handle a message of this actor."""
         raise TypeError(f"{type(self).__name__} does not handle {message!r}")
 
     def reload(self) -> None:
-        """Read again what this actor reads from elsewhere, if there is such a thing."""
+        """Read again what this actor reads from outside the process; by default nothing."""
 
     def confirm(self) -> None:
-        """Do what is held for the operator to confirm, if there is such a thing."""
+        """Carry out what is held until the operator confirms it; by default nothing."""
 
     def leave(self) -> None:
-        """Do what is to be done when the operator stops the node, if there is such a thing."""
+        """Prepare for the stop of the node by the operator; by default nothing."""
 
     def on_failure(
         self,
@@ -78,6 +78,6 @@ class Actor(pykka.ThreadingActor):
         exception_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Say who failed; pykka has logged the exception, and the child exits."""
+        """Log which actor failed; pykka has logged the traceback, and the child process exits."""
         del exception_type, traceback
         log.critical("%s failed: %r", type(self).__name__, exception_value)

@@ -14,7 +14,7 @@ __all__ = ["Confirm", "Crashed", "Leave", "Ping", "Reload", "Upstream"]
 
 
 class Ping(msgspec.Struct, frozen=True, tag=True):
-    """Asked, not told: that there is a reply shows that the actor is not stuck."""
+    """To be asked, not told: a reply shows that the actor is not stuck."""
 
 
 class Reload(msgspec.Struct, frozen=True, tag=True):
@@ -26,16 +26,16 @@ class Confirm(msgspec.Struct, frozen=True, tag=True):
 
 
 class Leave(NamedTuple):
-    """The node is being stopped, and not because of a failure; you are stopped next."""
+    """The operator stops the node; the actor is stopped next. Not sent after a failure."""
 
 
 class Upstream(NamedTuple):
-    """`actor` sends to this one from now on, and takes what flows back."""
+    """`actor` sends its messages to the receiver of this one, and receives what flows back."""
 
     actor: "pykka.ActorRef[Any]"
 
 
 class Crashed(NamedTuple):
-    """The actor's own thread or event loop has failed; the actor raises `error`."""
+    """The thread or event loop of the actor itself has failed; the actor raises `error`."""
 
     error: BaseException

@@ -1,4 +1,4 @@
-"""What makes a process of a node: its capabilities, its actors, and what it may ask of the supervisor."""
+"""A process of a node: its capabilities, its actors, and its requests to the supervisor."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -14,18 +14,19 @@ Ref: TypeAlias = "pykka.ActorRef[Any]"
 
 
 class Host(NamedTuple):
-    """What the writer asks of the process that it lives in."""
+    """Requests of an actor to the process that it runs in."""
 
-    # end the node, with this exit status
+    # stop the node, with this exit status
     finish: Callable[[int], None]
-    # take it that the table was flushed, so that a successor does not do it again
+    # the table was flushed: a restarted process must not flush it again
     flushed: Callable[[], None]
 
 
 class Process(NamedTuple):
-    """One process of a node: the capabilities it keeps, and how its actors are started, the first in the flow first.
+    """A process of a node: the capabilities that it keeps, and a function that starts its actors.
 
-    `start` raises `Unavailable` with the reason why the node cannot do its work here at all.
+    `start` returns the actors in the order of the data flow. Raises Unavailable
+    with the reason if the node cannot work on this machine at all.
     """
 
     capabilities: frozenset[int]

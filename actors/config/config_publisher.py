@@ -1,4 +1,4 @@
-"""ConfigPublisher: what all sources together say, on the configuration link."""
+"""ConfigPublisher: merges the sources, and publishes the configuration."""
 
 from pathlib import Path
 from typing import Any
@@ -15,46 +15,49 @@ __all__ = ["ConfigPublisher"]
 
 
 class ConfigPublisher(Actor):
-    """Merge the sources by key, and publish the result at `socket`."""
+    """Merges the sources by key, and publishes the result at `socket`.
+
+    Routes are accepted only from sources whose URL starts with `filter_routes`.
+    """
 
     def __init__(self, sources: tuple[Source, ...], filter_routes: str, socket: Path) -> None:
         super().__init__()
-        self._layers = Overlay([source.url.startswith(filter_routes) for source in sources])
+        self._overlay = Overlay([source.url.startswith(filter_routes) for source in sources])
         self._publisher = Publisher(socket)
-        # the sources that have not yet told all they have
+        # the sources that have not been complete once
         self._awaited = set(range(len(sources)))
 
     def on_start(self) -> None:
-        """Listen for those who want the configuration."""
+        """Begin to publish."""
         self._publisher.start()
 
     def on_stop(self) -> None:
-        """Hang up."""
+        """Close the links."""
         self._publisher.stop()
 
     def receive(self, message: Any) -> None:
-        """Take in what a source says."""
+        """Merge and publish an update of a source."""
         match message:
             case SourceUpdate(source, messages, synced):
                 if synced:
                     self._awaited.discard(source)
-                merged = [m for said in messages if (m := self._merge(source, said)) is not None]
-                merged.sort(key=_is_no_departure)
+                merged = [m for message in messages if (m := self._merge(source, message)) is not None]
+                merged.sort(key=_deleted_frontends_first)
                 self._publisher.publish(merged, synced=not self._awaited)
             case _:
-                raise TypeError(f"ConfigPublisher does not handle {message!r}")
+                super().receive(message)
 
-    def _merge(self, source: int, said: ConfigMessage) -> ConfigMessage | None:
-        if isinstance(said, ProblemsAre):
-            return said
-        if not self._layers.accepts(source, said.key):
+    def _merge(self, source: int, message: ConfigMessage) -> ConfigMessage | None:
+        if isinstance(message, ProblemsAre):
+            return message
+        if not self._overlay.accepts(source, message.key):
             return None
-        return ValueIs(said.key, self._layers.put(source, said.key, said.value))
+        return ValueIs(message.key, self._overlay.put(source, message.key, message.value))
 
 
-def _is_no_departure(message: ConfigMessage) -> bool:
-    """Tell what comes behind frontends that go, for these take their backends along.
+def _deleted_frontends_first(message: ConfigMessage) -> bool:
+    """Return the sort key that puts deleted frontends first.
 
-    Otherwise a service that goes as a whole would look like one that loses its backends first.
+    Otherwise a service that is deleted as a whole would seem to lose its backends before.
     """
     return not (isinstance(message.key, FrontendKey) and message.value is None)

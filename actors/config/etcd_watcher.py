@@ -1,4 +1,4 @@
-"""EtcdWatcher: what etcd says below a prefix, as it changes."""
+"""EtcdWatcher: follows a prefix in etcd."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ __all__ = ["EtcdWatcher"]
 
 
 class EtcdWatcher(SourceWatcher):
-    """Tell `publisher` what etcd says, under this source's number; list all of it every `interval` seconds."""
+    """Tells `publisher` of the values in etcd, as source `number`; lists the prefix about every `interval` seconds."""
 
     def __init__(
         self,
@@ -24,4 +24,6 @@ class EtcdWatcher(SourceWatcher):
         interval: float,
         publisher: pykka.ActorRef[Any],
     ) -> None:
-        super().__init__(number, url, publisher, lambda say: EtcdFollower(url, location, state_file, interval, say))
+        super().__init__(
+            number, url, publisher, lambda on_update: EtcdFollower(url, location, state_file, interval, on_update)
+        )

@@ -1,4 +1,4 @@
-"""FileWatcher: what a configuration tree on disk says, as it changes."""
+"""FileWatcher: follows a configuration tree on disk."""
 
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ __all__ = ["FileWatcher"]
 
 
 class FileWatcher(SourceWatcher):
-    """Tell `publisher` what the tree says, under this source's number; look at all of it every `interval` seconds.
+    """Tells `publisher` of the values in the tree, as source `number`; scans it about every `interval` seconds.
 
-    With `once` it is left alone when it has been told.
+    With `once` the tree is no longer followed when it has been published.
     """
 
     def __init__(
@@ -29,5 +29,8 @@ class FileWatcher(SourceWatcher):
         once: bool = False,
     ) -> None:
         super().__init__(
-            number, url, publisher, lambda say: TreeFollower(url, root, state_file, interval, say, once=once)
+            number,
+            url,
+            publisher,
+            lambda on_update: TreeFollower(url, root, state_file, interval, on_update, once=once),
         )

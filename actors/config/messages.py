@@ -1,4 +1,4 @@
-"""What the watchers of sources tell ConfigPublisher."""
+"""Messages from the watchers of sources to ConfigPublisher."""
 
 from typing import NamedTuple
 
@@ -8,9 +8,9 @@ __all__ = ["SourceUpdate"]
 
 
 class SourceUpdate(NamedTuple):
-    """What a source says: objects and problems by key, `source` is its place in the order of `--config-source`.
+    """Values and problems of a source that changed; `source` is its place in the order of `--config-source`.
 
-    `synced`: with this it has told all it has.
+    `synced`: with these the source is complete, for the first time.
     """
 
     source: int

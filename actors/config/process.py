@@ -10,11 +10,11 @@ from clusterf.sources.url import Source
 
 __all__ = ["start"]
 
-ETCD_LIST_INTERVAL = 300.0  # seconds between lists of a whole etcd, for what its watch may have missed
+ETCD_LIST_INTERVAL = 300.0  # seconds between lists of the whole prefix, for events that a watch may have missed
 
 
 def start(name: str, settings: Settings, host: Host) -> list[Ref]:
-    """Start the actors, the first in the flow first. Raises Unavailable where the process cannot do its work at all."""
+    """Start the actors, and return them in the order of the data flow."""
     del name, host
     publisher = ConfigPublisher.start(settings.sources, settings.filter_routes, settings.config_socket)
     watchers = [_watcher(number, source, settings, publisher) for number, source in enumerate(settings.sources)]
@@ -23,7 +23,7 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
 
 def _watcher(number: int, source: Source, settings: Settings, publisher: Ref) -> Ref:
     if source.etcd is not None:
-        # what it is built on is large, and of no use to the others
+        # grpc is large, and not needed for file trees
         from actors.config.etcd_watcher import EtcdWatcher  # noqa: PLC0415
 
         return EtcdWatcher.start(number, source.url, source.etcd, settings.config_file, ETCD_LIST_INTERVAL, publisher)

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class SourceWatcher(ThreadedActor):
-    """Tell `publisher` of the updates of the source at `url`, which has this `number`; `follow` returns its follower.
+    """Tells `publisher` of updates of the source at `url`; `follow` makes the follower of the source.
 
     `number` is the source's place in the order of `--config-source`. A problem
     is logged, and published, when it is new.

@@ -1,4 +1,4 @@
-"""What RouteResolver, BackendMerger and IpvsWriter tell each other, with the flow and against it."""
+"""Messages between RouteResolver, BackendMerger and IpvsWriter, with the data flow and against it."""
 
 from typing import NamedTuple
 
@@ -10,10 +10,7 @@ __all__ = ["Credit", "MergedUpdate", "RemovalBegun", "ResolvedUpdate"]
 
 
 class ResolvedUpdate(NamedTuple):
-    """What became of changed objects; `synced`: all sources have been told as a whole.
-
-    It comes from a frame of `link`.
-    """
+    """Resolved objects that changed, from one frame of `link`; `synced`: all sources are complete."""
 
     items: tuple[Resolved, ...]
     synced: bool
@@ -21,10 +18,10 @@ class ResolvedUpdate(NamedTuple):
 
 
 class MergedUpdate(NamedTuple):
-    """What is wanted of changed virtual and real servers; `synced`: all of them have been told.
+    """Wanted virtual and real servers that changed; `synced`: all that are wanted have been sent.
 
-    `link` is the link that its frame came over, None without one. `urgent`: it
-    is to be written before all else, as it comes from verdicts.
+    `link` is the link of the frame that it comes from, None: it comes from none.
+    `urgent`: it follows from verdicts, and is written before all else.
     """
 
     items: tuple[Merged, ...]
@@ -34,12 +31,12 @@ class MergedUpdate(NamedTuple):
 
 
 class Credit(NamedTuple):
-    """A frame of `link` has come through to the writer, so another one may follow. Goes upstream."""
+    """A frame of `link` has arrived at the writer, so another one may follow. Sent upstream."""
 
     link: str
 
 
 class RemovalBegun(NamedTuple):
-    """The removal of these virtual servers has begun, or they are not there. Goes upstream."""
+    """The removal of these virtual servers has begun, or the kernel does not have them. Sent upstream."""
 
     virtuals: tuple[VirtualServer, ...]

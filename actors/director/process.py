@@ -1,4 +1,4 @@
-"""The wiring of the director process, and the capabilities that it needs."""
+"""The wiring of the director process."""
 
 import logging
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def start(name: str, settings: Settings, host: Host) -> list[Ref]:
-    """Start the actors, the first in the flow first. Raises Unavailable where the process cannot do its work at all."""
+    """Start the actors, and return them in the order of the data flow. Raises Unavailable if IPVS cannot be used."""
     del name
     kernel = _noop_kernel() if settings.noop else open_kernel()
     ours = Store(settings.director_file, read_only=settings.noop)
@@ -62,7 +62,7 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
         elide=settings.ipvs_elide,
         health=settings.health_sockets,
         in_force=Table if settings.flush else kernel.read if settings.noop else _read_kernel,
-        # what is left of the time is for what the writer has to do
+        # the rest of the time is for the writer
         patience=0.9 * settings.once_timeout if settings.once else None,
     )
     resolver = RouteResolver.start(settings.config_socket, _defaults(settings, excluded), merger)
@@ -70,7 +70,7 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
 
 
 def _defaults(settings: Settings, excluded: tuple[IPNetwork, ...]) -> Defaults:
-    """Return what the node adds to the configuration."""
+    """Return the settings of the node that complete the configuration."""
     return Defaults(
         scheduler=settings.ipvs_scheduler,
         method=METHODS[settings.ipvs_forward_method],
@@ -80,7 +80,7 @@ def _defaults(settings: Settings, excluded: tuple[IPNetwork, ...]) -> Defaults:
 
 
 def _keepers(settings: Settings, ours: Store) -> list[Companion]:
-    """Return what keeps the rest of the kernel as the settings want it."""
+    """Return the keepers of sysctls and sync daemons."""
     keepers: list[Companion] = []
     if settings.ipvs_sysctl:
         keepers.append(SysctlKeeper(dict(settings.ipvs_sysctl), noop=settings.noop))
@@ -89,11 +89,11 @@ def _keepers(settings: Settings, ours: Store) -> list[Companion]:
 
 
 def _vip_keeper(settings: Settings, ours: Store, excluded: Sequence[IPNetwork]) -> VirtualServerCompanion | None:
-    """Return what keeps the addresses of virtual servers, None where there is nothing to keep."""
+    """Return the keeper of VIP addresses; None if none are to be added, and none were added before."""
     record = Record(ours, "addresses")
     if settings.vip_interface is None and not any(True for _ in record.items()):
         return None
-    # what it is built on is large, and of no use without VIPs
+    # pyroute2 is large, and not needed without VIPs
     from clusterf.host.rtnetlink import RtnetlinkInterfaces  # noqa: PLC0415
 
     interfaces = RtnetlinkInterfaces()
@@ -108,16 +108,16 @@ def _vip_keeper(settings: Settings, ours: Store, excluded: Sequence[IPNetwork]) 
 
 
 def _noop_kernel() -> Kernel:
-    """Return a shadow of the kernel's table, of an empty one if that cannot be read."""
+    """Return a shadow of the kernel's table, or of an empty one if that cannot be read."""
     try:
         return ShadowKernel(_read_kernel())
     except (Unavailable, OSError) as error:
-        log.warning("%s: the table cannot be read and is taken as empty: %s", log_prefix(noop=True), error)
+        log.warning("%s: cannot read the table, assuming an empty one: %s", log_prefix(noop=True), error)
         return ShadowKernel()
 
 
 def _read_kernel() -> Table:
-    """Return the kernel's table, read apart from its writer. Raises Unavailable or OSError."""
+    """Read the kernel's table through a socket of its own. Raises Unavailable or OSError."""
     kernel = open_kernel()
     try:
         return kernel.read()

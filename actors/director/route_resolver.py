@@ -21,34 +21,34 @@ log = logging.getLogger(__name__)
 
 
 class RouteResolver(Actor):
-    """Resolve what comes over the link at `socket`, and tell `merger` what became of it."""
+    """Resolves the configuration on the link at `socket`, and tells `merger` the results."""
 
     def __init__(self, socket: Path, defaults: Defaults, merger: pykka.ActorRef[Any]) -> None:
         super().__init__()
         self._subscription = Subscription(socket, self.actor_ref.tell)
         self._resolver = Resolver(defaults)
         self._merger = merger
-        # whether the configuration was told as a whole once
+        # whether the configuration was complete once
         self._synced = False
 
     def on_start(self) -> None:
-        """Begin to receive."""
+        """Begin to receive the configuration."""
         self._merger.tell(Upstream(self.actor_ref))
         self._subscription.start()
 
     def on_stop(self) -> None:
-        """Hang up."""
+        """Close the link."""
         self._subscription.stop()
 
     def receive(self, message: Any) -> None:
-        """Resolve what was received."""
+        """Resolve a frame of the configuration, or give back its credit."""
         match message:
             case Received():
                 self._resolve(message)
             case Credit():
                 self._subscription.acknowledge()
             case _:
-                raise TypeError(f"RouteResolver does not handle {message!r}")
+                super().receive(message)
 
     def _resolve(self, received: Received) -> None:
         problems = []

@@ -69,7 +69,7 @@ WireMessage = StateMessage | Synced
 
 
 def deletion_of(key: StateKey) -> StateMessage:
-    """Return the message that there is nothing at `key`."""
+    """Return the message that deletes `key`."""
     match key:
         case ProblemsKey():
             return ProblemsAre(key, ())
@@ -80,12 +80,12 @@ def deletion_of(key: StateKey) -> StateMessage:
 
 
 def is_deletion(message: StateMessage) -> bool:
-    """Tell whether the message is that there is nothing at its key."""
+    """Tell whether the message deletes its key."""
     return message.value is None or message.value == ()
 
 
 class Received(NamedTuple):
-    """What came over `link` in one frame. It holds a credit of the subscription until that is told `acknowledge`."""
+    """The messages of one frame of `link`. It holds a credit until `acknowledge` of the subscription is called."""
 
     messages: tuple[WireMessage, ...]
     link: str

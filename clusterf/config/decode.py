@@ -1,4 +1,4 @@
-"""From JSON to the values of the configuration, and what is wrong with them.
+"""From JSON to the values of the configuration, and their problems.
 
 This is the one place where untrusted bytes become values, so nothing that is
 in them may raise. Each kind of object has a `_Shape`: how each field is read,
@@ -58,19 +58,19 @@ from clusterf.lib.addresses import check_real_server_address, check_vip, parse_i
 
 __all__ = ["MAX_SIZE", "Decoded", "decode"]
 
-MAX_SIZE: Final = 3 << 19  # etcd's own limit of a request, 1.5 MiB
+MAX_SIZE: Final = 3 << 19  # bytes; the limit of a request to etcd, 1.5 MiB
 _JSON: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 class Decoded(msgspec.Struct, frozen=True):
-    """A value, None if it is bad, and what was wrong with it."""
+    """A value, None if it is invalid, and its problems."""
 
     value: Value | None
     problems: tuple[Problem, ...]
 
 
 def decode(source: str, path: bytes, key: Key, raw: bytes) -> Decoded:
-    """Return the value that `raw` holds for `key`, and all that is wrong with it.
+    """Return the value that `raw` holds for `key`, and all its problems.
 
     Never raises, whatever `raw` is. An unknown field is a problem but not a
     fatal one. `source` and `path` only go into the problems.
@@ -86,7 +86,7 @@ def decode(source: str, path: bytes, key: Key, raw: bytes) -> Decoded:
         reading.fault(str(error), "")
         return Decoded(None, tuple(reading.problems))
     value = reading.object(_SHAPES[type(key)], data)
-    return Decoded(None if reading.bad else value, tuple(reading.problems))
+    return Decoded(None if reading.invalid else value, tuple(reading.problems))
 
 
 def _parse(raw: bytes) -> dict[str, Any]:
@@ -103,29 +103,29 @@ def _parse(raw: bytes) -> dict[str, Any]:
 
 
 class _Shape(NamedTuple):
-    """How an object is read: its fields by lower-case name, and what is made of those present."""
+    """How an object is read: its fields by lower-case name, and a function that makes the value of those present."""
 
     fields: Mapping[str, "Read | _Shape"]
     finish: Callable[[dict[str, Any], "_Reading"], Any]
 
 
 class _Reading:
-    """One value while it is read, and what is wrong with it so far."""
+    """A value that is being read, and its problems so far."""
 
     def __init__(self, source: str, path: bytes) -> None:
         self.source = source
         self.path = path
         self.problems: list[Problem] = []
-        self.bad: set[str] = set()  # the fields with a fatal problem
+        self.invalid: set[str] = set()  # the fields with a fatal problem
 
     def fault(self, reason: str, field: str, *others: str) -> None:
-        """Report `field` as bad, unless it, or one of the others that it is judged by, already is."""
-        if self.bad.isdisjoint((field, *others)):
-            self.bad.add(field)
+        """Report `field` as invalid, unless that or one of the others, which it is checked against, already is."""
+        if self.invalid.isdisjoint((field, *others)):
+            self.invalid.add(field)
             self.problems.append(Problem(self.source, self.path, field, cut(reason), fatal=True))
 
     def object(self, shape: _Shape, data: dict[str, Any], at: str = "") -> Any:
-        """Return what `shape` makes of `data`; `at` is in front of the names of its fields."""
+        """Return the value that `shape` makes of `data`; `at` is the prefix of field names in problems."""
         values = {}
         last = {name.lower(): (name, raw) for name, raw in data.items() if raw is not None}
         for field, (name, raw) in last.items():
@@ -184,7 +184,7 @@ def _health_check(fields: dict[str, Any], reading: _Reading) -> HealthCheck:
         for field in sorted(_OF_HTTP & fields.keys()):
             reason = "has no effect without a type of http or https"
             reading.problems.append(Problem(reading.source, reading.path, field, reason, fatal=False))
-    # what is absent must not be at odds with what is there
+    # the default of an absent field must fit the fields that are present
     fields.setdefault("timeout", min(HealthCheck().timeout, fields.get("interval", HealthCheck().interval)))
     fields["source4"], fields["source6"] = fields.pop("source", (None, None))
     check = HealthCheck(**fields)
@@ -210,7 +210,7 @@ def _route(fields: dict[str, Any], reading: _Reading) -> Route:
     )
 
 
-# IPVS knows a checksum of its own for these types only, and takes another one without a word
+# IPVS has checksums of its own for these types only, and accepts any other without an error
 _CHECKSUMS: Final = {
     TunnelType.IPIP: {TunnelChecksum.NONE},
     TunnelType.GUE: {TunnelChecksum.NONE, TunnelChecksum.CSUM, TunnelChecksum.REMCSUM},
@@ -238,7 +238,7 @@ def _tls(fields: dict[str, Any], _: _Reading) -> Tls:
     return Tls(**fields)
 
 
-# but for those that are one field of the configuration
+# source4 and source6 are one field of the configuration
 _HEALTH = {name: read for name, read in fields_of(HealthCheck).items() if name not in ("source4", "source6")}
 _SHAPES: Final[Mapping[type, _Shape]] = {
     FrontendKey: _Shape(

@@ -1,4 +1,4 @@
-"""Values as they are written in a configuration: the way back from what `clusterf.config.decode` reads."""
+"""From values of the configuration to JSON: the reverse of `clusterf.config.decode`."""
 
 from ipaddress import IPv4Address
 from typing import Any
@@ -12,7 +12,7 @@ __all__ = ["encode", "to_json"]
 
 
 def encode(value: Value) -> dict[str, Any]:
-    """Return the JSON object of `value`, without the fields that have their defaults; `decode` reads it back."""
+    """Return the JSON object of `value`, without fields that have their defaults; `decode` returns `value` for it."""
     match value:
         case Route(method=method):
             texts = {"Prefix": value.prefix, "Gateway": value.gateway, "IPVSMethod": method}
@@ -30,7 +30,7 @@ def encode(value: Value) -> dict[str, Any]:
 
 
 def to_json(value: Value) -> bytes:
-    """Return what `encode` returns as JSON text."""
+    """Return the JSON object of `value` as text."""
     return msgspec.json.encode(encode(value))
 
 

@@ -1,4 +1,4 @@
-"""How single fields of the configuration are read from what JSON has in their place.
+"""Readers of single fields of the configuration.
 
 A reader takes any JSON value but null and returns the field's value, or raises
 ValueError with the reason why it is not one.
@@ -50,14 +50,14 @@ _PREFIX = re.compile(r"([^/]+)(/[0-9]{1,3})?")
 _STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
 _LABEL = r"[0-9A-Za-z_](?:[0-9A-Za-z_-]{0,61}[0-9A-Za-z_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
-_OWN_HEADERS = {"connection", "content-length", "expect", "transfer-encoding"}  # what the probes say themselves
+_OWN_HEADERS = {"connection", "content-length", "expect", "transfer-encoding"}  # set by the probes
 _MAX_HEADERS = 16 << 10  # bytes, of names and values
 _MAX_BODY = 64 << 10  # bytes
 _MAX_EXPECTED = 1 << 10  # characters
 
 
 def _typed(kind: Any) -> Read:
-    """Return a reader of what msgspec takes for `kind`."""
+    """Return a reader of values that msgspec converts to `kind`."""
     one = msgspec.defstruct("One", [("value", kind)], array_like=True)
 
     def read(raw: object) -> object:
@@ -73,7 +73,7 @@ def fields_of(model: type[msgspec.Struct]) -> dict[str, Any]:
     """Return a reader for each field of `model`, by its annotation."""
     kinds = {field.name: field.type for field in msgspec.structs.fields(model)}
     return {
-        name: _typed(get_args(kind)[0] if NoneType in get_args(kind) else kind)  # null does not come so far
+        name: _typed(get_args(kind)[0] if NoneType in get_args(kind) else kind)  # null is not read: it counts as absent
         for name, kind in kinds.items()
     }
 
@@ -106,7 +106,7 @@ def _short(raw: object, longest: int) -> str:
 
 
 def one_of(kind: type[Enum]) -> Read:
-    """Return a reader of the names of `kind`, in small letters, as its members."""
+    """Return a reader of the lower-case names of members of `kind`."""
     members = {member.name.lower(): member for member in kind}
 
     def read(raw: object) -> Enum:
@@ -118,12 +118,12 @@ def one_of(kind: type[Enum]) -> Read:
 
 
 def or_default(read: Read, default: str | None) -> Read:
-    """Return a reader that takes an empty string for `default`, and else is `read`."""
+    """Return a reader like `read`, but with `default` for an empty string."""
     return lambda raw: default if raw == "" else read(raw)
 
 
 def address(parse: Callable[[str], IPAddress], check: Callable[[IPAddress], None]) -> Read:
-    """Return a reader of addresses that `check` lets through."""
+    """Return a reader of addresses that pass `check`."""
 
     def read(raw: object) -> IPAddress | None:
         if not (text := _text(raw)):
@@ -140,7 +140,7 @@ def read_prefix(raw: object) -> IPNetwork | None:
         return None
     if not (match := _PREFIX.fullmatch(text)):
         raise ValueError(f"not an address prefix: {text}")
-    parse_ip(match[1])  # more exact than ip_network in what it takes and in what it says
+    parse_ip(match[1])  # stricter than ip_network, and with better reasons
     return ip_network(text, strict=False)
 
 
@@ -186,7 +186,7 @@ def read_status(raw: object) -> tuple[tuple[int, int], ...]:
 
 
 def read_method(raw: object) -> str:
-    """Return an HTTP method in capitals."""
+    """Return an HTTP method in upper case."""
     method = str(_token(raw)).upper()
     if method == "CONNECT":
         raise ValueError("CONNECT is not supported")
@@ -197,7 +197,7 @@ _token = matching(HTTP_NAME, "an HTTP method", 32)
 
 
 def read_headers(raw: object) -> tuple[tuple[str, str], ...]:
-    """Return the names and values of HTTP headers, fit to be sent."""
+    """Return the names and values of HTTP headers; all can be sent."""
     headers: dict[str, str] = _texts_by_name(raw)
     for name, text in headers.items():
         if not re.fullmatch(HTTP_NAME, name):
@@ -212,7 +212,7 @@ def read_headers(raw: object) -> tuple[tuple[str, str], ...]:
 
 
 def read_body(raw: object) -> str:
-    """Return what an HTTP request has as its body."""
+    """Return the body of an HTTP request."""
     body: str = _text(raw)
     if (size := len(body.encode())) > _MAX_BODY:
         raise ValueError(f"{size} bytes are too many, the limit is {_MAX_BODY}")
@@ -220,25 +220,25 @@ def read_body(raw: object) -> str:
 
 
 def read_expected(raw: object) -> str:
-    """Return a text to be looked for."""
+    """Return a text to search for."""
     return _short(raw, _MAX_EXPECTED)
 
 
 def read_pattern(raw: object) -> str:
-    """Return a regular expression of RE2, as it was written."""
+    """Return an RE2 regular expression, as written."""
     if pattern := _short(raw, _MAX_EXPECTED):
         compile_pattern(pattern)
     return pattern
 
 
 def read_server_name(raw: object) -> str:
-    """Return the name or address that is in a certificate; it may be empty."""
+    """Return the name or address that a certificate is for; it may be empty."""
     name: str = _short(raw, 253)
     if name and not _HOST_NAME.fullmatch(name):
         try:
             parse_ip(name)
         except ValueError:
-            raise ValueError(f"not the name of a host, nor an address: {name}") from None
+            raise ValueError(f"not a host name or address: {name}") from None
     return name
 
 

@@ -10,7 +10,7 @@ __all__ = ["parse_key", "path_of"]
 
 
 def parse_key(path: bytes) -> Key | None:
-    """Return the key that `path` names, None if it is no known one."""
+    """Return the key that `path` names, None if it names none."""
     match path.split(b"/"):
         case [b"services", service, b"backends", backend] if service and backend:
             return BackendKey(service, backend)

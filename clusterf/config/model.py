@@ -1,8 +1,8 @@
-"""The words of the configuration: frontends, backends, routes and health checks.
+"""The objects of the configuration: frontends, backends, routes and health checks.
 
 Frozen values, one class per kind of key below the configuration's prefix.
-What a field may hold is checked here, once, when `clusterf.config.decode` builds the
-value; the rest of the code takes a value of these types as right. Names of
+What a field may hold is checked once, when `clusterf.config.decode` builds the
+value; the rest of the code relies on it. Names of
 services, backends and routes are bytes: a name may hold any byte but `/`.
 """
 
@@ -36,12 +36,12 @@ __all__ = [
 ]
 
 TAG = "kind"
-"""The field by which values of different types are told apart on a link; no field of a configuration has this name."""
+"""The field that distinguishes values of different types on a link; no object of the configuration has such a field."""
 
 Name = bytes
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Weight = Annotated[int, Meta(ge=0, le=65535)]
-MAX_THRESHOLD = 2**31 - 1  # of connections; more is refused by ipvsadm, and by newer kernels
+MAX_THRESHOLD = 2**31 - 1  # connections; ipvsadm and newer kernels refuse more
 Threshold = Annotated[int, Meta(ge=0, le=MAX_THRESHOLD)]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Count = Annotated[int, Meta(ge=1, le=1000)]
@@ -88,7 +88,7 @@ class Persistence(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class AddressesAndPorts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """What frontends and backends share."""
+    """The fields that frontends and backends share."""
 
     ipv4: IPv4Address | None = None
     ipv6: IPv6Address | None = None
@@ -166,7 +166,7 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True, tag_field=TAG, tag=
 
     @property
     def gateway(self) -> IPAddress | None:
-        """The address that the real server has instead of the backend's own."""
+        """The address of the real server, instead of that of the backend; None: that of the backend."""
         return self.gateway4 or self.gateway6
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with an object of the configuration, as one printable line."""
+"""Problems of objects of the configuration, each printed as one line."""
 
 from collections.abc import Hashable, Iterator
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from clusterf.lib.text import escape
 
 __all__ = ["KnownProblems", "Problem", "ProblemsOf", "conflict", "cut", "printable"]
 
-_SHOWN = 200  # characters of a hostile value that a line of a log takes
+_SHOWN = 200  # characters of an untrusted value in a log line, at most
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What is wrong with one key of one source.
+    """A problem of one key of one source.
 
     `path` is the key path, `field` is empty where the object as a whole is
     meant. `fatal`: the object is not used; else this is only a warning.
@@ -38,12 +38,12 @@ def printable(text: str) -> str:
 
 
 def cut(text: str) -> str:
-    """Return the beginning of a text that is too long for a line of a log."""
+    """Return `text`, shortened if it is too long for a log line."""
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
 class ProblemsOf(NamedTuple):
-    """These problems, and no others, `subject` has at present."""
+    """The problems of `subject`, all of them; none: it has no problem any more."""
 
     subject: object
     problems: tuple[Problem, ...]
@@ -56,11 +56,11 @@ class KnownProblems:
         self._problems: dict[object, tuple[Problem, ...]] = {}
 
     def report(self, subject: Hashable, problems: tuple[Problem, ...]) -> Iterator[ProblemsOf]:
-        """Set the problems of the subject, and yield them if they are others than before."""
+        """Set the problems of the subject, and yield them if they have changed."""
         if put(self._problems, subject, problems or None):
             yield ProblemsOf(subject, problems)
 
 
 def conflict(path: bytes, reason: str) -> Problem:
-    """Return the problem of an object that is right in itself but not beside the others."""
+    """Return the problem of an object that is valid by itself but not together with others."""
     return Problem(source="configuration", path=path, field="", reason=reason, fatal=True)

@@ -13,7 +13,7 @@ __all__ = ["build"]
 
 
 def build(objects: Mapping[Key, Value], defaults: Defaults, *, elide: bool = False) -> tuple[Table, list[Problem]]:
-    """Return the table that `objects` make while all backends are up, and what is wrong between them."""
+    """Return the table of `objects` when all backends are up, and the conflicts between them."""
     resolver, merger, table = Resolver(defaults), Merger(elide=elide), Table()
     for key, value in objects.items():
         resolver.update(key, value)

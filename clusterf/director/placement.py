@@ -1,4 +1,4 @@
-"""The real server that a backend is in a virtual server, as its route says."""
+"""The real server of a backend in a virtual server, by its route."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ __all__ = ["Placement", "place"]
 
 
 class Placement(NamedTuple):
-    """A backend's real server in a virtual server, None if it has none there, and what is to be reported of it."""
+    """The real server of a backend in a virtual server, None if it has none there, and a problem to report, if any."""
 
     real: tuple[RealServer, RealServerSettings] | None
     reason: str = ""
@@ -20,7 +20,7 @@ class Placement(NamedTuple):
 def place(
     virtual: VirtualServer, frontend: Frontend, backend: Backend, route: Route | None, defaults: Defaults
 ) -> Placement:
-    """Return the placement of `backend` in `virtual`; `route` is the one of its address there."""
+    """Return the placement of `backend` in `virtual`; `route` is that of its address of the same family."""
     address = backend.address(virtual.family)
     protocol = virtual.protocol or marked_protocol(frontend)
     port, frontend_port = (end.port(protocol) if protocol is not None else 0 for end in (backend, frontend))

@@ -1,4 +1,4 @@
-"""Which route an address takes: the longest prefix wins, look-ups never scan the routes.
+"""The route of an address: the longest prefix wins; look-ups never scan the routes.
 
 Routes are kept by prefix length, so that a look-up is one dictionary probe for
 each length in use, at most 33 for IPv4 and 129 for IPv6, however many routes
@@ -42,11 +42,11 @@ class RouteTable:
         self._routes: dict[Name, Route] = {}
         # the names that share a prefix, lowest first
         self._names: dict[_Prefix, list[Name]] = {}
-        # how many prefixes there are of each length, longest first
+        # the number of prefixes of each length, longest first
         self._lengths: dict[Family, dict[int, int]] = {Family.IPV4: {}, Family.IPV6: {}}
 
     def put(self, name: Name, route: Route | None) -> list[AddressRange]:
-        """Set the route `name`, or remove it with None; return the addresses that may take another route now."""
+        """Set the route `name`, or remove it with None; return the addresses whose route may have changed."""
         stale, fresh = _prefixes(self._routes.get(name)), _prefixes(route)
         before = {prefix: self._winner(prefix) for prefix in stale + fresh}
         for prefix in stale:
@@ -60,7 +60,7 @@ class RouteTable:
         return [prefix.range() for prefix, winner in before.items() if self._winner(prefix) != winner]
 
     def lookup(self, address: IPAddress) -> Route | None:
-        """Return the route with the longest prefix that holds `address`, None without one.
+        """Return the route with the longest prefix that contains `address`, None if none does.
 
         Of several routes with that very prefix it is the one with the lowest name.
         """

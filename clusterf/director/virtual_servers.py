@@ -1,4 +1,4 @@
-"""The virtual servers that a frontend becomes, and how it wants each of them."""
+"""The virtual servers of a frontend, with their settings."""
 
 from collections.abc import Iterator
 
@@ -20,10 +20,10 @@ __all__ = ["Defaults", "marked_protocol", "virtual_servers"]
 
 
 class Defaults(msgspec.Struct, frozen=True):
-    """What the node adds to the configuration.
+    """Settings of the node that complete the configuration.
 
-    Virtual servers with an address in `exclude` are never ours. `synced`: the
-    kernel synchronises connections, and so takes no real server of the other
+    Virtual servers with an address in `exclude` are never written. `synced`: the
+    kernel synchronises connections, and so accepts no real server of the other
     family.
     """
 
@@ -34,14 +34,14 @@ class Defaults(msgspec.Struct, frozen=True):
 
 
 def virtual_servers(frontend: Frontend, defaults: Defaults) -> tuple[tuple[VirtualServer, VirtualServerSpec], ...]:
-    """Return the virtual servers that `frontend` names, each as it wants it."""
+    """Return the virtual servers of `frontend`, each with its settings."""
     return tuple(
         (v, VirtualServerSpec(_settings(v, frontend, defaults), frontend.drain_timeout)) for v in _named(frontend)
     )
 
 
 def marked_protocol(frontend: Frontend) -> Protocol | None:
-    """Return whose ports the real servers of a fwmark have: the first protocol named, None: the packet's own port."""
+    """Return the protocol whose ports the real servers of a fwmark have; None: packets keep their port."""
     return next((p for p in Protocol if frontend.port(p) is not None), None)
 
 
@@ -60,7 +60,7 @@ def _settings(virtual: VirtualServer, frontend: Frontend, defaults: Defaults) ->
     flags = ServiceFlag(0)
     for name in frontend.scheduler_flags:
         flags |= SCHEDULER_FLAGS[name]
-    # the kernel knows one-packet scheduling for UDP only
+    # the kernel has one-packet scheduling for UDP only
     if frontend.one_packet and virtual.protocol in {None, Protocol.UDP}:
         flags |= ServiceFlag.ONE_PACKET
     four = virtual.family is Family.IPV4

@@ -131,7 +131,7 @@ def test_node_stops_at_once_while_a_call_hangs(config: Config, tmp_path: Path) -
     config.cluster.members[0].freeze()
     try:
         with etcd_node(tmp_path, config.cluster.url(config.prefix)) as node:
-            node.wait_for_log("the table cannot be read and is taken as empty")
+            node.wait_for_log("cannot read the table, assuming an empty one")
             wait_until(lambda: "config" in node.children())
             node.send(signal.SIGTERM)
             assert node._process.wait(4) == 0
