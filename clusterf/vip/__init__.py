@@ -1,5 +1,5 @@
-"""The addresses of virtual servers: which are needed, where, and telling the neighbours.
+"""The addresses of virtual servers: which are needed, where, and announcing them to neighbours.
 
-Imports `host`, `ipvs`, `reconcile` and `lib`. An address that somebody else added is
-never removed.
+Imports `host`, `ipvs`, `reconcile` and `lib`. An address that was added outside
+clusterf is never removed.
 """

@@ -1,9 +1,9 @@
-"""Telling the neighbours on an Ethernet that an address is here now.
+"""Announcing to the neighbours on an Ethernet that an address has moved here.
 
 By gratuitous ARP (RFC 5227, 2.3) and unsolicited neighbour advertisements (RFC
-4861, 7.2.6), so that those who had the address of another machine's interface
-take ours at once. The kernel does this only when an interface comes up, or
-after it has looked for duplicates of an address, which takes a second.
+4861, 7.2.6), so that neighbours that cached another machine's hardware address
+replace it at once. The kernel does this only when an interface comes up, or
+after duplicate address detection, which takes a second.
 """
 
 import socket
@@ -17,7 +17,7 @@ from clusterf.lib.addresses import IPAddress
 
 __all__ = ["advertisement", "announce", "gratuitous_arp"]
 
-_TIMEOUT = 1.0  # seconds until a frame can be sent
+_TIMEOUT = 1.0  # seconds that sending a frame may take
 
 _ETHERNET, _ETH_P_IP, _ETH_P_ARP = 1, 0x0800, 0x0806
 _ARP_REQUEST = 1
@@ -29,12 +29,12 @@ _NEIGHBOUR_ADVERTISEMENT = 136
 _ROUTER, _OVERRIDE = 1 << 31, 1 << 29
 _TARGET_HARDWARE = 2  # the option: the target's link-layer address
 _ALL_NODES = "ff02::1"
-_HOPS = 255  # what has passed a router is not heeded
+_HOPS = 255  # with fewer, the packet has passed a router, and is ignored
 _PACKET_INFO = Struct("=16sI")  # struct in6_pktinfo, ipv6(7)
 
 
 def announce(link: Interface, addresses: Sequence[IPAddress]) -> None:
-    """Tell once that these addresses are on `link`, which has to be an Ethernet that is up.
+    """Announce once that these addresses are on `link`, an Ethernet that is running.
 
     Raises OSError: EPERM without CAP_NET_RAW.
     """
@@ -47,7 +47,7 @@ def announce(link: Interface, addresses: Sequence[IPAddress]) -> None:
 
 
 def gratuitous_arp(hardware: bytes, address: IPv4Address) -> bytes:
-    """Return an ARP request for `address` from the one who has it, without the Ethernet header."""
+    """Return an ARP request for `address` from its owner, without the Ethernet header."""
     packed = address.packed
     return _ARP.pack(_ETHERNET, _ETH_P_IP, 6, 4, _ARP_REQUEST, hardware, packed, bytes(6), packed)
 
@@ -55,14 +55,14 @@ def gratuitous_arp(hardware: bytes, address: IPv4Address) -> bytes:
 def advertisement(hardware: bytes, address: IPv6Address, *, router: bool) -> bytes:
     """Return an unsolicited neighbour advertisement, without a checksum.
 
-    `router` has to be what the kernel says in its own, or others would drop us from their routers.
+    `router` must equal the flag in the kernel's own, or neighbours remove us from their routers.
     """
     flags = _OVERRIDE | (_ROUTER if router else 0)
     return _ADVERTISEMENT.pack(_NEIGHBOUR_ADVERTISEMENT, 0, 0, flags, address.packed, _TARGET_HARDWARE, 1, hardware)
 
 
 def _announce_ipv4(link: Interface, addresses: Iterable[IPv4Address]) -> None:
-    # (protocol 0: it receives nothing)
+    # protocol 0: it receives nothing
     with closing(socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)) as channel:
         channel.settimeout(_TIMEOUT)
         for address in addresses:

@@ -22,7 +22,7 @@ def vips(*ours, kept=True):
     return Vips(ours, kept=kept)
 
 
-def test_an_address_is_needed_while_a_virtual_server_has_it():
+def test_address_is_needed_while_a_virtual_server_has_it():
     state = vips()
     state.observe(LO, [])
     state.follow({virtual(A, 80): True, virtual(A, 443): True})
@@ -35,7 +35,7 @@ def test_an_address_is_needed_while_a_virtual_server_has_it():
     assert state.superfluous() == [HostAddress(LO, A)]
 
 
-def test_to_be_told_twice_that_a_virtual_server_is_ours_changes_nothing():
+def test_repeated_virtual_server_changes_nothing():
     state = vips(HostAddress(LO, A))
     state.observe(LO, [PresentAddress(LO, A, 32)])
     state.follow({virtual(A): True})
@@ -44,20 +44,20 @@ def test_to_be_told_twice_that_a_virtual_server_is_ours_changes_nothing():
     assert state.superfluous() == [HostAddress(LO, A)]
 
 
-def test_a_change_has_only_its_own_address_looked_at():
+def test_change_concerns_only_its_own_address():
     state = vips()
     state.observe(LO, [])
     state.follow({virtual(A): True, virtual(B): True})
     assert (state.missing(), state.superfluous()) == ([HostAddress(LO, A), HostAddress(LO, B)], [])
     state.follow({virtual(C): True})
-    assert state.missing() == [HostAddress(LO, C)]  # of the others none was added, which the next look will tell
+    assert state.missing() == [HostAddress(LO, C)]  # the others were not added; `observe` finds out
 
 
 @pytest.mark.parametrize(
     "present",
     [PresentAddress(ETH, A, 32), PresentAddress(ETH, A, 24), PresentAddress(LO, A, 32), PresentAddress(LO, A, 8)],
 )
-def test_an_address_that_others_have_put_anywhere_is_neither_added_nor_removed(present):
+def test_address_added_outside_clusterf_is_neither_added_nor_removed(present):
     state = vips()
     state.follow({virtual(A): True})
     state.observe(LO, [present])
@@ -74,7 +74,7 @@ def test_loopback_addresses_are_not_added(text):
     assert state.missing() == []
 
 
-def test_on_another_interface_an_address_is_added_before_it_is_removed_from_the_old_one():
+def test_address_is_added_to_the_new_interface_before_it_is_removed_from_the_old():
     state = vips(HostAddress(LO, A))
     state.follow({virtual(A): True})
     state.observe(ETH, [PresentAddress(LO, A, 32)])
@@ -85,7 +85,7 @@ def test_on_another_interface_an_address_is_added_before_it_is_removed_from_the_
     assert state.superfluous() == [HostAddress(LO, A)]
 
 
-def test_as_long_as_the_interface_does_not_exist_an_address_stays_where_it_was():
+def test_address_stays_on_the_old_interface_while_the_new_one_does_not_exist():
     state = vips(HostAddress(LO, A), HostAddress(LO, B))
     state.follow({virtual(A): True})
     state.observe(None, [PresentAddress(LO, A, 32), PresentAddress(LO, B, 32)])
@@ -93,7 +93,7 @@ def test_as_long_as_the_interface_does_not_exist_an_address_stays_where_it_was()
 
 
 @pytest.mark.parametrize("theirs", [PresentAddress(LO, A, 24), PresentAddress(ETH, A, 24), PresentAddress(ETH, A, 32)])
-def test_an_address_that_others_have_too_is_not_moved_but_removed_where_it_should_not_be(theirs):
+def test_address_also_added_outside_clusterf_is_removed_from_the_old_interface(theirs):
     state = vips(HostAddress(LO, A))
     state.follow({virtual(A): True})
     state.observe(LO, [PresentAddress(LO, A, 32), theirs])
@@ -102,7 +102,7 @@ def test_an_address_that_others_have_too_is_not_moved_but_removed_where_it_shoul
     assert (state.missing(), state.superfluous()) == ([], [HostAddress(LO, A)])
 
 
-def test_without_an_interface_ours_go_although_they_are_needed():
+def test_without_an_interface_all_addresses_of_ours_are_removed():
     state = vips(HostAddress(LO, A), kept=False)
     state.follow({virtual(A): True})
     state.observe(None, [PresentAddress(LO, A, 32), PresentAddress(LO, B, 32)])
@@ -110,7 +110,7 @@ def test_without_an_interface_ours_go_although_they_are_needed():
 
 
 class World(RuleBasedStateMachine):
-    """We and others change the addresses of two interfaces; `world` says which of them we have put there."""
+    """Addresses of two interfaces are changed by us and outside clusterf; `world` has the owner of each."""
 
     def __init__(self):
         super().__init__()
@@ -127,7 +127,7 @@ class World(RuleBasedStateMachine):
     @rule(address=st.sampled_from(ADDRESSES), interface=st.sampled_from([LO, ETH]), short=st.booleans())
     def others_add(self, address, interface, short):
         present = PresentAddress(interface, address, 24 if short else address.max_prefixlen)
-        # (what we are taken to have put there is ours, whoever puts it back)
+        # an address recorded as ours is ours, even if it was added again outside clusterf
         if short or HostAddress(interface, address) not in self.vips.ours:
             self.world.setdefault(present, "theirs")
 
@@ -137,7 +137,7 @@ class World(RuleBasedStateMachine):
             del self.world[data.draw(st.sampled_from(sorted(self.world, key=str)))]
 
     @rule(interface=st.sampled_from([LO, ETH, None]))
-    def look(self, interface):
+    def observe(self, interface):
         self.vips.observe(interface, list(self.world))
         self.observed = True
 
@@ -165,7 +165,7 @@ class World(RuleBasedStateMachine):
     def restart(self, kept, interface):
         self.vips = vips(*self.vips.ours, kept=kept)
         self.vips.follow(dict.fromkeys(self.wanted, True))
-        self.look(interface)
+        self.observe(interface)
         self.change(set())
         theirs = {present.address for present, who in self.world.items() if who == "theirs"}
         needed = {v.address for v in self.wanted} if kept else set()
@@ -178,7 +178,7 @@ class World(RuleBasedStateMachine):
             self.observed = False
 
     @invariant()
-    def what_is_ours_is_known(self):
+    def all_of_ours_are_recorded(self):
         ours = {HostAddress(interface, address) for (interface, address, _), who in self.world.items() if who == "ours"}
         assert ours <= self.vips.ours
 

@@ -1,8 +1,8 @@
-"""The frontends' addresses on the director: kept on an interface, announced on it, and reached by a client there.
+"""VIPs on the director: kept on an interface, announced on it, and reached by a client there.
 
     client ── director ── b1
 
-The client is in the network of the VIPs, which nobody but the node sets up.
+The client is in the network of the VIPs, which only the node sets up.
 """
 
 import contextlib
@@ -110,7 +110,7 @@ def network(running_network: Network) -> Network:
     return running_network
 
 
-def test_a_client_whose_neighbour_was_another_director_is_told_and_served_at_once(network: Network) -> None:
+def test_client_that_cached_another_director_is_served_at_once(network: Network) -> None:
     for vip in VIPS.values():
         ip(f"neighbour replace {vip} lladdr 02:00:00:00:00:99 dev up0 nud reachable", network.client.namespace)
     with inside(network.client.namespace), frames("up0") as heard:
@@ -125,9 +125,9 @@ def test_a_client_whose_neighbour_was_another_director_is_told_and_served_at_onc
     hardware = bytes.fromhex(network.hardware().replace(":", ""))
     arp = b"\x08\x06" + gratuitous_arp(hardware, ip_address(VIPS["ipv4"]))
     assert packets.count(b"\xff" * 6 + hardware + arp) == 1
-    # (all but the checksum, which the client's kernel has looked at)
-    told = advertisement(hardware, ip_address(VIPS["ipv6"]), router=True)[4:]
-    assert sum(packet.startswith(b"\x33\x33\0\0\0\1" + hardware) and packet.endswith(told) for packet in packets) == 1
+    # all but the checksum, which the client's kernel verifies
+    sent = advertisement(hardware, ip_address(VIPS["ipv6"]), router=True)[4:]
+    assert sum(packet.startswith(b"\x33\x33\0\0\0\1" + hardware) and packet.endswith(sent) for packet in packets) == 1
 
 
 @contextlib.contextmanager
@@ -147,7 +147,7 @@ def frames(interface: str) -> Iterator[Callable[[], list[bytes]]]:
         yield heard
 
 
-def test_an_address_comes_before_its_first_virtual_server_and_goes_after_its_last(network: Network) -> None:
+def test_address_is_added_before_its_first_virtual_server_and_removed_after_its_last(network: Network) -> None:
     network.tree.service("web", {"ipv4": VIPS["ipv4"], "tcp": 80, "udp": 53}, b=BACKEND)
     network.director.wait_for(lambda: len(changes(network.director)) == 3)
     network.tree.put("services/web/frontend", {"ipv4": VIPS["ipv4"], "udp": 53})
@@ -162,7 +162,7 @@ def test_an_address_comes_before_its_first_virtual_server_and_goes_after_its_las
     assert network.addresses() == set()
 
 
-def test_an_ipv6_address_serves_from_the_start_and_is_not_used_for_connections_of_ones_own(network: Network) -> None:
+def test_ipv6_address_is_usable_at_once_and_deprecated(network: Network) -> None:
     network.tree.service("web", {"ipv6": VIPS["ipv6"], "tcp": 80}, b=BACKEND)
     network.director.wait_for(network.addresses)
 
@@ -170,7 +170,7 @@ def test_an_ipv6_address_serves_from_the_start_and_is_not_used_for_connections_o
     assert re.search(rf"{VIPS['ipv6']}/128 scope global nodad deprecated ?$", listed, re.MULTILINE)
 
 
-def test_what_others_put_there_stays_and_what_they_remove_comes_back(network: Network) -> None:
+def test_address_of_others_stays_and_removed_address_is_restored(network: Network) -> None:
     removed = "10.9.0.109"
     network.tree.service("theirs", {"ipv4": THEIRS, "tcp": 80})
     network.tree.service("ours", {"ipv4": removed, "tcp": 80})
@@ -179,7 +179,7 @@ def test_what_others_put_there_stays_and_what_they_remove_comes_back(network: Ne
 
     ip(f"address del {removed}/32 dev {INTERFACE}", network.director.namespace)
     network.director.send(signal.SIGHUP)
-    network.director.wait_for_log(f"gone from {INTERFACE}, adding again: {removed}")
+    network.director.wait_for_log(f"addresses removed from {INTERFACE} outside clusterf, repairing: {removed}")
     network.director.wait_for(lambda: network.addresses() == {removed})
 
     network.tree.clear()
@@ -187,7 +187,7 @@ def test_what_others_put_there_stays_and_what_they_remove_comes_back(network: Ne
     assert THEIRS in network.addresses("lo")
 
 
-def test_a_restart_keeps_the_addresses_and_changes_none(network: Network) -> None:
+def test_restart_changes_no_address(network: Network) -> None:
     network.tree.service("web", {**VIPS, "tcp": 80}, b=BACKEND)
     network.director.wait_for(lambda: len(network.director.table()) == 4)
     assert network.director.stop() == 0
@@ -201,9 +201,7 @@ def test_a_restart_keeps_the_addresses_and_changes_none(network: Network) -> Non
     assert found["CapEff"] == found["CapBnd"] == 1 << CAP_NET_ADMIN | 1 << CAP_NET_RAW
 
 
-def test_a_node_with_another_interface_moves_the_addresses_and_one_with_none_removes_them(
-    node: Node, tree: Tree
-) -> None:
+def test_other_interface_moves_the_addresses_and_none_removes_them(node: Node, tree: Tree) -> None:
     ip("link add vips0 type dummy\nlink set vips0 up\naddress add 10.9.0.1/24 dev vips0\n")
     tree.service("web", {**VIPS, "tcp": 80})
 
