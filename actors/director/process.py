@@ -37,26 +37,13 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     kernel = _noop_kernel() if settings.noop else open_kernel()
     ours = Store(settings.director_file, read_only=settings.noop)
     excluded = tuple(map(ip_network, settings.ipvs_exclude))
-    writer = IpvsWriter.start(
-        kernel,
-        Ownership(ours),
-        Companions(
-            *(_keepers(settings, ours), _vip_keeper(settings, ours, excluded)),
-            noop=settings.noop,
-            longest=settings.resync_interval,
-        ),
-        Options(
-            noop=settings.noop,
-            once=settings.once,
-            once_timeout=settings.once_timeout,
-            print_table=settings.print_table,
-            flush=settings.flush,
-            resync_interval=settings.resync_interval,
-            removal_hold=settings.removal_hold,
-            excluded=excluded,
-        ),
-        host,
+    companions = Companions(
+        _keepers(settings, ours),
+        _vip_keeper(settings, ours, excluded),
+        noop=settings.noop,
+        longest=settings.resync_interval,
     )
+    writer = IpvsWriter.start(kernel, Ownership(ours), companions, _options(settings, excluded), host)
     merger = BackendMerger.start(
         writer,
         elide=settings.ipvs_elide,
@@ -67,6 +54,19 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     )
     resolver = RouteResolver.start(settings.config_socket, _defaults(settings, excluded), merger)
     return [resolver, merger, writer]
+
+
+def _options(settings: Settings, excluded: tuple[IPNetwork, ...]) -> Options:
+    return Options(
+        noop=settings.noop,
+        once=settings.once,
+        once_timeout=settings.once_timeout,
+        print_table=settings.print_table,
+        flush=settings.flush,
+        resync_interval=settings.resync_interval,
+        removal_hold=settings.removal_hold,
+        excluded=excluded,
+    )
 
 
 def _defaults(settings: Settings, excluded: tuple[IPNetwork, ...]) -> Defaults:

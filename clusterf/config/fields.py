@@ -20,7 +20,6 @@ from clusterf.lib.regex import compile_pattern
 
 __all__ = [
     "ALL_ONES",
-    "HTTP_NAME",
     "Read",
     "address",
     "fields_of",
@@ -45,7 +44,7 @@ __all__ = [
 
 Read = Callable[[Any], Any]
 ALL_ONES = 0xFFFFFFFF
-HTTP_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token of RFC 9110
+_HTTP_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token of RFC 9110
 _PREFIX = re.compile(r"([^/]+)(/[0-9]{1,3})?")
 _STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
 _LABEL = r"[0-9A-Za-z_](?:[0-9A-Za-z_-]{0,61}[0-9A-Za-z_])?"
@@ -193,14 +192,14 @@ def read_method(raw: object) -> str:
     return method
 
 
-_token = matching(HTTP_NAME, "an HTTP method", 32)
+_token = matching(_HTTP_NAME, "an HTTP method", 32)
 
 
 def read_headers(raw: object) -> tuple[tuple[str, str], ...]:
     """Return the names and values of HTTP headers; all can be sent."""
     headers: dict[str, str] = _texts_by_name(raw)
     for name, text in headers.items():
-        if not re.fullmatch(HTTP_NAME, name):
+        if not re.fullmatch(_HTTP_NAME, name):
             raise ValueError(f"not a header name: {name}")
         if name.lower() in _OWN_HEADERS:
             raise ValueError(f"header {name} cannot be set")

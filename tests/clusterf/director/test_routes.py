@@ -47,12 +47,12 @@ EVERYWHERE = {
         ({"a": "fd00::/8", "b": "fd00::/127"}, "fd00::1", "fd00::/127"),
     ],
 )
-def test_the_longest_prefix_of_the_address_s_family_wins(prefixes, address, prefix):
+def test_longest_prefix_of_the_family_wins(prefixes, address, prefix):
     expected = None if prefix == "none" else route(prefix)
     assert table(**prefixes).lookup(ip_address(address)) == expected
 
 
-def test_of_equal_prefixes_the_lowest_name_wins_whatever_came_first():
+def test_lowest_name_wins_among_equal_prefixes_in_any_order():
     made = RouteTable()
     for name, method in ((b"m", "droute"), (b"z", "masq"), (b"a", "tunnel")):
         made.put(name, route("10.0.0.0/8", method))
@@ -64,7 +64,7 @@ def test_of_equal_prefixes_the_lowest_name_wins_whatever_came_first():
     assert made.lookup(address) is None
 
 
-def test_a_default_route_meets_the_all_zero_prefixes_of_both_families():
+def test_default_route_equals_the_zero_prefixes_of_both_families():
     made = table(a="0.0.0.0/0", b=None, c="::/0")
     assert [made.beaten_by(name) for name in (b"a", b"b", b"c")] == [None, b"a", b"b"]
     assert made.sharing(b"b") == {b"a", b"b", b"c"}
@@ -89,11 +89,11 @@ def test_a_default_route_meets_the_all_zero_prefixes_of_both_families():
         ),
     ],
 )
-def test_a_put_route_concerns_the_addresses_whose_route_it_changes(before, name, after, ranges):
+def test_put_returns_the_addresses_whose_route_changes(before, name, after, ranges):
     assert set(table(**before).put(name.encode(), route(after))) == ranges
 
 
-def test_to_remove_an_unknown_route_concerns_nothing():
+def test_removal_of_an_unknown_route_changes_no_address():
     assert RouteTable().put(b"a", None) == []
 
 
@@ -112,7 +112,7 @@ ANY_ROUTES = routes | st.builds(
 
 
 @given(st.lists(st.tuples(ROUTES, st.none() | ANY_ROUTES), max_size=12), st.lists(ADDRESSES, max_size=6), st.data())
-def test_a_look_up_equals_a_scan_of_all_routes_and_changes_only_where_it_was_said(changes, addresses, data):
+def test_lookup_equals_a_scan_of_all_routes_and_changes_only_in_the_returned_ranges(changes, addresses, data):
     made, plain = RouteTable(), {}
     nets = [r.prefix for _, r in changes if r is not None and r.prefix is not None]
     addresses = addresses + [net[data.draw(st.integers(0, min(net.num_addresses - 1, 2**62)))] for net in nets]

@@ -1,4 +1,4 @@
-"""The rules from configuration to IPVS, done anew and plainly, to hold the incremental code against."""
+"""The rules from configuration to IPVS, computed from scratch, as a reference for the incremental code."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
@@ -67,7 +67,7 @@ class Model:
         self.owners: dict[VirtualServer, bytes] = {}
         # whether members were in rotation that left with their virtual server, while that is in force
         self.departed: dict[tuple[bytes, bytes, VirtualServer], tuple[RealServer, bool]] = {}
-        # for which services and families health is ignored
+        # the services and families for which health is ignored
         self.panicking: set[tuple[bytes, Family]] = set()
         self.unknown = 0
 

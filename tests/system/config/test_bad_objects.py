@@ -35,7 +35,7 @@ def ip_route(action: str) -> None:
     subprocess.run(["ip", "route", action, *route], check=True)
 
 
-def test_garbage_leaves_the_last_good_value_in_force_also_across_restarts(node: Node, web: Tree) -> None:
+def test_previous_valid_value_is_kept_also_across_restarts(node: Node, web: Tree) -> None:
     with node:
         node.wait_for_table(WEB + API)
         web.put_text("services/web/backends/b", "{")
@@ -58,7 +58,7 @@ def test_garbage_leaves_the_last_good_value_in_force_also_across_restarts(node: 
     assert saved() == table(WEB.replace("-w 10", "-w 7") + API)
 
 
-def test_garbage_without_a_good_value_before_is_left_out(node: Node, web: Tree) -> None:
+def test_invalid_value_without_a_previous_one_is_skipped(node: Node, web: Tree) -> None:
     web.put_text("services/web/backends/bad", '{"ipv4": "10.3.0.2", "tcp": 99999}')
     web.put_text("services/bad/frontend", "\0")
     web.put_text("routes/bad", "[]")
@@ -70,7 +70,7 @@ def test_garbage_without_a_good_value_before_is_left_out(node: Node, web: Tree) 
         assert f"{key}: " in node.log
 
 
-def test_an_unknown_field_or_key_is_reported_and_no_failure(node: Node, web: Tree) -> None:
+def test_unknown_field_or_key_is_a_warning(node: Node, web: Tree) -> None:
     web.put("services/web/backends/b", {**BACKEND, "wieght": 5})
     web.put("services/web/extra", {})
 
@@ -81,7 +81,7 @@ def test_an_unknown_field_or_key_is_reported_and_no_failure(node: Node, web: Tre
     assert saved() == table(WEB + API)
 
 
-def test_a_step_that_the_kernel_refuses_is_reported_and_the_others_go_on(node: Node, web: Tree, refused: str) -> None:
+def test_refused_operation_is_reported_and_others_are_applied(node: Node, web: Tree, refused: str) -> None:
     web.put("services/api/backends/refused", {"ipv4": refused, "tcp": 80})
 
     assert node.once() == 1
@@ -93,9 +93,7 @@ def test_a_step_that_the_kernel_refuses_is_reported_and_the_others_go_on(node: N
     assert node.only_table == saved() == table(WEB + API)
 
 
-def test_a_step_that_the_kernel_refuses_is_tried_again_until_it_can_be_done(
-    node: Node, web: Tree, refused: str
-) -> None:
+def test_refused_operation_is_retried_until_it_succeeds(node: Node, web: Tree, refused: str) -> None:
     web.put("services/api/backends/refused", {"ipv4": refused, "tcp": 80})
     with node:
         node.wait_for_table(WEB + API)
@@ -107,7 +105,7 @@ def test_a_step_that_the_kernel_refuses_is_tried_again_until_it_can_be_done(
         node.wait_for_table(WEB.replace("-w 10", "-w 7") + API + f"-a -t 10.1.0.2:80 -r {refused}:80 -m -w 10")
 
 
-def test_a_real_server_stays_while_the_one_that_replaces_it_is_refused(node: Node, web: Tree, refused: str) -> None:
+def test_real_server_is_kept_while_its_replacement_is_refused(node: Node, web: Tree, refused: str) -> None:
     with node:
         node.wait_for_table(WEB + API)
         web.put("services/api/backends/b", {"ipv4": refused, "tcp": 80})

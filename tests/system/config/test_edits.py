@@ -29,7 +29,7 @@ def web(live: tuple[Node, Tree]) -> Iterator[tuple[Node, Tree]]:
     assert node.tables[-1] == saved()
 
 
-def test_a_weight_is_edited(web: tuple[Node, Tree]) -> None:
+def test_weight_is_edited(web: tuple[Node, Tree]) -> None:
     node, tree = web
 
     tree.put("services/web/backends/b2", {**BACKENDS["b2"], "weight": 7})
@@ -38,7 +38,7 @@ def test_a_weight_is_edited(web: tuple[Node, Tree]) -> None:
     assert node.operations == ["ipvsadm -e -t 10.1.0.1:80 -r 10.3.0.2:80 -m -w 7"]
 
 
-def test_a_port_is_a_new_real_server_which_comes_before_the_old_one_goes(web: tuple[Node, Tree]) -> None:
+def test_changed_port_adds_a_real_server_before_the_old_one_is_removed(web: tuple[Node, Tree]) -> None:
     node, tree = web
 
     tree.put("services/web/backends/b2", {**BACKENDS["b2"], "tcp": 81})
@@ -50,7 +50,7 @@ def test_a_port_is_a_new_real_server_which_comes_before_the_old_one_goes(web: tu
     ]
 
 
-def test_a_route_that_exchanges_all_real_servers_never_leaves_the_virtual_server_without(
+def test_virtual_server_keeps_real_servers_while_a_route_replaces_all_of_them(
     web: tuple[Node, Tree],
 ) -> None:
     node, tree = web
@@ -62,7 +62,7 @@ def test_a_route_that_exchanges_all_real_servers_never_leaves_the_virtual_server
     assert sorted(node.operations[1:]) == [f"ipvsadm -d -t 10.1.0.1:80 -r 10.3.0.{n}:80" for n in (1, 2, 3)]
 
 
-def test_a_vip_is_a_new_virtual_server_which_is_whole_before_the_old_one_goes(web: tuple[Node, Tree]) -> None:
+def test_changed_vip_adds_a_complete_virtual_server_before_the_old_one_is_removed(web: tuple[Node, Tree]) -> None:
     node, tree = web
 
     tree.put("services/web/frontend", {**WEB, "ipv4": "10.1.0.2"})
@@ -73,7 +73,7 @@ def test_a_vip_is_a_new_virtual_server_which_is_whole_before_the_old_one_goes(we
     assert node.operations[-1] == "ipvsadm -D -t 10.1.0.1:80"
 
 
-def test_a_scheduler_is_edited_and_the_real_servers_stay(web: tuple[Node, Tree]) -> None:
+def test_scheduler_is_edited_and_real_servers_are_kept(web: tuple[Node, Tree]) -> None:
     node, tree = web
 
     tree.put("services/web/frontend", {**WEB, "scheduler": "rr", "persistence": {"timeout": 60}})
@@ -82,7 +82,7 @@ def test_a_scheduler_is_edited_and_the_real_servers_stay(web: tuple[Node, Tree])
     assert node.operations == ["ipvsadm -E -t 10.1.0.1:80 -s rr -p 60"]
 
 
-def test_thresholds_are_edited_though_no_table_shows_them(web: tuple[Node, Tree]) -> None:
+def test_thresholds_are_edited_although_no_table_shows_them(web: tuple[Node, Tree]) -> None:
     node, tree = web
 
     tree.put("services/web/backends/b1", {**BACKENDS["b1"], "upper_threshold": 9, "lower_threshold": 4})
@@ -91,7 +91,7 @@ def test_thresholds_are_edited_though_no_table_shows_them(web: tuple[Node, Tree]
     assert node.operations == ["ipvsadm -e -t 10.1.0.1:80 -r 10.3.0.1:80 -m -w 10 -x 9 -y 4"]
 
 
-def test_a_method_is_edited_in_place(web: tuple[Node, Tree]) -> None:
+def test_method_is_edited_in_place(web: tuple[Node, Tree]) -> None:
     node, tree = web
 
     tree.put("routes/r", {"Prefix": "10.3.0.2/32", "IPVSMethod": "tunnel"})
@@ -100,7 +100,7 @@ def test_a_method_is_edited_in_place(web: tuple[Node, Tree]) -> None:
     assert node.operations == ["ipvsadm -e -t 10.1.0.1:80 -r 10.3.0.2:80 -i -w 10"]
 
 
-def test_backends_come_and_go(web: tuple[Node, Tree]) -> None:
+def test_backends_are_added_and_removed(web: tuple[Node, Tree]) -> None:
     node, tree = web
     added = "-a -t 10.1.0.1:80 -r 10.3.0.4:80 -m -w 10"
 
@@ -112,7 +112,7 @@ def test_backends_come_and_go(web: tuple[Node, Tree]) -> None:
     assert node.operations == [f"ipvsadm {added}", "ipvsadm -d -t 10.1.0.1:80 -r 10.3.0.4:80"]
 
 
-def test_a_directory_of_backends_goes_and_comes_back(web: tuple[Node, Tree]) -> None:
+def test_directory_of_backends_is_removed_and_restored(web: tuple[Node, Tree]) -> None:
     node, tree = web
     backends = tree.folder / "services/web/backends"
 
@@ -126,7 +126,7 @@ def test_a_directory_of_backends_goes_and_comes_back(web: tuple[Node, Tree]) -> 
     assert all(command.split()[1] in {"-a", "-d"} for command in node.operations)
 
 
-def test_a_service_goes_with_all_its_real_servers_and_others_stay(web: tuple[Node, Tree]) -> None:
+def test_removed_service_takes_its_real_servers_and_no_others(web: tuple[Node, Tree]) -> None:
     node, tree = web
     api = TABLE.replace("10.1.0.1", "10.1.0.9")
     tree.service("api", {"ipv4": "10.1.0.9", "tcp": 80}, **BACKENDS)
@@ -139,7 +139,7 @@ def test_a_service_goes_with_all_its_real_servers_and_others_stay(web: tuple[Nod
     assert node.operations == ["ipvsadm -D -t 10.1.0.1:80"]
 
 
-def test_what_is_hidden_or_unknown_is_ignored(web: tuple[Node, Tree]) -> None:
+def test_hidden_and_unknown_files_are_ignored(web: tuple[Node, Tree]) -> None:
     node, tree = web
 
     tree.put("services/web/backends/.b4", {"ipv4": "10.3.0.4", "tcp": 80})
@@ -151,7 +151,7 @@ def test_what_is_hidden_or_unknown_is_ignored(web: tuple[Node, Tree]) -> None:
     node.wait_for_table(f"{TABLE}-a -t 10.1.0.1:80 -r 10.3.0.4:80 -m -w 10")
 
 
-def test_a_file_that_is_written_in_place_is_never_taken_for_the_empty_one_that_it_is_for_a_moment(
+def test_file_written_in_place_is_never_read_as_an_empty_one(
     web: tuple[Node, Tree],
 ) -> None:
     node, tree = web
