@@ -56,12 +56,12 @@ def web(settings, reals):
         (Table(), web(WLC, {ONE: TEN, TWO: TEN}), [Step(Op.REMOVE_VIRTUAL, WEB)]),
     ],
 )
-def test_the_steps_between_two_tables(desired, actual, steps):
+def test_steps_between_two_tables(desired, actual, steps):
     assert list(diff(desired, actual)) == steps
 
 
 @given(tables, tables)
-def test_the_difference_applied_gives_the_desired_table(desired, actual):
+def test_applied_difference_gives_the_desired_table(desired, actual):
     table = actual.copy()
     for step in diff(desired, actual):
         table.apply(step)
@@ -69,13 +69,13 @@ def test_the_difference_applied_gives_the_desired_table(desired, actual):
 
 
 @given(tables, tables)
-def test_what_is_added_comes_before_what_goes(desired, actual):
+def test_additions_come_before_removals(desired, actual):
     removals = [step.op in REMOVALS for step in diff(desired, actual)]
     assert removals == sorted(removals)
 
 
 @given(tables, tables)
-def test_each_place_changes_at_most_once(desired, actual):
+def test_each_key_changes_at_most_once(desired, actual):
     places = [(step.virtual, step.real) for step in diff(desired, actual)]
     assert len(places) == len(set(places))
     assert not list(diff(desired, desired.copy()))

@@ -101,7 +101,7 @@ REALS = [
 
 
 @pytest.mark.parametrize(("virtual", "settings", "text"), VIRTUALS)
-def test_a_virtual_server_is_written_as_ipvsadm_prints_it(virtual, settings, text):
+def test_virtual_server_is_written_as_ipvsadm_prints_it(virtual, settings, text):
     assert ipvsadm.lines(table_of([(virtual, settings, {})])) == [f"-A {text}"]
     assert ipvsadm.command(Step(Op.ADD_VIRTUAL, virtual, settings=settings)) == f"ipvsadm -A {text}"
     assert ipvsadm.command(Step(Op.EDIT_VIRTUAL, virtual, settings=settings)) == f"ipvsadm -E {text}"
@@ -110,7 +110,7 @@ def test_a_virtual_server_is_written_as_ipvsadm_prints_it(virtual, settings, tex
 
 
 @pytest.mark.parametrize(("virtual", "real", "settings", "text"), REALS)
-def test_a_real_server_is_written_as_ipvsadm_prints_it(virtual, real, settings, text):
+def test_real_server_is_written_as_ipvsadm_prints_it(virtual, real, settings, text):
     table = table_of([(virtual, VirtualServerSettings("wlc", NONE, 0, 0), {real: settings})])
     assert f"-a {text}" in ipvsadm.lines(table)
     assert ipvsadm.command(Step(Op.ADD_REAL, virtual, real, settings)) == f"ipvsadm -a {text}"
@@ -119,7 +119,7 @@ def test_a_real_server_is_written_as_ipvsadm_prints_it(virtual, real, settings, 
     assert ipvsadm.command(Step(Op.REMOVE_REAL, virtual, real)) == f"ipvsadm -d {name}"
 
 
-def test_a_tunnel_is_printed_with_its_type():
+def test_tunnel_is_printed_with_its_type():
     tunnel = RealServerSettings(Method.TUNNEL, 1)
     step = Step(Op.ADD_REAL, WEB, real("fd00::5"), tunnel)
     assert ipvsadm.command(step) == "ipvsadm -a -t 10.0.0.1:80 -r [fd00::5]:80 -i -w 1"
@@ -137,7 +137,7 @@ def test_a_tunnel_is_printed_with_its_type():
         (Tunnel(TunnelType.GRE, 0, TunnelChecksum.CSUM), "gre --tun-csum"),
     ],
 )
-def test_a_tunnel_of_another_type_is_written_with_what_it_has(tunnel, text):
+def test_tunnel_of_another_type_is_written_with_its_options(tunnel, text):
     how = RealServerSettings(Method.TUNNEL, 1, 9, 4, tunnel)
     step = Step(Op.EDIT_REAL, WEB, real("10.1.0.1"), how)
     assert ipvsadm.command(step) == f"ipvsadm -e -t 10.0.0.1:80 -r 10.1.0.1:80 -i -w 1 -x 9 -y 4 --tun-type {text}"
@@ -149,7 +149,7 @@ def test_a_tunnel_of_another_type_is_written_with_what_it_has(tunnel, text):
     ("upper", "lower", "text"),
     [(100, 50, " -x 100 -y 50"), (100, 0, " -x 100"), (0, 5, " -y 5"), (0, 0, "")],
 )
-def test_thresholds_are_in_commands_where_set_and_never_in_a_table(upper, lower, text):
+def test_thresholds_are_in_commands_only(upper, lower, text):
     limited = RealServerSettings(Method.MASQ, 1, upper, lower)
     step = Step(Op.ADD_REAL, WEB, real("10.1.0.1"), limited)
     assert ipvsadm.command(step) == f"ipvsadm -a -t 10.0.0.1:80 -r 10.1.0.1:80 -m -w 1{text}"
@@ -164,20 +164,20 @@ def test_thresholds_are_in_commands_where_set_and_never_in_a_table(upper, lower,
         ("mh", SCHED_1 | SCHED_3, "mh-fallback", "mh-fallback,flag-3"),
     ],
 )
-def test_the_third_flag_of_sh_and_mh_is_in_commands_only(scheduler, flags, printed, commanded):
+def test_third_flag_of_sh_and_mh_is_in_commands_only(scheduler, flags, printed, commanded):
     how = settings(scheduler, flags)
     assert ipvsadm.lines(table_of([(WEB, how, {})])) == [f"-A -t 10.0.0.1:80 -s {scheduler} -b {printed}"]
     step = Step(Op.ADD_VIRTUAL, WEB, settings=how)
     assert ipvsadm.command(step) == f"ipvsadm -A -t 10.0.0.1:80 -s {scheduler} -b {commanded}"
 
 
-def test_a_fwmark_over_31_bits_is_printed_as_negative_which_ipvsadm_does_not_take():
+def test_fwmark_over_31_bits_is_printed_as_negative():
     mark = fwmark(2**32 - 1, Family.IPV6)
     assert ipvsadm.lines(table_of([(mark, settings6(), {})])) == ["-A -f -1 -6 -s wlc"]
     assert ipvsadm.command(Step(Op.REMOVE_VIRTUAL, mark)) == "ipvsadm -D -f 4294967295 -6"
 
 
-def test_lines_are_sorted_bytewise_so_that_virtual_servers_come_first():
+def test_lines_are_sorted_bytewise():
     table = table_of(
         [
             (fwmark(9), settings(), {real("10.1.0.10"): MASQ, real("10.1.0.9"): MASQ}),
@@ -198,5 +198,5 @@ def test_lines_are_sorted_bytewise_so_that_virtual_servers_come_first():
     ]
 
 
-def test_an_empty_table_has_no_lines():
+def test_empty_table_has_no_lines():
     assert ipvsadm.lines(Table()) == []

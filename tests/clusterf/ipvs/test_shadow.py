@@ -17,32 +17,32 @@ def kernel():
 
 
 @pytest.mark.parametrize(("step", "error"), REFUSALS)
-def test_a_shadow_refuses_what_the_kernel_refuses_and_stays_as_it_was(step, error):
+def test_shadow_refuses_what_the_kernel_refuses(step, error):
     kernel = ShadowKernel(TABLE.copy())
     assert kernel.apply([step]) == [error]
     assert kernel.read() == TABLE
 
 
-def test_a_step_that_fails_does_not_stop_the_ones_after_it(kernel):
+def test_failed_step_does_not_stop_the_steps_after_it(kernel):
     steps = [Step(Op.REMOVE_REAL, WEB, OTHER), Step(Op.REMOVE_REAL, WEB, REAL), Step(Op.ADD_REAL, WEB, OTHER, TEN)]
     assert kernel.apply(steps) == [errno.ENOENT, 0, 0]
     assert kernel.read() == table_of([(WEB, SETTINGS, {OTHER: TEN})])
 
 
-def test_what_is_read_is_a_copy(kernel):
+def test_table_that_was_read_is_a_copy(kernel):
     kernel.read().put_virtual(WEB, None)
     kernel.read_virtuals().clear()
     kernel.read_virtual(WEB)[1].clear()
     assert kernel.read() == table_of([(WEB, SETTINGS, {REAL: TEN})])
 
 
-def test_one_virtual_server_is_read_with_its_real_servers(kernel):
+def test_virtual_server_is_read_with_its_real_servers(kernel):
     assert kernel.read_virtual(WEB) == (SETTINGS, {REAL: TEN})
     assert kernel.read_virtual(GONE) is None
     assert kernel.read_virtuals() == {WEB: SETTINGS}
 
 
-def test_a_shadow_has_no_connections_and_can_be_emptied(kernel):
+def test_shadow_has_no_connections_and_can_be_flushed(kernel):
     assert kernel.connections(WEB) == {}
     kernel.flush()
     kernel.close()
@@ -58,7 +58,7 @@ def possible(table):
 
 
 @given(tables.map(possible), tables.map(possible))
-def test_a_shadow_takes_every_difference_without_an_error(desired, actual):
+def test_shadow_takes_every_difference_without_an_error(desired, actual):
     kernel = ShadowKernel(actual.copy())
     steps = list(diff(desired, actual))
     assert kernel.apply(steps) == [0] * len(steps)

@@ -23,7 +23,7 @@ names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
         (["master:fifteen-bytes-0"], [SyncDaemon(SyncRole.MASTER, "fifteen-bytes-0", 0)]),
     ],
 )
-def test_a_flag_asks_for_daemons(texts, daemons):
+def test_flags_are_parsed_as_daemons(texts, daemons):
     assert list(parse_sync(texts)) == daemons
 
 
@@ -53,13 +53,13 @@ def test_a_flag_asks_for_daemons(texts, daemons):
         (["both:eth1", "backup:eth1"], "more than one backup"),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_reason(texts, reason):
+def test_invalid_flags_are_refused_with_the_reason(texts, reason):
     with pytest.raises(ValueError, match=reason):
         parse_sync(texts)
 
 
 @given(names)
-def test_a_name_is_taken_as_it_is_or_refused(name):
+def test_interface_name_is_kept_or_refused(name):
     try:
         (daemon,) = parse_sync([f"master:{name}:1"])
     except ValueError:

@@ -1,10 +1,13 @@
 from ipaddress import IPv4Address, IPv6Address
+from typing import get_args
 
 import pytest
 from hypothesis import given
 
 from clusterf.ipvs.table import (
+    METHODS,
     Method,
+    MethodName,
     Op,
     RealServer,
     RealServerSettings,
@@ -36,16 +39,16 @@ TEN = RealServerSettings(Method.MASQ, 10)
         (RealServer(IPv6Address("fd00::1"), 0), "[fd00::1]:0"),
     ],
 )
-def test_servers_have_a_form_for_people(value, text):
+def test_servers_have_a_form_for_logs(value, text):
     assert str(value) == text
 
 
 @pytest.mark.parametrize(("address", "family"), [("10.0.0.1", Family.IPV4), ("::ffff:10.0.0.1", Family.IPV6)])
-def test_an_address_has_a_family(address, family):
+def test_address_has_a_family(address, family):
     assert Family.of(IPv4Address(address) if family is Family.IPV4 else IPv6Address(address)) is family
 
 
-def test_a_removed_virtual_server_takes_its_real_servers_along():
+def test_virtual_server_is_removed_with_its_real_servers():
     table = table_of([(WEB, SETTINGS, {REAL: TEN})])
     table.apply(Step(Op.REMOVE_VIRTUAL, WEB))
     assert table == Table()
@@ -53,37 +56,42 @@ def test_a_removed_virtual_server_takes_its_real_servers_along():
     assert table == table_of([(WEB, SETTINGS, {})])
 
 
-def test_an_edited_virtual_server_keeps_its_real_servers():
+def test_edited_virtual_server_keeps_its_real_servers():
     table = table_of([(WEB, SETTINGS, {REAL: TEN})])
     edited = VirtualServerSettings("rr", ServiceFlag(0), 0, 0xFFFFFFFF)
     table.put_virtual(WEB, edited)
     assert table == table_of([(WEB, edited, {REAL: TEN})])
 
 
-def test_a_real_server_needs_its_virtual_server():
+def test_real_server_needs_its_virtual_server():
     with pytest.raises(KeyError):
         Table().put_real(WEB, REAL, TEN)
     with pytest.raises(KeyError):
         Table().apply(Step(Op.REMOVE_REAL, WEB, REAL))
 
 
-def test_to_remove_what_is_not_there_does_nothing():
+def test_removing_a_missing_server_does_nothing():
     table = table_of([(WEB, SETTINGS, {})])
     table.put_real(WEB, REAL, None)
     table.put_virtual(VirtualServer(Family.IPV4, fwmark=1), None)
     assert table == table_of([(WEB, SETTINGS, {})])
 
 
-def test_a_table_equals_no_other_kind_of_value():
+def test_table_equals_no_other_kind_of_value():
     assert Table() != {}
     assert len(table_of([(WEB, SETTINGS, {})])) == 1
 
 
 @given(tables)
-def test_a_copy_is_equal_and_shares_nothing(table):
+def test_copy_is_equal_and_shares_nothing(table):
     text, copy = repr(table), table.copy()
     assert copy == table
     for virtual in list(copy.virtuals):
         copy.reals[virtual].clear()
         copy.put_virtual(virtual, None)
     assert repr(table) == text
+
+
+def test_methods_have_the_names_that_users_choose_from():
+    assert tuple(METHODS) == get_args(MethodName)
+    assert all(method.name.lower() == name for name, method in METHODS.items())

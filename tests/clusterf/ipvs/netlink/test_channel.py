@@ -17,7 +17,7 @@ INTERRUPTED = 0x10
 
 
 class FakeKernel:
-    """The other ends of a channel's sockets; answers are given before they are asked for."""
+    """The other ends of a channel's sockets; answers are sent before the requests."""
 
     def __init__(self) -> None:
         self.ends: list[socket.socket] = []
@@ -71,7 +71,7 @@ def row(sequence: int, body: bytes, flags: int = 0) -> bytes:
     return message(FAMILY, sequence, b"\x05\x01\0\0" + body, flags)
 
 
-def test_one_acknowledgement_is_asked_for_a_send(kernel, channel):
+def test_one_acknowledgement_is_requested_for_each_send(kernel, channel):
     kernel.answer(status(4))
     assert channel.batch([(5, b"1234"), (5, b"1234"), (6, b"")]) == [0, 0, 0]
     assert kernel.requests() == [(24, FAMILY, 1, 1), (24, FAMILY, 1, 2), (20, FAMILY, 1, 3), (16, 1, 5, 4)]
@@ -83,19 +83,19 @@ def test_refusals_belong_to_their_requests(kernel, channel):
     assert channel.batch([(5, b"")] * 3) == [0, errno.EEXIST, errno.ESRCH]
 
 
-def test_a_long_batch_is_many_sends(kernel, channel):
+def test_long_batch_is_split_into_sends(kernel, channel):
     kernel.answer(status(1, errno.EEXIST), status(257))
     kernel.answer(status(513, errno.ENOENT), status(514))
     assert channel.batch([(5, b"")] * 512) == [errno.EEXIST, *([0] * 510), errno.ENOENT]
     assert [len(kernel.requests()), len(kernel.requests())] == [257, 257]
 
 
-def test_answers_to_other_requests_are_passed_over(kernel, channel):
+def test_answers_to_other_requests_are_skipped(kernel, channel):
     kernel.answer(status(99, errno.EPERM), row(0, b"nope"), row(1, b"yes!"), status(1))
     assert channel.ask(4, b"", bytes) == [b"yes!"]
 
 
-def test_a_refused_request_raises_what_the_kernel_says(kernel, channel):
+def test_refused_request_raises_the_errno_of_the_kernel(kernel, channel):
     kernel.answer(status(1, errno.ESRCH))
     with pytest.raises(OSError) as raised:
         channel.ask(4, b"", bytes)
@@ -103,27 +103,27 @@ def test_a_refused_request_raises_what_the_kernel_says(kernel, channel):
     assert len(kernel.ends) == 1
 
 
-def test_a_dump_ends_when_the_kernel_says_so(kernel, channel):
+def test_dump_ends_at_the_done_message(kernel, channel):
     kernel.answer(row(1, b"one."), row(1, b"two."))
     kernel.answer(row(1, b"last"), status(1, kind=DONE))
     assert channel.dump(8, b"", bytes) == [b"one.", b"two.", b"last"]
     assert kernel.requests() == [(20, FAMILY, 0x301, 1)]
 
 
-def test_a_dump_may_end_with_an_error(kernel, channel):
+def test_dump_may_end_with_an_error(kernel, channel):
     kernel.answer(row(1, b"one."), status(1, errno.ENOMEM, DONE))
     with pytest.raises(OSError) as raised:
         channel.dump(8, b"", bytes)
     assert raised.value.errno == errno.ENOMEM
 
 
-def test_an_inconsistent_dump_is_repeated(kernel, channel):
+def test_inconsistent_dump_is_repeated(kernel, channel):
     kernel.answer(row(1, b"half", INTERRUPTED), done(1))
     kernel.answer(row(2, b"full"), done(2))
     assert channel.dump(8, b"", bytes) == [b"full"]
 
 
-def test_a_dump_that_stays_inconsistent_is_an_error(kernel, channel):
+def test_dump_that_stays_inconsistent_is_an_error(kernel, channel):
     for sequence in range(1, 6):
         kernel.answer(done(sequence, flags=INTERRUPTED))
     with pytest.raises(OSError) as raised:
@@ -131,7 +131,7 @@ def test_a_dump_that_stays_inconsistent_is_an_error(kernel, channel):
     assert raised.value.errno == errno.EAGAIN
 
 
-def test_silence_ends_at_the_deadline_and_late_answers_go_nowhere(kernel, channel):
+def test_silence_times_out_and_late_answers_are_lost(kernel, channel):
     with pytest.raises(OSError) as raised:
         channel.batch([(5, b"")])
     assert raised.value.errno == errno.ETIMEDOUT
@@ -142,7 +142,7 @@ def test_silence_ends_at_the_deadline_and_late_answers_go_nowhere(kernel, channe
     assert channel.batch([(5, b"")]) == [0]
 
 
-def test_chatter_that_never_ends_does_not_outlast_the_deadline(kernel, channel, monkeypatch):
+def test_endless_answers_time_out(kernel, channel, monkeypatch):
     clock = iter([0.0, 0.01, 0.02, 1.0])
     monkeypatch.setattr(channel_module.time, "monotonic", lambda: next(clock))
     for _ in range(5):
@@ -152,7 +152,7 @@ def test_chatter_that_never_ends_does_not_outlast_the_deadline(kernel, channel, 
     assert raised.value.errno == errno.ETIMEDOUT
 
 
-def test_what_the_kernel_does_within_a_send_may_take_longer_than_the_deadline(kernel, channel, monkeypatch):
+def test_slow_send_does_not_time_out(kernel, channel, monkeypatch):
     now, ours = [0.0], channel._socket
 
     class Working:
@@ -185,7 +185,7 @@ SENSELESS = {
 
 
 @pytest.mark.parametrize("answer", SENSELESS.values(), ids=SENSELESS.keys())
-def test_answers_that_make_no_sense_are_an_error(kernel, channel, answer):
+def test_malformed_answers_are_an_error(kernel, channel, answer):
     kernel.answer(answer + status(1))
     with pytest.raises(OSError) as raised:
         channel.ask(4, b"", bytes)
@@ -194,21 +194,21 @@ def test_answers_that_make_no_sense_are_an_error(kernel, channel, answer):
 
 
 @pytest.mark.parametrize("answer", [done(2), row(1, b"what"), row(2, b"what")])
-def test_a_change_is_answered_with_a_status_only(kernel, channel, answer):
+def test_change_is_answered_with_a_status_only(kernel, channel, answer):
     kernel.answer(answer, status(2))
     with pytest.raises(OSError) as raised:
         channel.batch([(5, b"")])
     assert raised.value.errno == errno.EBADMSG
 
 
-def test_a_dump_that_is_acknowledged_and_has_no_end_is_no_empty_one(kernel, channel):
+def test_dump_without_a_done_message_is_an_error(kernel, channel):
     kernel.answer(status(1))
     with pytest.raises(OSError) as raised:
         channel.dump(8, b"", bytes)
     assert raised.value.errno == errno.EBADMSG
 
 
-def test_a_message_that_does_not_fit_is_not_taken_without_its_end(kernel, channel, monkeypatch):
+def test_message_that_does_not_fit_the_buffer_is_an_error(kernel, channel, monkeypatch):
     # (cut where one message ends and the next begins, so that it looks whole)
     monkeypatch.setattr(channel, "_buffer", memoryview(bytearray(len(row(1, b"one.")))))
     kernel.answer(row(1, b"one."), row(1, b"two."))
@@ -218,7 +218,7 @@ def test_a_message_that_does_not_fit_is_not_taken_without_its_end(kernel, channe
     assert raised.value.errno == errno.EBADMSG
 
 
-def test_an_overrun_is_a_loss_whatever_it_answers(kernel, channel):
+def test_overrun_is_an_error(kernel, channel):
     kernel.answer(message(OVERRUN, 0), status(2))
     with pytest.raises(OSError) as raised:
         channel.batch([(5, b"")])
@@ -226,12 +226,12 @@ def test_an_overrun_is_a_loss_whatever_it_answers(kernel, channel):
     assert len(kernel.ends) == 2
 
 
-def test_a_message_without_a_meaning_is_passed_over(kernel, channel):
+def test_noop_message_is_skipped(kernel, channel):
     kernel.answer(message(NOOP, 1), row(1, b"yes!"), message(NOOP, 1), status(1))
     assert channel.ask(4, b"", bytes) == [b"yes!"]
 
 
-def test_answers_may_come_late_and_in_pieces_if_it_is_in_time(kernel):
+def test_answers_may_arrive_in_pieces_before_the_deadline(kernel):
     channel = Channel(FAMILY, 30)
     pieces = [row(1, b"one."), row(1, b"two."), done(1)]
 
@@ -247,14 +247,14 @@ def test_answers_may_come_late_and_in_pieces_if_it_is_in_time(kernel):
     channel.close()
 
 
-def test_what_is_answered_to_an_earlier_exchange_is_not_taken(kernel, channel):
+def test_answers_to_an_earlier_exchange_are_skipped(kernel, channel):
     kernel.answer(status(1))
     channel.ask(4, b"", bytes)
     kernel.answer(row(1, b"late"), status(1, errno.EPERM), row(2, b"mine"), status(2))
     assert channel.ask(4, b"", bytes) == [b"mine"]
 
 
-def test_an_exchange_that_is_broken_off_leaves_nothing_to_the_next(kernel, channel):
+def test_interrupted_exchange_leaves_nothing_to_the_next(kernel, channel):
     def broken_off(payload: bytes) -> bytes:
         raise KeyboardInterrupt
 
@@ -266,7 +266,7 @@ def test_an_exchange_that_is_broken_off_leaves_nothing_to_the_next(kernel, chann
     assert len(kernel.ends) == 2
 
 
-def test_a_queue_that_is_full_is_an_error_and_no_wait(kernel, channel):
+def test_full_queue_is_an_error_at_once(kernel, channel):
     filler = bytes(1000)
     with contextlib.suppress(BlockingIOError):
         while True:
@@ -278,7 +278,7 @@ def test_a_queue_that_is_full_is_an_error_and_no_wait(kernel, channel):
     assert channel.batch([(5, b"")]) == [0]
 
 
-def test_a_channel_whose_socket_died_and_cannot_be_had_anew_works_once_it_can(kernel, channel, monkeypatch):
+def test_channel_recovers_when_a_socket_can_be_opened_again(kernel, channel, monkeypatch):
     def none_left() -> socket.socket:
         raise OSError(errno.EMFILE, "Too many open files")
 
@@ -294,21 +294,21 @@ def test_a_channel_whose_socket_died_and_cannot_be_had_anew_works_once_it_can(ke
     assert channel.batch([(5, b"")]) == [0]
 
 
-def test_an_answer_that_cannot_be_decoded_is_an_error(kernel, channel):
+def test_answer_that_cannot_be_decoded_is_an_error(kernel, channel):
     kernel.answer(row(1, b"odd."), status(1))
     with pytest.raises(OSError) as raised:
         channel.ask(4, b"", int)
     assert raised.value.errno == errno.EBADMSG
 
 
-def test_sequence_numbers_begin_anew_before_they_end(kernel, channel):
+def test_sequence_numbers_wrap_around(kernel, channel):
     channel._sequence = 2**31
     kernel.answer(status(1))
     assert channel.ask(4, b"", bytes) == []
 
 
 @given(st.binary(max_size=200))
-def test_hostile_messages_are_cut_or_refused(data):
+def test_random_messages_are_split_or_malformed(data):
     try:
         found = list(answers(memoryview(data)))
     except ValueError:

@@ -24,25 +24,25 @@ names = st.text("abcdefghij0123456789.-é", min_size=1, max_size=15).filter(lamb
 daemons = st.tuples(st.sampled_from(SyncRole), names, st.integers(0, 255)).map(lambda fields: SyncDaemon(*fields))
 
 
-def test_the_kernels_answers_are_read():
+def test_answers_of_the_kernel_are_decoded():
     assert decode_daemon(MASTER) == ETH1
     assert decode_daemon(BACKUP6) == SyncDaemon(SyncRole.BACKUP, "eth1", 9, "ff02::81", 9999)
 
 
-def test_without_group_and_port_they_are_the_usual_ones():
+def test_missing_group_and_port_are_the_defaults():
     assert decode_daemon(struct.pack("=HH", 32, 3) + MASTER[4:32]) == ETH1
 
 
 @given(daemons)
-def test_what_is_asked_for_is_what_is_read(daemon):
+def test_daemon_is_decoded_as_it_was_encoded(daemon):
     assert decode_daemon(encode_daemon(daemon)) == daemon
 
 
-def test_a_role_is_named_by_its_number_alone():
+def test_role_is_encoded_as_its_number():
     assert attributes(attributes(encode_role(SyncRole.BACKUP))[3]) == {1: b"\x02\0\0\0"}
 
 
-def test_a_name_that_others_have_chosen_is_read_in_a_printable_form():
+def test_interface_name_is_decoded_in_a_printable_form():
     assert decode_daemon(MASTER.replace(b"eth1", b"e\x1b\xff1")).interface == r"e\x1b\xff1"
 
 
@@ -58,7 +58,7 @@ def mutated(good: bytes, at: int, byte: int, end: int) -> bytes:
         st.builds(mutated, st.sampled_from([MASTER, BACKUP6]), *[st.integers(0, 255)] * 2, st.integers(0, 80)),
     )
 )
-def test_hostile_bytes_are_a_daemon_or_a_value_error(data):
+def test_random_bytes_are_a_daemon_or_malformed(data):
     try:
         daemon = decode_daemon(data)
     except ValueError:
@@ -68,7 +68,7 @@ def test_hostile_bytes_are_a_daemon_or_a_value_error(data):
 
 
 @pytest.mark.parametrize("kind", [1, 2, 3])
-def test_what_is_needed_is_missed(kind):
+def test_missing_attribute_is_malformed(kind):
     values = {1: b"\x01\0\0\0", 2: b"eth1\0\0\0\0", 3: b"\x07\0\0\0"}
     del values[kind]
     inner = b"".join(struct.pack("=HH", len(value) + 4, k) + value for k, value in values.items())
@@ -77,6 +77,6 @@ def test_what_is_needed_is_missed(kind):
 
 
 @pytest.mark.parametrize("state", [0, 3, 0xFFFFFFFF])
-def test_a_role_that_is_none_is_refused(state):
+def test_unknown_role_is_malformed(state):
     with pytest.raises(ValueError, match="SyncRole"):
         decode_daemon(MASTER[:8] + struct.pack("=I", state) + MASTER[12:])

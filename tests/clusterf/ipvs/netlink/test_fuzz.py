@@ -1,7 +1,7 @@
-"""Cut, bent and invented bytes where the kernel's answers are expected.
+"""Truncated, damaged and random bytes in place of the kernel's answers.
 
-Whatever comes: the codec answers with a value or a ValueError, the channel
-with a value or an OSError, and nothing that is cut is taken for whole.
+Decoding them gives a value or a ValueError, the channel a value or an OSError,
+and nothing that is truncated is taken as complete.
 """
 
 import errno
@@ -37,17 +37,17 @@ VIRTUALS = (
     VirtualServer(Family.IPV6, Protocol.SCTP, IPv6Address("fd00:ff::1"), 443),
     VirtualServer(Family.IPV6, fwmark=7),
 )
-HOW = VirtualServerSettings("wlc", ServiceFlag.PERSISTENT | ServiceFlag.SCHED_1, 300, 64, "sip")
+VIRTUAL_SETTINGS = VirtualServerSettings("wlc", ServiceFlag.PERSISTENT | ServiceFlag.SCHED_1, 300, 64, "sip")
 REALS = (RealServer(IPv4Address("10.0.0.1"), 8080), RealServer(IPv6Address("fd00::1"), 80))
-WEIGHS = RealServerSettings(Method.MASQ, 10, 100, 50)
+SETTINGS = RealServerSettings(Method.MASQ, 10, 100, 50)
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
     return struct.pack("=HH", len(payload) + 4, kind) + payload + bytes(-len(payload) % 4)
 
 
-def told(step: Step) -> bytes:
-    """Return the answer in which the kernel tells of what `step` makes, counters and all."""
+def answer_for(step: Step) -> bytes:
+    """Return the kernel's answer about the server that `step` adds, with counters."""
     _, payload = encode_step(step)
     kind, mine = (1, payload) if step.real is None else (2, payload[len(encode_key(step.virtual)) :])
     counters = [(7, bytes(4)), (8, bytes(4)), (9, bytes(4))] if step.real else []
@@ -56,8 +56,8 @@ def told(step: Step) -> bytes:
     return attribute(kind | 0x8000, inner)
 
 
-VIRTUAL_ROWS = [told(Step(Op.ADD_VIRTUAL, virtual, settings=HOW)) for virtual in VIRTUALS]
-REAL_ROWS = [told(Step(Op.ADD_REAL, VIRTUALS[0], real, WEIGHS)) for real in REALS]
+VIRTUAL_ROWS = [answer_for(Step(Op.ADD_VIRTUAL, virtual, settings=VIRTUAL_SETTINGS)) for virtual in VIRTUALS]
+REAL_ROWS = [answer_for(Step(Op.ADD_REAL, VIRTUALS[0], real, SETTINGS)) for real in REALS]
 ANSWERS = [
     *((decode_virtual, row) for row in VIRTUAL_ROWS),
     *((decode, row) for decode in (decode_destination, decode_connections) for row in REAL_ROWS),
@@ -68,7 +68,7 @@ answered = st.sampled_from(ANSWERS)
 
 
 def outcome(decode, payload):
-    """Return what `decode` says, or that it is malformed."""
+    """Return the decoded value, or "malformed"."""
     try:
         return decode(payload)
     except ValueError:
@@ -83,29 +83,31 @@ def flipped(data: bytes, bits: list[int]) -> bytes:
 
 
 def usable(decode, value) -> None:
-    """See that a value which was decoded can be compared, printed and put into a table, as all others."""
+    """See that a decoded value can be compared, printed and put into a table."""
     if decode is decode_virtual and value is not None:
         assert ipvsadm.lines(table_of([(*value, {})]))
     elif decode is decode_destination:
-        assert ipvsadm.lines(table_of([(VIRTUALS[0], HOW, dict([value]))]))
+        assert ipvsadm.lines(table_of([(VIRTUALS[0], VIRTUAL_SETTINGS, dict([value]))]))
     elif decode is decode_connections:
         assert isinstance(value[0], RealServer)
 
 
-def test_what_the_kernel_tells_is_what_was_encoded():
-    assert [decode_virtual(row) for row in VIRTUAL_ROWS[1:]] == [(virtual, HOW) for virtual in VIRTUALS[1:]]
-    assert [decode_destination(row) for row in REAL_ROWS] == [(real, WEIGHS) for real in REALS]
+def test_answers_are_decoded_as_they_were_encoded():
+    assert [decode_virtual(row) for row in VIRTUAL_ROWS[1:]] == [
+        (virtual, VIRTUAL_SETTINGS) for virtual in VIRTUALS[1:]
+    ]
+    assert [decode_destination(row) for row in REAL_ROWS] == [(real, SETTINGS) for real in REALS]
     assert [decode_connections(row)[0] for row in REAL_ROWS] == list(REALS)
 
 
 @pytest.mark.parametrize(("decode", "payload"), ANSWERS)
-def test_an_answer_that_is_cut_anywhere_is_malformed(decode, payload):
+def test_truncated_answer_is_malformed(decode, payload):
     for length in range(len(payload)):
         assert outcome(decode, payload[:length]) == "malformed", length
 
 
 @pytest.mark.parametrize(("decode", "payload"), ANSWERS)
-def test_an_attribute_that_is_cut_within_an_answer_is_malformed(decode, payload):
+def test_truncated_attribute_is_malformed(decode, payload):
     ((kind, nested),) = attributes(payload).items()
     needed = outcome(decode, payload)
     for missing in attributes(nested):
@@ -113,12 +115,12 @@ def test_an_attribute_that_is_cut_within_an_answer_is_malformed(decode, payload)
         for size in range(len(parts[missing])):
             cut = {**parts, missing: parts[missing][:size]}
             bent = attribute(kind, b"".join(attribute(*part) for part in cut.items()))
-            # (an address of IPv4 needs 4 of its 16 bytes, and the counters nobody needs)
+            # (an address of IPv4 needs 4 of its 16 bytes, and the counters are not needed)
             assert outcome(decode, bent) in ("malformed", needed), (missing, size)
 
 
 @given(st.binary(max_size=300))
-def test_invented_bytes_are_malformed_or_a_value(data):
+def test_random_bytes_are_malformed_or_a_value(data):
     for decode in DECODERS:
         found = outcome(decode, data)
         if found != "malformed":
@@ -127,7 +129,7 @@ def test_invented_bytes_are_malformed_or_a_value(data):
 
 @settings(max_examples=300)
 @given(answered, st.lists(st.integers(0, 1 << 14), min_size=1, max_size=4))
-def test_bent_answers_are_malformed_or_a_value(answer, bits):
+def test_answers_with_flipped_bits_are_malformed_or_a_value(answer, bits):
     decode, payload = answer
     found = outcome(decode, flipped(payload, bits))
     if found != "malformed":
@@ -135,7 +137,7 @@ def test_bent_answers_are_malformed_or_a_value(answer, bits):
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.binary(max_size=40)), max_size=12), st.sampled_from([1, 2]))
-def test_invented_attributes_are_malformed_or_a_value(parts, kind):
+def test_random_attributes_are_malformed_or_a_value(parts, kind):
     payload = attribute(kind, b"".join(attribute(*part) for part in parts))
     for decode in DECODERS:
         found = outcome(decode, payload)
@@ -144,14 +146,14 @@ def test_invented_attributes_are_malformed_or_a_value(parts, kind):
 
 
 @given(st.binary(max_size=200))
-def test_invented_messages_are_cut_or_refused(data):
+def test_random_messages_are_split_or_malformed(data):
     found = outcome(lambda data: list(answers(data)), memoryview(data))
     if found != "malformed":
         assert sum((len(answer.body) + 19) & ~3 for answer in found) in range(len(data), len(data) + 4)
 
 
 class Hostile:
-    """A socket on which `datagrams` come, and then nothing any more."""
+    """A socket that receives `datagrams`, and then times out."""
 
     def __init__(self, datagrams):
         self.datagrams = list(datagrams)
@@ -173,11 +175,11 @@ class Hostile:
 
 @pytest.fixture(scope="module")
 def channel_with():
-    """Return what makes a channel on which these datagrams come."""
+    """Return a function that makes a channel which receives these datagrams."""
     waiting = []
     patch = pytest.MonkeyPatch()
     patch.setattr(channel_module, "_connect", lambda: Hostile(waiting))
-    # one buffer for all: to make it costs more than a test
+    # a small buffer: making a large one costs more than a test
     patch.setattr(channel_module, "_BUFFER_BYTES", 2048)
 
     def make(datagrams):
@@ -203,18 +205,18 @@ WHOLE = [decode_destination(payload) for payload in (*REAL_ROWS, REAL_ROWS[0])]
 
 
 def dumped(channel):
-    """Return what a dump brings, or that it fails."""
+    """Return the result of a dump, or "failed"."""
     try:
         return channel.dump(8, b"", decode_destination)
     except OSError:
         return "failed"
 
 
-def test_a_dump_is_whole(channel_with):
+def test_complete_dump_is_decoded(channel_with):
     assert dumped(channel_with(DUMP)) == WHOLE
 
 
-def test_a_dump_of_which_any_datagram_is_cut_within_a_message_fails(channel_with):
+def test_dump_with_a_truncated_datagram_fails(channel_with):
     for index, datagram in enumerate(DUMP):
         whole = {0, *(len(row(payload)) for payload in REAL_ROWS)}
         for length in set(range(len(datagram))) - whole:
@@ -222,7 +224,7 @@ def test_a_dump_of_which_any_datagram_is_cut_within_a_message_fails(channel_with
             assert dumped(channel_with(cut)) == "failed", (index, length)
 
 
-def test_a_dump_that_does_not_fit_the_buffer_fails_wherever_it_is_cut(channel_with):
+def test_dump_that_does_not_fit_the_buffer_fails(channel_with):
     everything = b"".join(map(row, REAL_ROWS)) + b"".join(row(REAL_ROWS[0]) for _ in range(20))
     assert len(everything) > 2048
     assert dumped(channel_with([everything, END])) == "failed"
@@ -230,7 +232,7 @@ def test_a_dump_that_does_not_fit_the_buffer_fails_wherever_it_is_cut(channel_wi
 
 @settings(max_examples=300)
 @given(st.lists(st.integers(0, 1 << 14), min_size=1, max_size=4), st.integers(0, 2))
-def test_a_dump_that_is_bent_fails_or_is_a_list_of_real_servers(channel_with, bits, index):
+def test_dump_with_flipped_bits_fails_or_is_a_list_of_real_servers(channel_with, bits, index):
     datagrams = [flipped(one, bits) if n == index else one for n, one in enumerate(DUMP)]
     found = dumped(channel_with(datagrams))
     if found != "failed":
@@ -252,7 +254,7 @@ datagrams = st.one_of(
 
 @settings(max_examples=300)
 @given(st.lists(datagrams, max_size=8))
-def test_invented_datagrams_fail_a_query_or_end_it(channel_with, datagrams):
+def test_random_datagrams_fail_a_query_or_end_it(channel_with, datagrams):
     for ask in (Channel.ask, Channel.dump):
         channel = channel_with(datagrams)
         try:
@@ -264,7 +266,7 @@ def test_invented_datagrams_fail_a_query_or_end_it(channel_with, datagrams):
 
 @settings(max_examples=300)
 @given(st.lists(datagrams, max_size=8))
-def test_invented_datagrams_fail_a_batch_or_say_what_became_of_each_step(channel_with, datagrams):
+def test_random_datagrams_fail_a_batch_or_give_an_errno_for_each_step(channel_with, datagrams):
     try:
         errors = channel_with(datagrams).batch([(5, b""), (5, b"")])
     except OSError:
