@@ -1,4 +1,4 @@
-"""Children that are killed while the configuration changes: forwarding goes on, and the table becomes exact."""
+"""Children killed while the configuration changes: forwarding continues, and the table becomes exact."""
 
 import contextlib
 import itertools
@@ -103,7 +103,7 @@ def configuration(tree: Tree) -> Configuration:
 def kill_at_work(node: Node, killed: tuple[str, ...], watch: Watch, written: int) -> int:
     """Kill children once the node has written more operations than so many; return how many those are then.
 
-    Some time goes by before they are back.
+    They are restarted after some time.
     """
     node.wait_for(lambda: len(node.operations) > written)
     node.kill(*killed)
@@ -112,7 +112,7 @@ def kill_at_work(node: Node, killed: tuple[str, ...], watch: Watch, written: int
     return len(node.operations)
 
 
-def test_children_killed_during_a_burst_of_changes_leave_no_trace(
+def test_children_killed_during_a_burst_of_changes_do_not_change_the_result(
     node: Node, tree: Tree, configuration: Configuration
 ) -> None:
     with node:
@@ -134,7 +134,7 @@ def test_children_killed_during_a_burst_of_changes_leave_no_trace(
 @pytest.mark.parametrize(
     "killed", [("director",), ("config",), ("health",), ("config", "health", "director")], ids="+".join
 )
-def test_children_killed_while_nothing_changes_come_back_and_write_nothing(
+def test_children_killed_while_nothing_changes_are_restarted_and_write_nothing(
     live: tuple[Node, Tree], killed: tuple[str, ...]
 ) -> None:
     node, tree = live
@@ -154,7 +154,7 @@ def test_children_killed_while_nothing_changes_come_back_and_write_nothing(
     assert node.operations == [f"ipvsadm {added}"]
 
 
-def test_a_configuration_that_shrinks_while_its_reader_is_away_takes_effect(live: tuple[Node, Tree]) -> None:
+def test_removals_take_effect_that_happened_while_the_config_process_was_down(live: tuple[Node, Tree]) -> None:
     node, tree = live
     backends = {f"b{n}": {"ipv4": f"10.3.0.{n}", "tcp": 80} for n in (1, 2)}
     tree.service("web", {"ipv4": "10.1.0.1", "tcp": 80}, **backends)
@@ -168,7 +168,7 @@ def test_a_configuration_that_shrinks_while_its_reader_is_away_takes_effect(live
     node.wait_for_table("-A -t 10.1.0.1:80 -s wlc\n-a -t 10.1.0.1:80 -r 10.3.0.1:80 -m -w 10")
 
 
-def test_a_child_that_never_lives_long_makes_the_node_give_up_and_the_table_stays(node: Node, tree: Tree) -> None:
+def test_node_gives_up_on_a_child_that_keeps_crashing_and_the_table_stays(node: Node, tree: Tree) -> None:
     tree.service("web", {"ipv4": "10.1.0.1", "tcp": 80})
     node.start()
     node.wait_for(lambda: node.tables)

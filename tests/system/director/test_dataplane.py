@@ -28,11 +28,11 @@ def vip(request: pytest.FixtureRequest) -> str:
     return VIPS[request.param]
 
 
-def test_a_client_reaches_every_backend_through_the_vip(plane: DataPlane, vip: str) -> None:
+def test_client_reaches_every_backend_through_the_vip(plane: DataPlane, vip: str) -> None:
     assert plane.client.backends(vip) == EVERY_BACKEND
 
 
-def test_weight_zero_turns_new_connections_away_and_keeps_established_ones(plane: DataPlane, vip: str) -> None:
+def test_weight_zero_refuses_new_connections_and_keeps_established_ones(plane: DataPlane, vip: str) -> None:
     with plane.client.talk(vip) as established:
         drained = established.say("before")
         others = EVERY_BACKEND - {drained}
@@ -45,7 +45,7 @@ def test_weight_zero_turns_new_connections_away_and_keeps_established_ones(plane
         assert established.say("after") == drained
 
 
-def test_a_backend_whose_weight_returns_is_used_again(plane: DataPlane, vip: str) -> None:
+def test_backend_whose_weight_returns_is_used_again(plane: DataPlane, vip: str) -> None:
     with plane.client.talk(vip) as established:
         drained = established.say("before")
         plane.set_weights(**{drained: 0})

@@ -73,12 +73,12 @@ AT_ONCE = ["-d"]
 LOOKED_AT_TWICE = ["-e -w 0", "-d"]
 
 
-def test_a_real_server_without_connections_goes_at_once(live: Live) -> None:
+def test_real_server_without_connections_is_removed_at_once(live: Live) -> None:
     serve(live, {"tcp": 8081}, tcp=8080)
     assert leave(live) == AT_ONCE
 
 
-def test_a_real_server_that_had_connections_lately_gets_no_new_one_before_it_goes(live: Live, server: None) -> None:
+def test_real_server_with_recent_connections_gets_weight_0_before_it_is_removed(live: Live, server: None) -> None:
     serve(live, {"tcp": 8081}, tcp=8080)
     with connect():
         pass
@@ -86,14 +86,14 @@ def test_a_real_server_that_had_connections_lately_gets_no_new_one_before_it_goe
     assert leave(live) == LOOKED_AT_TWICE
 
 
-def test_a_drain_timeout_of_zero_cuts_connections(live: Live, server: None) -> None:
+def test_drain_timeout_of_zero_cuts_connections(live: Live, server: None) -> None:
     serve(live, {"tcp": 8081, "drain_timeout": 0}, tcp=8080)
     with connect():
         assert leave(live) == AT_ONCE
 
 
 @pytest.mark.parametrize("one_packet", [False, True])
-def test_a_real_server_of_a_mark_drains_by_its_active_connections_but_not_with_one_packet_scheduling(
+def test_real_server_of_a_fwmark_drains_except_with_one_packet_scheduling(
     live: Live, server: None, *, one_packet: bool
 ) -> None:
     node, tree = live
@@ -120,9 +120,7 @@ def test_a_real_server_of_a_mark_drains_by_its_active_connections_but_not_with_o
         ({"udp": 53, "fwmark": MARK}, LOOKED_AT_TWICE),
     ],
 )
-def test_a_real_server_of_udp_goes_at_once_whatever_was_sent_to_it(
-    live: Live, frontend: dict[str, Any], operations: list[str]
-) -> None:
+def test_real_server_of_udp_is_removed_at_once(live: Live, frontend: dict[str, Any], operations: list[str]) -> None:
     serve(live, frontend, udp=53)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK if "fwmark" in frontend else 0)
@@ -131,7 +129,7 @@ def test_a_real_server_of_udp_goes_at_once_whatever_was_sent_to_it(
         assert leave(live) == operations
 
 
-def test_that_a_client_is_persistent_is_no_connection(live: Live, server: None) -> None:
+def test_persistence_of_a_client_does_not_hold_up_a_removal(live: Live, server: None) -> None:
     serve(live, {"tcp": 8081, "persistence": {"timeout": 3600}}, tcp=8080)
     with connect():
         pass
@@ -139,9 +137,7 @@ def test_that_a_client_is_persistent_is_no_connection(live: Live, server: None) 
     assert leave(live) == LOOKED_AT_TWICE
 
 
-def test_a_persistent_client_that_comes_again_and_again_does_not_hold_a_drain_for_ever(
-    live: Live, server: None
-) -> None:
+def test_drain_ends_although_a_persistent_client_keeps_connecting(live: Live, server: None) -> None:
     node, tree = live
     EXPIRE_QUIESCENT.write_text("0")  # with 1 it is sent elsewhere
     frontend = {**HERE, "tcp": 8082, "persistence": {"timeout": 3600}}
@@ -155,7 +151,7 @@ def test_a_persistent_client_that_comes_again_and_again_does_not_hold_a_drain_fo
             node.wait_for_table("-A -t 127.0.0.1:8082 -s wlc -p 3600")
 
 
-def test_a_node_that_runs_once_drains_too_and_goes_on_with_what_another_one_has_begun(node: Node, tree: Tree) -> None:
+def test_once_drains_and_continues_the_drain_of_an_earlier_node(node: Node, tree: Tree) -> None:
     frontend = {**HERE, "tcp": 8081, "drain_timeout": LONG}
     virtual, real = "-t 127.0.0.1:8081", "-r 127.0.0.1:8080"
     tree.service("web", frontend, b={**HERE, "tcp": 8080})

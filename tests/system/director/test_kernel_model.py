@@ -308,7 +308,7 @@ class Model:
         return done[0]
 
     def _take_over(self) -> None:
-        """Take what is on record for ours."""
+        """Restart with the recorded virtual servers as ours."""
         for virtual in self.record:
             self.foreign.put_virtual(virtual, None)
 
@@ -359,7 +359,7 @@ def kernel() -> Iterator[NetlinkIpvs]:
 
 
 @pytest.mark.parametrize(("step", "error"), REFUSALS)
-def test_the_kernel_refuses_what_its_shadow_does_and_stays_as_it_was(kernel: NetlinkIpvs, step, error) -> None:
+def test_kernel_refuses_what_its_shadow_refuses(kernel: NetlinkIpvs, step, error) -> None:
     kernel.flush()
     assert kernel.apply(list(diff(TABLE, Table()))) == [0] * 4
     assert kernel.apply([step]) == [error]
@@ -369,7 +369,7 @@ def test_the_kernel_refuses_what_its_shadow_does_and_stays_as_it_was(kernel: Net
 # (to make a failure shorter would take minutes in the lab's kernel)
 @settings(max_examples=100, phases=[Phase.generate])
 @given(node_defaults, st.lists(makers, min_size=6, max_size=20), st.lists(actions, min_size=6, max_size=50))
-def test_the_kernel_its_shadow_and_the_rules_agree(kernel: NetlinkIpvs, defaults, made, actions) -> None:
+def test_kernel_shadow_and_rules_agree(kernel: NetlinkIpvs, defaults, made, actions) -> None:
     kernel.flush()
     model = Model(kernel, defaults)
     for update in made:

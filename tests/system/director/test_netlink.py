@@ -152,7 +152,7 @@ def web(count: int, first: int = 0) -> list[Step]:
     return [Step(Op.ADD_REAL, WEB, RealServer(address, 80), MASQ) for address in addresses]
 
 
-def test_what_is_written_is_read_back_and_printed_as_ipvsadm_does(kernel: NetlinkIpvs) -> None:
+def test_written_table_is_read_back_and_printed_as_ipvsadm_prints_it(kernel: NetlinkIpvs) -> None:
     table = everything()
     steps = additions(table)
 
@@ -166,7 +166,7 @@ def test_what_is_written_is_read_back_and_printed_as_ipvsadm_does(kernel: Netlin
         assert kernel.connections(each) == dict.fromkeys(table.reals[each], (0, 0))
 
 
-def test_edits_and_removals_have_the_effect_on_the_kernel_that_they_have_on_a_table(kernel: NetlinkIpvs) -> None:
+def test_edits_and_removals_have_the_same_effect_on_the_kernel_as_on_a_table(kernel: NetlinkIpvs) -> None:
     table = everything()
     steps = changes(table)
     kernel.apply(additions(table))
@@ -179,7 +179,7 @@ def test_edits_and_removals_have_the_effect_on_the_kernel_that_they_have_on_a_ta
     assert ipvsadm.lines(table) == saved()
 
 
-def test_the_command_of_each_step_has_the_same_effect_through_ipvsadm(kernel: NetlinkIpvs) -> None:
+def test_ipvsadm_command_of_each_step_has_the_same_effect(kernel: NetlinkIpvs) -> None:
     table = everything()
     commands = [ipvsadm.command(step) for step in additions(table)]
     edits = [ipvsadm.command(step) for step in changes(table)]
@@ -196,7 +196,7 @@ def test_the_command_of_each_step_has_the_same_effect_through_ipvsadm(kernel: Ne
     assert kernel.read() == Table()
 
 
-def test_what_is_printed_can_be_restored(kernel: NetlinkIpvs) -> None:
+def test_printed_table_can_be_restored(kernel: NetlinkIpvs) -> None:
     # thresholds are not printed, and ipvsadm has no name for the third flag of sh and mh
     table = everything()
     kernel.apply(additions(table))
@@ -208,7 +208,7 @@ def test_what_is_printed_can_be_restored(kernel: NetlinkIpvs) -> None:
     assert ipvsadm.lines(kernel.read()) == printed == saved()
 
 
-def test_a_large_fwmark_is_printed_as_ipvsadm_does(kernel: NetlinkIpvs) -> None:
+def test_large_fwmark_is_printed_as_ipvsadm_prints_it(kernel: NetlinkIpvs) -> None:
     marks = [VirtualServer(family, fwmark=mark) for family in Family for mark in (2**31 - 1, 2**31, 2**32 - 1)]
     steps = [Step(Op.ADD_VIRTUAL, v, settings=WLC if v.family is Family.IPV4 else WLC6) for v in marks]
 
@@ -218,7 +218,7 @@ def test_a_large_fwmark_is_printed_as_ipvsadm_does(kernel: NetlinkIpvs) -> None:
     assert set(kernel.read_virtuals()) == set(marks)
 
 
-def test_a_table_made_by_others_is_read_without_what_cannot_be_ours(kernel: NetlinkIpvs) -> None:
+def test_foreign_table_is_read_without_unsupported_protocols(kernel: NetlinkIpvs) -> None:
     ipvsadm_run("-A", "-t", "10.0.0.1:80", "-s", "rr", "-M", "255.255.0.0")
     ipvsadm_run("-a", "-t", "10.0.0.1:80", "-r", "10.3.0.1:80", "-i", "--tun-type", "gue", "--tun-port", "5555")
     ipvsadm_run("-a", "-t", "10.0.0.1:80", "-r", "127.0.0.1:80", "-m", "-w", "70000", "-x", "9", "-y", "4")
@@ -236,7 +236,7 @@ def test_a_table_made_by_others_is_read_without_what_cannot_be_ours(kernel: Netl
     assert [line for line in saved() if "--xxx-service" not in line] == ipvsadm.lines(table)
 
 
-def test_a_real_server_with_an_unknown_method_is_read_and_can_be_edited(kernel: NetlinkIpvs) -> None:
+def test_real_server_with_an_unknown_method_is_read_and_can_be_edited(kernel: NetlinkIpvs) -> None:
     kernel.apply([Step(Op.ADD_VIRTUAL, WEB, settings=WLC), *web(1)])
     (key,) = kernel.read().reals[WEB]
     odd = RealServerSettings(7, 5)  # type: ignore[arg-type]
@@ -248,7 +248,7 @@ def test_a_real_server_with_an_unknown_method_is_read_and_can_be_edited(kernel: 
     assert kernel.read().reals[WEB] == {key: MASQ}
 
 
-def test_a_tunnel_of_an_unknown_type_is_read_and_can_be_edited(kernel: NetlinkIpvs) -> None:
+def test_tunnel_of_an_unknown_type_is_read_and_can_be_edited(kernel: NetlinkIpvs) -> None:
     plain, (gue, *_) = RealServerSettings(Method.TUNNEL, 5), TUNNELS
     kernel.apply([Step(Op.ADD_VIRTUAL, WEB, settings=WLC)])
     command, payload = encode_step(
@@ -300,7 +300,7 @@ def test_errors_in_a_batch_of_many_sends_belong_to_their_steps(kernel: NetlinkIp
     assert len(kernel.read().reals[WEB]) == 2000 - len(bad)
 
 
-def test_a_batch_in_which_all_fails_loses_no_error(kernel: NetlinkIpvs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_in_which_every_step_fails_loses_no_error(kernel: NetlinkIpvs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channel_module, "_SO_RCVBUFFORCE", socket.SO_RCVBUF)
     poor = open_kernel()
     steps = [Step(Op.REMOVE_VIRTUAL, VirtualServer(Family.IPV4, fwmark=mark)) for mark in range(1, 5001)]
@@ -309,18 +309,18 @@ def test_a_batch_in_which_all_fails_loses_no_error(kernel: NetlinkIpvs, monkeypa
     poor.close()
 
 
-def test_an_empty_batch_is_nothing(kernel: NetlinkIpvs) -> None:
+def test_empty_batch_has_no_errors(kernel: NetlinkIpvs) -> None:
     assert kernel.apply([]) == []
 
 
-def test_a_virtual_server_without_real_servers_differs_from_one_that_is_gone(kernel: NetlinkIpvs) -> None:
+def test_virtual_server_without_real_servers_differs_from_one_that_is_gone(kernel: NetlinkIpvs) -> None:
     assert kernel.read_virtual(WEB) is None
     kernel.apply([Step(Op.ADD_VIRTUAL, WEB, settings=WLC)])
     assert kernel.read_virtual(WEB) == (WLC, {})
     assert kernel.read() == table_of([(WEB, WLC, {})])
 
 
-def test_a_virtual_server_that_goes_while_the_table_is_read_is_left_out(kernel: NetlinkIpvs) -> None:
+def test_virtual_server_that_is_removed_during_a_read_is_left_out(kernel: NetlinkIpvs) -> None:
     kernel.apply([Step(Op.ADD_VIRTUAL, WEB, settings=WLC), *web(1)])
     stale = kernel.read_virtuals()
     kernel.flush()
@@ -350,13 +350,13 @@ def test_active_connections_are_counted_per_real_server(kernel: NetlinkIpvs) -> 
         assert kernel.connections(virtual("127.0.0.1", 8081)) == {local: (1, 0)}
 
 
-def test_a_kernel_opened_and_closed_leaves_no_descriptor_and_no_thread(namespace: None) -> None:
+def test_closed_kernel_leaves_no_descriptor_and_no_thread(namespace: None) -> None:
     before = descriptors(), threading.active_count()
     open_kernel().close()
     assert (descriptors(), threading.active_count()) == before
 
 
-def test_a_kernel_can_be_opened_in_a_thread(namespace: None) -> None:
+def test_kernel_can_be_opened_in_a_thread(namespace: None) -> None:
     tables: list[Table] = []
 
     def read() -> None:
@@ -370,7 +370,7 @@ def test_a_kernel_can_be_opened_in_a_thread(namespace: None) -> None:
     assert tables == [Table()]
 
 
-def test_without_the_capability_it_is_named(kernel: NetlinkIpvs) -> None:
+def test_missing_capability_is_named(kernel: NetlinkIpvs) -> None:
     before = descriptors()
     os.seteuid(65534)  # the kernel takes the capabilities away with it
     try:
@@ -381,7 +381,7 @@ def test_without_the_capability_it_is_named(kernel: NetlinkIpvs) -> None:
     assert descriptors() == before
 
 
-def test_an_address_keeps_its_family(kernel: NetlinkIpvs) -> None:
+def test_mapped_address_keeps_its_family(kernel: NetlinkIpvs) -> None:
     mapped = virtual("::ffff:10.0.0.1")
     kernel.apply([Step(Op.ADD_VIRTUAL, mapped, settings=WLC6)])
     assert [v.address for v in kernel.read().virtuals] == [IPv6Address("::ffff:10.0.0.1")]

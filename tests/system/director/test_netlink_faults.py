@@ -66,7 +66,7 @@ def interrupted_all_the_time() -> Iterator[list[int]]:
         signal.signal(signal.SIGALRM, before)
 
 
-def test_answers_that_are_lost_are_an_error_and_what_was_done_shows_when_the_table_is_read(
+def test_lost_answers_are_an_error_and_a_read_shows_what_was_done(
     kernel: NetlinkIpvs,
 ) -> None:
     added = [Step(Op.ADD_VIRTUAL, WEB, settings=WLC), *reals(100)]
@@ -81,7 +81,7 @@ def test_answers_that_are_lost_are_an_error_and_what_was_done_shows_when_the_tab
     assert kernel.apply(refused) == [errno.ESRCH] * 150
 
 
-def test_signals_in_the_midst_of_exchanges_lose_nothing(kernel: NetlinkIpvs) -> None:
+def test_signals_during_exchanges_lose_nothing(kernel: NetlinkIpvs) -> None:
     steps = [Step(Op.ADD_VIRTUAL, WEB, settings=WLC), *reals(3000), *reals(200)]
 
     with interrupted_all_the_time() as signals:
@@ -93,14 +93,14 @@ def test_signals_in_the_midst_of_exchanges_lose_nothing(kernel: NetlinkIpvs) -> 
     assert len(table.reals[WEB]) == 3000
 
 
-def test_virtual_servers_are_read_in_full_while_the_kernel_rearranges_its_table(kernel: NetlinkIpvs) -> None:
+def test_virtual_servers_are_read_completely_while_the_kernel_rearranges_its_table(kernel: NetlinkIpvs) -> None:
     for count in range(0, 4000, 250):
         kernel.apply(virtuals(count, 250))
         # the kernel's own answer may have some twice, and others not at all
         assert len(kernel.read_virtuals()) == count + 250
 
 
-def test_nobody_but_the_kernel_can_write_to_the_socket_of_a_node(kernel: NetlinkIpvs) -> None:
+def test_only_the_kernel_can_write_to_the_socket(kernel: NetlinkIpvs) -> None:
     port, _ = kernel._channel._socket.getsockname()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16) as stranger, pytest.raises(ConnectionRefusedError):
         stranger.sendto(bytes([16, *[0] * 15]), (port, 0))
@@ -120,7 +120,7 @@ def unloaded() -> Iterator[None]:
         pytest.skip("ip_vs is no module of this kernel")
 
     def unload() -> bool:
-        # (what is built on it goes first, and may be gone already where the last attempt failed)
+        # (modules that depend on it are unloaded first, and may be gone already after a failed attempt)
         subprocess.run(["rmmod", *loaded()], capture_output=True, check=False)
         return not loaded()
 
@@ -135,7 +135,7 @@ def unloaded() -> Iterator[None]:
         subprocess.run(["modprobe", "-a", *modules], check=True)
 
 
-def test_a_kernel_goes_on_when_the_module_was_loaded_again(kernel: NetlinkIpvs) -> None:
+def test_kernel_continues_after_the_module_was_reloaded(kernel: NetlinkIpvs) -> None:
     before = kernel._channel.family
     with unloaded():
         for ask in (kernel.read, kernel.flush, lambda: kernel.read_virtual(WEB), lambda: kernel.apply(reals(2))):
@@ -153,7 +153,7 @@ def test_a_kernel_goes_on_when_the_module_was_loaded_again(kernel: NetlinkIpvs) 
     assert kernel.apply([Step(Op.REMOVE_REAL, WEB, RealServer(IPv4Address("10.9.9.9"), 80))]) == [errno.ENOENT]
 
 
-def test_a_kernel_that_is_read_finds_the_module_that_was_loaded_again(kernel: NetlinkIpvs) -> None:
+def test_read_finds_the_module_that_was_reloaded(kernel: NetlinkIpvs) -> None:
     with unloaded():
         pass
     assert kernel.read_virtual(WEB) is None
@@ -162,12 +162,14 @@ def test_a_kernel_that_is_read_finds_the_module_that_was_loaded_again(kernel: Ne
     assert kernel.read() == Table()
 
 
-def test_a_node_whose_module_is_unloaded_says_so_and_writes_the_table_once_it_is_back(node: Node, tree: Tree) -> None:
+def test_node_logs_an_unloaded_module_and_writes_the_table_after_the_reload(node: Node, tree: Tree) -> None:
     tree.service("web", {"ipv4": "10.1.0.1", "tcp": 80}, b={"ipv4": "10.3.0.1", "tcp": 80})
     with node:
         node.wait_for_table("-A -t 10.1.0.1:80 -s wlc\n-a -t 10.1.0.1:80 -r 10.3.0.1:80 -m -w 10")
         ipvsadm("-C")
         with unloaded():
             tree.put("services/web/backends/b", {"ipv4": "10.3.0.1", "tcp": 80, "weight": 7})
-            node.wait_for_log("^error: ipvs: the kernel module ip_vs is missing: load it with modprobe ip_vs; reading")
+            node.wait_for_log(
+                "^error: ipvs: the kernel module ip_vs is missing: load it with modprobe ip_vs: rereading"
+            )
         node.wait_for_table("-A -t 10.1.0.1:80 -s wlc\n-a -t 10.1.0.1:80 -r 10.3.0.1:80 -m -w 7")

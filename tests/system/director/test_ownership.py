@@ -23,7 +23,7 @@ def make_foreign() -> None:
     ipvsadm("-R", stdin=FOREIGN)
 
 
-def test_foreign_virtual_servers_are_left_alone_also_when_ours_go_and_across_restarts(node: Node, tree: Tree) -> None:
+def test_foreign_virtual_servers_are_left_alone_across_removals_and_restarts(node: Node, tree: Tree) -> None:
     write_both(tree)
     make_foreign()
     with node:
@@ -37,9 +37,7 @@ def test_foreign_virtual_servers_are_left_alone_also_when_ours_go_and_across_res
     assert node.only_table == saved() == table(FOREIGN)
 
 
-def test_what_left_the_configuration_while_the_node_was_down_is_removed_only_if_it_is_on_record(
-    node: Node, tree: Tree
-) -> None:
+def test_service_removed_while_the_node_was_down_is_removed_only_if_it_is_recorded(node: Node, tree: Tree) -> None:
     write_both(tree)
     assert node.once() == 0
     tree.remove("services/api")
@@ -53,7 +51,7 @@ def test_what_left_the_configuration_while_the_node_was_down_is_removed_only_if_
     assert saved() == table(WEB)
 
 
-def test_what_was_there_before_is_ours_once_it_is_configured(node: Node, tree: Tree) -> None:
+def test_existing_virtual_server_becomes_ours_once_it_is_configured(node: Node, tree: Tree) -> None:
     ipvsadm("-R", stdin=WEB.replace("10.3.0.1", "10.3.0.9"))
     write_both(tree)
     assert node.once() == 0
@@ -64,7 +62,7 @@ def test_what_was_there_before_is_ours_once_it_is_configured(node: Node, tree: T
     assert saved() == table(API)
 
 
-def test_excluded_addresses_are_never_written_even_if_they_are_configured_or_on_record(node: Node, tree: Tree) -> None:
+def test_excluded_addresses_are_never_written_even_if_configured_or_recorded(node: Node, tree: Tree) -> None:
     write_both(tree)
     assert node.once() == 0
     ipvsadm("-e", "-t", "10.1.0.2:80", "-r", "10.3.0.1:80", "-m", "-w", "1")
@@ -80,7 +78,7 @@ def test_excluded_addresses_are_never_written_even_if_they_are_configured_or_on_
     assert saved() == [line for line in by_hand if "10.1.0.2:80" in line]
 
 
-def test_flush_empties_the_table_first_save_for_what_is_excluded(node: Node, tree: Tree) -> None:
+def test_flush_empties_the_table_except_for_excluded_addresses(node: Node, tree: Tree) -> None:
     write_both(tree)
     make_foreign()
     ipvsadm("-A", "-t", "10.1.0.3:80")
@@ -93,7 +91,7 @@ def test_flush_empties_the_table_first_save_for_what_is_excluded(node: Node, tre
     assert saved() == table(WEB + API)
 
 
-def test_flush_is_done_once_and_not_again_when_a_child_is_replaced(node: Node, tree: Tree) -> None:
+def test_flush_is_not_repeated_when_a_child_is_restarted(node: Node, tree: Tree) -> None:
     write_both(tree)
     make_foreign()
     node.start("--flush")

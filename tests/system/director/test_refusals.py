@@ -149,7 +149,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.reason)
-def test_what_the_kernel_refuses_or_does_otherwise_is_refused_with_the_reason(
+def test_values_that_the_kernel_refuses_or_changes_are_refused_with_the_reason(
     kernel: NetlinkIpvs, tree: Tree, case: Refused
 ) -> None:
     tree.put("services/web/frontend", FRONTEND)
@@ -243,7 +243,7 @@ def good(configuration: Mapping[str, Mapping[str, Any]]) -> dict[Key, Value]:
 
 @settings(max_examples=200, phases=[Phase.generate])  # to shrink takes longer than a test may
 @given(configurations, some(Method.MASQ, Method.DROUTE, Method.TUNNEL))
-def test_whatever_is_not_refused_the_kernel_takes_and_gives_back(
+def test_values_that_are_not_refused_are_taken_by_the_kernel_unchanged(
     kernel: NetlinkIpvs, configuration: Mapping[str, Mapping[str, Any]], method: Method
 ) -> None:
     table = Pipeline.of(good(configuration), Defaults(method=method)).table

@@ -112,7 +112,7 @@ def finish(plane: DataPlane, backend: str, begun: Sequence[Download]) -> None:
     assert all(download.finish() == content(backend) for download in begun)
 
 
-def test_downloads_through_a_real_server_that_leaves_complete_while_others_are_served_elsewhere(
+def test_downloads_through_a_leaving_real_server_complete_while_new_ones_go_elsewhere(
     plane: DataPlane,
 ) -> None:
     with downloads(plane, "b1") as begun, plane.client.visits(*VIPS.values()) as answered:
@@ -127,7 +127,7 @@ def test_downloads_through_a_real_server_that_leaves_complete_while_others_are_s
         plane.director.wait_for(lambda: web_weights(plane, "b1") == {None})
 
 
-def test_downloads_through_a_service_complete_while_another_one_takes_its_virtual_servers(plane: DataPlane) -> None:
+def test_downloads_through_a_service_complete_while_another_takes_over_its_virtual_servers(plane: DataPlane) -> None:
     tree = plane.tree
     with downloads(plane, "b1") as begun, plane.client.visits(*VIPS.values()) as answered:
         tree.service("web2", {**VIPS, "tcp": WEB, "scheduler": "rr"}, b={**BACKENDS["b2"], "tcp": WEB_BACKEND})
@@ -149,7 +149,7 @@ def test_downloads_through_a_service_complete_while_another_one_takes_its_virtua
     tree.remove("services/web2")
 
 
-def test_no_client_notices_that_real_servers_come_and_go(plane: DataPlane) -> None:
+def test_no_request_fails_while_real_servers_come_and_go(plane: DataPlane) -> None:
     backend = {**BACKENDS["b1"], "tcp": WEB_BACKEND}
     with plane.client.visits(*VIPS.values()) as answered:
         for _ in range(5):
@@ -160,7 +160,7 @@ def test_no_client_notices_that_real_servers_come_and_go(plane: DataPlane) -> No
             plane.director.wait_for(lambda: web_weights(plane, "b1") == {10})
 
 
-def test_a_real_server_with_a_connection_drains_and_goes_when_the_connection_ends(plane: DataPlane) -> None:
+def test_real_server_drains_until_its_connection_ends(plane: DataPlane) -> None:
     with plane.client.talk(VIP) as established:
         leaving = established.say("before")
         (other,) = BACKENDS.keys() - {leaving}
@@ -170,7 +170,7 @@ def test_a_real_server_with_a_connection_drains_and_goes_when_the_connection_end
 
         with plane.client.talk(VIP) as new:
             assert new.say("new") == other
-        # there are no connections of the other family: there it goes at once
+        # without connections of the other family: removed there at once
         plane.director.wait_for(lambda: plane.director.weights(leaving).count(0) == 1)
         # several looks at what drains find that it may not go yet
         plane.tree.put(f"services/echo/backends/{other}", {**BACKENDS[other], "tcp": ECHO_BACKEND, "weight": 9})
@@ -181,7 +181,7 @@ def test_a_real_server_with_a_connection_drains_and_goes_when_the_connection_end
     plane.director.wait_for(lambda: weight(plane, leaving) is None)
 
 
-def test_a_real_server_goes_with_its_connections_when_its_time_is_up(plane: DataPlane) -> None:
+def test_real_server_is_removed_with_its_connections_after_the_drain_timeout(plane: DataPlane) -> None:
     set_drain_timeout(plane, SHORT)
     with plane.client.talk(VIP) as established:
         leaving = established.say("before")
@@ -192,7 +192,7 @@ def test_a_real_server_goes_with_its_connections_when_its_time_is_up(plane: Data
         plane.director.wait_for(lambda: weight(plane, leaving) is None)
 
 
-def test_a_real_server_that_comes_back_while_it_drains_just_gets_its_weight(plane: DataPlane) -> None:
+def test_real_server_that_returns_while_it_drains_gets_its_weight_back(plane: DataPlane) -> None:
     with plane.client.talk(VIP) as established:
         leaving = established.say("before")
         address = BACKENDS[leaving]["ipv4"]
@@ -219,7 +219,7 @@ def active(plane: DataPlane) -> int:
     return sum(int(count) for count in re.findall(r"Masq +\d+ +(\d+) +\d+", listed))
 
 
-def test_a_drain_timeout_that_changes_counts_for_what_drains_already(plane: DataPlane) -> None:
+def test_new_drain_timeout_counts_for_running_drains(plane: DataPlane) -> None:
     with plane.client.talk(VIP) as established:
         leaving = established.say("before")
         remove(plane, leaving)
@@ -228,7 +228,7 @@ def test_a_drain_timeout_that_changes_counts_for_what_drains_already(plane: Data
         plane.director.wait_for(lambda: weight(plane, leaving) is None)
 
 
-def test_a_service_that_leaves_keeps_the_real_server_that_has_a_connection(plane: DataPlane) -> None:
+def test_virtual_server_is_kept_while_a_real_server_drains(plane: DataPlane) -> None:
     with plane.client.talk(VIP) as established:
         backend = established.say("before")
         (other,) = BACKENDS.keys() - {backend}
@@ -273,7 +273,7 @@ def service(plane: DataPlane, port: int, health: dict[str, Any] | None = None) -
         plane.tree.remove(f"services/{name}")
 
 
-def test_a_backend_that_fails_its_check_and_is_to_be_removed_drains(plane: DataPlane) -> None:
+def test_backend_that_fails_its_check_drains_before_it_is_removed(plane: DataPlane) -> None:
     check = {"type": "tcp", "port": WEB_BACKEND, "interval": 0.3, "fast_interval": 0.1, "fall": 1, "rise": 1}
     with service(plane, RETURNS, {**check, "on_down": "remove"}) as established:
         plane.web_servers["b1"].stop()
@@ -287,7 +287,7 @@ def test_a_backend_that_fails_its_check_and_is_to_be_removed_drains(plane: DataP
         assert deletions(plane, "b1", RETURNS) == []
 
 
-def test_a_crash_of_the_node_does_not_cut_a_drain_short_nor_make_it_last_for_ever(plane: DataPlane) -> None:
+def test_drain_survives_a_crash_of_the_node_and_still_ends(plane: DataPlane) -> None:
     director, tree = plane.director, plane.tree
     check = {"type": "tcp", "interval": 0.3}
     with service(plane, STAYS) as stays, service(plane, RETURNS, check) as returns, service(plane, LEAVES) as leaves:
@@ -301,7 +301,7 @@ def test_a_crash_of_the_node_does_not_cut_a_drain_short_nor_make_it_last_for_eve
         director.start()
         director.wait_for(lambda: weight(plane, "b1", RETURNS) == 10)
         director.wait_for(lambda: weight(plane, "b2", LEAVES) in {0, None})
-        # once more, with a look at what drains behind it
+        # once more, now that drains were checked in between
         tree.put(f"services/service-{STAYS}/backends/b2", {**BACKENDS["b2"], "tcp": ECHO_BACKEND, "weight": 9})
         director.wait_for(lambda: weight(plane, "b2", STAYS) == 9)
         assert weight(plane, "b1", STAYS) == weight(plane, "b1", LEAVES) == 0
@@ -311,7 +311,7 @@ def test_a_crash_of_the_node_does_not_cut_a_drain_short_nor_make_it_last_for_eve
     director.wait_for(lambda: not any(f"-t {VIP}:{LEAVES} " in line for line in director.table()))
 
 
-def test_a_crash_of_the_director_process_does_not_cut_a_drain_short(plane: DataPlane) -> None:
+def test_drain_survives_a_crash_of_the_director_process(plane: DataPlane) -> None:
     with plane.client.talk(VIP) as established:
         leaving = established.say("before")
         remove(plane, leaving)

@@ -22,7 +22,7 @@ def fill(tree: Tree) -> None:
         )
 
 
-def test_what_a_wiped_tree_would_remove_stays_until_it_is_confirmed(node: Node, tree: Tree) -> None:
+def test_removals_by_a_wiped_tree_are_held_until_confirmed(node: Node, tree: Tree) -> None:
     fill(tree)
     with node:
         node.wait_for(lambda: len(saved()) == 3 * SERVICES)
@@ -36,7 +36,7 @@ def test_what_a_wiped_tree_would_remove_stays_until_it_is_confirmed(node: Node, 
         node.wait_for_kernel([])
 
 
-def test_what_a_wiped_tree_would_remove_goes_when_the_hold_ends(node: Node, tree: Tree) -> None:
+def test_removals_by_a_wiped_tree_are_done_after_the_hold(node: Node, tree: Tree) -> None:
     fill(tree)
     assert node.once() == 0
     shutil.rmtree(tree.folder / "services")

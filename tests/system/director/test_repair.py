@@ -1,4 +1,4 @@
-"""A table that others change by hand: repaired at the next look at it, and reported."""
+"""A table changed by hand: repaired at the next read, and logged."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -52,7 +52,7 @@ def vigilant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 @pytest.fixture
 def patient(tmp_path: Path) -> Iterator[Node]:
-    """A node that does not look at the table by itself while the test lasts."""
+    """A node that does not resync during the test."""
     yield from serve(tmp_path, 3600)
 
 
@@ -64,7 +64,7 @@ def changed_by_hand(node: Node, command: str) -> Callable[[], bool]:
 
 
 @pytest.mark.parametrize("command", BY_HAND.values(), ids=BY_HAND.keys())
-def test_what_is_changed_by_hand_is_repaired_at_the_next_resync_and_reported(vigilant: Node, command: str) -> None:
+def test_drift_is_repaired_and_logged_at_the_next_resync(vigilant: Node, command: str) -> None:
     vigilant.wait_for(changed_by_hand(vigilant, command))
 
     vigilant.wait_for_log(r"^warning: ipvs: drift: [1-5] changes made outside clusterf")
@@ -72,7 +72,7 @@ def test_what_is_changed_by_hand_is_repaired_at_the_next_resync_and_reported(vig
     vigilant.wait_for(lambda: vigilant.tables[-1] == TABLE)
 
 
-def test_what_is_changed_by_hand_is_repaired_at_once_on_a_hangup_signal_and_reported(patient: Node) -> None:
+def test_drift_is_repaired_and_logged_at_once_on_sighup(patient: Node) -> None:
     repaired = changed_by_hand(patient, BY_HAND["a weight"])
     assert not repaired()
 
@@ -82,7 +82,7 @@ def test_what_is_changed_by_hand_is_repaired_at_once_on_a_hangup_signal_and_repo
     patient.wait_for_log(r"^warning: ipvs: drift: 1 changes made outside clusterf")
 
 
-def test_what_is_changed_by_hand_is_found_and_repaired_when_the_configuration_meets_it(patient: Node) -> None:
+def test_drift_is_repaired_when_a_configuration_change_hits_it(patient: Node) -> None:
     tree = Tree(Path(patient.state.parent, "tree"))
     expected = [line.replace("10.3.0.1:80 -m -w 10", "10.3.0.1:80 -m -w 7") for line in TABLE]
     ipvsadm("-d", "-t", "10.1.0.1:80", "-r", "10.3.0.1:80")
@@ -93,7 +93,7 @@ def test_what_is_changed_by_hand_is_found_and_repaired_when_the_configuration_me
     patient.wait_for_table(expected)
 
 
-def test_a_repair_leaves_foreign_virtual_servers_alone_and_prints_the_table_once(vigilant: Node) -> None:
+def test_repair_leaves_foreign_virtual_servers_alone_and_prints_the_table_once(vigilant: Node) -> None:
     foreign = "-A -t 10.99.0.1:80 -s rr"
     whole = sorted([*TABLE, foreign])
     printed = len(vigilant.tables)
@@ -105,7 +105,7 @@ def test_a_repair_leaves_foreign_virtual_servers_alone_and_prints_the_table_once
     vigilant.wait_for_log("^ipvs: ", 2)
     vigilant.wait_for_table(whole)
 
-    # a look at an unchanged table, or at a foreign part of it, prints and reports nothing
+    # reading an unchanged table, or foreign changes, prints and logs nothing
     vigilant.wait_for(lambda: len(vigilant.tables) == printed + 2)
     assert vigilant.log.count("drift: 1 changes made outside clusterf") == 2
     ipvsadm("-D", "-t", "10.99.0.1:80")

@@ -21,7 +21,7 @@ def backend(ipv4: str = "", ipv6: str = "", tcp: int = 1337, weight: int = 10) -
     return {"ipv4": ipv4, "ipv6": ipv6, "tcp": tcp, "weight": weight}
 
 
-def test_the_longest_prefix_says_how_a_backend_is_reached(live: tuple[Node, Tree]) -> None:
+def test_longest_prefix_decides_how_a_backend_is_reached(live: tuple[Node, Tree]) -> None:
     node, tree = live
     tree.put("routes/masq", {"Prefix": "10.3.1.0/24", "IPVSMethod": "masq"})
     tree.put("routes/droute", {"Prefix": "10.3.2.0/24", "IPVSMethod": "droute"})
@@ -71,7 +71,7 @@ def test_the_longest_prefix_says_how_a_backend_is_reached(live: tuple[Node, Tree
     )
 
 
-def test_a_default_route_holds_for_both_families_and_without_method_leaves_all_out(live: tuple[Node, Tree]) -> None:
+def test_default_route_covers_both_families_and_without_method_skips_all_backends(live: tuple[Node, Tree]) -> None:
     node, tree = live
     tree.service("web", FRONTEND, b=backend("10.3.1.1", "fd00:3::1"))
     tree.put("routes/default", {"IPVSMethod": "tunnel"})
@@ -111,7 +111,7 @@ def test_backends_behind_one_gateway_are_one_real_server_with_the_sum_of_their_w
     )
 
 
-def test_of_two_services_that_claim_one_virtual_server_the_lowest_name_owns_it(live: tuple[Node, Tree]) -> None:
+def test_lowest_service_name_owns_a_virtual_server_that_two_claim(live: tuple[Node, Tree]) -> None:
     node, tree = live
     virtual = "-A -t 10.1.0.1:80 -s wlc\n"
     tree.service("b", {"ipv4": "10.1.0.1", "tcp": 80}, one=backend("10.3.1.1", tcp=80))
@@ -125,9 +125,7 @@ def test_of_two_services_that_claim_one_virtual_server_the_lowest_name_owns_it(l
     node.wait_for_table(f"{virtual}-a -t 10.1.0.1:80 -r 10.3.1.1:80 -m -w 10")
 
 
-def test_routes_are_taken_only_from_sources_that_the_filter_names_and_later_sources_win(
-    namespace: None, tmp_path: Path
-) -> None:
+def test_routes_come_only_from_filtered_sources_and_later_sources_win(namespace: None, tmp_path: Path) -> None:
     first, second = Tree(tmp_path / "first"), Tree(tmp_path / "second")
     first.service("web", {"ipv4": "10.1.0.1", "tcp": 80}, b=backend("10.3.1.1", tcp=80))
     first.put("routes/r", {"Prefix": "10.3.0.0/16", "IPVSMethod": "droute"})

@@ -92,7 +92,7 @@ def edit(mirror: Mirror, choose: random.Random) -> None:
         mirror.backend(service, backend, choose.randrange(100), choose.choice([80, 80, 81]))
 
 
-def test_a_large_configuration_comes_into_the_kernel_exactly(large: tuple[Node, Mirror]) -> None:
+def test_large_configuration_is_written_exactly(large: tuple[Node, Mirror]) -> None:
     node, mirror = large
 
     node.wait_for_table(mirror.table())
@@ -101,7 +101,7 @@ def test_a_large_configuration_comes_into_the_kernel_exactly(large: tuple[Node, 
     assert replayed(node.operations) == mirror.table()
 
 
-def test_a_burst_of_random_edits_comes_into_the_kernel_exactly(large: tuple[Node, Mirror]) -> None:
+def test_burst_of_random_edits_is_written_exactly(large: tuple[Node, Mirror]) -> None:
     node, mirror = large
     node.wait_for_table(mirror.table())
     before = saved()
@@ -115,7 +115,7 @@ def test_a_burst_of_random_edits_comes_into_the_kernel_exactly(large: tuple[Node
     assert replayed([*before, *node.operations]) == mirror.table()
 
 
-def test_a_restart_with_a_large_configuration_writes_nothing(large: tuple[Node, Mirror]) -> None:
+def test_restart_with_a_large_configuration_writes_nothing(large: tuple[Node, Mirror]) -> None:
     node, mirror = large
     node.wait_for_table(mirror.table())
 

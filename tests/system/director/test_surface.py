@@ -219,11 +219,11 @@ def empty() -> Iterator[NetlinkIpvs]:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_the_kernel_has_what_the_configuration_asks_for(made: list[str], case: Case) -> None:
+def test_kernel_has_the_configured_settings(made: list[str], case: Case) -> None:
     assert set(table(case.printed)) <= set(made)
 
 
-def test_thresholds_are_in_the_kernel_though_no_saved_table_has_them(made: list[str], kernel: NetlinkIpvs) -> None:
+def test_thresholds_are_written_although_no_saved_table_has_them(made: list[str], kernel: NetlinkIpvs) -> None:
     limits = VirtualServer(Family.IPV4, Protocol.TCP, ip_address("10.1.0.4"), 80)
     reals = kernel.read().reals[limits]
     assert {str(real.address): (how.upper, how.lower) for real, how in reals.items()} == THRESHOLDS
@@ -232,9 +232,7 @@ def test_thresholds_are_in_the_kernel_though_no_saved_table_has_them(made: list[
     assert (printed["10.3.0.1:80"], printed["10.3.1.1:80"]) == (["9", "4"], ["7", "0"])
 
 
-def test_what_ipvsadm_prints_leads_ipvsadm_to_the_same_table(
-    made: list[str], kernel: NetlinkIpvs, empty: NetlinkIpvs
-) -> None:
+def test_table_saved_by_ipvsadm_is_restored_unchanged(made: list[str], kernel: NetlinkIpvs, empty: NetlinkIpvs) -> None:
     ipvsadm("-R", stdin="\n".join(made))
     there, again = kernel.read(), empty.read()
     assert again.virtuals == there.virtuals
@@ -292,7 +290,7 @@ LIMITS = [
 MIXED = [HOW[turn] for turn in (1, 2, 3, 4, 5, 6, 2, 4, 1)]  # for another family's gateway there is no other method
 
 
-def test_each_edit_is_one_operation_that_leaves_the_kernel_as_ipvsadm_would(
+def test_each_edit_is_one_operation_with_the_effect_of_ipvsadm(
     live: tuple[Node, Tree], kernel: NetlinkIpvs, empty: NetlinkIpvs
 ) -> None:
     node, tree = live
@@ -347,7 +345,7 @@ def balances(family: Family) -> list[VirtualServerSettings]:
 
 
 @pytest.mark.parametrize("family", Family)
-def test_any_settings_turn_into_any_others_by_one_step(empty: NetlinkIpvs, family: Family) -> None:
+def test_any_settings_are_changed_to_any_others_by_one_step(empty: NetlinkIpvs, family: Family) -> None:
     own, other = (ip_address(a) for a in ("10.0.0.1", "fd00::1")[:: 1 if family is Family.IPV4 else -1])
     virtual = VirtualServer(family, Protocol.UDP, own, 80)
     ways = balances(family)

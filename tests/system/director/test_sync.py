@@ -90,7 +90,7 @@ def test_daemons_are_started_changed_one_by_one_and_stopped(keep: Keep) -> None:
     assert running() == set()
 
 
-def test_daemons_of_others_are_left_alone_unless_another_one_of_their_role_is_wanted(keep: Keep) -> None:
+def test_foreign_daemons_are_left_alone_unless_one_of_their_role_is_wanted(keep: Keep) -> None:
     start_by_hand("master", "lo", 9)
     start_by_hand("backup", "lo", 9)
     assert keep() == []
@@ -105,7 +105,7 @@ def test_daemons_of_others_are_left_alone_unless_another_one_of_their_role_is_wa
     assert running() == {("master", "lo", 7), ("backup", "lo", 9)}
 
 
-def test_what_keeps_a_daemon_from_starting_is_told_until_it_is_mended(keep: Keep) -> None:
+def test_error_names_what_keeps_a_daemon_from_starting(keep: Keep) -> None:
     def refused(role: str = "master") -> str:
         with pytest.raises(OSError, match="failed: ipvsadm --start-daemon") as caught:
             keep(f"{role}:eth1:7")
@@ -212,7 +212,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
         yield network
 
 
-def test_a_director_runs_the_daemons_that_it_is_told_to_with_no_other_capability(network: Network) -> None:
+def test_director_runs_its_daemons_with_one_capability(network: Network) -> None:
     director = network.directors["a"]
     assert network.running("a") == both("eth0", SYNCID)
     assert director.operations[0] == "ipvsadm --start-daemon master --mcast-interface eth0 --syncid 7"
@@ -220,7 +220,7 @@ def test_a_director_runs_the_daemons_that_it_is_told_to_with_no_other_capability
     assert f"CapEff:\t{1 << CAP_NET_ADMIN:016x}" in status
 
 
-def test_what_others_stop_is_started_again_and_the_other_daemon_goes_on(network: Network) -> None:
+def test_stopped_daemon_is_restarted_and_the_other_one_is_not(network: Network) -> None:
     director = network.directors["a"]
     director.forget()
     with inside(network.names["a"]):
@@ -231,7 +231,7 @@ def test_what_others_stop_is_started_again_and_the_other_daemon_goes_on(network:
     assert director.operations == ["ipvsadm --start-daemon backup --mcast-interface eth0 --syncid 7"]
 
 
-def test_daemons_are_started_anew_when_their_interface_has_gone_and_come_back(network: Network) -> None:
+def test_daemons_are_restarted_when_their_interface_was_replaced(network: Network) -> None:
     director = network.directors["a"]
     director.forget()
     network.unplug("a")
@@ -248,12 +248,12 @@ def test_daemons_are_started_anew_when_their_interface_has_gone_and_come_back(ne
     assert network.running("a") == both("eth0", SYNCID)
 
 
-def test_connections_go_on_through_a_director_that_has_been_told_of_them_and_through_no_other(
+def test_connections_continue_only_through_a_synchronised_director(
     network: Network,
 ) -> None:
     network.give_vip("a")
     with network.client.talk(VIP) as one, network.client.talk(VIP) as another:
-        # a connection is told of after some packets (sync_threshold)
+        # a connection is shared after some packets (sync_threshold)
         backends = {talk: {talk.say("before") for _ in range(4)}.pop() for talk in (one, another)}
         assert set(backends.values()) == set(BACKENDS) == network.connected("a")
         wait_until(lambda: network.connected("b") == set(BACKENDS), PATIENCE)
@@ -267,7 +267,7 @@ def test_connections_go_on_through_a_director_that_has_been_told_of_them_and_thr
         assert network.connected("b") >= {backends[one]}
 
 
-def test_a_node_without_the_flag_stops_the_daemons_that_the_one_before_has_started(network: Network) -> None:
+def test_node_without_the_flag_stops_the_daemons_of_the_node_before_it(network: Network) -> None:
     director = network.directors["b"]
     assert director.stop() == 0
     assert network.running("b") == both("eth0", SYNCID)

@@ -45,9 +45,7 @@ def other_namespace() -> Iterator[Callable[[], dict[str, int]]]:
         os.close(there)
 
 
-def test_a_node_keeps_them_in_its_own_namespace_and_mends_what_others_change(
-    namespace: None, tmp_path: Path, tree: Tree
-) -> None:
+def test_node_keeps_sysctls_in_its_own_namespace_and_repairs_drift(namespace: None, tmp_path: Path, tree: Tree) -> None:
     before = values()
     assert all(before[name] != value for name, value in WANTED.items() if name != "conn_reuse_mode")
     tree.service("web", {"ipv4": "10.1.0.1", "tcp": 80})
@@ -74,7 +72,7 @@ def test_a_node_keeps_them_in_its_own_namespace_and_mends_what_others_change(
     assert values() == WANTED  # as the table, they stay when the node does not
 
 
-def test_they_are_those_of_the_thread_that_keeps_them(namespace: None) -> None:
+def test_sysctls_are_those_of_the_namespace_of_the_thread(namespace: None) -> None:
     before = values()
 
     def keep_elsewhere() -> None:
@@ -92,7 +90,7 @@ def test_they_are_those_of_the_thread_that_keeps_them(namespace: None) -> None:
 
 
 @pytest.mark.parametrize(("capabilities", "kept"), [([CAP_NET_ADMIN], True), ([], False)])
-def test_the_one_capability_of_a_director_is_enough(namespace: None, capabilities: list[int], kept: bool) -> None:
+def test_cap_net_admin_is_enough_for_sysctls(namespace: None, capabilities: list[int], kept: bool) -> None:
     before = values()
     pid = os.fork()
     if pid == 0:
@@ -109,7 +107,7 @@ def test_the_one_capability_of_a_director_is_enough(namespace: None, capabilitie
     assert values() == (WANTED if kept else before)
 
 
-def test_what_noop_says_can_be_replayed(namespace: None, caplog: pytest.LogCaptureFixture) -> None:
+def test_noop_log_can_be_replayed(namespace: None, caplog: pytest.LogCaptureFixture) -> None:
     before = values()
     caplog.set_level(logging.INFO)
 
@@ -121,7 +119,7 @@ def test_what_noop_says_can_be_replayed(namespace: None, caplog: pytest.LogCaptu
     assert values() == WANTED
 
 
-def test_what_is_done_can_be_replayed(namespace: None, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_can_be_replayed(namespace: None, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     SysctlKeeper(WANTED).keep()
     said = "\n".join(record.getMessage().removeprefix("ipvs: ") for record in caplog.records)

@@ -173,7 +173,7 @@ def received(backend: str, device: str) -> int:
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_a_client_is_answered(network: tuple[Client, str], way: Way) -> None:
+def test_client_is_answered_through_each_tunnel(network: tuple[Client, str], way: Way) -> None:
     client, backend = network
     before = received(backend, way.device)
 

@@ -1,12 +1,12 @@
-"""A small network with a clusterf-node as its director, to see what real clients get.
+"""A small network with a clusterf-node as its director, for tests with real clients.
 
     client ── director ─┬─ b1
            (VIP, IPVS)  └─ b2
 
 Each is a network namespace. The backends answer through the director, as
-forwarding by masquerading needs it. Servers and client are threads of the
-tests: a socket belongs to the namespace in which its thread was when it was
-made, so only that moment is spent there, and a server is ready once it is made.
+masquerading needs it. Servers and client are threads of the tests: a socket
+belongs to the namespace in which its thread was when the socket was made, so a thread enters
+it for that moment only, and a server is ready once it is made.
 """
 
 import contextlib
@@ -62,7 +62,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 @contextlib.contextmanager
 def inside(name: str) -> Iterator[None]:
-    """Let this thread make its sockets, and start its programs, in a network namespace."""
+    """Let this thread open sockets and start programs in a network namespace."""
 
     def enter(descriptor: int) -> None:
         if libc.setns(descriptor, CLONE_NEWNET) != 0:
@@ -90,9 +90,9 @@ def set_switches(name: str, switches: Mapping[str, int]) -> None:
 
 @contextlib.contextmanager
 def namespace(role: str) -> Iterator[str]:
-    """Make a network namespace with lo up, and take it away again.
+    """Make a network namespace with lo up, and remove it at the end.
 
-    Its addresses are used at once, without the 2 s for which IPv6 looks for duplicates.
+    Its addresses are usable at once, without the 2 s of IPv6 duplicate address detection.
     """
     name = f"clusterf-{os.getpid()}-{role}"
     ip(f"netns add {name}")
@@ -124,12 +124,12 @@ def make_router(director: str) -> None:
 
 @cache
 def content(backend: str) -> bytes:
-    """Return what is downloaded from a backend."""
+    """Return the content of a download from a backend."""
     return hashlib.shake_256(backend.encode()).digest(SIZE)
 
 
 class Page(BaseHTTPRequestHandler):
-    """Answers each request with the backend's name, or with its content, of which the second half waits."""
+    """Answers with the backend's name, or with its download, whose second half waits until it is resumed."""
 
     server: "Server"
 
@@ -168,7 +168,7 @@ class Server(ThreadingMixIn, TCPServer):
 
     def __init__(self, backend: str, port: int, handler: type[StreamRequestHandler]) -> None:
         self.backend = backend
-        # whether downloads go on to their ends
+        # whether the second half of downloads is sent
         self.resumed = threading.Event()
         super().__init__(("::", port), handler)
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -188,7 +188,7 @@ class Server(ThreadingMixIn, TCPServer):
 
 
 class WebServer:
-    """The web server of a backend, in the backend's namespace; it may be stopped and started."""
+    """The web server of a backend in its namespace; it can be stopped and started."""
 
     def __init__(self, backend: str, end: str) -> None:
         self._backend = backend
@@ -206,16 +206,16 @@ class WebServer:
         self._running.close()
 
     def resume(self) -> None:
-        """Let downloads go on to their ends: those that there are, and those to come."""
+        """Send the second half of downloads, running and future ones."""
         self._server.resumed.set()
 
     def pause(self) -> None:
-        """Let downloads wait after their first half."""
+        """Hold downloads after their first half."""
         self._server.resumed.clear()
 
 
 class Download:
-    """A download that has begun, and of which much is to come."""
+    """A running download, of which a quarter was read."""
 
     def __init__(self, connection: http.client.HTTPConnection) -> None:
         self._connection = connection
@@ -231,12 +231,12 @@ class Download:
         self.close()
 
     def close(self) -> None:
-        """Leave it as it is."""
+        """Abort it."""
         self._response.close()
         self._connection.close()
 
     def finish(self) -> bytes:
-        """Return all that it has brought."""
+        """Return the whole content."""
         return self._begun + self._response.read()
 
 
@@ -264,7 +264,7 @@ class Conversation:
 
 @dataclass(frozen=True)
 class Client:
-    """What makes requests from a namespace."""
+    """A client in a namespace."""
 
     namespace: str
     timeout: float = 5.0
@@ -281,9 +281,9 @@ class Client:
 
     @contextlib.contextmanager
     def visits(self, *addresses: str) -> Iterator[Sequence[str]]:
-        """Make one request after the other meanwhile, each on a connection of its own; see who answers.
+        """Make one request after the other meanwhile, each on a connection of its own; collect the answering backends.
 
-        Raises at the end what one of them has failed with.
+        Raises the error of a failed request at the end.
         """
         answered: list[str] = []
         enough = threading.Event()
@@ -339,13 +339,13 @@ class Director(Node):
         return [int(match[2]) for match in found if match and match[1] in addresses]
 
     def wait_for_weight(self, backend: str, weight: int) -> None:
-        """Wait until the backend has that weight in both services and both families."""
+        """Wait until the backend has this weight in both services and both families."""
         self.wait_for(lambda: self.weights(backend) == [weight] * 4)
 
 
 @dataclass(frozen=True)
 class DataPlane:
-    """The whole network, in which everything runs."""
+    """The whole network with its servers and the node."""
 
     client: Client
     director: Director
@@ -385,7 +385,7 @@ class DataPlane:
                 self.tree.put(f"services/{service}/backends/{backend}", value)
 
     def set_weights(self, **weights: int) -> None:
-        """Write the backends' files, and wait until the kernel has them so."""
+        """Write the backends' files, and wait until the kernel has the weights."""
         self.write_weights(weights)
         for backend, weight in weights.items():
             self.director.wait_for_weight(backend, weight)
