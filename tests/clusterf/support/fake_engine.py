@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from clusterf.docker.containers import container_of
 
-__all__ = ["FakeEngine", "event", "inspect", "network"]
+__all__ = ["FakeEngine", "event", "inspect", "network", "running"]
 
 START = 1_795_354_253_000_000_000  # nanoseconds, as real clocks have them
 NEVER = "0001-01-01T00:00:00Z"
@@ -65,6 +65,12 @@ def inspect(
             "Networks": {network: endpoint(network, address) for network, address in networks.items()},
         },
     }
+
+
+def running(one="c1", *, started="2026-11-22T13:30:53.5Z", **shape):
+    """Return a labelled container that is running."""
+    labels = {"service": "web", "backend.tcp": "8080"} | shape.pop("labels", {})
+    return container_of(inspect(one, labels=labels, started=started, **shape))
 
 
 def endpoint(network, addresses):
