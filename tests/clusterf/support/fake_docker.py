@@ -1,4 +1,4 @@
-"""An engine in memory, as `clusterf.docker.engine.Engine` has it for its users."""
+"""A Docker engine in memory, with the interface of `clusterf.docker.engine.Engine`."""
 
 from queue import SimpleQueue
 
@@ -11,35 +11,36 @@ __all__ = ["FakeDocker"]
 
 
 class FakeDocker:
-    """What all connections lead to; `do` makes things happen, and tells them."""
+    """The engine behind all connections; `do` makes things happen there, and sends the events of them."""
 
     def __init__(self, **labels):
         self.engine = fake_engine.FakeEngine(**labels)
         self.networks = []
-        # what has happened, and where it is told, and what was asked
+        # past events, open event streams, and the calls that were made
         self.past, self.streams, self.asked = [], [], []
-        self.tries = 0
-        # why nothing is answered; why this container is not; what its next answer waits for; wrong answers
-        self.away, self.refused, self.held, self.odd = "", {}, {}, {}
+        self.connects = 0
+        # why the engine is unreachable; by container: why an inspection is refused, the event that its next
+        # answer waits for, and an invalid answer
+        self.away, self.refused, self.held, self.invalid = "", {}, {}, {}
 
     def do(self, *happenings, one="c1"):
         for what in happenings:
             if raw := self.engine.do(what, one):
-                self.tell(msgspec.json.encode(raw))
+                self.send(msgspec.json.encode(raw))
 
-    def tell(self, line):
+    def send(self, line):
         self.past.append(line)
         for stream in self.streams:
             stream.put(line)
 
-    def lose(self):
-        """Have all connections end."""
+    def disconnect(self):
+        """End all event streams."""
         for stream in self.streams:
             stream.put(None)
         self.streams.clear()
 
     def connect(self):
-        self.tries += 1
+        self.connects += 1
         if self.away:
             raise EngineError(self.away)
         return Connection(self)
@@ -84,7 +85,7 @@ class Connection:
         docker = self._docker
         docker.asked.append(one)
         state = docker.engine.containers.get(one)
-        answer = docker.odd.get(one) or (state and fake_engine.inspect(one, **state))
+        answer = docker.invalid.get(one) or (state and fake_engine.inspect(one, **state))
         if held := docker.held.pop(one, None):
             held.wait(10)
         if one in docker.refused:
