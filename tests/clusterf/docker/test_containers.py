@@ -4,10 +4,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 import pytest
 
 from clusterf.docker.containers import Attachment, Network, Published, container_of, network_of
-from clusterf.docker.events import EngineEvent, event_of
-from clusterf.docker.signals import signal_number
 from clusterf.lib.addresses import Protocol
-from tests.clusterf.support.fake_engine import NEVER, event, inspect, network
+from tests.clusterf.support.fake_engine import NEVER, inspect, network
 
 TCP, UDP, SCTP = Protocol.TCP, Protocol.UDP, Protocol.SCTP
 
@@ -18,7 +16,7 @@ def without(shape, *path):
     return {k: without(v, *rest) if rest and k == first else v for k, v in shape.items() if rest or k != first}
 
 
-def test_a_container_is_what_the_engine_says():
+def test_container_has_the_fields_of_the_inspection():
     container = container_of(
         inspect(
             "f00",
@@ -45,7 +43,7 @@ def test_a_container_is_what_the_engine_says():
     ("state", "running"),
     [({}, True), ({"Paused": True}, True), ({"Restarting": True}, False), ({"Dead": True}, False)],
 )
-def test_a_container_between_two_runs_does_not_run(state, running):
+def test_restarting_or_dead_container_is_not_running(state, running):
     assert container_of(inspect(**state)).running is running
     assert not container_of(inspect(running=False)).running
 
@@ -56,7 +54,7 @@ def test_health_is_that_of_the_healthcheck(status):
 
 
 @pytest.mark.parametrize("status", [None, "", "none", "so so"])
-def test_without_a_healthcheck_there_is_no_health(status):
+def test_container_without_a_healthcheck_has_no_health(status):
     assert container_of(inspect(health=status)).health == "none"
 
 
@@ -73,7 +71,7 @@ def test_without_a_healthcheck_there_is_no_health(status):
         ("1969-12-31T00:00:00Z", 0),
     ],
 )
-def test_a_start_is_known_to_the_nanosecond(text, nanoseconds):
+def test_start_time_has_nanoseconds(text, nanoseconds):
     assert container_of(inspect(started=text)).started_at == nanoseconds
 
 
@@ -87,11 +85,11 @@ def test_a_start_is_known_to_the_nanosecond(text, nanoseconds):
         (["0/tcp", "65536/tcp", "9-8/tcp", "80/icmp", "x", "", "80/tcp\n", "-1/tcp", "٨/tcp"], set()),
     ],
 )
-def test_ports_are_exposed_one_by_one_or_in_ranges(exposed, ports):
+def test_exposed_ports_are_single_or_ranges(exposed, ports):
     assert container_of(inspect(exposed=exposed)).exposed == ports
 
 
-def test_very_many_ranges_cost_little_time():
+def test_many_overlapping_ranges_are_parsed_quickly():
     ranges = [f"{low}-65535/{protocol}" for low in range(1, 5001) for protocol in ("tcp", "udp", "sctp")]
     began = time.process_time()
     container = container_of(inspect(exposed=ranges))
@@ -102,18 +100,18 @@ def test_very_many_ranges_cost_little_time():
 @pytest.mark.parametrize(
     "exposed", [["1-5/tcp", "3/tcp", "2-7/tcp", "9/tcp"], ["9/tcp", "7/tcp", "6/tcp", "1-6/tcp", "1/udp"]]
 )
-def test_ranges_may_overlap(exposed):
+def test_overlapping_ranges_are_merged(exposed):
     ports = {port for protocol, port in container_of(inspect(exposed=exposed)).exposed if protocol is TCP}
     assert ports == {1, 2, 3, 4, 5, 6, 7, 9}
 
 
-def test_a_port_that_only_the_hosts_side_names_is_exposed():
+def test_port_with_a_binding_only_is_exposed():
     assert container_of(inspect(exposed=[], bindings={"80/tcp": [{"HostIp": "", "HostPort": ""}]})).exposed == {
         (TCP, 80)
     }
 
 
-def test_published_ports_that_lead_nowhere_are_none():
+def test_invalid_or_empty_bindings_are_left_out():
     ports = {
         "80/tcp": [{"HostIp": "", "HostPort": ""}, {"HostIp": "fd00:0::1", "HostPort": "81"}],
         "x/tcp": [{"HostIp": "", "HostPort": "1"}],
@@ -137,13 +135,13 @@ def test_published_ports_that_lead_nowhere_are_none():
     ],
 )
 @pytest.mark.parametrize("null", [False, True])
-def test_what_engines_leave_out_is_absent(path, null):
+def test_missing_or_null_fields_are_accepted(path, null):
     shape = without(inspect(), *path)
     if null and path not in (["Name"], ["State", "StartedAt"], ["State", "Paused"]):
-        place = shape
+        parent = shape
         for word in path[:-1]:
-            place = place[word]
-        place[path[-1]] = None
+            parent = parent[word]
+        parent[path[-1]] = None
     container_of(shape)
 
 
@@ -165,7 +163,7 @@ def test_what_engines_leave_out_is_absent(path, null):
         ([], "object"),
     ],
 )
-def test_what_is_no_inspect_is_refused_with_a_reason(shape, reason):
+def test_invalid_inspection_is_refused_with_a_reason(shape, reason):
     with pytest.raises(ValueError, match=reason):
         container_of(shape)
 
@@ -180,65 +178,23 @@ def test_what_is_no_inspect_is_refused_with_a_reason(shape, reason):
         (["10.9.0.0/16", "10.8.0.0/16", "10.8.0.0/16"], ["10.8.0.0/16", "10.9.0.0/16"]),
     ],
 )
-def test_a_network_has_its_subnets_in_order(subnets, prefixes):
+def test_subnets_of_a_network_are_sorted(subnets, prefixes):
     assert network_of(network("n", *subnets)) == Network("id-of-n", "n", tuple(map(ip_network, prefixes)))
 
 
 @pytest.mark.parametrize("ipam", [None, {}, {"Config": None}])
-def test_a_network_may_have_no_subnets(ipam):
+def test_network_without_ipam_has_no_subnets(ipam):
     assert network_of(network("host") | {"IPAM": ipam}).prefixes == ()
 
 
 @pytest.mark.parametrize(
     "shape", [network("n", "172.17.0.0/99"), network("n", "x"), without(network("n"), "Name"), {"Id": "a/b"}]
 )
-def test_what_is_no_network_is_refused(shape):
+def test_invalid_network_is_refused(shape):
     with pytest.raises(ValueError):
         network_of(shape)
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        *[("15", 15), ("TERM", 15), ("SIGTERM", 15), (" sigterm ", 15), ("9", 9), ("SIGKILL", 9), ("USR1", 10)],
-        *[("SIGRTMIN+3", 37), ("RTMAX-14", 50), ("RTMIN", 34), ("SIGSTKFLT", 16), ("WINCH", 28)],
-        *[("", 0), ("SIGFOO", 0), ("TERM+1", 0), ("_DFL", 0), ("-1", 0), ("1000", 0), ("٩", 0), ("SIG", 0)],
-    ],
-)
-def test_signals_go_by_number_or_name(text, number):
-    assert signal_number(text) == number
-
-
 @pytest.mark.parametrize("given", [None, "SIGFOO", ""])
-def test_without_a_stop_signal_that_is_known_it_is_sigterm(given):
+def test_unknown_stop_signal_is_sigterm(given):
     assert container_of(inspect(stop_signal=given)).stop_signal == 15
-
-
-@pytest.mark.parametrize(
-    ("raw", "parsed"),
-    [
-        (event("container", "start", "c1", 5), EngineEvent("container", "start", "c1", 5)),
-        (event("container", "kill", "c1", 5, signal="15"), EngineEvent("container", "kill", "c1", 5, 15)),
-        (event("container", "start", "c1", 5, signal="15"), EngineEvent("container", "start", "c1", 5)),
-        (event("container", "kill", "c1", 5), EngineEvent("container", "kill", "c1", 5, 0)),
-        (event("container", "health_status: unhealthy", "c1", 5), EngineEvent("container", "health_status", "c1", 5)),
-        (
-            event("network", "connect", "n1", 5, container="c1"),
-            EngineEvent("network", "connect", "n1", 5, container="c1"),
-        ),
-        (event("container", "start", "c1", 5, container="c2"), EngineEvent("container", "start", "c1", 5)),
-        ({"Type": "daemon", "Action": "reload", "Actor": {}}, EngineEvent("daemon", "reload", "", 0)),
-        (
-            {"Type": "t", "Action": "a", "Actor": {"ID": "i", "Attributes": None}, "time": 7},
-            EngineEvent("t", "a", "i", 7 * 10**9),
-        ),
-    ],
-)
-def test_an_event_is_what_the_engine_says(raw, parsed):
-    assert event_of(raw) == parsed
-
-
-@pytest.mark.parametrize("raw", [{}, {"status": "start", "id": "c1"}, [], {"Type": 1, "Action": "a", "Actor": {}}])
-def test_what_is_no_event_is_refused(raw):
-    with pytest.raises(ValueError, match="unexpected JSON"):
-        event_of(raw)

@@ -1,0 +1,98 @@
+"""KeyPublisher and a lease keeper that only records; against a real etcd it is tested in `tests/system/etcd`."""
+
+import logging
+import threading
+
+import pytest
+
+from actors.base.messages import Leave, Reload
+from actors.docker import key_publisher
+from actors.docker.key_publisher import KeyPublisher, Publish, PublishOnly
+from clusterf.etcd.location import EtcdLocation
+from tests.waiting import wait_until
+
+LOCATION = EtcdLocation(endpoints=("127.0.0.1:2379",), prefix=b"/clusterf/")
+
+
+class FakeKeeper:
+    """Records the calls to a lease keeper; `run` lasts until `stop`."""
+
+    def __init__(self, *settings):
+        self.calls = [settings]
+        self.stopping = threading.Event()
+        self.error = None
+
+    def run(self):
+        self.stopping.wait(10)
+        if self.error:
+            raise self.error
+
+    def stop(self):
+        self.calls.append("stop")
+        self.stopping.set()
+
+    def check(self):
+        self.calls.append("check")
+
+    def withdraw(self):
+        self.calls.append("withdraw")
+
+    def want(self, *change):
+        self.calls.append(change)
+
+    def want_only(self, *keys):
+        self.calls.append(keys)
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Start a publisher; return it and its lease keeper."""
+    monkeypatch.setattr(key_publisher, "LeaseKeeper", FakeKeeper)
+
+    def start(**options):
+        ref = KeyPublisher.start(LOCATION, 10, None, **options)
+        return ref, ref._actor_weakref()._keeper
+
+    return start
+
+
+def test_keys_are_passed_to_the_lease_keeper(start):
+    ref, keeper = start()
+    for message in (PublishOnly({b"a": b"1"}, {b"c": b"3"}), Publish(b"a", None), Publish(b"c", b"4", if_absent=True)):
+        ref.tell(message)
+    ref.tell(Reload())
+    ref.stop(timeout=10)
+    assert keeper.calls == [
+        (LOCATION, 10, None),
+        ({b"a": b"1"}, {b"c": b"3"}),
+        (b"a", None, False),
+        (b"c", b"4", True),
+        "check",
+        "stop",
+    ]
+
+
+@pytest.mark.parametrize(("leave_nothing", "calls"), [(False, [(b"a", b"1", False)]), (True, ["withdraw"])])
+def test_leaving_withdraws_all_keys_if_nothing_is_to_be_left(start, leave_nothing, calls):
+    ref, keeper = start(leave_nothing=leave_nothing)
+    ref.tell(Leave())
+    ref.tell(Publish(b"a", b"1"))  # has no effect after a withdrawal
+    ref.stop(timeout=10)
+    assert keeper.calls == [(LOCATION, 10, None), *calls, "stop"]
+
+
+def test_failure_of_the_lease_keeper_is_the_actors(start, caplog):
+    caplog.set_level(logging.CRITICAL)
+    ref, keeper = start()
+    keeper.error = RuntimeError("broken")
+    keeper.stopping.set()
+    wait_until(lambda: not ref.is_alive())
+    assert "KeyPublisher failed: RuntimeError('broken')" in caplog.text
+
+
+def test_unknown_message_is_a_failure(start, caplog):
+    caplog.set_level(logging.CRITICAL)
+    ref, _ = start()
+    ref.tell("nonsense")
+    wait_until(lambda: not ref.is_alive())
+    assert "KeyPublisher does not handle 'nonsense'" in caplog.text

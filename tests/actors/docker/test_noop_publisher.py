@@ -1,0 +1,60 @@
+import logging
+
+import pytest
+
+from actors.docker.key_publisher import Publish, PublishOnly
+from actors.docker.noop_publisher import NoopPublisher
+from clusterf.etcd.location import EtcdLocation
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def logged(caplog):
+    """Return the lines that a publisher logs for messages."""
+    caplog.set_level(logging.INFO, "actors.docker.noop_publisher")
+
+    def logged(*messages):
+        ref = NoopPublisher.start(EtcdLocation(endpoints=("127.0.0.1:2379",), prefix=b"/p/"))
+        for message in messages:
+            ref.tell(message)
+        ref.stop(timeout=10)
+        return caplog.messages
+
+    return logged
+
+
+def test_writes_are_logged_as_etcdctl_commands(logged):
+    assert logged(Publish(b"a", b"1"), Publish(b"a", None)) == [
+        "etcd noop: etcdctl put /p/a 1",
+        "etcd noop: etcdctl del /p/a",
+    ]
+
+
+def test_values_are_quoted_for_the_shell(logged):
+    assert logged(Publish(b"routes/a b", b'{"tcp": 1}'), Publish(b"\x1b", b"'\n")) == [
+        """etcd noop: etcdctl put '/p/routes/a b' '{"tcp": 1}'""",
+        r"""etcd noop: etcdctl put '/p/\x1b' ''"'"'\x0a'""",
+    ]
+
+
+def test_complete_set_deletes_the_other_keys(logged):
+    messages = [Publish(b"a", b"1"), Publish(b"b", b"2"), Publish(b"c", b"3"), PublishOnly({b"a": b"1"}, {b"c": b"4"})]
+    assert logged(*messages)[3:] == ["etcd noop: etcdctl del /p/b", "etcd noop: etcdctl put /p/c 4  # if absent"]
+
+
+def test_writes_that_change_nothing_are_not_logged(logged):
+    assert len(logged(Publish(b"a", b"1"), Publish(b"a", b"1"), Publish(b"b", None), PublishOnly({b"a": b"1"}))) == 1
+
+
+def test_key_that_is_published_if_absent_is_deleted_without_a_remark(logged):
+    assert logged(Publish(b"a", b"1", if_absent=True), Publish(b"a", None, if_absent=True)) == [
+        "etcd noop: etcdctl put /p/a 1  # if absent",
+        "etcd noop: etcdctl del /p/a",
+    ]
+
+
+def test_unknown_message_is_a_failure(caplog):
+    ref = NoopPublisher.start(EtcdLocation(endpoints=("127.0.0.1:2379",), prefix=b"/p/"))
+    ref.tell("nonsense")
+    wait_until(lambda: not ref.is_alive())
+    assert "NoopPublisher does not handle 'nonsense'" in caplog.text
