@@ -16,8 +16,8 @@ from typing import Any, Final, Literal, TypeVar
 import msgspec
 
 from clusterf.config.fields import read_prefix
-from clusterf.docker.signals import signal_number
 from clusterf.lib.addresses import IPNetwork, Protocol, parse_ip, parse_ipv4, parse_ipv6
+from clusterf.lib.signals import signal_number
 
 __all__ = ["PREFIX", "Attachment", "Container", "Network", "Published", "container_of", "convert", "network_of"]
 

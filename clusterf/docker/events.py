@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from clusterf.docker.containers import convert
-from clusterf.docker.signals import signal_number
+from clusterf.lib.signals import signal_number
 
 __all__ = ["EngineEvent", "event_of"]
 

@@ -1,6 +1,6 @@
 import pytest
 
-from clusterf.docker.signals import signal_number
+from clusterf.lib.signals import signal_number
 
 
 @pytest.mark.parametrize(
