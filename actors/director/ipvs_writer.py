@@ -57,7 +57,7 @@ class Options(NamedTuple):
 
 
 class _Self(Enum):
-    """What the writer tells itself."""
+    """Messages of the writer to itself."""
 
     RECONCILE = auto()
     RESYNC = auto()
@@ -138,7 +138,7 @@ class IpvsWriter(Actor):
                 self._reconciler.check_drains()
             case _Self.KEEP_COMPANIONS:
                 self._keep_companions()
-                # (after which the follower is told again, although nothing may have changed)
+                # (calls the follower, too, which may have failed)
                 self._record_ownership()
                 return
             case _Self.GIVE_UP:
@@ -208,7 +208,7 @@ class IpvsWriter(Actor):
         return self._reconciler.idle if may_remove else self._reconciler.idle_but_for_departures
 
     def _may_remove(self, now: float) -> bool:
-        """Tell whether virtual servers may be removed now; if not, this is asked again in time."""
+        """Tell whether virtual servers may be removed now; if not, have this asked again in time."""
         leaving = self._reconciler.leaving
         in_force = self._reconciler.in_force if leaving else 0  # counting them takes time
         decision = self._hold.judge(now, in_force, leaving)
@@ -260,7 +260,7 @@ class IpvsWriter(Actor):
         return is_within(virtual.address, self._options.excluded)
 
     def _tell_self(self, message: _Self, delay: float = 0.0) -> None:
-        """Tell oneself, once, behind the messages that are queued already; `delay` is in seconds."""
+        """Queue a message to oneself, unless it is queued already; `delay` is in seconds."""
         if message in self._due:
             return
         self._due.add(message)

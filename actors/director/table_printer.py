@@ -34,7 +34,7 @@ class TablePrinter:
             return
         self._outdated = False
         try:
-            # from the kernel, and not from what is known of it
+            # the table that is in the kernel, not the one that the reconciler assumes
             table = self._kernel.read()
         except OSError as error:
             log.error("ipvs: the table cannot be read for printing: %s", error.strerror or error)

@@ -1,8 +1,7 @@
-"""One configuration, and the same meddling of others, for the kernel and for its shadow, in step.
+"""One configuration, and the same changes from outside, for the kernel and for its shadow.
 
-Whatever happened before, once all has settled both tables are what the
-configuration means, worked out anew by the tests' own rules, and what others
-made beside it; and both were brought there by the same steps.
+After any history both tables end as the one that the tests' own rules derive from
+the configuration, plus foreign virtual servers, and by the same steps.
 """
 
 from collections.abc import Iterator
@@ -308,7 +307,7 @@ class Model:
         return done[0]
 
     def _take_over(self) -> None:
-        """Restart with the recorded virtual servers as ours."""
+        """Count recorded virtual servers as ours, no longer as foreign."""
         for virtual in self.record:
             self.foreign.put_virtual(virtual, None)
 
