@@ -1,0 +1,133 @@
+"""The documentation names what is there: every module, every name it points at, every log line."""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
+SOURCES = sorted(path for top in ("clusterf", "actors") for path in (ROOT / top).rglob("*.py"))
+LEVELS = {"info", "warning", "error", "critical", "log", "end", "exception"}
+
+
+def section(page: str, heading: str) -> str:
+    """Return the text below a heading of the second level, up to the next one."""
+    return page.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def package_tables() -> dict[str, set[str]]:
+    """Return the modules that the page lists, by the path of their package."""
+    tables: dict[str, set[str]] = {}
+    for part in re.split(r"\n### `", ARCHITECTURE)[1:]:
+        package, _, text = part.partition("/`\n")
+        tables[package] = set(re.findall(r"^\| `(\w+)` \|", text.split("\n## ")[0], re.MULTILINE))
+    return tables
+
+
+def modules() -> dict[str, set[str]]:
+    """Return the modules that there are, by the path of their package."""
+    found: dict[str, set[str]] = {}
+    for path in SOURCES:
+        if path.name != "__init__.py":
+            found.setdefault(str(path.parent.relative_to(ROOT)), set()).add(path.stem)
+    return found
+
+
+@cache
+def names_in(path: Path) -> set[str]:
+    """Return the names that a module defines, those of classes with what they contain."""
+    found: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        found |= _defined(node)
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{name}" for inner in node.body for name in _defined(inner)}
+    return found
+
+
+def _defined(node: ast.stmt) -> set[str]:
+    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return {node.name}
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+    return set()
+
+
+def test_every_module_is_in_the_table_of_its_package():
+    assert package_tables() == modules()
+
+
+def test_every_path_that_a_page_names_exists():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    missing = {
+        (page.name, path)
+        for page in pages
+        for path in re.findall(r"`((?:clusterf|actors|tests|configs|docs|\.ci)/[\w/.-]*\w)`", page.read_text())
+        if "…" not in path and not (ROOT / path).exists()
+    }
+    assert missing == set()
+
+
+def pointers(heading: str) -> Iterator[tuple[str, str]]:
+    """Yield each path in a section, and each name in its file that is given behind it."""
+    for row in section(ARCHITECTURE, heading).splitlines():
+        for path, names in re.findall(r"`((?:clusterf|actors)/[\w/]+\.py)`((?::? `[\w.]+`,?)*)", row):
+            yield from ((path, name) for name in re.findall(r"`([\w.]+)`", names) or [""])
+
+
+@pytest.mark.parametrize("heading", ["Where is … decided?", "How do I add …?"])
+def test_every_name_that_the_map_points_at_exists(heading):
+    found = list(pointers(heading))
+    assert len(found) >= 25
+    assert [
+        (path, name) for path, name in found if name and name not in names_in(ROOT / path) and (ROOT / path).exists()
+    ] == []
+    assert [path for path, _ in found if not (ROOT / path).exists()] == []
+
+
+def test_there_are_answers_to_many_questions():
+    assert len(re.findall(r"^\| .+ \| .+ \|$", section(ARCHITECTURE, "Where is … decided?"), re.MULTILINE)) >= 27
+
+
+def templates() -> dict[str, str]:
+    """Return the log lines of level info and above that are written as one text, normalized, and where."""
+    found: dict[str, str] = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS:
+                for text in map(_text, node.args):
+                    if text is not None and re.search(r"[a-z]{2}", re.sub(r"%\S*[a-z]", "", text)) and " " in text:
+                        found[normalized(text)] = f"{path.relative_to(ROOT)}:{node.lineno}"
+    return found
+
+
+def _text(node: ast.expr) -> str | None:
+    """Return a text as a format string; None for what is not one."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "%s" for part in node.values)
+    return None
+
+
+def normalized(line: str) -> str:
+    """Return a line with one and the same sign for each of its variable parts, whatever they are called."""
+    line = re.sub(r"%%", "%", re.sub(r"%[-#0-9.]*[a-zA-Z]", "…", line))
+    return re.sub(r"[A-Z]\w*[A-Z0-9]\b|\b[A-Z]\b", "…", line).replace("`", "")
+
+
+def test_every_log_line_is_in_the_operations_guide():
+    listed = {normalized(line) for line in re.findall(r"^\| `+ ?(.+?) ?`+ \|", OPERATIONS, re.MULTILINE)}
+    assert {line: where for line, where in templates().items() if line not in listed} == {}
+
+
+def test_every_listed_log_line_is_in_the_code():
+    rows = re.findall(r"^\| `+ ?(.+?) ?`+ \|", section(OPERATIONS, "Log lines"), re.MULTILINE)
+    written = set(templates())
+    texts = {normalized(text) for path in SOURCES for node in ast.walk(ast.parse(path.read_text())) if (text := _text(node))}
+    assert [row for row in rows if normalized(row) not in written | texts] == []
