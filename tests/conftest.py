@@ -58,6 +58,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_configure() -> None:
     sys.addaudithook(_refuse_processes)
+    # else each node that a test starts would compile all its modules, which in a guest takes seconds
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # a shell ignores SIGINT for what it runs in the background, and processes that tests start would inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # a busy machine is no failure

@@ -245,6 +245,8 @@ or -k drain; `-n 0` runs those of this machine in one process.
 def main() -> int:
     """Run the tests that the command line names, and return the exit status."""
     os.chdir(ROOT)
+    # else each pytest, and each node that a test starts, would compile all its modules, which in a guest takes seconds
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
