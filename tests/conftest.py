@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.examples import examples
+
 TESTS = Path(__file__).parent
 # tests of whole nodes, and measurements; all others are fast, unless they are marked otherwise
 WITH_PROCESSES = {"bench", "system"}
@@ -64,7 +66,8 @@ def pytest_configure() -> None:
     # a shell ignores SIGINT for what it runs in the background, and processes that tests start would inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # a busy machine is no failure
-    settings.register_profile("clusterf", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=examples(100))
+    settings.register_profile("clusterf", patient)
     settings.load_profile("clusterf")
 
 

@@ -9,6 +9,7 @@ from tests.clusterf.support.one_service import ONE, VIP4, WEB, B, F
 from tests.clusterf.support.pipeline import NODE
 from tests.clusterf.support.reference_model import expected
 from tests.clusterf.support.strategies import BACKENDS, SERVICES, backends, frontends, node_defaults
+from tests.examples import examples
 
 configurations = st.builds(
     lambda fronts, backs: fronts | backs,
@@ -39,7 +40,7 @@ def test_virtual_server_without_backends_is_elided_if_asked(elide):
     assert len(table.virtuals) == (0 if elide else 1)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(configurations, node_defaults, st.booleans())
 def test_table_is_that_of_the_reference_model(configuration, defaults, elide):
     table, problems = build(configuration, defaults, elide=elide)

@@ -7,6 +7,7 @@ from tests.clusterf.support.left_behind import left_behind
 from tests.clusterf.support.pipeline import Pipeline
 from tests.clusterf.support.reference_model import expected
 from tests.clusterf.support.strategies import BACKENDS, SERVICES, backends, frontends, node_defaults, routes, updates
+from tests.examples import examples
 
 FLUSH = None
 history = st.lists(st.just(FLUSH) | updates, max_size=40)
@@ -18,7 +19,7 @@ whole = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(history, node_defaults, st.booleans())
 def test_any_history_ends_in_the_table_of_the_reference_model(changes, defaults, elide):
     pipeline, configuration = Pipeline(defaults, elide=elide), {}
@@ -38,7 +39,7 @@ def test_any_history_ends_in_the_table_of_the_reference_model(changes, defaults,
     assert anew.outstanding == pipeline.outstanding
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(whole, node_defaults, st.data())
 def test_order_of_updates_does_not_matter(configuration, defaults, data):
     straight = Pipeline.of(configuration, defaults)
@@ -49,7 +50,7 @@ def test_order_of_updates_does_not_matter(configuration, defaults, data):
     assert mixed.outstanding == straight.outstanding
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(whole, node_defaults, st.booleans())
 def test_nothing_is_kept_of_a_configuration_that_was_deleted(configuration, defaults, elide):
     pipeline = Pipeline.of(configuration, defaults, elide=elide)

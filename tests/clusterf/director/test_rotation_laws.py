@@ -22,6 +22,7 @@ from tests.clusterf.support.strategies import (
     routes,
     updates,
 )
+from tests.examples import examples
 
 FLUSH, BEGIN, GONE = "flush", "begin", "gone"
 ADDRESSES = st.sampled_from([*[None] * 8, IPv4Address("10.0.0.1"), IPv6Address("fd00::1")])
@@ -92,7 +93,7 @@ def named_endpoint(configuration, change):
     return Endpoint(address.packed, port) if address and port else None
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(beginnings, histories, weights_in_force, node_defaults, st.booleans())
 def test_any_history_of_verdicts_and_configuration_ends_in_the_table_of_the_reference_model(
     beginning, history, weights, defaults, elide
@@ -140,7 +141,7 @@ def test_any_history_of_verdicts_and_configuration_ends_in_the_table_of_the_refe
                 configuration.update({} if value is None else {each: value})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(beginnings, st.lists(verdicts, max_size=30), node_defaults, st.booleans(), st.data())
 def test_nothing_is_kept_of_configuration_and_verdicts_that_were_revoked(
     configuration, given_verdicts, defaults, elide, data

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from clusterf.docker.inventory import Inventory
 from tests.clusterf.support.fake_engine import FakeEngine
+from tests.examples import examples
 
 IDS = ("c1", "c2", "c3", "c4")
 PLAIN = "c4"  # has no labels
@@ -100,7 +101,7 @@ class Observed:
         return {one: msgspec.json.decode(raw).get("weight", 10) for one, raw in named.items()}
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(HAPPENS, max_size=40))
 def test_told_in_order_and_looked_at_at_once_each_container_has_its_weight(happens):
     world, observed = World(), Observed()
@@ -168,7 +169,7 @@ class Rumour(Observed):
             self.take(what, answer)
 
 
-@settings(max_examples=600)
+@settings(max_examples=examples(600))
 @given(st.lists(TELLS, max_size=60))
 def test_however_it_was_told_after_a_list_all_is_as_the_list_and_the_marks_say(steps):
     rumour = Rumour()

@@ -12,6 +12,7 @@ from clusterf.health.monitor import Monitor
 from clusterf.health.verdict import StoredVerdict, Verdict
 from tests.clusterf.support.choices import any_of, pick
 from tests.clusterf.support.monitor_world import DOWN, FAILURE, SUCCESS, UP, WALL, target
+from tests.examples import examples
 
 FIELDS = {
     "interval": (2.0, 5.0, 60.0),
@@ -163,5 +164,5 @@ class Monitoring(RuleBasedStateMachine):
                 assert not self.monitor.needs_references
 
 
-Monitoring.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+Monitoring.TestCase.settings = settings(max_examples=examples(200), stateful_step_count=50, deadline=None)
 TestMonitoring = Monitoring.TestCase

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from clusterf.health.schedule import BURST, CATCH_UP, HEADROOM, MIN_INTERVAL, MIN_PACE, Schedule, Slot
+from tests.examples import examples
 
 DAY = 86400.0
 
@@ -83,7 +84,7 @@ def test_item_is_not_due_while_its_probe_is_under_way():
     busy=st.floats(0.0, 0.9),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_probes_are_one_interval_apart_on_average(interval, jitter, busy, seed):
     world = World(random.Random(seed).random)
     world.add("a", interval, jitter=jitter)
@@ -386,5 +387,5 @@ class Scheduling(RuleBasedStateMachine):
             assert schedule.wake_at() is None
 
 
-Scheduling.TestCase.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+Scheduling.TestCase.settings = settings(max_examples=examples(80), stateful_step_count=30, deadline=None)
 TestScheduling = Scheduling.TestCase

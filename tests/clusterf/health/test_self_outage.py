@@ -5,6 +5,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from clusterf.health.self_outage import BUCKETS_PER_SECOND, RESPONSE_VALID, Observation, OutageDetector
 from tests.clusterf.support.choices import any_of, pick
+from tests.examples import examples
 
 
 def detector_of(count):
@@ -225,5 +226,5 @@ class Detecting(RuleBasedStateMachine):
         assert list(buckets) == sorted(buckets)
 
 
-Detecting.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Detecting.TestCase.settings = settings(max_examples=examples(150), stateful_step_count=40, deadline=None)
 TestDetecting = Detecting.TestCase

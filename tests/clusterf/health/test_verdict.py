@@ -7,6 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from clusterf.config.model import HealthCheck
 from clusterf.health.verdict import ProbeResult, RiseFall, StoredVerdict, Verdict
+from tests.examples import examples
 
 UP = StoredVerdict(Verdict(True, 1.0), True)
 DOWN = StoredVerdict(Verdict(False, 1.0, "refused"), True)
@@ -139,5 +140,5 @@ class Counting(RuleBasedStateMachine):
         assert (self.health.streak > 0) == against
 
 
-Counting.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Counting.TestCase.settings = settings(max_examples=examples(150), stateful_step_count=40, deadline=None)
 TestCounting = Counting.TestCase

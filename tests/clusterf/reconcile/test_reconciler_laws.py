@@ -31,6 +31,7 @@ from tests.clusterf.support.reconciling import (
     ZERO,
     FaultyKernel,
 )
+from tests.examples import examples
 
 VIRTUALS = st.sampled_from([WEB, DNS, MARK])
 REALS = st.sampled_from([ONE, TWO, THREE])
@@ -265,5 +266,5 @@ class ReconcilerMachine(RuleBasedStateMachine):
                 assert self.timeout(step.virtual) > 0
 
 
-ReconcilerMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+ReconcilerMachine.TestCase.settings = settings(max_examples=examples(150), stateful_step_count=40, deadline=None)
 TestReconciler = ReconcilerMachine.TestCase

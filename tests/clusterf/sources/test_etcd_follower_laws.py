@@ -18,6 +18,7 @@ from tests.clusterf.support.fake_etcd import (
     weight,
     weights,
 )
+from tests.examples import examples
 
 NUMBERS = st.integers(0, 4)
 VALUES = st.integers(0, 9)
@@ -65,7 +66,7 @@ def deleted(step):
 
 
 @pytest.mark.usefixtures("quick")
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(before=st.lists(STEPS, max_size=25), after=st.lists(STEPS, max_size=10))
 def test_updates_lead_to_the_state_of_etcd_and_delete_no_key_that_stays(before, after):
     etcd = FakeClient.etcd = FakeEtcd()

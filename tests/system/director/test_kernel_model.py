@@ -47,6 +47,7 @@ from tests.clusterf.support.strategies import (
     node_defaults,
     updates,
 )
+from tests.examples import examples
 from tests.system.support.netns import network_namespace
 
 pytestmark = pytest.mark.ipvs
@@ -366,7 +367,7 @@ def test_kernel_refuses_what_its_shadow_refuses(kernel: NetlinkIpvs, step, error
 
 
 # (to make a failure shorter would take minutes in the lab's kernel)
-@settings(max_examples=100, phases=[Phase.generate])
+@settings(max_examples=examples(100), phases=[Phase.generate])
 @given(node_defaults, st.lists(makers, min_size=6, max_size=20), st.lists(actions, min_size=6, max_size=50))
 def test_kernel_shadow_and_rules_agree(kernel: NetlinkIpvs, defaults, made, actions) -> None:
     kernel.flush()

@@ -37,6 +37,7 @@ from clusterf.ipvs.table import (
 )
 from clusterf.lib.addresses import Family, Protocol
 from tests.clusterf.support.pipeline import Pipeline
+from tests.examples import examples
 from tests.system.support.netns import network_namespace
 from tests.system.support.node import Tree
 
@@ -241,7 +242,7 @@ def good(configuration: Mapping[str, Mapping[str, Any]]) -> dict[Key, Value]:
     return found
 
 
-@settings(max_examples=200, phases=[Phase.generate])  # to shrink takes longer than a test may
+@settings(max_examples=examples(200), phases=[Phase.generate])  # to shrink takes longer than a test may
 @given(configurations, some(Method.MASQ, Method.DROUTE, Method.TUNNEL))
 def test_values_that_are_not_refused_are_taken_by_the_kernel_unchanged(
     kernel: NetlinkIpvs, configuration: Mapping[str, Mapping[str, Any]], method: Method

@@ -30,6 +30,7 @@ from clusterf.ipvs.table import (
     table_of,
 )
 from clusterf.lib.addresses import Family, Protocol
+from tests.examples import examples
 
 FAMILY, ERROR, DONE, INTERRUPTED = 30, 2, 3, 0x10
 VIRTUALS = (
@@ -127,7 +128,7 @@ def test_random_bytes_are_malformed_or_a_value(data):
             usable(decode, found)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(answered, st.lists(st.integers(0, 1 << 14), min_size=1, max_size=4))
 def test_answers_with_flipped_bits_are_malformed_or_a_value(answer, bits):
     decode, payload = answer
@@ -230,7 +231,7 @@ def test_dump_that_does_not_fit_the_buffer_fails(channel_with):
     assert dumped(channel_with([everything, END])) == "failed"
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(st.integers(0, 1 << 14), min_size=1, max_size=4), st.integers(0, 2))
 def test_dump_with_flipped_bits_fails_or_is_a_list_of_real_servers(channel_with, bits, index):
     datagrams = [flipped(one, bits) if n == index else one for n, one in enumerate(DUMP)]
@@ -252,7 +253,7 @@ datagrams = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(datagrams, max_size=8))
 def test_random_datagrams_fail_a_query_or_end_it(channel_with, datagrams):
     for ask in (Channel.ask, Channel.dump):
@@ -264,7 +265,7 @@ def test_random_datagrams_fail_a_query_or_end_it(channel_with, datagrams):
         assert all(isinstance(value, bytes) for value in found)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(datagrams, max_size=8))
 def test_random_datagrams_fail_a_batch_or_give_an_errno_for_each_step(channel_with, datagrams):
     try:
