@@ -1,5 +1,5 @@
 """The wire format of the netlink family IPVS (`linux/ip_vs.h`), and a client of it.
 
-Imports `ipvs` and `lib`. Used through `client.open_kernel` only, which promises
-the contract of `ipvs.kernel.Kernel`.
+Imports `ipvs` and `lib`. `client.open_kernel` returns the `ipvs.kernel.Kernel` of this network
+namespace; sync daemons have requests of their own in `daemons`.
 """
