@@ -1,4 +1,4 @@
-"""`clusterf-node`, the daemon: its flags, checked, and the supervisor."""
+"""`clusterf-node`, the daemon: checks its flags, then runs the supervisor."""
 
 import os
 import sys
@@ -47,7 +47,7 @@ def _parse_sources(urls: tuple[str, ...], access: EtcdCredentials) -> tuple[Sour
     is_eager=True,
     expose_value=False,
     callback=read_toml,
-    help="TOML file with the same settings; flags and CLUSTERF_... in the environment win over it.",
+    help="TOML file with the same settings; flags and CLUSTERF_... in the environment override it.",
 )
 @click.option(
     "--role",
@@ -56,7 +56,7 @@ def _parse_sources(urls: tuple[str, ...], access: EtcdCredentials) -> tuple[Sour
     type=click.Choice(["ipvs", "docker"]),
     multiple=True,
     required=True,
-    help="What this node does: write IPVS, publish this host's containers, or both.",
+    help="The roles of this node: write IPVS, publish this host's containers, or both.",
 )
 @click.option(
     "--config-source",
@@ -65,11 +65,11 @@ def _parse_sources(urls: tuple[str, ...], access: EtcdCredentials) -> tuple[Sour
     metavar="URL",
     multiple=True,
     required=True,
-    help="Where configuration comes from: file:///PATH, etcd://HOST:PORT,…/PREFIX or etcd+https://…; later ones win.",
+    help="Configuration source: file:///PATH, etcd://HOST:PORT,…/PREFIX or etcd+https://…; later ones win.",
 )
 @etcd_options
-@click.option("--filter-routes", metavar="URL-PREFIX", default="", help="Take routes only from sources that begin so.")
-@click.option("--noop", is_flag=True, help="Log every IPVS operation, and what would be published; write nothing.")
+@click.option("--filter-routes", metavar="URL-PREFIX", default="", help="Use only routes of sources with this prefix.")
+@click.option("--noop", is_flag=True, help="Log every IPVS operation and every key to be published; write nothing.")
 @click.option("--once", is_flag=True, help="Apply the configuration once, then exit.")
 @click.option(
     "--once-timeout",
@@ -77,14 +77,14 @@ def _parse_sources(urls: tuple[str, ...], access: EtcdCredentials) -> tuple[Sour
     default=60.0,
     show_default=True,
     metavar="S",
-    help="Seconds that --once may take.",
+    help="Timeout of --once, in seconds.",
 )
 @click.option(
     "--print",
     "print_table",
     envvar="CLUSTERF_PRINT",
     is_flag=True,
-    help="Print the table, as ipvsadm -Sn does, after each apply.",
+    help="Print the table after each apply, as ipvsadm -Sn does.",
 )
 @click.option("--flush", is_flag=True, help="Empty the table before the first apply.")
 @ipvs_options
@@ -94,7 +94,7 @@ def _parse_sources(urls: tuple[str, ...], access: EtcdCredentials) -> tuple[Sour
     default=60.0,
     show_default=True,
     metavar="S",
-    help="Seconds for which the removal of most virtual servers at once is held; 0: it is not.",
+    help="Seconds to hold the removal of most virtual servers at once; 0: not held.",
 )
 @click.option(
     "--health-processes",
@@ -102,7 +102,7 @@ def _parse_sources(urls: tuple[str, ...], access: EtcdCredentials) -> tuple[Sour
     default=1,
     show_default=True,
     metavar="N",
-    help="Processes that share the probing of backends.",
+    help="Number of processes that share the probing of backends.",
 )
 @click.option(
     "--health-reference",
@@ -111,7 +111,7 @@ def _parse_sources(urls: tuple[str, ...], access: EtcdCredentials) -> tuple[Sour
     metavar="ADDR:PORT",
     multiple=True,
     callback=each_parsed_by(parse_endpoint),
-    help="Is asked by TCP when most backends fail at once: if it fails too, the fault is ours, and verdicts stay.",
+    help="Probed by TCP when most backends fail at once: if all references fail, too, verdicts are frozen.",
 )
 @docker_options
 @click.option(
@@ -120,7 +120,7 @@ def _parse_sources(urls: tuple[str, ...], access: EtcdCredentials) -> tuple[Sour
     default=60.0,
     show_default=True,
     metavar="S",
-    help="Seconds between looks at the whole kernel table, the whole tree and all containers.",
+    help="Seconds between full reads of the kernel's table, the tree and all containers.",
 )
 @click.option(
     "--stuck-timeout",
@@ -128,25 +128,25 @@ def _parse_sources(urls: tuple[str, ...], access: EtcdCredentials) -> tuple[Sour
     default=30.0,
     show_default=True,
     metavar="S",
-    help="Seconds after which a child process that does not answer is restarted.",
+    help="Seconds after which a child process that does not respond is restarted.",
 )
 @click.option(
     "--state-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="What is remembered across restarts. [default: /var/lib/clusterf, or the user's own]",
+    help="Directory of state that survives restarts. [default: /var/lib/clusterf, or the user's own]",
 )
 @click.option(
     "--runtime-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Sockets between the processes. [default: /run/clusterf, or the user's own]",
+    help="Directory of sockets between processes. [default: /run/clusterf, or the user's own]",
 )
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--log-level", type=click.Choice(logs.LEVELS), default="info", show_default=True)
 def main(state_dir: Path | None, runtime_dir: Path | None, **flags: Any) -> None:
-    """Make this machine's IPVS table what the configuration says, publish its containers, and keep it so.
+    """Keep this machine's IPVS table equal to the configuration, and its containers published.
 
-    Exit status: 0 done; 1 gave up, or could not apply all; 2 wrong usage or
-    settings; 3 applied with --once, but some objects were bad or in conflict.
+    Exit status: 0 done; 1 gave up, or could not apply everything; 2 wrong usage
+    or settings; 3 applied with --once, but some objects were invalid or in conflict.
     """
     _open_standard_streams()
     setproctitle.setproctitle("clusterf-node: supervisor")
@@ -161,16 +161,16 @@ def main(state_dir: Path | None, runtime_dir: Path | None, **flags: Any) -> None
             **{**flags, "roles": tuple(dict.fromkeys(flags["roles"]))}, state_dir=str(state), runtime_dir=str(runtime)
         )
         try:
-            msgspec.json.encode(settings)  # as the children get them
+            msgspec.json.encode(settings)  # as they are sent to the child processes
         except UnicodeEncodeError:
-            raise click.UsageError("a URL or a directory has bytes that are not UTF-8") from None
+            raise click.UsageError("a URL or a directory is not UTF-8") from None
         policy = Policy(stuck_timeout=settings.stuck_timeout)
         status = Supervisor(children_of(settings), settings, policy, held={DIRECTOR: lock, DOCKER: lock}).run()
     sys.exit(status)
 
 
 def _open_standard_streams() -> None:
-    """Have something at the descriptors that are written to without a look; sockets of ours must not get there."""
+    """Open closed standard streams: a socket of ours must not get their descriptors, which are written to blindly."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)

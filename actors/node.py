@@ -17,10 +17,10 @@ introduces itself to the next one (`Upstream`) when it starts.
     docker process
     DockerWatcher ► KeyPublisher, or with --noop NoopPublisher
 
-It has no socket: it follows an engine, and what it publishes goes to etcd.
+It has no socket: it follows an engine, and publishes in etcd.
 
-The actors of each process are started by `actors.<process>.process`, which is
-loaded in that process only.
+The actors of each process are started by `actors.<process>.process`, which
+only that process imports.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +36,7 @@ __all__ = ["child_of", "children_of"]
 
 
 def children_of(settings: Settings) -> list[str]:
-    """Return the names of the processes, in the order of the data flow."""
+    """Return the names of the processes of a node, in the order of the data flow."""
     director = [CONFIG, *settings.health_names(), DIRECTOR] if "ipvs" in settings.roles else []
     return [*director, DOCKER] if "docker" in settings.roles else director
 
@@ -53,7 +53,7 @@ def _start(package: str, name: str, settings: Settings, host: Host) -> Sequence[
 
 
 def _reads_credentials(settings: Settings) -> frozenset[int]:
-    # tokens, passwords and keys of etcd may be readable by their owner only
+    # files with etcd's passwords and keys may be readable by their owner only
     del settings
     return frozenset([CAP_DAC_READ_SEARCH])
 

@@ -1,4 +1,4 @@
 """The flags of `clusterf-node`, in groups, and the settings file.
 
-Imports `clusterf`. What the flags say together is `actors.settings`.
+Imports `clusterf`. Their values together are `actors.settings`.
 """

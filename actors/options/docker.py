@@ -1,4 +1,4 @@
-"""The flags of the role docker, and what has to hold among them."""
+"""The flags of the role docker, and the constraints between them."""
 
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
@@ -34,20 +34,20 @@ _OPTIONS = [
     click.option(
         "--docker-endpoint",
         metavar="URL",
-        help="The Docker engine, unix:///PATH or tcp://HOST:PORT. [default: as DOCKER_HOST says, or this machine's]",
+        help="The Docker engine, unix:///PATH or tcp://HOST:PORT. [default: DOCKER_HOST, or the local engine]",
     ),
     click.option(
         "--docker-network",
         metavar="NAME",
         default="",
-        help="Publish the addresses that containers have on this network, where no label tells otherwise.",
+        help="Publish the addresses of containers on this network, unless a label names another.",
     ),
     click.option(
         "--docker-address",
         type=click.Choice(["container", "host"]),
         default="container",
         show_default=True,
-        help="Publish the containers' own addresses, or --host-address with the ports published there.",
+        help="Publish the containers' own addresses, or --host-address with their published ports.",
     ),
     click.option(
         "--host-address",
@@ -56,7 +56,7 @@ _OPTIONS = [
         metavar="ADDR",
         multiple=True,
         callback=each_parsed_by(_address),
-        help="This host's address, up to one of each family.",
+        help="This host's address, at most one of each family.",
     ),
     click.option(
         "--route-network",
@@ -75,7 +75,7 @@ _OPTIONS = [
     click.option(
         "--route-ipvs-method",
         type=click.Choice(list(METHODS)),
-        help="How directors forward by these routes; without it they leave out the backends there.",
+        help="Forwarding method of these routes; without it directors skip the backends behind them.",
     ),
     click.option(
         "--etcd-ttl",
@@ -83,9 +83,9 @@ _OPTIONS = [
         default=10,
         show_default=True,
         metavar="S",
-        help="Seconds that what is published outlives this node.",
+        help="Seconds for which published keys outlive this node.",
     ),
-    click.option("--exit-flush", is_flag=True, help="Remove what is published when the node is stopped."),
+    click.option("--exit-flush", is_flag=True, help="Remove published keys when the node is stopped."),
 ]
 
 

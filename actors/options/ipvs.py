@@ -35,22 +35,22 @@ _OPTIONS = [
         type=click.Choice(list(METHODS)),
         default="masq",
         show_default=True,
-        help="How backends without a route are reached.",
+        help="Forwarding method of backends without a route.",
     ),
-    click.option("--ipvs-elide", is_flag=True, help="Leave out virtual servers without real servers."),
+    click.option("--ipvs-elide", is_flag=True, help="Skip virtual servers without real servers."),
     click.option(
         "--ipvs-exclude",
         metavar="CIDR",
         multiple=True,
         callback=each_parsed_by(_network),
-        help="Leave virtual servers with such addresses alone.",
+        help="Never change virtual servers with addresses in this prefix.",
     ),
     click.option(
         "--ipvs-sync",
         metavar="ROLE:INTERFACE[:SYNCID]",
         multiple=True,
         callback=parsed_by(parse_sync),
-        help="Share connections with other directors: run the kernel's sync daemon master, backup, or both.",
+        help="Synchronize connections with other directors: run the kernel's sync daemon master, backup, or both.",
     ),
     click.option(
         "--ipvs-sysctl",
@@ -59,13 +59,13 @@ _OPTIONS = [
         default="off",
         metavar="[NAME=VALUE,…]",
         callback=sysctls_of,
-        help="Keep the settings of IPVS (net.ipv4.vs.*) as recommended, or with these changes.",
+        help="Keep the settings of IPVS (net.ipv4.vs.*) at the recommended values, or with these changes.",
     ),
     click.option(
         "--vip-interface",
         metavar="NAME",
         callback=parsed_by(_interface),
-        help="Keep the frontends' addresses on this interface.",
+        help="Keep the frontends' addresses on this interface, and announce them there.",
     ),
 ]
 

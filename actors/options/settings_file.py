@@ -11,7 +11,7 @@ __all__ = ["Seconds", "read_toml"]
 
 
 class Seconds(click.FloatRange):
-    """A number of seconds, up to a year: one that every clock takes."""
+    """A number of seconds, at most a year, which every clock accepts."""
 
     name = "seconds"
 
@@ -19,13 +19,13 @@ class Seconds(click.FloatRange):
         super().__init__(min=min, max=365 * 86400)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse what is not a number, too: it is in no range, and click does not see that."""
+        """Refuse NaN, too, which click takes as within every range."""
         seconds = super().convert(value, param, ctx)
         return self.fail(f"{value} is not a number", param, ctx) if math.isnan(seconds) else seconds
 
 
 def read_toml(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
-    """Take the file's keys as defaults: they yield to the environment and to flags."""
+    """Take the file's keys as defaults, which the environment and flags override."""
     if path is None:
         return None
     try:
@@ -37,20 +37,20 @@ def read_toml(ctx: click.Context, param: click.Parameter, path: Path | None) -> 
     for key, value in table.items():
         option = options.get(f"--{key}")
         if option is None:
-            raise click.BadParameter(f"{path}: no such setting: {key}", ctx, param)
+            raise click.BadParameter(f"{path}: unknown setting: {key}", ctx, param)
         what, good = _expected(option, value)
         if not good:
-            raise click.BadParameter(f"{path}: {key}: not {what}: {value!r}", ctx, param)
+            raise click.BadParameter(f"{path}: {key}: must be {what}: {value!r}", ctx, param)
         defaults[option.name] = [value] if option.multiple and isinstance(value, str) else value
     ctx.default_map = defaults
     return path
 
 
 def _expected(option: click.Option, value: object) -> tuple[str, bool]:
-    """Return what TOML may hold for the option, and whether `value` is that."""
+    """Return the TOML type that the option needs, in words, and whether `value` has it."""
     if option.is_flag:
         return "true or false", isinstance(value, bool)
-    if isinstance(option.flag_value, str):  # whose value may be left out
+    if isinstance(option.flag_value, str):  # whose value is optional
         return "true, false or a string", isinstance(value, bool | str)
     if isinstance(option.type, Seconds):
         return "a number", isinstance(value, int | float) and not isinstance(value, bool)

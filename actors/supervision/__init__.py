@@ -1,4 +1,4 @@
-"""The supervisor of a node, its child processes, and what they say to each other.
+"""The supervisor of a node, its child processes, and the messages between them.
 
 Imports `node` and what is below it. The supervisor has no actors and no threads.
 """

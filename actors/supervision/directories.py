@@ -1,9 +1,8 @@
-"""Where a node keeps its state and its sockets, and that no other one does at the same time.
+"""The state directory, with its lock, and the runtime directory of a node.
 
-Whoever holds the lock on the state directory may write to the kernel, and in
-etcd on the lease that is remembered there. The director and the docker process
-hold it too: if the supervisor is killed, the next node waits until the last
-writer is gone.
+The holder of the lock may write to the kernel, and in etcd on the lease that
+is recorded in the directory. The director and the docker process hold it, too:
+if the supervisor is killed, the next node waits until the last writer is gone.
 """
 
 import fcntl
@@ -20,11 +19,11 @@ from clusterf.host.nodes import default_runtime_directory
 
 __all__ = ["runtime_directory", "state_directory"]
 
-PATIENCE = 5.0  # seconds that a node which is about to end may take to let go of the lock
+PATIENCE = 5.0  # seconds to wait for the lock, while another node stops
 
 
 def state_directory(path: Path | None, stack: ExitStack, *, noop: bool) -> tuple[Path, int | None]:
-    """Return the state directory, and unless nothing is to be written the descriptor of its lock.
+    """Return the state directory, and the descriptor of its lock; with `noop` there is no lock.
 
     Raises click.ClickException.
     """
@@ -43,7 +42,7 @@ def state_directory(path: Path | None, stack: ExitStack, *, noop: bool) -> tuple
 
 
 def _lock(path: Path, stack: ExitStack) -> int:
-    """Return the descriptor of the lock on the state directory, which lasts until all who have it are gone."""
+    """Return the descriptor of the lock on the state directory, which lasts until all processes that have it exit."""
     patiently = Retrying(
         retry=retry_if_exception_type(BlockingIOError),
         wait=wait_fixed(0.05),
@@ -54,14 +53,14 @@ def _lock(path: Path, stack: ExitStack) -> int:
         lock = stack.enter_context((path / "lock").open("w"))
         patiently(fcntl.flock, lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise click.ClickException(f"another clusterf-node writes with the state directory {path}") from None
+        raise click.ClickException(f"another clusterf-node is running with the state directory {path}") from None
     except OSError as error:
         raise click.BadParameter(f"{path}/lock: {error.strerror}", param_hint="'--state-dir'") from None
     return lock.fileno()
 
 
 def runtime_directory(path: Path | None, stack: ExitStack) -> Path:
-    """Return a directory of this node's own, below the runtime directory; it goes when the node ends.
+    """Return a new directory below the runtime directory, which is removed when the node ends.
 
     Raises click.ClickException.
     """
@@ -75,7 +74,7 @@ def runtime_directory(path: Path | None, stack: ExitStack) -> Path:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what nodes that were killed have left behind."""
+    """Remove the directories of nodes that were killed."""
     for left in path.glob("node-*-*"):
         pid = left.name.split("-")[1]
         if pid.isdigit() and not Path("/proc", pid).exists():

@@ -1,5 +1,5 @@
-"""The tool `clusterf`: a command a module, and how its results are shown.
+"""The tool `clusterf`: one module per command, and the forms of its output.
 
-May import every other package of `clusterf`. Nothing that a node needs to run
-is in here: no other package imports this one.
+May import every other package of `clusterf`; none imports this one, as a node
+runs without it.
 """

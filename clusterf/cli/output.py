@@ -1,7 +1,7 @@
-r"""What the tool prints: plain lines, JSON lines, or on a terminal aligned columns and colours.
+r"""The output of the tool: plain lines, JSON lines, or on a terminal aligned columns with colours.
 
-Each thing printed is a `Line`, which has all three forms. In plain lines the
-spaces of a name are `\x20`, so that a key is always one word.
+Each result is a `Line`, which has all three forms. In plain lines the spaces of
+a name are `\x20`, so that a key is always one word.
 
 The fields of JSON lines:
 
@@ -10,7 +10,7 @@ The fields of JSON lines:
   was deleted, `value`;
 * a problem: `source`, `key`, `field` (empty: the whole object), `reason`,
   `bad` (false: a warning);
-* what was done, last: `load` has `put`, `deleted`, `unchanged`, `kept`,
+* the summary, last: `load` has `put`, `deleted`, `unchanged`, `kept`,
   `dry_run`; `dump` has `written`, `refused`, `left_out`;
 * a node that was sent a confirmation: `pid`, `told` (whether it was), `reason` (why not);
 * a finding of `doctor`: `level` (`ok`, `warn` or `bad`), `check`, `text`,
@@ -41,7 +41,7 @@ _SIGNS = {"added": ("+", "green"), "changed": ("~", "yellow"), "deleted": ("-", 
 
 
 class Line(NamedTuple):
-    """One thing to print: its fields in JSON, its columns on a terminal and their style, its plain text."""
+    """One result: its fields in JSON, its columns on a terminal and their style, its plain text."""
 
     fields: dict[str, Any]
     cells: tuple[str, ...]
@@ -50,7 +50,7 @@ class Line(NamedTuple):
 
 
 class Printer:
-    """Prints lines in the form that is asked for."""
+    """Prints lines as JSON, as plain text, or for a terminal."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._json = as_json
@@ -66,7 +66,7 @@ class Printer:
             self._console.print(Text(line.text, style=line.style), soft_wrap=True)
 
     def all(self, lines: Iterable[Line]) -> None:
-        """Print lines of one kind, with aligned columns where that is for people."""
+        """Print lines of one kind, on a terminal with aligned columns."""
         if self._console is None:
             for line in lines:
                 self.one(line)
@@ -79,13 +79,13 @@ class Printer:
 
 
 def object_line(path: bytes, raw: bytes) -> Line:
-    """Return the line of an object as it is written."""
+    """Return the line of an object as it is written in the source."""
     name, value = _word(path), _on_one_line(raw)
     return Line({"key": escape(path), "value": msgspec.Raw(value.encode())}, (name, value), f"{name} {value}")
 
 
 def change_line(path: bytes, before: bytes | Value | None, after: bytes | Value | None) -> Line:
-    """Return the line of a change to a value, as it is written or, if it is none of bytes, as it is understood."""
+    """Return the line of a change: bytes are shown as they are written in the source, values as they were decoded."""
     change = "added" if before is None else "deleted" if after is None else "changed"
     sign, style = _SIGNS[change]
     fields: dict[str, Any] = {"change": change, "key": escape(path)}
@@ -97,7 +97,7 @@ def change_line(path: bytes, before: bytes | Value | None, after: bytes | Value 
 
 
 def problem_line(problem: Problem) -> Line:
-    """Return the line of a problem, as logs have it."""
+    """Return the line of a problem, as it is logged."""
     source, field, reason = map(_utf8, (problem.source, problem.field, problem.reason))
     fields = {"source": source, "key": escape(problem.path), "field": field, "reason": reason, "bad": problem.fatal}
     text = str(problem) if problem.fatal else f"{problem} (ignored)"
@@ -113,19 +113,19 @@ def node_line(node: Confirmation) -> Line:
 
 
 def summary_line(prefix: str, counts: dict[str, int], **more: bool) -> Line:
-    """Return the line of what was done, or as `prefix` says, what it would have been."""
+    """Return the line of the counts of what was done; `prefix` is `dry run: ` if it was not."""
     text = prefix + ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items())
     return Line(counts | more, (text,), text, "bold")
 
 
 def _on_one_line(raw: bytes) -> str:
-    """Return the JSON in `raw`, a good value, on one line."""
+    """Return the JSON in `raw`, which must be valid, on one line."""
     text = raw.decode().strip() or "{}"
     return _printable_json(msgspec.json.format(text, indent=0))
 
 
 def _printable_json(text: str) -> str:
-    """Return JSON with what is not printable escaped as JSON does; it is in strings only."""
+    """Return JSON with unprintable characters escaped, which occur in strings only."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)

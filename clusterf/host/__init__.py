@@ -1,4 +1,4 @@
-"""This machine: its boot, the capabilities of a process, its interfaces, the nodes that run on it.
+"""This machine: its boot, capabilities, network interfaces, and the nodes that run on it.
 
-Imports `lib`. What is particular to IPVS is in `ipvs`.
+Imports `lib`. IPVS is in `ipvs`.
 """

@@ -2,8 +2,8 @@
 
     python configs/demo/run.py COMMAND [ARGUMENT]...
 
-They end when the command does. Kill one, and start it again, to see its health
-change; the lines to do so are printed first.
+They stop when the command does. Kill one and restart it to see its health
+change: the commands for that are printed first.
 """
 
 import shlex
@@ -21,13 +21,13 @@ def main() -> int:
     servers = []
     for name, address in ADDRESSES.items():
         line = [sys.executable, "-m", "http.server", "8080", "--bind", address, "--directory", str(WWW)]
-        # its log of requests is of no use here; neither is its complaint where one runs already
+        # neither its log of requests nor the error if one runs already is of use here
         servers.append(subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        # where the command logs, as standard output is the command's
-        sys.stderr.write(f"demo: {name} runs; kill it: kill {servers[-1].pid}; start it again: {shlex.join(line)}\n")
+        # to standard error, as standard output belongs to the command
+        sys.stderr.write(f"demo: {name} is running; stop: kill {servers[-1].pid}; restart: {shlex.join(line)}\n")
     try:
         with subprocess.Popen(sys.argv[1:]) as command:
-            # a terminal sends the first to the command too, which then ends by itself
+            # a terminal sends SIGINT to the command, too, which then stops
             signal.signal(signal.SIGINT, lambda *_: None)
             signal.signal(signal.SIGTERM, lambda *_: command.terminate())
             return command.wait()

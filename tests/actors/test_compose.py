@@ -1,4 +1,4 @@
-"""The Compose file and the settings that users copy: what is in them is what the node takes."""
+"""The Compose file in configs/: the node accepts its flags, and its labels make backends."""
 
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -25,7 +25,7 @@ def compose():
     return yaml.safe_load((ROOT / "configs/compose.yaml").read_text())
 
 
-def test_every_service_has_an_image_or_is_built_and_nothing_unknown(compose):
+def test_services_have_an_image_and_only_known_keys(compose):
     assert compose.keys() == {"name", "services", "volumes", "x-etcd"}
     for name, service in compose["services"].items():
         assert service.keys() <= KEYS, name
@@ -35,7 +35,7 @@ def test_every_service_has_an_image_or_is_built_and_nothing_unknown(compose):
         assert {volume for volume in volumes if not volume.startswith("/")} <= set(compose["volumes"])
 
 
-def test_the_image_is_built_from_files_that_are_there(compose):
+def test_image_is_built_from_existing_files(compose):
     build = compose["services"]["node"]["build"]
     context = ROOT / "configs" / build["context"]
     lines = (context / build["dockerfile"]).read_text().splitlines()
@@ -46,10 +46,10 @@ def test_the_image_is_built_from_files_that_are_there(compose):
         assert f"!{name}" in allowed
 
 
-def test_the_node_takes_its_flags(compose, tmp_path):
+def test_flags_of_the_node_are_accepted(compose, tmp_path):
     node = compose["services"]["node"]
     flags = [*node["command"], "--state-dir", str(tmp_path / "file")]
-    (tmp_path / "file").touch()  # which is the one thing that is wrong
+    (tmp_path / "file").touch()  # the only mistake
     result = CliRunner().invoke(main, flags)
     assert result.exit_code == 2
     assert "--state-dir" in result.output
@@ -58,7 +58,7 @@ def test_the_node_takes_its_flags(compose, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "weight"), [("web1", 10), ("web2", 20)])
-def test_the_backends_are_backends(compose, name, weight):
+def test_labels_make_backends(compose, name, weight):
     service = compose["services"][name]
     labels = {label.removeprefix("net.qmsk.clusterf."): text for label, text in service["labels"].items()}
     container = container_of(inspect(labels=labels, exposed=[f"{port}/tcp" for port in service["expose"]]))

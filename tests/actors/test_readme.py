@@ -1,4 +1,4 @@
-"""What README.md shows is what a node says."""
+"""The log lines in README.md are those of a node."""
 
 import re
 import shutil
@@ -28,7 +28,7 @@ DURATION = re.compile(r"[\d.]+ ms")
 
 @pytest.fixture
 def example(tmp_path):
-    """A copy of the example, whose demo backends answer at addresses that nobody else has."""
+    """A copy of the example, whose demo backends have addresses of their own."""
     shutil.copytree(ROOT / "configs/example", tmp_path / "configs/example")
     return tmp_path / "configs/example"
 
@@ -41,7 +41,7 @@ def demo_backend(number):
         yield
 
 
-def test_the_readme_shows_what_a_node_logs(example, tmp_path):
+def test_readme_shows_the_log_of_a_node(example, tmp_path):
     web2 = example / "services/web/backends/web2"
     directories = ["--state-dir", tmp_path / "state", "--runtime-dir", tmp_path / "run"]
     command = ["--role", "ipvs", "--noop", "--config-source", f"file://{example}", *directories]
@@ -51,18 +51,18 @@ def test_the_readme_shows_what_a_node_logs(example, tmp_path):
         node = NodeProcess(tmp_path, *command)
         stack.callback(node.end)
 
-        def said():
+        def logged():
             return DURATION.sub("N ms", node.log()).splitlines()
 
         def shows(name):
-            # in any order, as two processes say it
+            # in any order, as two processes log
             expected = sorted(DURATION.sub("N ms", line) for line in shown(name))
-            wait_until(lambda: sorted(said()[-len(expected) :]) == expected)
+            wait_until(lambda: sorted(logged()[-len(expected) :]) == expected)
 
-        # how the first verdicts and the first operations come to follow each other is chance
+        # the first verdicts and the first operations come in any order
         begin = {DURATION.sub("N ms", line) for line in shown("example")}
         wait_until(
-            lambda: {line for line in replaced(said()) if line.startswith(("health: demo", "ipvs noop"))} == begin
+            lambda: {line for line in replaced(logged()) if line.startswith(("health: demo", "ipvs noop"))} == begin
         )
         second.close()
         shows("down")
@@ -78,9 +78,9 @@ def test_the_readme_shows_what_a_node_logs(example, tmp_path):
 
 
 def replaced(lines):
-    """The lines, where a real server that was added with weight 0 and then got its own is added with that."""
+    """The lines, with a real server that was added with weight 0 and then changed added with its final weight."""
     text = "\n".join(lines)
     pattern = r"(ipvs noop: ipvsadm) -a (-t \S+ -r 127\S+ -m) -w 0\n((?:.*\n)*?)\1 -e \2 -w 10"
     while (text := re.sub(pattern, r"\1 -a \2 -w 10\n\3", before := text)) != before:
-        pass  # what is between the two of one may be half of another
+        pass  # between the two lines of one may be those of another
     return text.splitlines()

@@ -35,7 +35,7 @@ def test_state_directory_is_created_for_its_owner_only(tmp_path, stack):
 
 def test_second_writer_with_the_same_state_directory_is_refused(tmp_path, stack, held, monkeypatch):
     monkeypatch.setattr(directories, "PATIENCE", 0.2)
-    with pytest.raises(click.ClickException, match="another clusterf-node writes with the state directory") as caught:
+    with pytest.raises(click.ClickException, match="another clusterf-node is running with") as caught:
         state_directory(tmp_path / "state", stack, noop=False)
     assert caught.value.exit_code == 1
 

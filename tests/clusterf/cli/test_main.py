@@ -1,4 +1,4 @@
-"""The tool `clusterf` with trees of files, and with the nodes of this machine."""
+"""The tool `clusterf` as a whole: usage, pipes, terminals, and `config confirm`."""
 
 import json
 import os

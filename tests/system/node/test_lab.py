@@ -1,4 +1,4 @@
-"""The kernel in which the tests of IPVS run is what they take it for."""
+"""The kernel in which the tests of IPVS run has what they need."""
 
 import socket
 import subprocess
@@ -28,7 +28,7 @@ def test_ipvsadm_lists_the_table(empty: str) -> None:
 
 
 @pytest.mark.parametrize("scheduler", sorted(SCHEDULERS))
-def test_every_scheduler_can_be_used(empty: str, scheduler: str) -> None:
+def test_every_scheduler_is_available(empty: str, scheduler: str) -> None:
     ipvsadm(empty, "-A", "-t", "10.107.107.107:80", "-s", scheduler)
 
     assert ipvsadm(empty, "-Sn") == f"-A -t 10.107.107.107:80 -s {scheduler}\n"
@@ -40,7 +40,7 @@ def test_lo_is_up(family: socket.AddressFamily, address: str) -> None:
         socket.create_connection(server.getsockname()[:2], timeout=5).close()
 
 
-def test_a_network_namespace_has_an_ipvs_of_its_own(empty: str) -> None:
+def test_network_namespace_has_its_own_table(empty: str) -> None:
     ipvsadm(empty, "-A", "-t", "10.107.107.107:80")
 
     with namespace("other") as other:

@@ -60,7 +60,7 @@ EVERY_KIND = sorted(
 )
 
 
-def test_every_kind_of_service_comes_into_the_kernel_and_is_printed_logged_and_replayed_exactly(
+def test_every_kind_of_service_is_written_printed_and_logged_exactly(
     live: tuple[Node, Tree],
 ) -> None:
     node, tree = live
@@ -72,9 +72,7 @@ def test_every_kind_of_service_comes_into_the_kernel_and_is_printed_logged_and_r
     assert replayed(node.operations) == EVERY_KIND
 
 
-def test_a_node_that_is_stopped_or_killed_leaves_the_table_and_the_next_one_writes_nothing(
-    node: Node, tree: Tree
-) -> None:
+def test_restart_after_stop_or_kill_writes_nothing(node: Node, tree: Tree) -> None:
     write_every_kind(tree)
     with node:
         node.wait_for_table(EVERY_KIND)
@@ -95,7 +93,7 @@ def test_a_node_that_is_stopped_or_killed_leaves_the_table_and_the_next_one_writ
         assert saved() == EVERY_KIND
 
 
-def test_once_applies_prints_and_ends_and_the_second_time_writes_nothing(node: Node, tree: Tree) -> None:
+def test_second_once_writes_nothing(node: Node, tree: Tree) -> None:
     write_every_kind(tree)
 
     assert node.once() == 0
@@ -107,7 +105,7 @@ def test_once_applies_prints_and_ends_and_the_second_time_writes_nothing(node: N
     assert node.only_table == saved() == EVERY_KIND
 
 
-def test_a_node_that_is_told_to_stop_in_the_middle_of_its_work_stops_in_order(node: Node, tree: Tree) -> None:
+def test_node_stopped_while_it_writes_leaves_a_table_that_can_be_completed(node: Node, tree: Tree) -> None:
     addresses = [f"10.3.{high}.{low}" for high in range(2) for low in range(1, 201)]
     for number, address in enumerate(addresses):
         tree.put(f"services/web/backends/b{number}", {"ipv4": address, "tcp": 80})
@@ -122,17 +120,17 @@ def test_a_node_that_is_told_to_stop_in_the_middle_of_its_work_stops_in_order(no
     assert saved() == sorted(["-A -t 10.107.1.1:80 -s wlc", *weights])
 
 
-def test_a_second_node_with_the_same_state_directory_is_refused(live: tuple[Node, Tree], tmp_path: Path) -> None:
+def test_second_node_with_the_same_state_directory_is_refused(live: tuple[Node, Tree], tmp_path: Path) -> None:
     node, tree = live
     second = Node(tmp_path, tree, flags=["--state-dir", str(node.state)])
 
     second.start()
 
     assert second.wait() == 1
-    assert second.log == f"Error: another clusterf-node writes with the state directory {node.state}\n"
+    assert second.log == f"Error: another clusterf-node is running with the state directory {node.state}\n"
 
 
-def test_a_configuration_that_is_not_there_is_no_empty_one(node: Node, tree: Tree) -> None:
+def test_missing_tree_is_not_an_empty_one(node: Node, tree: Tree) -> None:
     tree.service("web", {**VIPS, "tcp": 80})
     with node:
         node.wait_for(lambda: node.tables)
@@ -149,7 +147,7 @@ def test_a_configuration_that_is_not_there_is_no_empty_one(node: Node, tree: Tre
     assert "No such file or directory" in node.log
 
 
-def test_a_child_that_is_stuck_says_where_and_is_replaced(node: Node, tree: Tree) -> None:
+def test_stuck_child_dumps_its_stacks_and_is_restarted(node: Node, tree: Tree) -> None:
     tree.service("web", {**VIPS, "tcp": 80})
     node.start("--stuck-timeout", "2")
     try:

@@ -34,7 +34,7 @@ OPERATIONS = [
 
 @pytest.fixture
 def web(namespace: None, tree: Tree) -> Tree:
-    """A configuration, and a kernel whose table is another one."""
+    """A configuration, and a kernel with a different table."""
     backends = {f"b{n}": {"ipv4": f"10.3.0.{n}", "tcp": 80} for n in (1, 2)}
     tree.service("web", {"ipv4": "10.1.0.1", "tcp": 80}, **backends)
     tree.service("dns", {"ipv6": "fd00:1::1", "udp": 53}, b={"ipv6": "fd00:3::1", "udp": 53})
@@ -42,7 +42,7 @@ def web(namespace: None, tree: Tree) -> Tree:
     return tree
 
 
-def test_noop_logs_just_what_a_real_run_does_and_writes_nothing(node: Node, web: Tree) -> None:
+def test_noop_logs_the_operations_of_a_real_run_and_writes_nothing(node: Node, web: Tree) -> None:
     assert node.once("--noop") == 0
 
     assert saved() == BEFORE
@@ -58,7 +58,7 @@ def test_noop_logs_just_what_a_real_run_does_and_writes_nothing(node: Node, web:
     assert saved() == table(AFTER)
 
 
-def test_noop_goes_on_from_the_table_it_would_have_made(node: Node, web: Tree) -> None:
+def test_noop_continues_from_its_shadow_table(node: Node, web: Tree) -> None:
     node.start("--noop")
     try:
         node.wait_for(lambda: node.tables[-1:] == [table(AFTER)])
@@ -71,7 +71,7 @@ def test_noop_goes_on_from_the_table_it_would_have_made(node: Node, web: Tree) -
     assert saved() == BEFORE
 
 
-def test_noop_takes_nothing_over_and_empties_nothing(node: Node, web: Tree) -> None:
+def test_noop_records_no_ownership_and_flushes_nothing(node: Node, web: Tree) -> None:
     assert node.once("--noop", "--flush") == 0
     assert node.operations[0] == "ipvsadm -C"
     assert saved() == BEFORE
@@ -82,7 +82,7 @@ def test_noop_takes_nothing_over_and_empties_nothing(node: Node, web: Tree) -> N
     assert saved() == BEFORE
 
 
-def test_noop_without_the_capability_takes_the_table_as_empty_and_says_so(node: Node, web: Tree) -> None:
+def test_noop_without_the_capability_assumes_an_empty_table(node: Node, web: Tree) -> None:
     unprivileged = Node(node.state.parent, web, through=["setpriv", "--bounding-set=-net_admin"])
 
     assert unprivileged.once("--noop") == 0

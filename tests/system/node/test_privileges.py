@@ -1,4 +1,4 @@
-"""What the processes of a node may do."""
+"""The capabilities of the processes of a node."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ def capabilities(pid: int) -> dict[str, int]:
     return {name: int(mask, 16) for name, mask in re.findall(r"^(Cap\w+):\s+(\w+)$", status, re.MULTILINE)}
 
 
-def test_each_process_keeps_only_the_capability_that_it_needs(live: tuple[Node, Tree]) -> None:
+def test_each_process_keeps_only_its_capability(live: tuple[Node, Tree]) -> None:
     node, _ = live
     children = node.children()
 
@@ -29,7 +29,7 @@ def test_each_process_keeps_only_the_capability_that_it_needs(live: tuple[Node, 
 
 
 @pytest.mark.parametrize("flags", [[], ["--once"]])
-def test_without_the_capability_a_node_says_so_in_one_line_and_ends(
+def test_missing_capability_is_one_line_and_exit_status_1(
     namespace: None, tmp_path: Path, tree: Tree, flags: list[str]
 ) -> None:
     tree.service("web", {"ipv4": "10.1.0.1", "tcp": 80})
