@@ -6,8 +6,6 @@ import pytest
 from click.testing import CliRunner
 
 from actors.main import main
-from actors.node import children_of
-from actors.settings import Settings
 
 ETCD = ["--config-source", "etcd://127.0.0.1:9/clusterf"]
 
@@ -83,17 +81,3 @@ def test_invalid_settings_file_is_refused(tmp_path, line):
 def test_role_docker_needs_an_etcd(tmp_path):
     (tmp_path / "tree").mkdir()
     assert "needs an etcd as --config-source" in refused(tmp_path, "--config-source", f"file://{tmp_path}/tree")
-
-
-@pytest.mark.parametrize(
-    ("roles", "children"),
-    [
-        (("docker",), ["docker"]),
-        (("ipvs",), ["config", "health", "director"]),
-        (("docker", "ipvs"), ["config", "health", "director", "docker"]),
-    ],
-)
-def test_roles_have_their_processes(roles, children):
-    fields = dict.fromkeys(Settings.__struct_fields__) | {"roles": roles, "health_processes": 1}
-    settings = Settings(**fields)
-    assert children_of(settings) == children
