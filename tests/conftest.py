@@ -30,6 +30,10 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker("fast")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
+
+
 def _refuse_processes(event: str, arguments: tuple[object, ...]) -> None:
     if _only_here and event in {"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.system"}:
         pytest.fail(f"this test starts a process ({event}: {arguments[0] if arguments else ''}): mark it `process`")

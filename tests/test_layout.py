@@ -10,20 +10,11 @@ LARGEST = 18  # modules of a package, `__init__.py` included
 TOP = {"clusterf": {"__init__", "__main__"}, "actors": {"__init__", "main", "node", "settings"}}
 # Values, texts and wiring without a decision of their own: the tests of what uses them are theirs, too.
 WITHOUT_TESTS = {
-    "clusterf/cli/config.py",  # tests/system/config/test_config_command.py, against real sources
-    "clusterf/cli/output.py",
     "clusterf/doctor/model.py",
-    "clusterf/host/nodes.py",
     "actors/base/messages.py",
     "actors/base/process.py",
     "actors/config/messages.py",
     "actors/director/messages.py",
-    "actors/docker/process.py",
-    "actors/options/settings_file.py",
-    "actors/settings.py",
-    "actors/supervision/child.py",
-    "actors/supervision/child_process.py",
-    "actors/supervision/directories.py",
 }
 
 

@@ -135,6 +135,7 @@ def unloaded() -> Iterator[None]:
         subprocess.run(["modprobe", "-a", *modules], check=True)
 
 
+@pytest.mark.first
 def test_kernel_continues_after_the_module_was_reloaded(kernel: NetlinkIpvs) -> None:
     before = kernel._channel.family
     with unloaded():
@@ -153,6 +154,7 @@ def test_kernel_continues_after_the_module_was_reloaded(kernel: NetlinkIpvs) -> 
     assert kernel.apply([Step(Op.REMOVE_REAL, WEB, RealServer(IPv4Address("10.9.9.9"), 80))]) == [errno.ENOENT]
 
 
+@pytest.mark.first
 def test_read_finds_the_module_that_was_reloaded(kernel: NetlinkIpvs) -> None:
     with unloaded():
         pass
@@ -162,6 +164,7 @@ def test_read_finds_the_module_that_was_reloaded(kernel: NetlinkIpvs) -> None:
     assert kernel.read() == Table()
 
 
+@pytest.mark.first
 def test_node_logs_an_unloaded_module_and_writes_the_table_after_the_reload(node: Node, tree: Tree) -> None:
     tree.service("web", {"ipv4": "10.1.0.1", "tcp": 80}, b={"ipv4": "10.3.0.1", "tcp": 80})
     with node:
