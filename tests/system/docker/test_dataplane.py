@@ -205,7 +205,7 @@ def test_a_node_that_is_killed_leaves_the_kernel_alone_and_its_keys_for_the_ttl(
     assert saved() == table
     host.node.start(*LONGER)
     host.node.wait_for_table(table)
-    marker = host.run("marker")  # by which it shows that the rest has been heeded
+    marker = host.run("marker")  # shows that the earlier events have been processed
     wait_until(lambda: host.published.weight(marker, "marker") == 10)
     marker.remove(force=True)
     wait_until(lambda: host.published.weight(marker, "marker") is None)

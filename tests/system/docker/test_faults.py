@@ -161,7 +161,7 @@ def test_a_restart_within_the_ttl_leaves_no_gap_and_changes_nothing(
     for end in (node.stop, node.crash):
         node.start()
         node.wait_for_log(r"connected \(API version")
-        marker = engine.run(labels=labels())  # by which it shows that the rest has been heeded
+        marker = engine.run(labels=labels())  # shows that the earlier events have been processed
         published.wait_for(marker, 10)
         marker.remove(force=True)
         published.wait_for(marker, None)

@@ -101,7 +101,7 @@ def test_what_does_not_end_a_container_changes_nothing(node: DockerNode, engine:
     container.kill("SIGUSR1")
     container.rename("another-name")
     container.exec_run(["true"])
-    marker = engine.run(labels=labels("marker"))  # by which it shows that the rest has been heeded
+    marker = engine.run(labels=labels("marker"))  # shows that the earlier events have been processed
     wait_until(lambda: published.weight(marker, "marker") == 10)
     assert published.revisions()[path(container)] == before[path(container)]
 
