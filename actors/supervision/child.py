@@ -1,8 +1,8 @@
 """A child process: hosts the actors of one process of the node, and ends when one of them does.
 
 Run by the supervisor as `python -m actors.supervision.child FD`, where FD is its end of
-the control socket. It ends when it is told to, when its supervisor is gone, or
-when one of its actors is: then with a status that makes the supervisor restart it.
+the control socket. It ends on `Stop`, when its supervisor is gone, or when one of
+its actors is: then with a status that makes the supervisor restart it.
 """
 
 import faulthandler

@@ -57,7 +57,7 @@ class Supervisor:
         self._status: int | None = None
 
     def run(self) -> int:
-        """Run the node until it is told to stop or has finished; return its exit status."""
+        """Run the node until a signal stops it or it has finished; return its exit status."""
         with self._signals():
             try:
                 while self._status is None:

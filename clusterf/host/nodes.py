@@ -15,7 +15,7 @@ _NAME = re.compile(r"node-([1-9][0-9]{0,6})-")  # of a directory: the process th
 
 
 class Confirmation(NamedTuple):
-    """A node that was sent the confirmation, by its process; `error` says why it could not be sent, "" if it was."""
+    """A node that was sent the confirmation, by its process; `error` is why it could not be sent, "" if it was."""
 
     pid: int
     error: str = ""

@@ -37,7 +37,7 @@ class RtnetlinkInterfaces:
         self._deadline = deadline
 
     def read(self, name: str | None) -> tuple[Interface | None, list[PresentAddress]]:
-        """Return the interface and all addresses, as `Interfaces` says."""
+        """Return the interface of that name, if there is one, and all addresses. Raises OSError."""
 
         async def work(route: AsyncIPRoute) -> tuple[Interface | None, list[PresentAddress]]:
             interface = await self._interface(route, name) if name is not None else None
@@ -68,7 +68,7 @@ class RtnetlinkInterfaces:
         return [0 if error in gone else error for error in self._change("del", addresses)]
 
     def name_of(self, index: int) -> str:
-        """Return the name of an interface, as `Interfaces` says."""
+        """Return the name of an interface, something like `if7` if it has gone."""
         try:
             return socket.if_indextoname(index)
         except OSError:

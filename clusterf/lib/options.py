@@ -9,11 +9,11 @@ __all__ = ["add_options", "each_parsed_by", "parsed_by"]
 
 A = TypeVar("A")
 T = TypeVar("T")
-Callback = Callable[[click.Context, click.Parameter, A], T]
-Command = Callable[..., Any]
+_Callback = Callable[[click.Context, click.Parameter, A], T]
+_Command = Callable[..., Any]
 
 
-def parsed_by(parse: Callable[[A], T]) -> Callback[A | None, T | None]:
+def parsed_by(parse: Callable[[A], T]) -> _Callback[A | None, T | None]:
     """Return a callback by which a flag's value is what `parse` returns; a flag that was not given stays None.
 
     A ValueError of `parse` is wrong usage, with its reason.
@@ -28,15 +28,15 @@ def parsed_by(parse: Callable[[A], T]) -> Callback[A | None, T | None]:
     return callback
 
 
-def each_parsed_by(parse: Callable[[str], T]) -> Callback[tuple[str, ...] | None, tuple[T, ...] | None]:
+def each_parsed_by(parse: Callable[[str], T]) -> _Callback[tuple[str, ...] | None, tuple[T, ...] | None]:
     """Return the like for a flag that may be given several times, whose values are parsed one by one."""
     return parsed_by(lambda texts: tuple(map(parse, texts)))
 
 
-def add_options(options: Sequence[Callable[[Command], Command]]) -> Callable[[Command], Command]:
+def add_options(options: Sequence[Callable[[_Command], _Command]]) -> Callable[[_Command], _Command]:
     """Return a decorator that gives a command these options, in this order."""
 
-    def decorate(command: Command) -> Command:
+    def decorate(command: _Command) -> _Command:
         for option in reversed(options):
             command = option(command)
         return command

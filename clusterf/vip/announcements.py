@@ -1,4 +1,4 @@
-"""Which of the added addresses the neighbours have still to be told about."""
+"""Which of the added addresses have still to be announced to neighbours."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
