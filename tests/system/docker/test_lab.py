@@ -190,23 +190,12 @@ def test_the_machine_is_left_as_it_is(tmp_path: Path, running_engine: Engine) ->
         with engine.network():
             assert "docker0" in changeable()[0]
         assert changeable() == before
-        processes = of_the_engine(engine)
+        processes = engine.processes
         assert len(processes) > 2
-        assert container.id in " ".join(str(group) for group in groups(engine))
+        assert container.id in " ".join(str(group) for group in engine.groups)
     assert not any(map(lives, processes))
-    assert not groups(engine)
+    assert not engine.groups
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
-
-
-def groups(engine: Engine) -> list[Path]:
-    """Return the control groups of the engine's containers, on this machine."""
-    return [path for pattern in ("", "*/") for path in Path("/sys/fs/cgroup").glob(f"{pattern}{engine.cgroup}/**/")]
-
-
-def of_the_engine(engine: Engine) -> set[int]:
-    """Return processes of the engine and of its containers, as this machine numbers them."""
-    contained = [int(pid) for group in groups(engine) for pid in (group / "cgroup.procs").read_text().split()]
-    return {engine._init, engine._dockerd, *contained}
 
 
 def lives(pid: int | str) -> bool:
@@ -221,10 +210,9 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from tests.lab.docker import Engine
-from tests.system.test_docker_lab import of_the_engine
 with Engine(Path(sys.argv[1])) as engine:
     engine.run()
-    print(engine.cgroup, *of_the_engine(engine), flush=True)
+    print(engine.cgroup, *engine.processes, flush=True)
     sys.stdin.read()
 """
 
