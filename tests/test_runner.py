@@ -24,7 +24,7 @@ def shell(script):
         (b"\x1b[31m=== \x1b[1m1 failed\x1b[0m\x1b[31m in 1.50s\x1b[0m ===\x1b[0m\n", "1 failed in 1.50s"),
         (b"=== no tests ran in 0.01s ===\n", "no tests ran in 0.01s"),
         (b"== 2 passed in 1.00s ==\nlate output of a process\n", "2 passed in 1.00s"),
-        (b"lab: the guest did not boot in time\n", "ended without a closing line"),
+        (b"lab: timed out waiting for the guest to boot\n", "ended without a closing line"),
     ],
 )
 def test_closing_line_has_the_counts(output, closing):

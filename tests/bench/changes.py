@@ -15,7 +15,7 @@ from tests.bench.trees import WEIGHT, Shape
 __all__ = ["Changes", "cpu_rates", "measure"]
 
 WARM_UP = 5  # changes that are not measured
-IDLE = 3.0  # seconds in which nothing changes, to see what that costs
+IDLE = 3.0  # seconds without changes, for the idle cost
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -23,16 +23,16 @@ class Changes(msgspec.Struct, frozen=True):
 
     shape: Shape
     latencies: list[float]
-    cpu: float  # for each change, without what is used when nothing changes
-    idle: float  # CPU time for each second in which nothing changes
+    cpu: float  # seconds per change, above the idle rate
+    idle: float  # CPU seconds per second without changes
     memory: dict[str, Memory]
 
 
 def measure(shapes: tuple[Shape, Shape], count: int) -> list[Changes]:
-    """Change a node of each shape so many times, in turn, so that what else the machine does concerns both."""
+    """Change nodes of both shapes `count` times, in turn, so that other load on the machine affects both."""
     with _subject(shapes[0]) as small, _subject(shapes[1]) as large:
         subjects = (small, large)
-        # the nodes look at their trees a few times before they only wait for events
+        # at first nodes scan their trees a few times, then they only wait for events
         _change_in_turn(subjects, WARM_UP)
         for subject in subjects:
             subject.latencies.clear()
@@ -48,7 +48,7 @@ def measure(shapes: tuple[Shape, Shape], count: int) -> list[Changes]:
 
 
 class _Subject:
-    """A node on a tree, whose backends are changed."""
+    """A node on a tree whose backends are changed."""
 
     def __init__(self, shape: Shape, tree: Path, node: Node) -> None:
         self.shape = shape
@@ -59,7 +59,7 @@ class _Subject:
         self._weight = WEIGHT
 
     def change(self) -> None:
-        """Give a backend a weight that none has had, and wait until that is logged."""
+        """Give a backend a new weight, and wait until the operation is logged."""
         service = self._random.randrange(self.shape.services)
         backend = self._random.randrange(self.shape.backends)
         self._weight += 1
@@ -70,7 +70,7 @@ class _Subject:
 
 @contextmanager
 def _subject(shape: Shape) -> Iterator[_Subject]:
-    """Start a node, and wait until it has done all that there is to do at first."""
+    """Start a node, and wait until it has applied its configuration."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
         directory = Path(name)
         tree = directory / "tree"
@@ -88,7 +88,7 @@ def _change_in_turn(subjects: tuple[_Subject, ...], count: int) -> None:
 
 
 def cpu_rates(nodes: Sequence[Node], work: Callable[[], None]) -> list[float]:
-    """Return the CPU time that each node uses for each second of `work`."""
+    """Return the CPU seconds that each node uses per second of `work`."""
     before = [node.cpu() for node in nodes]
     began = time.perf_counter()
     work()

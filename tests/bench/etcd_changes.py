@@ -1,4 +1,4 @@
-"""One put to etcd: until a node has the operation, and `etcdctl watch` the event; small and large, changed in turn."""
+"""The latency of one put to etcd: to a node's operation, and to the event at `etcdctl watch`."""
 
 import random
 import time
@@ -17,7 +17,7 @@ from tests.bench.trees import WEIGHT, Shape
 __all__ = ["EtcdChanges", "measure"]
 
 WARM_UP = 20  # changes that are not measured
-LONGEST_PAUSE = 0.01  # seconds between changes, so that nothing falls into step with them
+LONGEST_PAUSE = 0.01  # seconds between changes: random pauses, so that no timer falls into step with them
 
 
 class EtcdChanges(msgspec.Struct, frozen=True):
@@ -26,13 +26,13 @@ class EtcdChanges(msgspec.Struct, frozen=True):
     shape: Shape
     latencies: list[float]  # to the operation
     bare: list[float]  # to the event, of the same puts
-    cpu: float  # for each change, without what is used when nothing changes
-    idle: float  # CPU time for each second in which nothing changes
+    cpu: float  # seconds per change, above the idle rate
+    idle: float  # CPU seconds per second without changes
     memory: dict[str, Memory]
 
 
 def measure(prefixes: Sequence[Prefix], shapes: Sequence[Shape], count: int, place: Path) -> list[EtcdChanges]:
-    """Change a node of each shape so many times, in turn."""
+    """Change nodes of all shapes `count` times, in turn."""
     with ExitStack() as stack:
         subjects = [
             stack.enter_context(_subject(prefix, shape, place / prefix.name))
@@ -53,7 +53,7 @@ def measure(prefixes: Sequence[Prefix], shapes: Sequence[Shape], count: int, pla
 
 
 class _Subject:
-    """A node on a prefix and a bare watch of the same, whose backends are changed."""
+    """A node and a bare watch on a prefix whose backends are changed."""
 
     def __init__(self, shape: Shape, node: Node, watch: Lines, client: Client) -> None:
         self.node = node
@@ -66,7 +66,7 @@ class _Subject:
         self._weight = WEIGHT
 
     def change(self) -> None:
-        """Give a backend a weight that none has had, and wait until both have heard of it."""
+        """Give a backend a new weight, and wait until the node and the watch have it."""
         at = self._random.randrange(self._shape.services), self._random.randrange(self._shape.backends)
         self._weight += 1
         value = self._shape.value(*at, self._weight)
@@ -77,18 +77,18 @@ class _Subject:
         time.sleep(self._random.uniform(0, LONGEST_PAUSE))
 
     def forget(self) -> None:
-        """Begin to measure anew."""
+        """Discard what was measured."""
         self._latencies.clear()
         self._bare.clear()
 
     def result(self, cpu: float, idle: float) -> EtcdChanges:
-        """Return what was measured, with the CPU time."""
+        """Return the measurements, with the CPU times."""
         return EtcdChanges(self._shape, self._latencies, self._bare, cpu, idle, self.node.memory())
 
 
 @contextmanager
 def _subject(prefix: Prefix, shape: Shape, place: Path) -> Iterator[_Subject]:
-    """Start a node, and wait until it has done all that there is to do at first."""
+    """Start a node, and wait until it has applied its configuration."""
     revision = prefix.fill(shape)
     with running(command(prefix.url, place, "--noop")) as node:
         for _ in range(shape.operations):

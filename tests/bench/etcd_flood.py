@@ -1,4 +1,4 @@
-"""More changes in etcd than anybody makes: what a node does with them, and that it ends up right."""
+"""A flood of changes in etcd: what a node does with it, and whether its table is exact afterwards."""
 
 import re
 import time
@@ -14,8 +14,8 @@ from tests.bench.trees import WEIGHT, Shape
 
 __all__ = ["Flood", "measure"]
 
-WRITERS = 4  # that put at once; each has backends of its own, so that the order of the puts to each is known
-QUIET = 2.0  # seconds without a line of the log, after which no more is awaited
+WRITERS = 4  # concurrent; each backend has one writer, so that the order of its puts is known
+QUIET = 2.0  # seconds without a log line, after which the node counts as idle
 _EDIT = re.compile(r"(ipvsadm -e .*) -w (\d+)$")
 
 
@@ -23,11 +23,11 @@ class Flood(msgspec.Struct, frozen=True):
     """What was measured. Times are in seconds."""
 
     shape: Shape
-    rate: int  # of the puts that were meant
+    rate: int  # intended, puts per second
     puts: int
     took: float
     operations: int
-    wrong: int  # backends that were last logged with another weight than was last put
+    wrong: int  # backends whose last logged weight differs from the last put
     lag: float  # from before the last put to the last operation
     cpu: float
     before: dict[str, Memory]
@@ -35,13 +35,13 @@ class Flood(msgspec.Struct, frozen=True):
 
 
 def measure(prefix: Prefix, shape: Shape, rate: int, seconds: float, place: Path) -> Flood:
-    """Change the backends, one after the other, so many times a second."""
+    """Change the backends, one after the other, `rate` times per second."""
     assert shape.reals % WRITERS == rate % WRITERS == 0  # else the same backend would have several writers
     prefix.fill(shape)
     with running(command(prefix.url, place, "--noop")) as node:
         for _ in range(shape.operations):
             node.log.wait_for("ipvs noop: ipvsadm ")
-        _put(prefix, shape, rate, range(rate))  # as the first changes take memory that later ones do not
+        _put(prefix, shape, rate, range(rate))  # the first changes allocate memory that later ones reuse
         list(node.log.until_quiet(QUIET))
         before, cpu, began = node.memory(), node.cpu(), time.perf_counter()
         wanted = _put(prefix, shape, rate, range(rate, rate + int(rate * seconds)))
@@ -62,7 +62,7 @@ def measure(prefix: Prefix, shape: Shape, rate: int, seconds: float, place: Path
 
 
 def _put(prefix: Prefix, shape: Shape, rate: int, numbers: range) -> dict[str, float]:
-    """Return the operations that follow if each put is seen, and when each was put; each backend's are in order."""
+    """Put, and return the time of each put by the operation that should follow; in order for each backend."""
     began = time.perf_counter() - numbers.start / rate
 
     def write(writer: int) -> dict[str, float]:
@@ -80,7 +80,7 @@ def _put(prefix: Prefix, shape: Shape, rate: int, numbers: range) -> dict[str, f
 
 
 def _change(shape: Shape, number: int) -> tuple[str, str, str]:
-    """Return the path, the value and the operation of a change: all backends in turn, each time with a new weight."""
+    """Return path, value and operation of a change: all backends in turn, each time with a new weight."""
     turn, backend = divmod(number, shape.reals)
     at = divmod(backend, shape.backends)
     weight = WEIGHT + 1 + turn

@@ -1,4 +1,4 @@
-"""What was measured with etcd as tables, and whether it reaches what we aim at."""
+"""The report on etcd: tables, and which aims are reached."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -15,11 +15,11 @@ __all__ = ["EtcdPlan", "EtcdResults", "etcd_aims", "etcd_tables", "measure"]
 
 BARE_LIMIT = 3  # times what a bare watch takes
 GROWTH_LIMIT = 0.2  # of the memory, while a flood of changes goes through
-PUNCTUAL = 0.95  # of the rate that was meant: below, the flood was none
+PUNCTUAL = 0.95  # of the intended rate; below it the result says nothing about a flood
 
 
 class EtcdPlan(NamedTuple):
-    """How much is measured."""
+    """How much to measure."""
 
     changes: int
     flooded: Shape
@@ -28,7 +28,7 @@ class EtcdPlan(NamedTuple):
 
 
 class EtcdResults(NamedTuple):
-    """All that was measured with etcd in one run."""
+    """The results with etcd of one run."""
 
     changes: Sequence[EtcdChanges]  # of the small configuration, and of the large one
     sync: Sync
@@ -46,7 +46,7 @@ def measure(small: Shape, large: Shape, plan: EtcdPlan) -> EtcdResults:
 
 
 def etcd_aims(results: EtcdResults) -> Iterator[Aim]:
-    """Yield what we aim at, and whether it is reached."""
+    """Yield the aims, and whether they are reached."""
     small, large = results.changes
     bare = max(percentile(each.latencies, 99) / percentile(each.bare, 99) for each in results.changes)
     yield Aim(

@@ -18,8 +18,8 @@ from tests.lab.etcd import EtcdCluster
 
 __all__ = ["Prefix", "bare_watch", "etcd"]
 
-DISK = "/var/tmp"  # often /tmp is none, and etcd syncs what it writes
-# collect garbage less often: each time that takes all cores for 10-20 ms, which here are the nodes' too
+DISK = "/var/tmp"  # /tmp is often a tmpfs, and etcd syncs its writes to disk
+# less frequent garbage collection: each takes all cores, those of the nodes too, for 10-20 ms
 RARELY = {"GOGC": "800"}
 
 
@@ -31,15 +31,15 @@ class Prefix(NamedTuple):
 
     @property
     def url(self) -> str:
-        """What a node is told."""
+        """The URL for a node."""
         return self.cluster.url(self.name)
 
     def client(self) -> Client:
-        """Return a connection of its own."""
+        """Return a new client."""
         return Client(self.cluster.location(self.name), self.cluster.endpoints[0])
 
     def fill(self, shape: Shape) -> int:
-        """Put all objects of `shape` there, and return the last revision."""
+        """Put all objects of `shape`, and return the last revision."""
         objects = ((path.encode(), value.encode()) for path, value in shape.objects())
         revision = 0
         with self.client() as client:
@@ -50,7 +50,7 @@ class Prefix(NamedTuple):
 
 @contextmanager
 def etcd() -> Iterator[tuple[EtcdCluster, Path]]:
-    """Run an etcd, and give a directory next to its own."""
+    """Run an etcd, and yield it with a directory next to its own."""
     with tempfile.TemporaryDirectory(dir=DISK) as name, ExitStack() as stack:
         (beside := Path(name) / "nodes").mkdir()
         with patch.dict(os.environ, RARELY):
@@ -60,7 +60,7 @@ def etcd() -> Iterator[tuple[EtcdCluster, Path]]:
 
 @contextmanager
 def bare_watch(prefix: Prefix, revision: int) -> Iterator[Lines]:
-    """Run `etcdctl watch` from a revision on, and give what it prints: for each event three lines, the last a value."""
+    """Run `etcdctl watch` from a revision on, and yield its output: three lines per event, the last is the value."""
     command = ["etcdctl", "--endpoints", prefix.cluster.endpoints[0]]
     command += ["watch", "--prefix", f"/{prefix.name}/", "--rev", str(revision)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"ETCDCTL_API": "3"})

@@ -16,17 +16,17 @@ class Sync(msgspec.Struct, frozen=True):
     """What was measured. Times are in seconds."""
 
     shape: Shape
-    listing: float  # a client of ours lists the keys, and does nothing with them
+    listing: float  # listing the keys with our client, without a node
     start: Start
 
     @property
     def known(self) -> float:
-        """From exec until all is known that is wanted: the first operation waits for that."""
+        """From exec to the complete configuration: the first operation waits for that."""
         return self.start.last - self.start.apply
 
 
 def measure(prefix: Prefix, shape: Shape, place: Path) -> Sync:
-    """Measure once. The prefix holds `shape` already."""
+    """Measure once. The prefix must hold `shape`."""
     place.mkdir()
     with prefix.client() as client:
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What the parts of the report are made of: aims, percentiles, rows of tables."""
+"""The elements of a report: aims, percentiles, rows of tables."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -7,18 +7,18 @@ from tests.bench.nodes import Memory
 
 __all__ = ["RATIO_LIMIT", "Aim", "memory_table", "milliseconds", "percentile", "row", "total"]
 
-RATIO_LIMIT = 1.5  # of what a change costs in a large configuration to what it does in a small one
+RATIO_LIMIT = 1.5  # of the cost of a change in a large configuration to that in a small one
 
 
 class Aim(NamedTuple):
-    """Something that we want to be so."""
+    """A limit, in words, and whether it is kept."""
 
     text: str
     reached: bool
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """Return the smallest value that so many percent of the values do not exceed."""
+    """Return the smallest value that `percent` percent of the values do not exceed."""
     return sorted(values)[-(-len(values) * percent // 100) - 1]
 
 
@@ -33,7 +33,7 @@ def milliseconds(name: str, measured: Iterable[Sequence[float]], percent: int) -
 
 
 def memory_table(title: str, places: Mapping[str, Mapping[str, Memory]]) -> Iterator[str]:
-    """Yield the lines of a table of the processes and what they have at each place, or time."""
+    """Yield the lines of a table of the memory of processes, by place or time."""
     yield f"| {title}, PSS / RSS in MB | " + " | ".join(places) + " |"
     yield "| --- " + "| ---: " * len(places) + "|"
     for name in next(iter(places.values())):
@@ -42,7 +42,7 @@ def memory_table(title: str, places: Mapping[str, Mapping[str, Memory]]) -> Iter
 
 
 def total(memory: Mapping[str, Memory]) -> Memory:
-    """Return what all processes have together."""
+    """Return the memory of all processes together."""
     return Memory(sum(each.pss for each in memory.values()), sum(each.rss for each in memory.values()))
 
 

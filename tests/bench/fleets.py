@@ -1,4 +1,4 @@
-"""What is probed: targets on loopback, and the configuration that makes each program probe them alike."""
+"""The targets, on loopback, and the configuration by which each program probes them alike."""
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address
@@ -15,7 +15,7 @@ _FIRST = int(IPv4Address("127.1.0.1"))
 
 
 class Fleet(NamedTuple):
-    """So many targets (100, or whole hundreds), each with an address of its own, probed every `interval` seconds."""
+    """Targets (up to 100, or whole hundreds), each with its own address, probed every `interval` seconds."""
 
     kind: Literal["tcp", "http"]
     targets: int
@@ -31,7 +31,7 @@ class Fleet(NamedTuple):
         return [str(IPv4Address(_FIRST + number)) for number in range(self.targets)]
 
     def write_tree(self, root: Path) -> None:
-        """Write the tree of a node to `root`, which does not exist yet."""
+        """Write the tree of a node to `root`, a new directory."""
         for service, addresses in self._services():
             backends = root / "services" / service / "backends"
             backends.mkdir(parents=True)
@@ -58,7 +58,7 @@ class Fleet(NamedTuple):
                 yield f"  server {address} {address}:{PORT}"
 
     def keepalived(self) -> Iterator[str]:
-        """Yield the lines of keepalived's configuration; it counts retries, so one less than failures."""
+        """Yield the lines of keepalived's configuration. It counts retries, one less than failures."""
         check = f"connect_timeout {self.timeout}\n retry {FALL - 1}\n delay_before_retry {self.interval}"
         for service, addresses in self._services():
             yield f"virtual_server {_vip(service)} 80 {{"

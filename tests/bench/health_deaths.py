@@ -26,9 +26,9 @@ from tests.waiting import wait_until
 
 __all__ = ["Deaths", "measure"]
 
-PATIENCE = 60.0  # seconds until all backends have their weight, and until none of the dead has it
-APART = 0.4  # seconds from one death to the next, at most
-LOOK = 0.01  # seconds between looks at the kernel's table
+PATIENCE = 60.0  # seconds until all backends have their weight, and until no dead one has it
+APART = 0.4  # seconds between deaths, at most
+LOOK = 0.01  # seconds between reads of the kernel's table
 # a line of /proc/net/ip_vs
 _REAL = re.compile(r"-> ([0-9A-F]{8}):[0-9A-F]{4} +\w+ +(\d+) ")
 
@@ -36,7 +36,7 @@ Checker = Callable[[Fleet, Path], AbstractContextManager[None]]
 
 
 class Deaths(msgspec.Struct, frozen=True):
-    """What was measured of one program. Times are in seconds."""
+    """The results of one program. Times are in seconds."""
 
     program: str
     delays: list[float]  # from each death to weight 0
@@ -59,12 +59,12 @@ def _measure(name: str, checker: Checker, fleet: Fleet, deaths: int) -> Deaths:
 
 
 def _backend(address: str) -> socket.socket:
-    """Return a server that leaves it to the kernel to take connections."""
+    """Return a listening socket: the kernel accepts the connections."""
     return socket.create_server((address, PORT), backlog=socket.SOMAXCONN)
 
 
 def _kill(backends: dict[str, socket.socket], deaths: int) -> list[float]:
-    """Kill so many backends, and return how long each still had its weight."""
+    """Kill `deaths` backends, and return how long each kept its weight, in seconds."""
     chance = random.Random(deaths)
     doomed = chance.sample(sorted(backends), deaths)
     died: dict[str, float] = {}
@@ -80,7 +80,7 @@ def _kill(backends: dict[str, socket.socket], deaths: int) -> list[float]:
         time.sleep(LOOK)
         weights, now = _weights(), time.perf_counter()
         delays += [now - died.pop(backend) for backend in list(died) if not weights[backend]]
-    assert len(delays) == deaths, f"{sorted(died)} are dead and have their weights"
+    assert len(delays) == deaths, f"{sorted(died)} are dead and keep their weights"
     return delays
 
 

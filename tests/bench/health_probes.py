@@ -1,4 +1,4 @@
-"""What a probe costs, and whether probes are in time: a node's health process, and HAProxy, on the same targets.
+"""The cost and the punctuality of probes: a node's health process, and HAProxy, on the same targets.
 
 Each has one core, and all else has the others: the targets, the benchmark. The
 kernel does both ends of a loopback connection on the core of who opens it.
@@ -27,8 +27,8 @@ from tests.waiting import wait_until
 
 __all__ = ["Probing", "measure"]
 
-PATIENCE = 60.0  # seconds until all targets are known to be up
-ROUNDS = 6  # intervals that are measured
+PATIENCE = 60.0  # seconds until all targets are up
+ROUNDS = 6  # measured intervals
 CORES = sorted(os.sched_getaffinity(0))
 FIRST, OTHERS = set(CORES[:1]), set(CORES[1:] or CORES)
 
@@ -36,17 +36,17 @@ Prober = Callable[[Fleet, Path], AbstractContextManager[int]]
 
 
 class Probing(msgspec.Struct, frozen=True):
-    """What was measured of one program. Times are in seconds."""
+    """The results of one program. Times are in seconds."""
 
     program: str
     fleet: Fleet
     probes: int
-    cpu: float  # for each probe
+    cpu: float  # seconds per probe
     lag: dict[int, float]  # behind the schedule, by percentile
 
     @property
     def made(self) -> float:
-        """The share of the probes that were to be made."""
+        """The share of the scheduled probes."""
         return self.probes / (ROUNDS * self.fleet.targets)
 
 
@@ -62,7 +62,7 @@ def _measure(name: str, prober: Prober, fleet: Fleet) -> Probing:
         prober(fleet, Path(directory)) as pid,
         observer() as packets,
     ):
-        time.sleep(fleet.interval)  # what it has to do at first is over then
+        time.sleep(fleet.interval)  # after the work of the start
         cpu, before = cpu_of(pid), connects()
         seen = watch(packets, ROUNDS * fleet.interval)
         cpu, probes = cpu_of(pid) - cpu, connects() - before
@@ -114,7 +114,7 @@ def _passed(stats: Path) -> int:
 
 @contextmanager
 def _on_cores(cores: set[int]) -> Iterator[None]:
-    """Keep this thread, and what it starts meanwhile, to these cores."""
+    """Restrict this thread, and processes that it starts, to these cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:

@@ -1,4 +1,4 @@
-"""What was measured of health checks as tables, and whether it reaches what we aim at."""
+"""The report on health checks: tables, and which aims are reached."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -12,14 +12,14 @@ from tests.bench.health_probes import Probing
 
 __all__ = ["HealthPlan", "HealthResults", "health_aims", "health_tables"]
 
-CPU_LIMITS = {"tcp": 2, "http": 3}  # times what a probe costs HAProxy
+CPU_LIMITS = {"tcp": 2, "http": 3}  # times HAProxy's cost of a probe
 LAG_LIMIT = 0.1  # of the interval
-PUNCTUAL = 0.99  # of the probes that are to be made
-DELAY_LIMIT = 1.2  # times what keepalived takes to see a death
+PUNCTUAL = 0.99  # of the scheduled probes
+DELAY_LIMIT = 1.2  # times keepalived's delay
 
 
 class HealthPlan(NamedTuple):
-    """How much is measured."""
+    """How much to measure."""
 
     fleets: Sequence[Fleet]  # that are probed
     mortals: Fleet  # in the guest
@@ -27,7 +27,7 @@ class HealthPlan(NamedTuple):
 
 
 class HealthResults(NamedTuple):
-    """All that was measured in one run; of each fleet and of the deaths, the node comes first, then another program."""
+    """The results of one run. For each fleet and for the deaths, the node comes first, then the other program."""
 
     probings: Sequence[Probing]
     mortals: Fleet
@@ -35,7 +35,7 @@ class HealthResults(NamedTuple):
 
 
 def health_aims(results: HealthResults) -> Iterator[Aim]:
-    """Yield what we aim at, and whether it is reached."""
+    """Yield the aims, and whether they are reached."""
     yield from _cpu_aims(results.probings)
     own = [probing for probing in results.probings if probing.program == results.probings[0].program]
     lag = max(probing.lag[100] / probing.fleet.interval for probing in own)
@@ -93,7 +93,7 @@ def _death_table(results: HealthResults) -> Iterator[str]:
 
 
 def _pairs(probings: Iterable[Probing]) -> Iterator[tuple[Probing, Probing]]:
-    """Yield what was measured with the same fleet."""
+    """Yield the results with the same fleet in pairs."""
     for _, pair in groupby(probings, attrgetter("fleet")):
         node, other = pair
         yield node, other

@@ -1,7 +1,6 @@
-"""All targets at once: a server on every loopback address, in a process of its own.
+"""All targets: one server on every loopback address, in its own process.
 
-It takes connections, answers each that sends something as an HTTP server would
-that is well, and closes.
+It accepts connections, answers any request as a healthy HTTP server, and closes.
 """
 
 import asyncio
@@ -18,17 +17,17 @@ from tests.bench.fleets import PORT
 
 __all__ = ["serving"]
 
-BACKLOG = 1 << 16  # as the kernel allows
+BACKLOG = 1 << 16  # more than the kernel allows
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n"
 
 
 @contextmanager
 def serving() -> Iterator[None]:
-    """Run the server for a while."""
+    """Run the server."""
     process = subprocess.Popen([sys.executable, "-m", __name__], stdout=subprocess.PIPE)
     assert process.stdout is not None
     with process.stdout as stdout:
-        assert stdout.readline(), "the server has not started"
+        assert stdout.readline(), "the server did not start"
         try:
             yield
         finally:

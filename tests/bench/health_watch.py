@@ -1,8 +1,7 @@
-"""Probes as the network has them: how many there were, and when each began.
+"""Probes as seen in the network: how many, and when each began.
 
-A TCP probe may end before the program at its target hears of it, so it is the
-packets that are looked at, in a network namespace in which nobody else opens
-connections.
+A TCP probe may end before its target's program accepts it, so packets are counted,
+in a network namespace in which nothing else opens connections.
 """
 
 import ctypes
@@ -14,11 +13,11 @@ from pathlib import Path
 
 __all__ = ["connects", "lags", "observer", "watch"]
 
-_IPV4 = 0x0800  # of all types, the one that is seen once on a loopback interface
+_IPV4 = 0x0800  # with this type a packet is seen once on loopback; with all types, twice
 _SO_ATTACH_FILTER, _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 26, 33, 35
-_ROOM = 1 << 28  # bytes for packets until they are looked at
-_PAUSE = 0.5  # seconds between looks
-# of packets that begin with their IPv4 header: those of TCP with SYN and without ACK, their first 20 bytes
+_ROOM = 1 << 28  # bytes of buffer for packets that are not read yet
+_PAUSE = 0.5  # seconds between reads
+# a BPF program for packets from the IPv4 header on: the first 20 bytes of those with SYN and without ACK
 _SYN = [
     *((0x30, 0, 0, 9), (0x15, 0, 4, socket.IPPROTO_TCP)),
     *((0x30, 0, 0, 33), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02)),
@@ -27,7 +26,7 @@ _SYN = [
 
 
 def connects() -> int:
-    """Return how many connections have been begun in this thread's network namespace."""
+    """Return how many connections were opened in this thread's network namespace."""
     names, values = (
         line.split() for line in Path("/proc/thread-self/net/snmp").read_text().splitlines() if line.startswith("Tcp:")
     )
@@ -35,7 +34,7 @@ def connects() -> int:
 
 
 def observer() -> socket.socket:
-    """Return what to `watch` with in this thread's network namespace, a moment later.
+    """Return a socket to `watch` this thread's network namespace with.
 
     Only then does the kernel note when each packet came. Before, it is told when it was looked at.
     """
@@ -47,7 +46,7 @@ def observer() -> socket.socket:
 
 
 def watch(packets: socket.socket, seconds: float) -> dict[bytes, list[float]]:
-    """Return when connections were begun in so many seconds, by the addresses that they went to."""
+    """Watch for `seconds`; return when connections were opened, by destination address."""
     seen: dict[bytes, list[float]] = {}
     packets.bind(("lo", _IPV4))
     end = time.monotonic() + seconds
@@ -58,7 +57,7 @@ def watch(packets: socket.socket, seconds: float) -> dict[bytes, list[float]]:
 
 
 def lags(seen: Mapping[bytes, Sequence[float]], interval: float) -> list[float]:
-    """Return how far each was behind its target's grid: places `interval` apart, of which the earliest kept to one."""
+    """Return how late each probe was, in seconds, on its target's grid of `interval`, set by the earliest probe."""
     return [lag for times in seen.values() for lag in _lags(times, interval)]
 
 

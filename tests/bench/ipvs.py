@@ -1,8 +1,8 @@
-"""Tables written to a kernel by all means, and single changes of them: run by the benchmark in a guest of tests/lab.
+"""Tables written to a kernel in several ways, and single changes: run by the benchmark in a guest of tests/lab.
 
-Whoever writes gets a network namespace of its own, as real servers that are
-deleted stay in the kernel for a while and slow down those that are added; and
-each is kept until the end, or its end would be somebody else's time.
+Each way has its own network namespace, since deleted real servers stay in the kernel
+for a while and slow down later additions. Namespaces are kept until the end, so that
+removing one does not slow down the next measurement.
 """
 
 import gc
@@ -32,7 +32,7 @@ USABLE = 0.8  # of the memory that is free
 
 
 class IpvsPlan(NamedTuple):
-    """How much is measured."""
+    """How much to measure."""
 
     small: Shape
     shapes: list[Shape]
@@ -53,7 +53,7 @@ class Bulk(msgspec.Struct, frozen=True):
 
 
 class Writing(msgspec.Struct, frozen=True):
-    """How long it took to write a table, and then to change it, by all means. Times are in seconds."""
+    """How long it took to write a table and to change it, in several ways. Times are in seconds."""
 
     shape: Shape
     rounds: list[Bulk]
@@ -72,7 +72,7 @@ class Singles(msgspec.Struct, frozen=True):
 
 
 class IpvsResults(msgspec.Struct, frozen=True):
-    """All that was measured in one run."""
+    """The results of one run."""
 
     writings: list[Writing]
     singles: list[Singles]  # of the small shape, and of the first other
@@ -122,7 +122,7 @@ def _send(sends: Sequence[Send], fresh: Callable[[], None]) -> float:
 
 
 def _singles(shapes: tuple[Shape, Shape], count: int, fresh: Callable[[], None]) -> list[Singles]:
-    """Change one weight after the other, of each shape in turn, so that what else the machine does concerns both."""
+    """Change single weights, of each shape in turn, so that other load on the machine affects both."""
     with ExitStack() as stack:
         directors = []
         for shape in shapes:
@@ -140,7 +140,7 @@ def _singles(shapes: tuple[Shape, Shape], count: int, fresh: Callable[[], None])
 
 
 def _touch_memory() -> None:
-    """Use what is free once: memory that the guest has never used, its host has to find first."""
+    """Use the free memory once: pages that the guest uses for the first time are slow, as the host allocates them."""
     free = re.search(r"^MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     assert free
     bytes([1]) * int(int(free[1]) * 1024 * USABLE)

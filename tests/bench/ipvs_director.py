@@ -1,4 +1,4 @@
-"""What a director does to its kernel, without its processes, messages, configuration and logs."""
+"""A director's work on the kernel's table, without its processes, messages, configuration and logs."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -15,33 +15,33 @@ from tests.bench.trees import Shape
 
 __all__ = ["Cycle", "Director", "Reading"]
 
-DRAIN_TIMEOUT = 30.0  # seconds, as frontends have it that say nothing
+DRAIN_TIMEOUT = 30.0  # seconds, the default of frontends
 
 
 class Cycle(msgspec.Struct, frozen=True, order=True):
-    """How long a table took that was written from nothing. Times are in seconds."""
+    """How long it took to write a table from nothing. Times are in seconds."""
 
     total: float
-    steps: float  # to say what to write next
-    kernel: float  # to write it
-    done: float  # to take it as done
+    steps: float  # to find the next steps
+    kernel: float  # to write them
+    done: float  # to record them as done
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """How long it took to find that there is nothing to do. Times are in seconds."""
+    """How long it took to find nothing to do. Times are in seconds."""
 
     kernel: float  # to read the table
-    start: float  # to compare it with what is wanted, when nothing was known of it
-    resync: float  # and when it was known
+    start: float  # to compare it with the desired one, the first time
+    resync: float  # and again
 
     @property
     def total(self) -> float:
-        """All of it, after a start."""
+        """Both, after a start."""
         return self.kernel + self.start
 
 
 class Director:
-    """What wants the table of a shape in this thread's network namespace, and nothing else."""
+    """Wants exactly the table of a shape in this thread's network namespace."""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
@@ -53,11 +53,11 @@ class Director:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of the kernel."""
+        """Close the connection to the kernel."""
         self._kernel.close()
 
     def apply(self) -> float:
-        """Write the whole table in one go, with steps that were made before; return how long it took."""
+        """Write the whole table at once, with steps prepared beforehand; return the seconds it took."""
         steps = list(steps_of(self._wanted))
         began = time.perf_counter()
         errors = self._kernel.apply(steps)
@@ -66,18 +66,18 @@ class Director:
         return took
 
     def write(self) -> Cycle:
-        """Write the whole table as an IpvsWriter does, part by part."""
+        """Write the whole table as an IpvsWriter does, in batches."""
         self._reconciler.observe(self._kernel.read())
         began = time.perf_counter()
         spent = [0.0, 0.0, 0.0]
         while times := self._part():
             spent = [before + more for before, more in zip(spent, times, strict=True)]
         total = time.perf_counter() - began
-        assert self._kernel.read() == self._wanted, "the table is not as it should be"
+        assert self._kernel.read() == self._wanted, "the table is not the expected one"
         return Cycle(total, *spent)
 
     def _part(self) -> tuple[float, float, float] | None:
-        """Do the next part, and return how long each thing took; None if there is nothing to do."""
+        """Do the next batch, and return the seconds of each stage; None if there is nothing to do."""
         began = time.perf_counter()
         steps = self._next()
         if not steps:
@@ -90,7 +90,7 @@ class Director:
         return known - began, written - known, time.perf_counter() - written
 
     def reread(self) -> Reading:
-        """Read the table, which is right, as a node does that has just started, and then once more."""
+        """Read the correct table as a node does after its start, and once more."""
         self._reconciler = _wanting(self._wanted, dict.fromkeys(self._wanted.virtuals, DRAIN_TIMEOUT))
         began = time.perf_counter()
         found = self._kernel.read()
@@ -104,10 +104,10 @@ class Director:
 
     def _look(self, found: Table) -> None:
         self._reconciler.observe(found)
-        assert not self._next(), "there is nothing to do"
+        assert not self._next(), "there are steps left"
 
     def change(self, service: int, backend: int, weight: int) -> float:
-        """Want another weight of a backend, and write it; return how long that took, of one message."""
+        """Change the weight of a backend by one message; return the seconds it took."""
         virtual, real, how = virtual_server(service), real_server(service, backend), settings(weight)
         began = time.perf_counter()
         self._reconciler.want_real(virtual, real, how)
@@ -124,7 +124,7 @@ class Director:
 
 
 def _wanting(wanted: Table, owned: Mapping[VirtualServer, float]) -> Reconciler:
-    """Return what has been told all that is wanted, one thing after the other."""
+    """Return a reconciler that has been given the desired table, item by item."""
     reconciler = Reconciler(owned)
     for virtual, how in wanted.virtuals.items():
         reconciler.want_virtual(virtual, VirtualServerSpec(how, DRAIN_TIMEOUT))

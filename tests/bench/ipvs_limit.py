@@ -1,4 +1,4 @@
-"""What is left for a program to lose: messages that were encoded beforehand, and are just sent.
+"""The lower limit: messages that were encoded beforehand are only sent.
 
 A socket without Python's timeouts, which ask the kernel once more before each
 call, and no look at what was sent.
@@ -35,14 +35,14 @@ _DEADLINE = 10  # seconds
 
 
 class Send(NamedTuple):
-    """What is sent at once, and how many answers the kernel gives to it."""
+    """Bytes that are sent at once, and the number of answers to them."""
 
     data: bytes
     answers: int
 
 
 def acknowledged(steps: Iterable[Step]) -> list[Send]:
-    """Return messages that ask for an answer each, 32 KiB of them at a time."""
+    """Return messages with an answer to each, in parts of 32 KiB."""
     family = find_family(_DEADLINE)
     sends: list[Send] = []
     messages: list[bytes] = []
@@ -58,14 +58,14 @@ def acknowledged(steps: Iterable[Step]) -> list[Send]:
 
 
 def batched(steps: Iterable[Step]) -> list[Send]:
-    """Return messages that ask for one answer, 256 of them at a time, as the node's do."""
+    """Return messages with one answer to each 256, as a node sends them."""
     family = find_family(_DEADLINE)
     last = _HEADER.pack(_HEADER.size, _NOOP, _REQUEST | _ACK, 0, 0)
     return [Send(b"".join(_message(family, step, _REQUEST) for step in part) + last, 1) for part in _parts(iter(steps))]
 
 
 def write(sends: Iterable[Send]) -> float:
-    """Send everything, and return the seconds that it took. Raises OSError if anything is refused."""
+    """Send everything, and return the seconds it took. Raises OSError if the kernel refuses a message."""
     answer = bytearray(64 << 10)
     with _connect() as channel:
         began = time.perf_counter()

@@ -21,19 +21,19 @@ __all__ = ["NodeChanges", "Reloads", "change_node", "restore", "start_keepalived
 
 WARM_UP = 5  # changes that are not measured, of which the first waits for the start
 PATIENCE = 300.0  # seconds until keepalived has written everything
-_A_MOMENT = 10.0  # seconds until the kernel has what a program says it does
+_A_MOMENT = 10.0  # seconds until the kernel has what a program has logged
 _FIRST_WEIGHT = 20
 
 
 class NodeChanges(msgspec.Struct, frozen=True):
-    """One changed weight after the other, with a node. Times are in seconds."""
+    """Weights changed one after the other, with a node. Times are in seconds."""
 
     latencies: list[float]  # from before the file is replaced until the kernel has it
     memory: dict[str, Memory]  # afterwards
 
 
 class Reloads(msgspec.Struct, frozen=True):
-    """What was measured of keepalived. Times are in seconds."""
+    """The results of keepalived. Times are in seconds."""
 
     start: float  # from exec to the whole table
     latencies: list[float]  # from each SIGHUP, with one weight changed, until the kernel has it
@@ -52,13 +52,13 @@ def restore(shape: Shape, directory: Path) -> float:
 
 
 def start_keepalived(shape: Shape, directory: Path, reloads: int) -> Reloads:
-    """Start it, and let it reload so many times."""
+    """Start keepalived, and reload it `reloads` times."""
     keepalived.configure(directory, keepalived.of_shape(shape, {}))
     last = shape.services - 1, shape.backends - 1
     with _kernel() as kernel:
         began = time.perf_counter()
         with keepalived.running(directory) as program:
-            # it adds them in order; as long as the last virtual server is not there, a look is one short exchange
+            # it adds virtual servers in order; reading the last one is short while it is missing
             wait_until(lambda: kernel.has(*last), PATIENCE)
             took = time.perf_counter() - began
             kernel.check(shape)
@@ -71,7 +71,7 @@ def _reload(shape: Shape, directory: Path, program: keepalived.Keepalived, kerne
     keepalived.configure(directory, keepalived.of_shape(shape, {place: weight}))
     began = time.perf_counter()
     program.reload()
-    # so that nobody looks at the kernel before
+    # so that nothing reads the kernel before
     program.wait_for("Changing weight from ")
     took = kernel.wait_for(*place, weight) - began
     program.wait_for("Reload complete")
@@ -79,14 +79,14 @@ def _reload(shape: Shape, directory: Path, program: keepalived.Keepalived, kerne
 
 
 def start_node(shape: Shape, tree: Path, directory: Path) -> tuple[Start, Start]:
-    """Run a node with `--once`, and once more, where nothing is left to do."""
+    """Run a node with `--once`, and again, with nothing left to do."""
     fresh = once(tree.as_uri(), directory)
     _check(shape)
     return fresh, once(tree.as_uri(), directory)
 
 
 def change_node(shape: Shape, tree: Path, directory: Path, changes: int) -> NodeChanges:
-    """Run a node that finds its table right, and change so many of its files, one after the other."""
+    """Run a node whose table is correct, and change `count` of its files, one after the other."""
     with nodes.running(nodes.command(tree.as_uri(), directory)) as node, _kernel() as kernel:
         latencies = [_change(shape, tree, node, kernel, number) for number in range(WARM_UP + changes)]
         return NodeChanges(latencies[WARM_UP:], node.memory())
@@ -100,27 +100,27 @@ def _change(shape: Shape, tree: Path, node: nodes.Node, kernel: "_Kernel", numbe
 
 
 def _place(shape: Shape, number: int) -> tuple[int, int]:
-    """Return the service and the backend that is changed as the `number`th, another one each time, anywhere."""
+    """Return service and backend of the `number`th change: a different one each time, spread over the table."""
     return (number * 7919 + 1) % shape.services, number % shape.backends
 
 
 def _check(shape: Shape) -> None:
     saved = subprocess.run(["ipvsadm", "-Sn"], capture_output=True, text=True, check=True).stdout
-    assert sorted(saved.splitlines()) == sorted(shape.table()), "the table is not as it should be"
+    assert sorted(saved.splitlines()) == sorted(shape.table()), "the table is not the expected one"
 
 
 class _Kernel:
-    """Looks at the kernel's table, cheaply."""
+    """Reads single values of the kernel's table, cheaply."""
 
     def __init__(self) -> None:
         self._kernel = open_kernel()
 
     def has(self, service: int, backend: int) -> bool:
-        """Tell whether a real server is there."""
+        """Return whether a real server exists."""
         return real_server(service, backend) in self._kernel.connections(virtual_server(service))
 
     def wait_for(self, service: int, backend: int, weight: int) -> float:
-        """Return when a real server is found to have a weight, by `time.perf_counter`."""
+        """Wait until a real server has a weight; return when, by `time.perf_counter`."""
         wanted, until = settings(weight), time.perf_counter() + _A_MOMENT
         while self._settings(service, backend) != wanted:
             assert time.perf_counter() < until, f"the weight is not {weight}"
@@ -132,7 +132,7 @@ class _Kernel:
 
     def check(self, shape: Shape) -> None:
         """Fail unless the kernel has the table of `shape`."""
-        assert self._kernel.read() == table_of_shape(shape), "the table is not as it should be"
+        assert self._kernel.read() == table_of_shape(shape), "the table is not the expected one"
 
     def close(self) -> None:
         self._kernel.close()

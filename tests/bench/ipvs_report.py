@@ -1,4 +1,4 @@
-"""What was measured of writing tables as tables, and whether it reaches what we aim at."""
+"""The report on writing IPVS tables: tables of results, and which aims are reached."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
@@ -8,8 +8,8 @@ from tests.bench.ipvs import IpvsResults, Singles, Writing
 
 __all__ = ["ipvs_aims", "ipvs_tables"]
 
-LIMIT = 1.5  # times what messages take that were encoded beforehand
-IPVSADM, KEEPALIVED = 5, 3  # times as fast as these
+LIMIT = 1.5  # times the duration with messages encoded beforehand
+IPVSADM, KEEPALIVED = 5, 3  # times as fast as these programs
 GROWTH = 2  # of the slowest changes of a large table, to those of a small one
 _WITHIN = {
     "acknowledged": "messages encoded beforehand, an answer to each",
@@ -27,7 +27,7 @@ _WITHIN = {
 
 
 def ipvs_aims(results: IpvsResults) -> Iterator[Aim]:
-    """Yield what we aim at, and whether it is reached."""
+    """Yield the aims, and whether they are reached."""
     for writing in results.writings:
         yield from _writing_aims(writing)
     yield from _single_aims(results.singles)
@@ -115,6 +115,6 @@ def _seconds(name: str, values: Iterable[float]) -> str:
 
 
 def _best(writing: Writing, figure: str) -> float:
-    """Return the least of a figure of each round: what else the machine did only adds to it."""
+    """Return the least of the rounds: other load on the machine only adds to it."""
     of = attrgetter(figure)
     return min(float(of(bulk)) for bulk in writing.rounds)

@@ -1,4 +1,4 @@
-"""The configuration that is measured with, as values: the table, and the steps that make it."""
+"""The measured configuration as values: the table, and the steps that create it."""
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address
@@ -48,7 +48,7 @@ def table(shape: Shape) -> Table:
 
 
 def steps_of(whole: Table) -> Iterator[Step]:
-    """Yield the steps that make the table out of an empty one."""
+    """Yield the steps from an empty table to this one."""
     for virtual, how in whole.virtuals.items():
         yield Step(Op.ADD_VIRTUAL, virtual, settings=how)
         for real, weight in whole.reals[virtual].items():

@@ -1,4 +1,4 @@
-"""keepalived as it is measured: in this thread's network namespace, its files in a directory of its own."""
+"""keepalived in this thread's network namespace, with its files in its own directory."""
 
 import signal
 import subprocess
@@ -13,12 +13,12 @@ from tests.bench.trees import PORT, VIP_PORT, WEIGHT, Shape, address, vip
 
 __all__ = ["Keepalived", "configure", "of_shape", "running"]
 
-PATIENCE = 120  # seconds for a line to come
-LOOK = 0.005  # seconds between looks at its log
+PATIENCE = 120  # seconds until a line is logged
+LOOK = 0.005  # seconds between reads of its log
 
 
 class Keepalived:
-    """A running keepalived, and its log, a file, so that nobody has to be woken for each of its lines."""
+    """A running keepalived and its log: a file, so that no reader is woken for each line."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: IO[str]) -> None:
         self._process = process
@@ -26,14 +26,14 @@ class Keepalived:
         self._said = ""
 
     def reload(self) -> None:
-        """Make it read its configuration again."""
+        """Have it reload its configuration."""
         self._process.send_signal(signal.SIGHUP)
 
     def wait_for(self, text: str) -> None:
-        """Take what it has logged up to `text`, and wait for that if need be."""
+        """Wait until `text` is logged, and skip the log up to there."""
         until = time.monotonic() + PATIENCE
         while text not in self._said:
-            assert time.monotonic() < until, f"keepalived never said {text!r}"
+            assert time.monotonic() < until, f"keepalived did not log {text!r}"
             time.sleep(LOOK)
             self._said += self._log.read()
         self._said = self._said.partition(text)[2]
@@ -45,7 +45,7 @@ def configure(directory: Path, lines: Iterable[str]) -> None:
 
 
 def of_shape(shape: Shape, weights: Mapping[tuple[int, int], int]) -> Iterator[str]:
-    """Yield the lines of a configuration that makes the table of `shape`, with these weights of some backends.
+    """Yield the lines of a configuration for the table of `shape`, in which some backends have other weights.
 
     Nothing is checked, so that all real servers are there at once.
     """
@@ -59,7 +59,7 @@ def of_shape(shape: Shape, weights: Mapping[tuple[int, int], int]) -> Iterator[s
 
 @contextmanager
 def running(directory: Path) -> Iterator[Keepalived]:
-    """Run it for a while, and leave its table behind."""
+    """Run keepalived; its table stays."""
     # checks only, in the foreground
     flags = ["-C", "-n", "-l", "-I", "-f", str(_configuration(directory))]
     flags += ["-p", str(directory / "parent.pid"), "-c", str(directory / "checkers.pid")]

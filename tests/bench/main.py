@@ -1,4 +1,4 @@
-"""The benchmark: measure in the guest, measure here, measure with etcd and health checks, print, judge."""
+"""The benchmark: measure in the guest, on this machine, with etcd and with health checks; print a report."""
 
 import argparse
 import subprocess
@@ -70,9 +70,9 @@ PARTS = ("ipvs", "change", "etcd", "health")
 
 
 def main() -> int:
-    """Return 1 if something that we aim at is not reached."""
+    """Return 1 if an aim is not reached."""
     parser = argparse.ArgumentParser(prog="tests/bench/run", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes, only to see that the benchmark works")
+    parser.add_argument("--quick", action="store_true", help="small sizes, only to check that the benchmark works")
     parser.add_argument("--write", action="store_true", help=f"put the results into {PAGE.relative_to(ROOT)}")
     parser.add_argument("--only", choices=PARTS, help="measure one part only")
     arguments = parser.parse_args()
@@ -101,7 +101,7 @@ def _measure(plan: _Plan, parts: Collection[str]) -> Results:
 
 
 def _ipvs(plan: _Plan) -> IpvsResults:
-    _say(f"writing {' and '.join(map(str, plan.ipvs.shapes))} backends in a guest, by all means")
+    _say(f"writing {' and '.join(map(str, plan.ipvs.shapes))} backends in a guest")
     rivals.install()
     return _in_guest(plan.memory, "tests.bench.ipvs", [msgspec.json.encode(plan.ipvs).decode()], IpvsResults)
 

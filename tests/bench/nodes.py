@@ -1,4 +1,4 @@
-"""A `clusterf-node` that is measured: its log, its processes, and what these use."""
+"""A measured `clusterf-node`: its log, its processes, their memory and CPU time."""
 
 import re
 import subprocess
@@ -13,21 +13,21 @@ from typing import IO, NamedTuple
 
 __all__ = ["Lines", "Memory", "Node", "command", "cpu_of", "running"]
 
-PATIENCE = 120  # seconds for a line to come
-PAUSE = 3600  # seconds between looks at all that is there: none falls into a measurement
+PATIENCE = 120  # seconds until a line is logged
+PAUSE = 3600  # seconds between full reads: longer than any measurement
 _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 _RSS = re.compile(r"^Rss:\s+(\d+) kB", re.MULTILINE)
 
 
 class Memory(NamedTuple):
-    """Resident memory in kB: shared pages by their share, and counted in every process."""
+    """Resident memory in kB: with shared pages divided among processes, and counted in each."""
 
     pss: int
     rss: int
 
 
 class Lines:
-    """What a process prints, read by a thread of its own, and when each line came, by `time.perf_counter`."""
+    """The output of a process, read by a thread, and the time of each line, by `time.perf_counter`."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._queue: SimpleQueue[tuple[float, str]] = SimpleQueue()
@@ -35,16 +35,16 @@ class Lines:
         threading.Thread(target=self._read, daemon=True).start()
 
     def wait_for(self, text: str) -> float:
-        """Take the lines up to the next that holds `text`, and return when that came."""
+        """Skip to the next line that contains `text`, and return its time."""
         while True:
             came, line = self._queue.get(timeout=PATIENCE)
             if text in line:
                 return came
             if not line:
-                raise EOFError(f"the process ended, and never said {text!r}")
+                raise EOFError(f"the process ended and did not log {text!r}")
 
     def until_quiet(self, seconds: float) -> Iterator[tuple[float, str]]:
-        """Take the lines until none came for so long."""
+        """Yield the lines until none comes for `seconds`."""
         while True:
             try:
                 yield self._queue.get(timeout=seconds)
@@ -59,7 +59,7 @@ class Lines:
 
 
 class Node:
-    """A running node, whose log is read here."""
+    """A running node, and its log."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -76,16 +76,16 @@ class Node:
         return next(pid for pid in self.processes() if _name(pid) == name)
 
     def memory(self) -> dict[str, Memory]:
-        """Return what each process has, by its name."""
+        """Return the memory of each process, by name."""
         return {_name(pid): _memory(pid) for pid in self.processes()}
 
     def cpu(self) -> float:
-        """Return the seconds of CPU time that the processes which are alive have had."""
+        """Return the CPU seconds of the processes that are alive."""
         return sum(map(cpu_of, self.processes()))
 
 
 def command(source: str, state: Path, *flags: str) -> list[str]:
-    """Return the command of a node with that source, and with its own directories below `state`."""
+    """Return the command of a node with that source, and with its directories below `state`."""
     return [
         str(Path(sys.executable).with_name("clusterf-node")),
         *("--role", "ipvs", "--config-source", source, "--resync-interval", str(PAUSE)),
@@ -96,7 +96,7 @@ def command(source: str, state: Path, *flags: str) -> list[str]:
 
 @contextmanager
 def running(arguments: list[str]) -> Iterator[Node]:
-    """Run a node for a while."""
+    """Run a node."""
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
     try:
         yield Node(process)
@@ -106,7 +106,7 @@ def running(arguments: list[str]) -> Iterator[Node]:
 
 
 def cpu_of(pid: int) -> float:
-    """Return the seconds of CPU time of a process, all threads: of the clock that clock_getcpuclockid(3) names."""
+    """Return the CPU seconds of a process, all threads: the clock of clock_getcpuclockid(3)."""
     return time.clock_gettime(~pid << 3 | 2)
 
 

@@ -1,4 +1,4 @@
-"""What was measured as tables, and whether it reaches what we aim at."""
+"""The report: tables, and which aims are reached."""
 
 import os
 import platform
@@ -34,7 +34,7 @@ MEMORY_LIMIT = 600  # MB of all processes together
 
 
 class Results(NamedTuple):
-    """What was measured in one run; None: that part was not."""
+    """The results of one run. None: that part was not measured."""
 
     ipvs: IpvsResults | None = None
     changes: Sequence[Changes] | None = None  # of the small configuration, and of the large one
@@ -43,7 +43,7 @@ class Results(NamedTuple):
 
     @property
     def memory(self) -> dict[str, dict[str, Memory]]:
-        """What the processes have with the large configuration, by the place where they were."""
+        """The memory of processes with the large configuration, by where they ran."""
         places = {
             "guest": self.ipvs and self.ipvs.writings[0].changes.memory,
             "host, `--noop`": self.changes and self.changes[-1].memory,
@@ -53,7 +53,7 @@ class Results(NamedTuple):
 
 
 def aims(results: Results) -> Iterator[Aim]:
-    """Yield what we aim at, and whether it is reached."""
+    """Yield the aims, and whether they are reached."""
     if results.ipvs:
         yield from ipvs_aims(results.ipvs)
     if results.changes:
@@ -75,7 +75,7 @@ def _change_aims(small: Changes, large: Changes) -> Iterator[Aim]:
 
 
 def report(results: Results, commands: Iterable[str]) -> str:
-    """Return everything as Markdown."""
+    """Return the report as Markdown."""
     lines = [
         *_machine(),
         "",
@@ -90,11 +90,11 @@ def report(results: Results, commands: Iterable[str]) -> str:
 
 
 def between_markers(page: str, text: str) -> str:
-    """Return `page` with `text` in the place that is for it. Raises ValueError if it has none."""
+    """Return `page` with `text` between its markers. Raises ValueError if it has none."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
-        raise ValueError(f"no place between {BEGIN} and {END}")
+        raise ValueError(f"no markers {BEGIN} and {END}")
     return f"{before}{begin}\n\n{text}\n{end}{after}"
 
 

@@ -1,4 +1,4 @@
-"""The programs that are measured beside a node: Debian's own, unpacked and not installed, so that none is a service.
+"""The programs that a node is compared with: Debian's, unpacked and not installed, so that none runs as a service.
 
 `python -m tests.bench.rivals` unpacks what is missing, on Debian, as root.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 __all__ = ["command", "install", "version"]
 
-PROGRAMS = ("haproxy", "keepalived")  # each of the package of its name
+PROGRAMS = ("haproxy", "keepalived")  # each from the package of its name
 CACHE = Path(os.environ.get("CLUSTERF_BENCH_CACHE", "/var/tmp/clusterf-lab/rivals"))
 LIBRARIES = ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu")
 
@@ -40,13 +40,13 @@ def install() -> None:
 def command(name: str, *arguments: str) -> list[str]:
     """Return the command that runs a program."""
     path = _path(name)
-    assert path, f"there is no program {name}: run `python -m tests.bench.rivals` as root"
+    assert path, f"{name} is missing: run `python -m tests.bench.rivals` as root"
     libraries = ":".join(str(CACHE / folder) for folder in LIBRARIES)
     return ["env", f"LD_LIBRARY_PATH={libraries}", path, *arguments]
 
 
 def version(name: str) -> str:
-    """Return what a program calls itself."""
+    """Return the version line of a program."""
     said = subprocess.run(command(name, "-v"), check=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return " ".join(said.stdout.split()[:3]).replace(" version", "")
 
@@ -57,7 +57,7 @@ def _path(name: str) -> str | None:
 
 
 def _download(names: Iterable[str], folder: Path) -> None:
-    """Download the packages, and those that they need and this machine has not."""
+    """Download the packages, and their dependencies that this machine lacks."""
     options = ["-o", f"Dir::Cache::archives={folder}", "-o", "APT::Sandbox::User=root"]
     fetch = ["apt-get", "-qq", "install", "--download-only", "-y", "--no-install-recommends", *options, *names]
     subprocess.run(fetch, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, check=True)

@@ -1,4 +1,4 @@
-"""A node that is run with `--once`, and what its log says of when it did what."""
+"""A run of a node with `--once`, timed by its log."""
 
 import re
 import subprocess
@@ -20,7 +20,7 @@ class Start(msgspec.Struct, frozen=True):
     """One run of a node with `--once`. Times are in seconds from its exec."""
 
     operations: int
-    first: float  # the first operation is logged
+    first: float  # operation logged
     last: float  # the last one
     exit: float
 
@@ -42,8 +42,8 @@ class _Line(msgspec.Struct):
 
 
 def once(source: str, directory: Path, *more: str) -> Start:
-    """Run a node with `--once`, and with `more` flags, and measure it."""
-    # a file, as nobody has to be woken for each of its lines
+    """Run a node with `--once` and `more` flags, and measure it."""
+    # a file, so that no reader is woken for each line
     log = directory / "log"
     with log.open("w") as stderr:
         began = time.time()
@@ -52,7 +52,7 @@ def once(source: str, directory: Path, *more: str) -> Start:
         ended = time.time()
     said = log.read_bytes().splitlines()
     strange = [line for line in said if not line.startswith(b"{")]
-    assert not strange, f"the node said {strange}"
+    assert not strange, f"the node logged {strange}"
     lines = [msgspec.json.decode(line, type=_Line) for line in said]
     times = [line.time.timestamp() - began for line in lines if _OPERATION.match(line.message)]
     first, last = (times[0], times[-1]) if times else (0.0, 0.0)

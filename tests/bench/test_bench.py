@@ -1,4 +1,4 @@
-"""The benchmark runs and its numbers are sane; how good they are is not a test's business."""
+"""The benchmark runs, and its results are plausible. Whether they are good is for the benchmark itself."""
 
 import socket
 import threading
@@ -108,7 +108,7 @@ def results(latency: float = 0.02, cpu: float = 0.002, **etcd: float) -> Results
 
 
 @pytest.mark.ipvs
-def test_tables_are_written_by_all_means() -> None:
+def test_tables_are_written_in_every_way() -> None:
     small, shape = Shape(1, 10), Shape(60, 10)
 
     measured = ipvs.measure(IpvsPlan(small, [shape], rounds=1, singles=3, changes=2, reloads=2))
@@ -127,13 +127,13 @@ def test_tables_are_written_by_all_means() -> None:
     assert [(single.shape, len(single.latencies)) for single in measured.singles] == [(small, 3), (shape, 3)]
 
 
-def test_the_table_is_the_same_as_text_and_as_values() -> None:
+def test_table_is_equal_as_text_and_as_values() -> None:
     shape = Shape(3, 4)
 
     assert ipvsadm.lines(table(shape)) == sorted(shape.table())
 
 
-def test_keepalived_gets_the_same_table() -> None:
+def test_keepalived_is_configured_with_the_same_table() -> None:
     lines = "\n".join(keepalived.of_shape(Shape(2, 2), {(1, 0): 20})).split()
 
     assert lines.count("virtual_server") == 2
@@ -195,7 +195,7 @@ def test_deaths_are_measured_beside_keepalived() -> None:
         assert all(1 <= delay < 30 for delay in each.delays)
 
 
-def test_connections_are_seen_when_they_begin() -> None:
+def test_connections_are_seen_when_they_open() -> None:
     with network_namespace(), ThreadPoolExecutor(1) as pool:
         watched = pool.submit(_watch_in, Path(f"/proc/self/task/{threading.get_native_id()}/ns/net"))
         began, before, begun = time.time(), connects(), 0
@@ -217,13 +217,13 @@ def _watch_in(namespace: Path) -> dict[bytes, list[float]]:
         return watch(packets, 0.2)
 
 
-def test_the_lag_is_what_a_probe_is_behind_the_earliest_place_of_its_target() -> None:
+def test_lag_is_measured_from_the_earliest_probe_of_a_target() -> None:
     seen = {b"a": [100.5, 102.5, 104.6, 106.5], b"b": [101.25, 103.0, 107.0], b"c": [99.0]}
 
     assert lags(seen, 2.0) == pytest.approx([0, 0, 0.1, 0, 0.25, 0, 0, 0])
 
 
-def test_the_report_has_the_numbers() -> None:
+def test_report_has_the_results() -> None:
     text = report(results(latency=0.025), ["make bench"])
 
     assert "| messages encoded beforehand, an answer to 256 | 0.500 |" in text
@@ -253,7 +253,7 @@ def test_the_report_has_the_numbers() -> None:
         *({"bare": 0.001}, {"took": 70.0}, {"wrong": 1}, {"grown": 21_000}),
     ],
 )
-def test_an_aim_that_is_missed_is_told(missed: dict[str, float]) -> None:
+def test_missed_aim_is_reported(missed: dict[str, float]) -> None:
     assert sum(not aim.reached for aim in aims(results(**missed))) == 1
 
 
@@ -264,29 +264,29 @@ def test_an_aim_that_is_missed_is_told(missed: dict[str, float]) -> None:
         *({"written": 1}, {"single": 0.00021}, {"reload": 0.039}),
     ],
 )
-def test_an_aim_of_writing_that_is_missed_is_told(missed: dict[str, Any]) -> None:
+def test_missed_aim_of_writing_is_reported(missed: dict[str, Any]) -> None:
     assert [aim.reached for aim in ipvs_aims(ipvs_results(**missed))].count(False) == 1
 
 
-def test_the_cpu_time_with_etcd_is_aimed_at_too() -> None:
+def test_cpu_time_with_etcd_has_an_aim() -> None:
     aimed_at = etcd_report.etcd_aims(etcd_results(cpu=0.0031))
 
     assert sum(not aim.reached for aim in aimed_at) == 1
 
 
 @pytest.mark.parametrize("missed", [{"tcp": 101}, {"http": 181}, {"lag": 0.21}, {"probes": 5900}, {"delay": 3.1}])
-def test_an_aim_of_health_checks_that_is_missed_is_told(missed: dict[str, Any]) -> None:
+def test_missed_aim_of_health_checks_is_reported(missed: dict[str, Any]) -> None:
     assert sum(not aim.reached for aim in health_aims(health_results(**missed))) == 1
 
 
-def test_health_checks_are_reported_on_their_own() -> None:
+def test_health_checks_can_be_reported_alone() -> None:
     text = report(Results(health=health_results()), ["make bench"])
 
     assert "health: probes every 2 s" in text
     assert "memory" not in text
 
 
-def test_a_part_is_reported_on_its_own() -> None:
+def test_one_part_can_be_reported_alone() -> None:
     text = report(Results(etcd=etcd_results()), ["make bench"])
 
     assert "etcd: first sync" in text
@@ -294,7 +294,7 @@ def test_a_part_is_reported_on_its_own() -> None:
     assert "ipvs: a table written" not in text
 
 
-def test_the_report_takes_the_place_of_the_last_one() -> None:
+def test_report_replaces_the_previous_one() -> None:
     page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
 
     once = between_markers(page, "new\n")
@@ -303,6 +303,6 @@ def test_the_report_takes_the_place_of_the_last_one() -> None:
     assert between_markers(once, "new\n") == once
 
 
-def test_a_page_without_a_place_is_refused() -> None:
-    with pytest.raises(ValueError, match="no place"):
+def test_page_without_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match="no markers"):
         between_markers("page", "new")

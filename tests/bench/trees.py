@@ -1,4 +1,4 @@
-"""The configuration that is measured with: services of equal size, as objects, a file tree and a table."""
+"""The measured configuration: services of equal size, as objects, a file tree and a table."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ VIP_PORT, PORT = 80, 8080
 
 
 class Shape(NamedTuple):
-    """So many services, each with so many backends (at most 65,536 and 254)."""
+    """Services, each with the same number of backends (at most 65,536 and 254)."""
 
     services: int
     backends: int
@@ -21,16 +21,16 @@ class Shape(NamedTuple):
 
     @property
     def reals(self) -> int:
-        """How many real servers that makes."""
+        """The number of real servers."""
         return self.services * self.backends
 
     @property
     def operations(self) -> int:
-        """How many operations make the table out of an empty one."""
+        """The number of operations from an empty table to this one."""
         return self.services + self.reals
 
     def write(self, root: Path) -> None:
-        """Write the tree to `root`, which does not exist yet."""
+        """Write the tree to `root`, a new directory."""
         for name, value in self.objects():
             path = root / name
             if path.name == "frontend":
@@ -45,15 +45,15 @@ class Shape(NamedTuple):
                 yield self.path(service, backend), self.value(service, backend, WEIGHT)
 
     def path(self, service: int, backend: int) -> str:
-        """Return where a backend is, below the root."""
+        """Return the path of a backend, below the root."""
         return f"services/{_service(service)}/backends/backend-{backend:03}"
 
     def value(self, service: int, backend: int, weight: int) -> str:
-        """Return what is there for a backend of that weight."""
+        """Return the value of a backend of that weight."""
         return f'{{"ipv4": "{address(service, backend)}", "tcp": {PORT}, "weight": {weight}}}'
 
     def change(self, root: Path, service: int, backend: int, weight: int) -> str:
-        """Give a backend another weight, by a rename over its file; return the operation that follows."""
+        """Change the weight of a backend, by a rename over its file; return the operation that follows."""
         path = root / self.path(service, backend)
         fresh = path.with_name(f".{path.name}")
         fresh.write_text(self.value(service, backend, weight))
@@ -61,7 +61,7 @@ class Shape(NamedTuple):
         return self.operation(service, backend, weight)
 
     def operation(self, service: int, backend: int, weight: int) -> str:
-        """Return the operation that gives a backend another weight."""
+        """Return the operation that changes the weight of a backend."""
         return f"ipvsadm -e {_real(service, backend, weight)}"
 
     def table(self) -> Iterator[str]:

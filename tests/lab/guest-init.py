@@ -1,13 +1,12 @@
 #!/usr/bin/python3 -ISB
-"""PID 1 of the lab's guest: runs as root of a kernel of its own, inside User Mode Linux.
+"""PID 1 of the lab's guest: runs as root in a kernel of its own, User Mode Linux.
 
-The guest boots with the host's `/` as a read-only root. Here an overlay is put
-over it, whose upper layer lives in the guest's memory and goes with it; the
-modules that the host listed are loaded; lo is brought up; then one command
-runs, and the guest powers itself off.
+The guest boots with the host's `/` as a read-only root. This process mounts an
+overlay over it, whose upper layer is in the guest's memory; loads the modules that
+the host listed; brings up lo; runs one command, and powers the guest off.
 
-All of it happens in this one process with plain system calls: under User Mode
-Linux a fork and exec costs 30-90 ms, a system call 20 µs.
+It does so in one process with plain system calls: under User Mode Linux a fork
+and exec costs 30-90 ms, a system call 20 µs.
 """
 
 import contextlib
@@ -28,10 +27,10 @@ MNT_DETACH = 2
 SYS_PIVOT_ROOT, SYS_FINIT_MODULE = 155, 313  # x86-64
 SIOCSIFFLAGS, IFF_UP, IFF_RUNNING = 0x8914, 0x1, 0x40
 POWER_OFF = 0x4321FEDC
-GRACE = 2.0  # between SIGTERM and SIGKILL when the time is over
+GRACE = 2.0  # seconds between SIGTERM and SIGKILL after the time limit
 
 STARTED = time.monotonic()
-EXCHANGE = Path(os.environ["LABDIR"])  # the folder shared with the host, by its path there
+EXCHANGE = Path(os.environ["LABDIR"])  # the folder shared with the host, by its path on the host
 INSIDE = Path("/run/lab")  # the same folder once the overlay is the root
 NEW_ROOT = Path("/mnt/root")
 
@@ -60,7 +59,7 @@ def insert_module(path):
 
 
 def tell(name, text):
-    """Give the host, which polls, a file that is never seen half written."""
+    """Write a file for the host, which polls: by renaming, so that it never sees a part."""
     unfinished = INSIDE / f"{name}.new"
     unfinished.write_text(text)
     unfinished.rename(INSIDE / name)
@@ -102,7 +101,7 @@ def mount_writable(folders):
 
 
 def offer_modules(folder):
-    """Put the kernel's modules where modprobe and the kernel's own loading (veth, bridge) look."""
+    """Link the kernel's modules to where modprobe and the kernel itself (veth, bridge) look."""
     modules = NEW_ROOT / "usr/lib/modules"
     modules.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
@@ -142,7 +141,7 @@ def boot(config):
 
 
 def become(job):
-    """Turn this process into the command; come back only to say why that failed."""
+    """Replace this process by the command; if that fails, print why and exit."""
     os.setsid()
     for descriptor, (path, flags) in enumerate(
         [
@@ -162,7 +161,7 @@ def become(job):
 
 
 def limit(seconds, pid):
-    """End the command after `seconds`; return a list that tells, when not empty, that it was."""
+    """End the command after `seconds`; return a list that is not empty if that happened."""
     ended = []
 
     def on_alarm(*_):
@@ -175,7 +174,7 @@ def limit(seconds, pid):
 
 
 def run(job):
-    """Run the command to its end, reaping orphans meanwhile, and return its exit status."""
+    """Run the command, reap orphans meanwhile, and return its exit status."""
     pid = os.fork()
     if pid == 0:
         become(job)
@@ -194,7 +193,7 @@ def main():
         note(f"up; kernel {os.uname().release}")
         tell("ready", "")
         tell("status", str(run(config["job"])))
-    except Exception as error:  # noqa: BLE001 -- PID 1 must not end, or the kernel panics instead of saying why
+    except Exception as error:  # noqa: BLE001 -- if PID 1 ends, the kernel panics without the reason
         note(repr(error))
     libc.sync()
     libc.reboot(POWER_OFF)

@@ -1,13 +1,13 @@
 """Run one command in a guest of User Mode Linux, a kernel of its own that has IPVS.
 
 The guest is an ordinary process of the host. It sees the host's files
-copy-on-write, so the project, its virtual environment and every installed
-program are there as they are, and nothing that the command does outlives it,
-except below the folders given with `--rw`.
+copy-on-write: the project, its virtual environment and all installed programs are
+there, and nothing that the command writes survives it, except below folders given
+with `--rw`.
 
 Host and guest talk through an exchange folder: `config.json` goes in; `ready`,
-`out`, `err` and `status` come out. Its changes cannot be waited for across the
-two kernels, so the host polls it.
+`out`, `err` and `status` come out. File events do not cross the two kernels, so
+the host polls.
 """
 
 import argparse
@@ -35,17 +35,17 @@ CACHE = Path(os.environ.get("CLUSTERF_LAB_CACHE", "/var/tmp/clusterf-lab/ipvs"))
 SCHEDULERS = ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf")
 EARLY_MODULES = ("overlay",)
 MODULES = ("ip_vs", *(f"ip_vs_{scheduler}" for scheduler in SCHEDULERS))
-EXIT_LAB = 125  # the lab itself failed, as `docker run` and timeout(1) say it
-EXCHANGE = "clusterf-lab-"  # then the number of the process that has made it
-BOOT_TIMEOUT = 60.0
-GRACE = 15.0  # beyond the command's time limit, which the guest keeps itself
+EXIT_LAB = 125  # the lab itself failed; the status that `docker run` and timeout(1) use for this
+EXCHANGE = "clusterf-lab-"  # followed by the pid of the run
+BOOT_TIMEOUT = 60.0  # seconds
+GRACE = 15.0  # seconds beyond the command's time limit, which the guest enforces
 PR_SET_PDEATHSIG = 1
 
 libc = ctypes.CDLL(None)
 
 
 class LabError(Exception):
-    """The lab could not do its part; the message says why."""
+    """The lab failed; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Kernel:
 
 
 def find_kernel(name: str = "auto") -> Kernel:
-    """Return the kernel of that name, or the first there is."""
+    """Return the kernel of that name, or the first one that is installed."""
     for candidate in ("fast", "stock") if name == "auto" else (name,):
         if os.access(CACHE / candidate / "linux", os.X_OK):
             return Kernel(candidate, CACHE / candidate)
@@ -78,9 +78,9 @@ def find_kernel(name: str = "auto") -> Kernel:
 
 
 def load_order(modules: Path, wanted: Sequence[str]) -> list[str]:
-    """Return the paths of the wanted modules and of all they depend on, dependencies first.
+    """Return the paths of the wanted modules and of their dependencies, dependencies first.
 
-    A module that is not there is built in, or unknown to this kernel.
+    A module without a file is built in, or unknown to this kernel.
     """
     paths = {path.stem.replace("-", "_"): path for path in modules.rglob("*.ko")}
     order: dict[str, None] = {}
@@ -103,11 +103,11 @@ def dependencies(module: Path) -> list[str]:
 
 @contextlib.contextmanager
 def one_cpu() -> Iterator[int]:
-    """Choose the CPU for a guest, one that no other guest holds, if there is one.
+    """Choose a CPU for a guest: one that no other guest uses, if possible.
 
-    User Mode Linux's kernel and its processes take turns; when they sit on
-    different CPUs each turn costs a wake-up between these, which makes
-    everything 5-20 times slower.
+    User Mode Linux's kernel and its processes run in turns. On different CPUs
+    each turn costs a wake-up of the other CPU, which makes everything 5-20 times
+    slower.
     """
     cpus = sorted(os.sched_getaffinity(0), reverse=True)
     with contextlib.ExitStack() as stack:
@@ -121,7 +121,7 @@ def one_cpu() -> Iterator[int]:
 
 
 def memory_folder(needed: int) -> str:
-    """Return where the file that backs the guest's memory goes: a tmpfs, if it is big enough.
+    """Return the folder for the file behind the guest's memory: a tmpfs, if it is large enough.
 
     In a container /dev/shm often has 64 MB, and a guest that fills it dies of SIGBUS.
     """
@@ -132,14 +132,14 @@ def memory_folder(needed: int) -> str:
 def bytes_of(size: str) -> int:
     found = re.fullmatch(r"(\d+)([KMG]?)", size.upper())
     if not found:
-        raise LabError(f"{size!r} is no size such as 512M or 2G")
+        raise LabError(f"{size!r} is not a size, such as 512M or 2G")
     return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2]]
 
 
 def sweep() -> None:
-    """Remove what a run that was killed could not: its folder, and the two helpers of its stock kernel.
+    """Remove what killed runs left behind: their folders, and the helper processes of the stock kernel.
 
-    The kernel itself dies with its run; the helpers have the folder in their command line.
+    The kernel itself dies with its run. The helpers are found by the folder in their command line.
     """
     for folder in Path("/tmp").glob(f"{EXCHANGE}*-*"):
         if Path("/proc", folder.name.removeprefix(EXCHANGE).split("-")[0]).exists():
@@ -154,7 +154,7 @@ def sweep() -> None:
 
 @dataclass(frozen=True)
 class Command:
-    """What to run in the guest; it sees the environment and the folder it was called from."""
+    """A command for the guest, which runs it in the caller's folder and environment."""
 
     argv: Sequence[str]
     timeout: float
@@ -163,7 +163,7 @@ class Command:
 
 
 class Guest:
-    """One guest, from its boot to its end. Use it in a `with` statement."""
+    """One guest, from boot to power-off. Use it in a `with` statement."""
 
     def __init__(self, kernel: Kernel, command: Command) -> None:
         self._kernel = kernel
@@ -240,11 +240,11 @@ class Guest:
             )
 
     def _alive(self) -> bool:
-        """Tell without reaping, so that the process group is still ours when it is killed."""
+        """Check without reaping, so that the process group is still ours when it is killed."""
         return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def _end(self) -> None:
-        """End the kernel and every host process that carries one of its address spaces."""
+        """Kill the kernel and the host processes behind its address spaces."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
@@ -277,7 +277,7 @@ class Guest:
             if not alive and not (self._folder / name).exists():
                 raise LabError(f"the guest ended before it could {what}\n{self.console()}")
             if time.monotonic() > deadline:
-                raise LabError(f"the guest did not {what} in time\n{self.console()}")
+                raise LabError(f"timed out waiting for the guest to {what}\n{self.console()}")
             time.sleep(0.01)
 
 
@@ -285,12 +285,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="run",
         description="Run COMMAND as root in a kernel with IPVS, in this folder and environment. Exit with its status; "
-        "124: the time is over; 125: the lab failed; 126, 127: it cannot be run, or found; 128+N: signal N.",
+        "124: timed out; 125: the lab failed; 126: it cannot be run; 127: it is not found; 128+N: signal N.",
     )
     parser.add_argument("--timeout", type=float, default=300, metavar="S", help="seconds for COMMAND (%(default)s)")
     parser.add_argument("--memory", default="1G", metavar="SIZE", help="of the guest (%(default)s)")
     parser.add_argument("--kernel", choices=["auto", "fast", "stock"], help="default: $CLUSTERF_LAB_KERNEL, or auto")
-    parser.add_argument("--rw", action="append", default=[], metavar="DIR", help="folder where writing is for real")
+    parser.add_argument("--rw", action="append", default=[], metavar="DIR", help="folder where writes reach the host")
     parser.add_argument("command", nargs="+", metavar="COMMAND")
     return parser.parse_args(arguments)
 
