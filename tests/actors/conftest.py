@@ -3,7 +3,25 @@
 import pykka
 import pytest
 
+from actors.link.subscription import Subscription
 from tests.actors.support.recorder import Recorder
+
+
+@pytest.fixture(autouse=True)
+def _no_subscription_is_left(monkeypatch):
+    """Stop the subscriptions of actors that failed, and so never stopped them: their lines are not of the next test."""
+    started = []
+    start = Subscription.start
+
+    def start_and_remember(subscription):
+        started.append(subscription)
+        start(subscription)
+
+    monkeypatch.setattr(Subscription, "start", start_and_remember)
+    yield
+    for subscription in started:
+        subscription.stop()
+        subscription._thread.join(5)
 
 
 @pytest.fixture(autouse=True)
