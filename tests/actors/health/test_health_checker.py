@@ -196,7 +196,8 @@ def test_stored_verdicts_are_published_before_synced_after_a_restart(node, caplo
     node.probers.default = DOWN
     node.restart()
     node.wait_for(dict.fromkeys(expected, False))
-    assert caplog.text.count("10.0.0.1:80 is down: refused (3 failures in a row") == 1
+    # a verdict is published before it is logged
+    wait_until(lambda: caplog.text.count("10.0.0.1:80 is down: refused (3 failures in a row") == 1)
 
 
 def test_synced_is_published_after_all_parts_are_applied(node, monkeypatch):
