@@ -1,4 +1,4 @@
-"""Processes that tests start, and that never outlive them."""
+"""Processes that end with the test that starts them."""
 
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ __all__ = ["started"]
 
 @contextmanager
 def started(command: Sequence[Any], **options: Any) -> Iterator[subprocess.Popen[Any]]:
-    """Run a command until the `with` ends, however it does: a process that goes on is killed."""
+    """Run a command until the `with` ends, then kill it if it is still running."""
     with subprocess.Popen(command, **options) as process:
         try:
             yield process

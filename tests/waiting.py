@@ -1,4 +1,4 @@
-"""The one way in which tests wait for what gives no event."""
+"""Polling, for conditions without an event to wait for."""
 
 import time
 from collections.abc import Callable
@@ -8,11 +8,11 @@ __all__ = ["wait_until"]
 
 T = TypeVar("T")
 
-PAUSE = 0.02
+PAUSE = 0.02  # seconds
 
 
 def wait_until(condition: Callable[[], T], timeout: float = 10.0) -> T:
-    """Return the first true answer of `condition`; fail, naming the last one, when there is none in time."""
+    """Return the first true value of `condition`; fail with the last one after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not (answer := condition()):
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""What the tests of the actors share."""
+"""Fixtures for tests of actors."""
 
 import pykka
 import pytest

@@ -1,10 +1,10 @@
-# apt.sh: what the scripts that install labs share; to be sourced
+# apt.sh: functions of the scripts that install labs; to be sourced
 
 say() { echo "lab/$(basename "$0"): $*" >&2; }
 fail() { say "$*"; exit 1; }
 
-# private_apt FOLDER SUITE: an apt of its own for one suite, from the system's mirror, for who has
-# APT_CONFIG=FOLDER/apt.conf; the system's sources stay as they are
+# private_apt FOLDER SUITE: create an apt for one suite, from the system's mirror, used with
+# APT_CONFIG=FOLDER/apt.conf; the system's sources do not change
 private_apt() {
   local mirror
   mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' | awk '$2 !~ /-/ {sub("/$", "", $1); print $1; exit}')

@@ -1,4 +1,4 @@
-"""The images of the containers that tests run, made of busybox and `serve` on the spot: no registry is asked."""
+"""The images of test containers, built here from busybox and `serve`, without a registry."""
 
 import io
 import subprocess
@@ -10,11 +10,11 @@ __all__ = ["GRACEFUL", "HEALTH", "IMAGES", "MULTI", "WEB", "root_filesystem"]
 
 WEB = "lab/web"  # HTTP on 8080
 MULTI = "lab/multi"  # HTTP on 8080 and 9090; 5353/udp is exposed too
-HEALTH = "lab/health"  # HTTP on 8080; healthy as long as there is /tmp/healthy, looked at every 0.3 s
-GRACEFUL = "lab/graceful"  # HTTP on 8080, which goes on for GRACE (2) seconds after SIGTERM or SIGUSR2
+HEALTH = "lab/health"  # HTTP on 8080; healthy while /tmp/healthy exists, checked every 0.3 s
+GRACEFUL = "lab/graceful"  # HTTP on 8080, until GRACE (2) seconds after SIGTERM or SIGUSR2
 
 _HTTP = ('CMD ["serve", "8080"]', "EXPOSE 8080/tcp")
-# what a Dockerfile would say of each
+# by image, the lines of its Dockerfile
 IMAGES = {
     WEB: _HTTP,
     MULTI: ('CMD ["serve", "8080", "9090"]', "EXPOSE 8080/tcp", "EXPOSE 9090/tcp", "EXPOSE 5353/udp"),
@@ -27,7 +27,7 @@ _SLOW = b'#!/bin/sh\nsleep "$QUERY_STRING"\nprintf "Content-Type: text/plain\\r\
 
 @cache
 def root_filesystem(busybox: Path) -> bytes:
-    """Return a tar of busybox, its commands and `serve`, as all images have it."""
+    """Return a tar of busybox, its commands and `serve`, the content of all images."""
     commands = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:

@@ -1,4 +1,4 @@
-"""What the tests of whole nodes share."""
+"""Fixtures for tests of whole nodes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,13 +27,13 @@ def tree(tmp_path: Path) -> Tree:
 
 @pytest.fixture
 def node(namespace: None, tmp_path: Path, tree: Tree) -> Node:
-    """A node for that configuration, to be started by the test."""
+    """A node on that configuration; the test starts it."""
     return Node(tmp_path, tree)
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Tree]]:
-    """A node that runs for all tests of a module which ask for `live`."""
+    """A node that is shared by the tests of a module, through `live`."""
     folder = tmp_path_factory.mktemp("live")
     tree = Tree(folder / "tree")
     tree.clear()
@@ -43,7 +43,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Tr
 
 @pytest.fixture
 def live(running: tuple[Node, Tree]) -> tuple[Node, Tree]:
-    """A running node whose configuration, and so its table, is empty, and that tree."""
+    """A running node with an empty configuration and table, and its tree."""
     node, tree = running
     tree.clear()
     node.wait_for_table([])
@@ -53,7 +53,7 @@ def live(running: tuple[Node, Tree]) -> tuple[Node, Tree]:
 
 @pytest.fixture(scope="module")
 def running_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """A Docker engine for all tests of a module which ask for `engine`."""
+    """A Docker engine that is shared by the tests of a module, through `engine`."""
     if reason := missing():
         pytest.skip(reason)
     with Engine(tmp_path_factory.mktemp("docker")) as engine:
@@ -62,7 +62,7 @@ def running_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]
 
 @pytest.fixture
 def engine(running_engine: Engine) -> Iterator[Engine]:
-    """A Docker engine that runs, without live-restore, and has no containers yet."""
+    """A running Docker engine, without live-restore and without containers."""
     yield running_engine
     if running_engine.live_restore:
         running_engine.restart(live_restore=False)
