@@ -126,6 +126,7 @@ class ReconcilerMachine(RuleBasedStateMachine):
     @rule()
     def observe(self):
         self.reconciler.observe(self.kernel.read())
+        self.keep_record()  # at once, as the writer does: what is gone is no longer recorded as ours
         reported = self.departures()
         assert all(virtual not in self.kernel.table.virtuals or virtual not in self.record for virtual in reported)
 
