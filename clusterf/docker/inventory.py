@@ -4,9 +4,9 @@ Level-triggered: what counts is the state of a container, from an inspection or
 a list. Events mostly say what to inspect again, so one that is late, repeated
 or lost does no harm. Two are acted on at once. A container that is removed is
 gone, and as ids do not come back, no earlier answer restores it. And a
-container that is told to stop, by its stop signal, SIGTERM or SIGKILL, or that
-has died, takes no new connections from then on. No inspection would show the
-signal, so it is recorded, for that run of the container only.
+container that is signalled to stop, by its stop signal, SIGTERM or SIGKILL, or
+that has died, takes no new connections from then on. No inspection would show
+the signal, so it is recorded, for that run of the container only.
 """
 
 from collections.abc import Collection, Iterable, Mapping

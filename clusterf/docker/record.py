@@ -1,8 +1,8 @@
 """What is recorded of a container because the engine does not show it again.
 
-That is which run of it was told to stop, and its last address. A node that is
-restarted needs both: a container that finishes its requests looks like any
-other running one.
+That is which run of it was signalled to stop, and its last address. A node
+that is restarted needs both: a container that finishes its requests looks like
+any other running one.
 """
 
 import msgspec
@@ -16,7 +16,7 @@ __all__ = ["ContainerRecord", "decode_record", "encode_record"]
 class ContainerRecord(msgspec.Struct, frozen=True, array_like=True):
     """The record of one container.
 
-    `stopped_run` is the run that was told to stop, by its start time as in
+    `stopped_run` is the run that was signalled to stop, by its start time as in
     `Container.started_at`; 0: none was. `address` is its last address, None:
     it never had one.
     """

@@ -2,8 +2,8 @@
 
 Subscribe first, then catch up, then list. Events since the last connection are
 asked for before the list, as far as the engine still has them: a container
-that was told to stop and finishes its requests looks like any other running
-one.
+that was signalled to stop and finishes its requests looks like any other
+running one.
 
 A list is the ids of all containers, and an inspection of each that has labels
 of ours. Events are handled meanwhile, so a list can be out of date when it is

@@ -1,9 +1,10 @@
-"""A real Docker engine for tests on this machine: Debian's, with images that are built here.
+"""A real Docker engine for tests on this machine: Debian's own, with images that are made here.
 
-It runs in its own namespaces. Bridges and addresses belong to a network of its
-own, so the machine's firewall and routes do not change, and containers are reachable
-only from within `Engine.network()`. Its mounts and data are private, and all its
-processes die with the thread that started it, even if that is killed.
+It lives in namespaces of its own. Bridges and addresses are those of a network
+that nobody else has, so the machine's firewall and routes stay as they are, and
+containers are reached from within `Engine.network()` only. Its mounts and data
+are seen by nobody else, and all its processes die with the thread that has
+started it, even if that is killed.
 
 `python -m tests.lab.docker` installs what is missing, on Debian, as root.
 """
@@ -21,25 +22,26 @@ from uuid import uuid4
 import docker
 from docker.models.containers import Container
 
+from tests.lab.cgroups import control_groups, remove_cgroup
 from tests.lab.images import IMAGES, WEB, root_filesystem
 from tests.system.support.netns import joined
 from tests.waiting import wait_until
 
-__all__ = ["Engine", "install", "missing", "remove_cgroup"]
+__all__ = ["Engine", "install", "missing"]
 
 SUITE = os.environ.get("CLUSTERF_LAB_DOCKER_SUITE", "trixie")
 PROGRAMS = Path(os.environ.get("CLUSTERF_LAB_DOCKER", "/var/tmp/clusterf-lab/docker")) / SUITE
 PATIENCE = 30.0  # seconds for the engine to answer, or to end
-CALL = 10.0  # seconds for an API call
+CALL = 10.0  # seconds that a call of it may take
 
 _DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"]
 _NAMESPACES = ["--mount", "--net", "--pid", "--ipc", "--uts"]
-# process 1 of the namespaces, which reaps orphans
+# process 1 of the namespaces, which reaps what dies in there
 _INIT = """
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t proc proc /proc
 [ -e /sys/fs/cgroup/cgroup.controllers ] || [ -d /sys/fs/cgroup/memory ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
-# IPv6 addresses are usable at once
+# an address of IPv6 may be used at once
 [ ! -e /proc/sys/net/ipv6 ] || echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad
 busybox ip link set lo up
 echo '{}' >/run/daemon.json
@@ -54,32 +56,32 @@ exec tini-static -- sleep infinity
 
 
 def missing() -> str | None:
-    """Return why no engine can run here; None if one can."""
+    """Return why there is no engine for tests here; None: there is one."""
     if os.geteuid() != 0:
-        return "only root can run a Docker engine in its own namespaces"
+        return "only root can run a Docker engine in namespaces of its own"
     if not (PROGRAMS / "VERSION").exists():
-        return "no Docker engine for tests is installed: run `python -m tests.lab.docker` as root, on Debian"
+        return "there is no Docker engine for tests, which `python -m tests.lab.docker` gets from Debian's packages"
     return None
 
 
 def install() -> None:
-    """Install the engine's programs, if they are missing. Raises SystemExit if that fails."""
+    """Get the engine's programs, if they are missing. Raises SystemExit where that cannot be done."""
     done = subprocess.run([Path(__file__).with_name("install-docker")], check=False)
     if done.returncode:
         raise SystemExit(done.returncode)
 
 
 class Engine:
-    """An engine that runs until the `with` ends; its containers end with it.
+    """An engine that runs until the `with` ends, then all its containers are gone.
 
-    `start` brings it back with its state after `stop` or `kill`. `url` is where
-    it listens. `client` stays usable after a restart.
+    `start` brings it back where it was, after `stop` or `kill`. `url` is where
+    it listens, and `client` talks to it, also after it was started again.
     """
 
     client: docker.DockerClient
 
     def __init__(self, folder: Path, *, live_restore: bool = False) -> None:
-        """Use `folder` for the socket and the log."""
+        """Use `folder` for the socket and for what is logged."""
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / "log"
         self._socket = folder / "docker.sock"
@@ -116,13 +118,13 @@ class Engine:
 
     @property
     def log(self) -> str:
-        """The end of its log."""
+        """The end of what it has logged."""
         return self._log.read_text(errors="replace")[-3000:]
 
     @property
     def groups(self) -> list[Path]:
         """The control groups of its containers, on this machine."""
-        return [path for pattern in _groups(self.cgroup) for path in Path("/sys/fs/cgroup").glob(pattern)]
+        return control_groups(self.cgroup)
 
     @property
     def processes(self) -> set[int]:
@@ -131,11 +133,11 @@ class Engine:
         return {self._init, self._dockerd, *contained}
 
     def network(self) -> AbstractContextManager[None]:
-        """Move this thread, and the processes it starts, to the network of the containers; then back."""
+        """Move this thread, and the processes it starts, to where containers can be reached; then back."""
         return joined(Path(f"/proc/{self._init}/ns/net"))
 
     def start(self) -> None:
-        """Start it if it is not running, thaw it if it is frozen, and wait until it answers."""
+        """Start it, if it does not run, and wait until it answers; one that is frozen goes on."""
         if self._process is None:
             self._launch()
         self.thaw()
@@ -152,42 +154,42 @@ class Engine:
         self.start()
 
     def stop(self) -> None:
-        """Stop it by SIGTERM, if it is running."""
+        """End it as an administrator would, if it runs."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Kill it, if it is running: containers keep running for now."""
+        """End it as a crash would, if it runs: containers go on, for the time being."""
         self._end(signal.SIGKILL)
 
     def freeze(self) -> None:
-        """Stop its execution; its connections stay open, and containers keep running."""
-        assert self._process is not None, "the engine is not running"
+        """Have it do nothing any more, its connections open. Containers go on."""
+        assert self._process is not None, "the engine does not run"
         os.kill(self._dockerd, signal.SIGSTOP)
         parent = self._process.pid
-        wait_until(lambda: _state(parent) == "T")  # which stops when dockerd does, and passes SIGCONT on
+        wait_until(lambda: _state(parent) == "T")  # which stops when it does, and hands on what makes it go on
 
     def thaw(self) -> None:
-        """Resume it after `freeze`."""
-        assert self._process is not None, "the engine is not running"
+        """Have it go on after `freeze`."""
+        assert self._process is not None, "the engine does not run"
         self._process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
-        """Kill everything at once."""
+        """End all there is at once."""
         if hasattr(self, "client"):
             self.client.close()
         if self._holder:
             with suppress(ProcessLookupError):
                 os.kill(self._init or self._holder.pid, signal.SIGKILL)
         if self._process:
-            self.thaw()  # it reaps dockerd, which was killed with its namespace
+            self.thaw()  # it reaps dockerd, which was killed like all else in there
             self._process.wait(PATIENCE)
         if self._holder:
-            self._holder.wait(PATIENCE)  # until the last process of the namespaces is gone
+            self._holder.wait(PATIENCE)  # until the last process in there is gone
         remove_cgroup(self.cgroup)
         self._socket.unlink(missing_ok=True)
 
     def make_image(self, name: str, *changes: str) -> None:
-        """Build an image of `serve` and busybox, with Dockerfile lines such as `EXPOSE 8080/tcp`."""
+        """Make an image that has `serve` and busybox, with such lines of a Dockerfile as `EXPOSE 8080/tcp`."""
         self.client.api.import_image_from_data(root_filesystem(PROGRAMS / "busybox"), name, changes=list(changes))
 
     def run(self, image: str = WEB, *command: str, **options: Any) -> Container:
@@ -203,11 +205,11 @@ class Engine:
         return str(attached["GlobalIPv6Address" if ipv6 else "IPAddress"])
 
     def fetch(self, address: str, path: str = "/", port: int = 8080) -> str:
-        """Return the response of an HTTP server in a container, which may still be starting."""
+        """Return the answer of an HTTP server in a container, after waiting for it to start."""
         return wait_until(lambda: self._get(address, path, port, CALL), CALL)
 
     def answers(self, address: str, port: int = 8080) -> bool:
-        """Return whether an HTTP server in a container answers now."""
+        """Tell whether an HTTP server in a container answers now."""
         return bool(self._get(address, "/", port, 1))
 
     def _get(self, address: str, path: str, port: int, timeout: float) -> str:
@@ -217,7 +219,7 @@ class Engine:
         return ""
 
     def clear(self) -> None:
-        """Remove all containers and all networks that were created."""
+        """Remove all containers, and all networks but the default ones."""
         for container in self.client.api.containers(all=True):
             self.client.api.remove_container(container["Id"], force=True, v=True)
         self.client.networks.prune()
@@ -251,7 +253,7 @@ class Engine:
         ]
         arguments += ["--pidfile", "/run/docker.pid", "--host", self.url, "--cgroup-parent", f"/{self.cgroup}"]
         arguments += [f"--live-restore={str(self.live_restore).lower()}", "--shutdown-timeout", "3"]
-        # docker-proxy serves published ports, so no firewall is needed
+        # docker-proxy does what is asked of published ports, so there need be no firewall to program
         arguments += ["--iptables=false", "--ip6tables=false"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -273,7 +275,7 @@ class Engine:
 
     def _answers(self) -> bool:
         assert self._process is not None
-        assert self._process.poll() is None, f"dockerd ended: {self.log}"
+        assert self._process.poll() is None, f"dockerd has ended: {self.log}"
         with socket.socket(socket.AF_UNIX) as connection, suppress(OSError):
             connection.settimeout(1)
             connection.connect(str(self._socket))
@@ -283,38 +285,16 @@ class Engine:
 
 
 def _child(process: subprocess.Popen[bytes] | None) -> int:
-    """Return the only child of a process, 0 while it has none."""
+    """Return the one child that a process has, 0 while it has none."""
     assert process is not None
-    assert process.poll() is None, f"{process.args} ended with {process.returncode}"
+    assert process.poll() is None, f"{process.args} has ended with {process.returncode}"
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return int(children[0]) if children else 0
 
 
 def _state(pid: int) -> str:
-    """Return the kernel's letter for the state of a process."""
+    """Return the letter that the kernel has for what a process does."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-
-
-def remove_cgroup(name: str) -> None:
-    """Remove the control groups of an engine that has ended, and of its containers."""
-    for pattern in _groups(name):
-        for folder in sorted(Path("/sys/fs/cgroup").glob(pattern), reverse=True):
-            # they stay busy for a moment after the last process is gone
-            wait_until(lambda folder=folder: _removed(folder))
-
-
-def _groups(name: str) -> tuple[str, str]:
-    """Return where a control group, and those in it, may be: depending on the version at the top or one level below."""
-    return f"{name}/**/", f"*/{name}/**/"
-
-
-def _removed(folder: Path) -> bool:
-    with suppress(FileNotFoundError):
-        try:
-            folder.rmdir()
-        except OSError:
-            return False
-    return True
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def found(networks, label="", addressing=Addressing(), last=None, **state):  # n
         ({"front": " fd00::2"}, "", "", ContainerAddress("id-of-front", None, IPv6Address("fd00::2"))),
     ],
 )
-def test_the_network_is_the_labelled_else_the_preferred_else_the_bridge_else_the_only_one(
+def test_network_is_the_labelled_else_the_preferred_else_the_bridge_else_the_only_one(
     networks, label, preferred, address
 ):
     assert found(networks, label, Addressing(network=preferred)) == AddressResult(address, present=True)
@@ -60,11 +60,11 @@ def test_the_network_is_the_labelled_else_the_preferred_else_the_bridge_else_the
         ({"front": "0.0.0.0"}, "", "unspecified, multicast or broadcast address: 0.0.0.0"),
     ],
 )
-def test_what_is_ambiguous_or_missing_is_reported_and_not_guessed(networks, label, reason):
+def test_ambiguous_or_missing_address_is_reported_and_not_guessed(networks, label, reason):
     assert found(networks, label) == AddressResult(None, present=False, problems=(AddressProblem(reason),))
 
 
-def test_an_address_that_no_backend_can_have_leaves_the_other():
+def test_invalid_address_of_one_family_leaves_the_other():
     assert found({"front": "10.0.0.2 fe80::2"}) == AddressResult(
         ContainerAddress("id-of-front", IPv4Address("10.0.0.2")),
         True,
@@ -73,22 +73,22 @@ def test_an_address_that_no_backend_can_have_leaves_the_other():
 
 
 @pytest.mark.parametrize("networks", [{"bridge": ""}, {}, {"back": BACK, "front": FRONT}])
-def test_a_container_that_does_not_run_is_where_it_was(networks):
+def test_stopped_container_keeps_its_last_address(networks):
     assert found(networks, last=AT_BRIDGE, running=False) == AddressResult(AT_BRIDGE, present=False)
     assert found(networks, running=False) == AddressResult(None, present=False)
 
 
-def test_an_engine_may_still_have_the_address_of_one_that_does_not_run():
+def test_address_of_a_stopped_container_may_come_from_the_engine():
     assert found({"bridge": BRIDGE}, running=False) == AddressResult(AT_BRIDGE, present=False)
     assert found({"bridge": BRIDGE}, last=AT_FRONT, running=False) == AddressResult(AT_FRONT, present=False)
 
 
-def test_one_that_is_about_to_end_is_where_it_was_and_nothing_is_wrong():
+def test_ending_container_keeps_its_last_address_without_a_problem():
     assert found({"bridge": ""}, last=AT_BRIDGE) == AddressResult(AT_BRIDGE, present=False)
     assert found({"bridge": "", "front": FRONT}, last=AT_BRIDGE) == AddressResult(AT_BRIDGE, present=False)
 
 
-def test_one_that_was_taken_off_its_network_is_where_it_was_and_that_is_wrong():
+def test_disconnected_container_keeps_its_last_address_and_is_reported():
     problems = (AddressProblem("not connected to network front"),)
     assert found({"bridge": BRIDGE}, "front", last=AT_FRONT) == AddressResult(
         AT_FRONT, present=False, problems=problems
@@ -97,7 +97,7 @@ def test_one_that_was_taken_off_its_network_is_where_it_was_and_that_is_wrong():
     assert found({}, last=AT_FRONT) == AddressResult(AT_FRONT, present=False, problems=problems)
 
 
-def test_another_network_takes_no_container_away_that_is_on_one():
+def test_container_stays_on_its_network_when_another_is_connected():
     doubt = "connected to several networks (back, front) and no label selects one: keeping front"
     assert found({"back": BACK, "front": FRONT}, last=AT_FRONT) == AddressResult(
         AT_FRONT, True, (AddressProblem(doubt, fatal=False),)
@@ -106,12 +106,12 @@ def test_another_network_takes_no_container_away_that_is_on_one():
     assert moved == ContainerAddress("id-of-front", IPv4Address("172.31.0.9"))
 
 
-def test_at_the_host_a_container_is_where_its_ports_are():
+def test_host_address_has_the_published_ports():
     assert found({}, "front", HOST, ports=PORTS) == AddressResult(AT_HOST, present=True)
     assert found({}, "", HOST) == AddressResult(None, present=False, problems=(AddressProblem("no published port"),))
 
 
-def test_at_the_host_too_a_container_is_where_it_was():
+def test_host_address_is_kept_without_published_ports():
     assert found({}, "", HOST, AT_HOST) == AddressResult(AT_HOST, present=False)
     assert found({}, "", HOST, AT_HOST, running=False) == AddressResult(AT_HOST, present=False)
     assert found({}, "", HOST, running=False) == AddressResult(None, present=False)

@@ -3,7 +3,7 @@ from clusterf.docker.check_offers import CheckOffer, CheckOffers
 OLD, NEW, SAME = CheckOffer(1, "a", b"x"), CheckOffer(2, "b", b"y"), CheckOffer(1, "c", b"x")
 
 
-def test_the_offer_of_the_newest_counts():
+def test_offer_of_the_newest_container_wins():
     offers = CheckOffers()
     assert offers.best(b"k") is None
     offers.replace("b", {b"k": NEW})
@@ -13,7 +13,7 @@ def test_the_offer_of_the_newest_counts():
     assert offers.best(b"k") == OLD
 
 
-def test_among_those_of_one_age_it_is_always_the_same():
+def test_offers_of_the_same_age_are_ordered_by_container():
     for order in ([OLD, SAME], [SAME, OLD]):
         offers = CheckOffers()
         for offer in order:
@@ -21,7 +21,7 @@ def test_among_those_of_one_age_it_is_always_the_same():
         assert offers.best(b"k") == SAME
 
 
-def test_the_keys_concerned_are_those_before_and_after():
+def test_replacing_offers_concerns_their_old_and_new_keys():
     offers = CheckOffers()
     assert set(offers.replace("a", {b"k": OLD, b"l": OLD})) == {b"k", b"l"}
     assert set(offers.replace("a", {b"l": OLD, b"m": OLD})) == {b"k", b"l", b"m"}
@@ -30,7 +30,7 @@ def test_the_keys_concerned_are_those_before_and_after():
     assert not set(offers.replace("a", {}))
 
 
-def test_offers_agree_when_their_values_do():
+def test_offers_agree_if_their_values_are_equal():
     offers = CheckOffers()
     assert offers.agree(b"k")
     offers.replace("a", {b"k": OLD})
@@ -40,7 +40,7 @@ def test_offers_agree_when_their_values_do():
     assert not offers.agree(b"k")
 
 
-def test_nothing_is_kept_of_who_offers_nothing():
+def test_withdrawn_offers_leave_nothing_behind():
     offers = CheckOffers()
     offers.replace("a", {b"k": OLD})
     offers.replace("a", {})

@@ -1,4 +1,4 @@
-"""The client of an engine, against servers on Unix sockets that answer as engines do, and as they should not."""
+"""The client of an engine, against servers on Unix sockets with valid and invalid answers."""
 
 import socketserver
 import threading
@@ -76,14 +76,14 @@ def engine(server):
 
 @pytest.fixture
 def stream(server):
-    """What the events of the engine are told by."""
+    """The chunks of the event stream."""
     queue = server.answers["/v1.45/events"] = SimpleQueue()
     yield queue
     queue.put(None)
 
 
 @pytest.mark.parametrize("cut", [1, EVENT.index(b"\xc3") + 1, len(EVENT) - 1, len(EVENT), len(EVENT) + 5])
-def test_events_are_the_same_however_they_are_cut(engine, stream, cut):
+def test_events_are_the_same_however_they_are_split_into_chunks(engine, stream, cut):
     text = EVENT * 2
     stream.put(text[:cut])
     stream.put(text[cut:])
@@ -91,26 +91,26 @@ def test_events_are_the_same_however_they_are_cut(engine, stream, cut):
     assert [next(events), next(events)] == [EVENT.strip()] * 2
 
 
-def test_an_event_is_told_as_soon_as_it_is_there(engine, stream):
+def test_event_is_yielded_as_soon_as_it_arrives(engine, stream):
     events = engine.events("7.000000001")
     stream.put(EVENT)
     assert next(events) == EVENT.strip()
 
 
-def test_events_of_the_past_are_asked_for_by_time_and_end(engine, server):
+def test_past_events_are_asked_for_by_time_and_end(engine, server):
     server.answers["/v1.45/events"] = (200, EVENT * 3)
     assert list(engine.events("7.000000001", "9")) == [EVENT.strip()] * 3
     assert "since=7.000000001&until=9" in server.asked[-1]
 
 
-def test_who_waits_for_events_wakes_up_when_the_engine_is_closed(engine, stream):
-    told = SimpleQueue()
+def test_closing_wakes_up_a_thread_that_waits_for_events(engine, stream):
+    outcome = SimpleQueue()
 
     def wait():
         try:
-            told.put(list(engine.events("0")))
+            outcome.put(list(engine.events("0")))
         except EngineError as error:
-            told.put(error)
+            outcome.put(error)
 
     thread = threading.Thread(target=wait)
     thread.start()
@@ -118,25 +118,25 @@ def test_who_waits_for_events_wakes_up_when_the_engine_is_closed(engine, stream)
     while engine._stream is None:
         thread.join(0.01)
     engine.close()
-    told.get(timeout=5)
+    outcome.get(timeout=5)
     thread.join(5)
     assert not thread.is_alive()
 
 
-def test_an_event_without_an_end_is_an_error(engine, stream, monkeypatch):
+def test_endless_event_is_an_error(engine, stream, monkeypatch):
     monkeypatch.setattr(engine_module, "LONGEST", 100)
     stream.put(b"x" * 101)
     with pytest.raises(EngineError, match="longer than 100 bytes"):
         next(engine.events("0"))
 
 
-def test_events_that_stop_coming_are_an_error(server, stream, monkeypatch):
+def test_silent_event_stream_is_an_error(server, stream, monkeypatch):
     monkeypatch.setattr(engine_module, "SILENCE", 0.1)
     with Engine(server.url) as engine, pytest.raises(EngineError):
         next(engine.events("0"))
 
 
-def test_a_broken_stream_of_events_is_an_error(engine, stream):
+def test_broken_event_stream_is_an_error(engine, stream):
     stream.put(EVENT)
     stream.put(None)  # without the chunk that would be the last
     events = engine.events("0")
@@ -145,7 +145,7 @@ def test_a_broken_stream_of_events_is_an_error(engine, stream):
         next(events)
 
 
-def test_what_there_is_not_is_none_and_other_refusals_are_told(engine, server):
+def test_missing_container_is_none_and_other_refusals_are_errors(engine, server):
     server.answers["/v1.45/containers/c1/json"] = (404, b'{"message": "No such container: c1"}')
     server.answers["/v1.45/networks/n1"] = (404, b'{"message": "network n1 not found"}')
     server.answers["/v1.45/containers/c2/json"] = (500, b'{"message": "layer does not exist"}')
@@ -156,7 +156,7 @@ def test_what_there_is_not_is_none_and_other_refusals_are_told(engine, server):
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"7", b"not JSON"])
-def test_a_refusal_of_another_shape_is_an_error(engine, server, body):
+def test_malformed_refusal_is_an_error(engine, server, body):
     server.answers["/v1.45/containers/c1/json"] = (404, body)
     try:
         assert engine.inspect("container", "c1") is None
@@ -164,7 +164,7 @@ def test_a_refusal_of_another_shape_is_an_error(engine, server, body):
         assert body != b"not JSON"
 
 
-def test_an_answer_that_takes_too_long_is_a_refusal(server, monkeypatch):
+def test_late_answer_is_a_refusal(server, monkeypatch):
     monkeypatch.setattr(engine_module, "CALL", 0.1)
     server.answers["/v1.45/containers/c1/json"] = SimpleQueue()
     with Engine(server.url) as engine:
@@ -174,7 +174,7 @@ def test_an_answer_that_takes_too_long_is_a_refusal(server, monkeypatch):
 
 
 @pytest.mark.parametrize("body", [b"{", b"null", b"{}", b"\xff", b""])
-def test_a_list_that_is_none_is_an_error(engine, server, body):
+def test_malformed_list_is_an_error(engine, server, body):
     server.answers["/v1.45/containers/json"] = server.answers["/v1.45/networks"] = (200, body)
     with pytest.raises(EngineError):
         engine.containers()
@@ -182,7 +182,7 @@ def test_a_list_that_is_none_is_an_error(engine, server, body):
         engine.networks()
 
 
-def test_the_clock_is_the_engines(engine, server):
+def test_clock_is_that_of_the_engine(engine, server):
     assert engine.clock() == 1795373825
     server.date = "noon"
     with pytest.raises(EngineError, match="no Date header"):
@@ -190,13 +190,13 @@ def test_the_clock_is_the_engines(engine, server):
 
 
 @pytest.mark.parametrize("body", [b"{", b"{}", b'{"ApiVersion": 7}', b'{"ApiVersion": "x"}', b'{"ApiVersion": "0.1"}'])
-def test_what_is_no_engine_is_an_error(server, body):
+def test_malformed_version_is_an_error(server, body):
     server.answers["/version"] = (200, body)
     with pytest.raises(EngineError):
         Engine(server.url)
 
 
-def test_another_connection_speaks_the_same_version_without_asking(engine, server):
+def test_another_connection_uses_the_same_version_without_asking(engine, server):
     with engine.another() as another:
         assert another.version == "1.45"
     assert server.asked == ["/version"]
@@ -207,7 +207,7 @@ def test_another_connection_speaks_the_same_version_without_asking(engine, serve
 @pytest.mark.parametrize(
     ("url", "reason"), [("unix:///no/such.sock", "No such file or directory"), ("tcp://127.0.0.1:9", "refused")]
 )
-def test_an_engine_that_is_away_is_an_error_that_says_why(url, reason):
+def test_unreachable_engine_is_an_error_with_the_reason(url, reason):
     with pytest.raises(EngineError, match=reason):
         Engine(url)
 
@@ -225,19 +225,19 @@ PLAIN = {"PATH": "/bin"}
         ("tcp://[::1]:2375", PLAIN, "tcp://[::1]:2375"),
     ],
 )
-def test_the_endpoint_is_the_one_that_is_given_else_that_of_the_environment(url, environment, base_url):
+def test_endpoint_is_the_given_one_else_that_of_the_environment(url, environment, base_url):
     assert client_options(url, environment) == {"base_url": base_url}
 
 
 @pytest.mark.parametrize(
     "url", ["ssh://host", "tcp://host", "npipe:////x", "x", "unix://", "tcp://h:1/ y", "tcp://h:x"]
 )
-def test_what_is_no_endpoint_is_refused(url):
+def test_invalid_endpoint_is_refused(url):
     with pytest.raises(ValueError):
         client_options(url, PLAIN)
 
 
-def test_tls_is_as_the_environment_says(tmp_path):
+def test_tls_is_configured_by_the_environment(tmp_path):
     environment = {"DOCKER_HOST": "tcp://host:2376", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(tmp_path)}
     with pytest.raises(ValueError, match="certificate"):
         client_options(None, environment)

@@ -1,4 +1,4 @@
-"""What holds of a inventory whatever happens, and however it is told: late, twice, not at all."""
+"""Laws of an inventory, for any history, with events that come late, twice or not at all."""
 
 import msgspec
 from hypothesis import given, settings
@@ -23,11 +23,11 @@ HAPPENS = st.tuples(
 
 
 class World:
-    """Containers to which only happens what can happen, and which of them were told to stop."""
+    """An engine in which only possible events happen, and which of its containers were stopped."""
 
     def __init__(self):
         self.engine = FakeEngine()
-        self.told = set()  # to stop, or have ended, in the run that they are in
+        self.stopped = set()  # signalled to stop, or ended, in their present run
         self.unborn = set(IDS)  # an id does not come back
 
     def do(self, what, one):
@@ -45,16 +45,16 @@ class World:
         runs, networks = state["running"] and not state.get("Restarting"), list(state["networks"])
         match word:
             case "start" if not runs:
-                self.told.discard(one)
+                self.stopped.discard(one)
                 return [*(f"connect={name}" for name in networks), "start"]
             case "end" | "crash" if runs:
-                self.told.add(one)
+                self.stopped.add(one)
                 return [*(f"leave={name}" for name in networks), "die" if word == "end" else "crash"]
             case "kill" if runs:
-                self.told |= {one} if argument in ("9", "15") else set()
+                self.stopped |= {one} if argument in ("9", "15") else set()
                 return [f"kill={argument}"]
             case "destroy" if not runs:
-                self.told.discard(one)
+                self.stopped.discard(one)
                 return ["destroy"]
             case "disconnect" if (argument or "bridge") in networks:
                 return [f"disconnect={argument}"]
@@ -71,11 +71,11 @@ class World:
             return None
         if not any(attachment.ipv4 for attachment in container.attachments):
             return None
-        return 0 if one in self.told or container.paused or container.health == "unhealthy" else 10
+        return 0 if one in self.stopped or container.paused or container.health == "unhealthy" else 10
 
 
 class Observed:
-    """A inventory, and what it has told, which adds up to what it wants."""
+    """An inventory, whose changes add up to its keys."""
 
     def __init__(self):
         self.inventory = Inventory()
@@ -88,7 +88,7 @@ class Observed:
             self.inventory.inspected(container)
 
     def flush(self):
-        """Return the paths that something was told of."""
+        """Return the paths that changed."""
         changes = self.inventory.flush().keys
         for path, value in changes.items():
             assert self.keys.get(path) != value
@@ -103,15 +103,15 @@ class Observed:
 
 @settings(max_examples=examples(300))
 @given(st.lists(HAPPENS, max_size=40))
-def test_told_in_order_and_looked_at_at_once_each_container_has_its_weight(happens):
+def test_events_in_order_with_inspections_give_each_container_its_weight(happens):
     world, observed = World(), Observed()
     for what, one in happens:
         for raw in world.do(what, one):
-            look = observed.inventory.event(raw)
-            if look is not None:
-                observed.take(look.id, world.engine.inspect(look.id))
-            told = observed.flush()
-            assert all(path.endswith(one.encode()) for path in told), "what happens to one takes nothing from others"
+            inspection = observed.inventory.event(raw)
+            if inspection is not None:
+                observed.take(inspection.id, world.engine.inspect(inspection.id))
+            changed = observed.flush()
+            assert all(path.endswith(one.encode()) for path in changed), "an event affects its container only"
         if what == "oom":
             assert observed.weights().get(one) in (0, None)
             observed.inventory.listed(world.engine.list(), [])
@@ -123,11 +123,11 @@ def test_told_in_order_and_looked_at_at_once_each_container_has_its_weight(happe
                 assert weights.get(each) == weight
 
 
-TELLS = st.one_of(
+STEPS = st.one_of(
     st.tuples(st.just("happens"), HAPPENS),
     st.tuples(st.just("happens"), HAPPENS),
-    # the event at some address of those that were not told is told, told and kept to be told again, or lost
-    st.tuples(st.sampled_from(["tell", "tell", "repeat", "lose"]), st.sampled_from([0, 0, 0, 1, 2, 5])),
+    # one of the events on their way is delivered, delivered and kept for later, or lost
+    st.tuples(st.sampled_from(["deliver", "deliver", "repeat", "lose"]), st.sampled_from([0, 0, 0, 1, 2, 5])),
     st.tuples(st.just("ask"), st.sampled_from([*IDS, "list"])),
     # the answer to any question that was asked comes
     st.tuples(st.just("answer"), st.integers(0, 5)),
@@ -135,8 +135,8 @@ TELLS = st.one_of(
 )
 
 
-class Rumour(Observed):
-    """What happens comes to the inventory in any order, if at all."""
+class Unreliable(Observed):
+    """An inventory that gets events and answers in any order, if at all."""
 
     def __init__(self):
         super().__init__()
@@ -155,7 +155,7 @@ class Rumour(Observed):
                 self._answer(*self.answers.pop(what % len(self.answers)))
             case "flush":
                 self.flush()
-            case "tell" | "repeat" | "lose" if self.events:
+            case "deliver" | "repeat" | "lose" if self.events:
                 raw = self.events.pop(what % len(self.events))
                 if kind != "lose":
                     self.inventory.event(raw)
@@ -170,22 +170,22 @@ class Rumour(Observed):
 
 
 @settings(max_examples=examples(600))
-@given(st.lists(TELLS, max_size=60))
-def test_however_it_was_told_after_a_list_all_is_as_the_list_and_the_marks_say(steps):
-    rumour = Rumour()
+@given(st.lists(STEPS, max_size=60))
+def test_list_corrects_late_lost_and_repeated_events(steps):
+    unreliable = Unreliable()
     for step in steps:
-        rumour.step(*step)
-    world, inventory = rumour.world, rumour.inventory
+        unreliable.step(*step)
+    world, inventory = unreliable.world, unreliable.inventory
     inventory.listed(world.engine.list(), [])
-    rumour.flush()
+    unreliable.flush()
     fresh = Inventory(records=inventory.records)
     fresh.listed(world.engine.list(), [])
     assert fresh.flush().records == {}
     assert fresh.keys == inventory.keys
-    weights = rumour.weights()
+    weights = unreliable.weights()
     for one in IDS:
         weight = world.weight(one)
-        if weight is not None and one in world.told:
+        if weight is not None and one in world.stopped:
             assert one in weights  # the event may have been lost
         elif weight is not None:
-            assert weights.get(one) == weight, "a container that nobody told to stop takes connections"
+            assert weights.get(one) == weight, "a container that was not stopped keeps its weight"

@@ -10,7 +10,7 @@ OLD, NEW = "20.10", "26.1, 28.5"
 
 
 class Watched:
-    """An engine, and a inventory that is told all that happens there, and looks where it wants to."""
+    """An engine, and an inventory that gets all of its events, and the inspections that these call for."""
 
     def __init__(self, inventory=None, **labels):
         self.engine = FakeEngine(**labels)
@@ -43,12 +43,12 @@ class Watched:
     def flush(self):
         changes = self.inventory.flush()
         for path, value in changes.keys.items():
-            assert self.keys.get(path) != value, "only what changed is told"
+            assert self.keys.get(path) != value, "only changes are reported"
             if value is None:
                 del self.keys[path]
             else:
                 self.keys[path] = value
-        assert self.keys == self.inventory.keys, "what is told adds up"
+        assert self.keys == self.inventory.keys, "the changes add up to the keys"
         return changes
 
     def backend(self, one="c1"):
@@ -147,10 +147,10 @@ def test_restart_at_any_step_changes_no_key(name, engines, steps):
 def test_repeated_events_change_nothing(name, engines, steps, gone):
     watched = Watched()
     happens = [step.partition(":")[0] for step in steps.split()]
-    told = [watched.engine.do(what) for what in happens if gone or what != "destroy"]
+    events = [watched.engine.do(what) for what in happens if gone or what != "destroy"]
     watched.list()
     wanted = dict(watched.inventory.keys)
-    for raw in filter(None, told):
+    for raw in filter(None, events):
         inspection = watched.inventory.event(raw)
         if inspection is not None:
             watched.inspect(inspection.id)

@@ -81,7 +81,7 @@ def test_deferred_signal_drains_until_the_inspection():
 def test_unchanged_inspection_settles_a_deferred_signal():
     inventory = Inventory()
     inventory.listed([running()], [])
-    inventory.event(event("container", "start", "c1", RUN_START + 10))  # told again
+    inventory.event(event("container", "start", "c1", RUN_START + 10))  # a repeated event
     inventory.event(event("container", "kill", "c1", RUN_START + 20, signal="15"))
     inventory.inspected(running())
     assert inventory.flush().records["c1"].stopped_run == RUN_START

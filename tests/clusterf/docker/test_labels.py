@@ -22,10 +22,10 @@ WEB = {"service": "web", "backend.tcp": "80"}
 
 
 def read(labels, exposed=ALL, name="/web"):
-    """Return what labels say, and the problems as lines."""
+    """Return the parsed labels, and the problems as lines."""
     report = Report(name.removeprefix("/"))
-    said = parse(container_of(inspect(labels=labels, exposed=exposed, name=name)), report)
-    return said, [str(problem) for problem in report.problems]
+    parsed = parse(container_of(inspect(labels=labels, exposed=exposed, name=name)), report)
+    return parsed, [str(problem) for problem in report.problems]
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,10 @@ def read(labels, exposed=ALL, name="/web"):
         (WEB | {"network": "front"}, {"web": Backend(tcp=80)}),
     ],
 )
-def test_labels_ask_for_backends(labels, backends):
-    said, problems = read(labels)
-    assert said.backends == backends
-    assert list(said.backends) == list(backends)
+def test_labels_make_backends(labels, backends):
+    parsed, problems = read(labels)
+    assert parsed.backends == backends
+    assert list(parsed.backends) == list(backends)
     assert problems == []
 
 
@@ -137,9 +137,9 @@ def test_labels_ask_for_backends(labels, backends):
         ),
     ],
 )
-def test_what_cannot_be_used_is_reported_and_takes_away_no_more_than_itself(labels, backends, line):
-    said, problems = read(labels)
-    assert said.backends == backends
+def test_invalid_label_is_reported_and_affects_no_other(labels, backends, line):
+    parsed, problems = read(labels)
+    assert parsed.backends == backends
     assert problems == [line]
 
 
@@ -155,16 +155,16 @@ def test_what_cannot_be_used_is_reported_and_takes_away_no_more_than_itself(labe
         (WEB | {"backend:api.tcp": "80"}, False),
     ],
 )
-def test_only_what_takes_something_away_is_fatal(labels, fatal):
+def test_only_problems_that_take_something_away_are_fatal(labels, fatal):
     report = Report("web")
     parse(container_of(inspect(labels=labels, exposed=ALL)), report)
     assert [problem.fatal for problem in report.problems] == [fatal]
 
 
-def test_several_things_may_be_wrong_at_once_and_each_is_said_once():
+def test_each_of_several_problems_is_reported_once():
     labels = {"service": "a b", "backend.tcp": "x", "backend.weight": "y", "backend.udp": "1"}
-    said, problems = read(labels)
-    assert said.backends == {}
+    parsed, problems = read(labels)
+    assert parsed.backends == {}
     assert sorted(problems) == [
         "docker: web: backend.tcp: not a number: x",
         "docker: web: backend.weight: not a number: y",
@@ -186,12 +186,12 @@ def test_several_things_may_be_wrong_at_once_and_each_is_said_once():
         (" {} ", {}),
     ],
 )
-def test_a_label_may_hold_a_check_in_short_or_as_json(text, check):
-    said, problems = read(WEB | {"health": text})
-    assert (said.check and msgspec.json.decode(said.check)) == check
+def test_check_is_given_in_short_or_as_json(text, check):
+    parsed, problems = read(WEB | {"health": text})
+    assert (parsed.check and msgspec.json.decode(parsed.check)) == check
     assert problems == []
-    if said.check:
-        assert decode("etcd", b"services/web/health", HealthKey(b"web"), said.check).problems == ()
+    if parsed.check:
+        assert decode("etcd", b"services/web/health", HealthKey(b"web"), parsed.check).problems == ()
 
 
 @pytest.mark.parametrize(
@@ -222,36 +222,36 @@ def test_a_label_may_hold_a_check_in_short_or_as_json(text, check):
         ("http:/\ud800", None),
     ],
 )
-def test_a_check_that_is_none_is_reported_and_harms_nothing_else(text, line):
-    said, problems = read(WEB | {"health": text})
-    assert said.check is None
-    assert said.backends == {"web": Backend(tcp=80)}
+def test_invalid_check_is_reported_and_leaves_the_backend(text, line):
+    parsed, problems = read(WEB | {"health": text})
+    assert parsed.check is None
+    assert parsed.backends == {"web": Backend(tcp=80)}
     assert len(problems) == 1
     assert problems[0] == line if line else problems[0].startswith("docker: web: health: ")
 
 
-def test_an_unknown_field_of_a_check_is_a_warning():
-    said, problems = read(WEB | {"health": '{"type": "tcp", "colour": "red"}'})
-    assert said.check == b'{"type": "tcp", "colour": "red"}'
+def test_unknown_field_of_a_check_is_a_warning():
+    parsed, problems = read(WEB | {"health": '{"type": "tcp", "colour": "red"}'})
+    assert parsed.check == b'{"type": "tcp", "colour": "red"}'
     assert problems == ["docker: web: health.colour: unknown field"]
 
 
-def test_very_many_services_are_too_many():
+def test_services_beyond_the_limit_are_dropped():
     names = [f"s{n}" for n in range(MAX_SERVICES + 1)]
-    said, problems = read(WEB | {"service": " ".join(names[:-1])})
-    assert (list(said.backends), problems) == (names[:-1], [])
-    said, problems = read(WEB | {"service": " ".join(names)})
-    assert list(said.backends) == names[:-1]
+    parsed, problems = read(WEB | {"service": " ".join(names[:-1])})
+    assert (list(parsed.backends), problems) == (names[:-1], [])
+    parsed, problems = read(WEB | {"service": " ".join(names)})
+    assert list(parsed.backends) == names[:-1]
     assert problems == ["docker: web: service: too many services: 1001, limit 1000"]
 
 
-def test_a_service_may_be_named_again_and_again():
+def test_repeated_services_count_once():
     names = [f"s{n}" for n in range(MAX_SERVICES)]
-    said, problems = read(WEB | {"service": " ".join(names + names)})
-    assert (list(said.backends), problems) == (names, [])
+    parsed, problems = read(WEB | {"service": " ".join(names + names)})
+    assert (list(parsed.backends), problems) == (names, [])
 
 
-def test_what_is_said_of_very_many_services_is_one_thing():
+def test_problem_of_many_services_is_reported_once():
     names = " ".join(f"s{n}" for n in range(100))
     unknown = {f"label{n:03}": "x" for n in range(MAX_PROBLEMS - 1)}
     _, problems = read(unknown | {"service": names, "backend.tcp": "x"})
@@ -259,28 +259,28 @@ def test_what_is_said_of_very_many_services_is_one_thing():
     assert problems[-1] == "docker: web: backend.tcp: not a number: x"
 
 
-def test_a_name_is_no_longer_than_that_of_a_file():
-    said, problems = read(WEB | {"service": "ů" * (MAX_NAME // 2) + "x " + "y" * (MAX_NAME + 1)})
-    assert [len(name.encode()) for name in said.backends] == [MAX_NAME]
+def test_service_name_is_limited_in_bytes():
+    parsed, problems = read(WEB | {"service": "ů" * (MAX_NAME // 2) + "x " + "y" * (MAX_NAME + 1)})
+    assert [len(name.encode()) for name in parsed.backends] == [MAX_NAME]
     assert problems == [f"docker: web: service: invalid service name (256 bytes, limit 255): {'y' * 100}"]
 
 
-def test_of_very_many_problems_only_some_are_said():
+def test_problems_beyond_the_limit_are_counted():
     _, problems = read(WEB | {f"label{n:03}": "x" for n in range(100)})
     assert problems[0] == "docker: web: label000: unknown label"
     assert len(problems) == MAX_PROBLEMS + 1
     assert problems[-1] == "docker: web: and 80 more problems"
 
 
-def test_hostile_labels_cost_little_time_and_space():
+def test_hostile_labels_cost_little_time_and_memory():
     many = {f"backend:s{n}.{field}": "9" * 10**4 for n in range(1000) for field in ("tcp", "udp", "sctp", "weight")}
     labels = many | {"service": " ".join(f"s{n}" for n in range(10**5)), "health": "{" * 10**6, "x" * 10**6: "y"}
     container = container_of(inspect(labels=labels, exposed=["1-65535/tcp", "1-65535/udp"]))
     report = Report("\x1b" * 10**5)
     began = time.process_time()
-    said = parse(container, report)
+    parsed = parse(container, report)
     assert time.process_time() - began < 2
-    assert said.backends == {}
+    assert parsed.backends == {}
     assert all(len(p.field) <= 100 and len(p.reason) < 200 and len(str(p)) < 2000 for p in report.problems)
 
 
@@ -297,11 +297,11 @@ labels = st.dictionaries(
 
 @given(labels, st.sampled_from([None, ContainerAddress("n", FOUR), ContainerAddress("n", None, SIX)]))
 @example(WEB | {"health": "tcp"}, ContainerAddress("n", FOUR, SIX))
-def test_whatever_labels_hold_what_comes_of_it_is_good_for_etcd(labels, address):
+def test_any_labels_make_valid_configuration(labels, address):
     report = Report("web")
-    said = parse(container_of(inspect(labels=labels, exposed=ALL)), report)
+    parsed = parse(container_of(inspect(labels=labels, exposed=ALL)), report)
     at_host = ContainerAddress(published=(Published(Protocol.TCP, 80, "", 1),), ipv4=HOST4)
-    backends = backends_at(address or at_host, said, report)
+    backends = backends_at(address or at_host, parsed, report)
     for service, backend in backends.items():
         name = service.encode()
         assert name
@@ -310,18 +310,20 @@ def test_whatever_labels_hold_what_comes_of_it_is_good_for_etcd(labels, address)
         assert (decoded.value, decoded.problems) == (backend, ())
         assert backend.ipv4 or backend.ipv6
         assert backend.tcp or backend.udp or backend.sctp
-    if said.check is not None:
-        assert decode("etcd", b"", HealthKey(b"web"), said.check).value is not None
+    if parsed.check is not None:
+        assert decode("etcd", b"", HealthKey(b"web"), parsed.check).value is not None
     assert all("\n" not in str(problem) for problem in report.problems)
 
 
 @pytest.mark.parametrize(
     "address", [ContainerAddress("n", FOUR), ContainerAddress("n", None, SIX), ContainerAddress("n", FOUR, SIX)]
 )
-def test_a_backend_has_the_addresses_of_its_container(address):
-    said, _ = read(WEB | {"backend.udp": "53"})
+def test_backend_has_the_addresses_of_its_container(address):
+    parsed, _ = read(WEB | {"backend.udp": "53"})
     report = Report("web")
-    assert backends_at(address, said, report) == {"web": Backend(ipv4=address.ipv4, ipv6=address.ipv6, tcp=80, udp=53)}
+    assert backends_at(address, parsed, report) == {
+        "web": Backend(ipv4=address.ipv4, ipv6=address.ipv6, tcp=80, udp=53)
+    }
     assert report.problems == ()
 
 
@@ -365,15 +367,15 @@ NOT_53 = "docker: web: port 53/udp is not published at a host address"
         ({"backend.udp": "53"}, ["53/udp :: 1"], Backend(ipv6=HOST6, udp=1), [NOT_80]),
     ],
 )
-def test_at_the_hosts_address_counts_the_port_that_is_published_there(labels, ends, backend, lines):
-    said, _ = read(WEB | labels)
+def test_backend_at_the_host_has_the_published_port(labels, ends, backend, lines):
+    parsed, _ = read(WEB | labels)
     report = Report("web")
     address = ContainerAddress(ipv4=HOST4, ipv6=HOST6, published=published(*ends))
-    assert backends_at(address, said, report) == ({"web": backend} if backend else {})
+    assert backends_at(address, parsed, report) == ({"web": backend} if backend else {})
     assert [str(problem) for problem in report.problems] == lines
 
 
-def test_a_host_with_one_address_publishes_at_that_only():
-    said, _ = read(WEB)
+def test_backend_at_a_host_with_one_address_has_only_that():
+    parsed, _ = read(WEB)
     address = ContainerAddress(ipv4=HOST4, published=published("80/tcp  1"))
-    assert backends_at(address, said, Report("web")) == {"web": Backend(ipv4=HOST4, tcp=1)}
+    assert backends_at(address, parsed, Report("web")) == {"web": Backend(ipv4=HOST4, tcp=1)}

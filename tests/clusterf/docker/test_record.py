@@ -20,13 +20,13 @@ from clusterf.lib.addresses import Protocol
         ContainerRecord(5, ContainerAddress(published=())),
     ],
 )
-def test_a_mark_outlives_a_restart(record):
+def test_record_is_decoded_as_it_was_encoded(record):
     assert decode_record(encode_record(record)) == record
 
 
 @pytest.mark.parametrize(
     "raw", [b"", b"\xff", b"\x91\xa1x", b"{}", encode_record(ContainerRecord(5, ContainerAddress("n")))[:-1]]
 )
-def test_what_is_no_mark_is_refused_with_a_reason(raw):
+def test_invalid_record_is_refused_with_a_reason(raw):
     with pytest.raises(ValueError, match="not a container record: "):
         decode_record(raw)

@@ -14,7 +14,7 @@ FRONT = Routing(networks=frozenset(["front"]))
 ALL = Routing(frozenset(["front"]), GATEWAY4, GATEWAY6, "tunnel")
 
 
-def made(routing, *subnets, name="front"):
+def advertised(routing, *subnets, name="front"):
     return dict(routes_of(network_of(network(name, *subnets)), routing))
 
 
@@ -32,26 +32,26 @@ def made(routing, *subnets, name="front"):
         ),
     ],
 )
-def test_each_subnet_is_a_route_by_the_id_of_its_network(subnets, names):
-    assert list(made(FRONT, *subnets)) == [f"routes/{name}".encode() for name in names]
+def test_route_of_each_subnet_is_named_after_its_network(subnets, names):
+    assert list(advertised(FRONT, *subnets)) == [f"routes/{name}".encode() for name in names]
 
 
-def test_a_network_that_is_not_chosen_is_no_route():
-    assert made(FRONT, "10.1.0.0/16", name="back") == {}
-    assert made(Routing(), "10.1.0.0/16") == {}
+def test_network_that_is_not_selected_has_no_route():
+    assert advertised(FRONT, "10.1.0.0/16", name="back") == {}
+    assert advertised(Routing(), "10.1.0.0/16") == {}
 
 
-def test_a_route_says_how_directors_get_there():
-    assert made(ALL, "10.1.0.0/16", "fd00::/64") == {
+def test_route_has_the_gateway_and_method_of_the_node():
+    assert advertised(ALL, "10.1.0.0/16", "fd00::/64") == {
         b"routes/id-of-front": b'{"Prefix":"10.1.0.0/16","Gateway":"192.0.2.1","IPVSMethod":"tunnel"}',
         b"routes/id-of-front-ipv6": b'{"Prefix":"fd00::/64","Gateway":"2001:db8::1","IPVSMethod":"tunnel"}',
     }
-    assert made(FRONT, "10.1.0.0/16") == {b"routes/id-of-front": b'{"Prefix":"10.1.0.0/16"}'}
+    assert advertised(FRONT, "10.1.0.0/16") == {b"routes/id-of-front": b'{"Prefix":"10.1.0.0/16"}'}
 
 
 @pytest.mark.parametrize("routing", [FRONT, ALL])
-def test_what_is_advertised_is_good_configuration(routing):
-    for path, raw in made(routing, "10.1.0.0/16", "fd00::/64").items():
+def test_advertised_routes_are_valid_configuration(routing):
+    for path, raw in advertised(routing, "10.1.0.0/16", "fd00::/64").items():
         decoded = decode("etcd", path, parse_key(path), raw)
         assert decoded.problems == ()
         assert isinstance(decoded.value, Route)

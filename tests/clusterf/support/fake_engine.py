@@ -1,4 +1,4 @@
-"""A Docker engine in memory: what it answers to an inspect, and what events it tells, in the shape of the real ones.
+"""A Docker engine in memory: its answers to inspections and its events, in the format of real engines.
 
 The order of events, and what an inspect shows between them, was taken from
 recordings of the engines 20.10, 26.1 and 28.5.
@@ -27,7 +27,7 @@ def inspect(
     started="2026-11-22T13:30:53.5Z",  # half a second after START
     **state,
 ):
-    """Return what an engine says of a container; `labels` are without our prefix, `networks` addresses by name."""
+    """Return the inspection of a container; `labels` are without our prefix, `networks` are addresses by name."""
     networks = {"bridge": "172.17.0.2"} if networks is None else networks
     health = state.pop("health", None)
     stop_signal = state.pop("stop_signal", None)
@@ -92,7 +92,7 @@ def endpoint(network, addresses):
 
 
 def network(name, *subnets):
-    """Return what an engine says of a network."""
+    """Return the inspection of a network."""
     return {
         "Name": name,
         "Id": f"id-of-{name}",
@@ -119,7 +119,7 @@ def event(kind, action, one, time=START + 10**9, **attributes):
 
 
 class FakeEngine:
-    """Containers that do what they are told, and the events of that."""
+    """Containers whose state `do` changes, and the events of each change."""
 
     def __init__(self, **labels):
         self.labels = {"service": "web", "backend.tcp": "8080"} | labels
@@ -128,7 +128,7 @@ class FakeEngine:
         self.addresses = 1
 
     def inspect(self, one):
-        """Return what the engine says of a container, None where there is none."""
+        """Return a container as inspected, None where there is none."""
         state = self.containers.get(one)
         return None if state is None else container_of(inspect(one, **state))
 

@@ -117,7 +117,7 @@ def host(running_host: Host, engine: Engine) -> Iterator[Host]:
     engine.clear()
 
 
-def test_containers_are_real_servers_within_a_second_and_share_the_requests(host: Host) -> None:
+def test_containers_become_real_servers_within_a_second_and_share_the_requests(host: Host) -> None:
     one = host.run("web")
     began = time.monotonic()
     host.wait_for({one: 10})
@@ -130,7 +130,7 @@ def test_containers_are_real_servers_within_a_second_and_share_the_requests(host
     assert Counter(host.client.get(VIP) for _ in range(8)) == {once: 2, thrice: 6}
 
 
-def test_a_container_that_is_stopped_finishes_its_requests_and_gets_no_more(host: Host) -> None:
+def test_stopping_container_finishes_its_requests_and_gets_no_new_ones(host: Host) -> None:
     leaving, staying = host.run("web"), host.run("web")
     address = host.engine.address(leaving)
     host.wait_for({leaving: 10, staying: 10})
@@ -168,7 +168,7 @@ def test_a_container_that_is_stopped_finishes_its_requests_and_gets_no_more(host
     assert len([began for began, _ in visits if drained < began < ended]) > 5
 
 
-def test_a_container_gets_weight_when_the_check_of_its_label_says_so(host: Host) -> None:
+def test_container_gets_weight_when_the_check_of_its_label_passes(host: Host) -> None:
     broken = host.run("checked", health="http:/healthz")
     well = host.run("checked", *PAGES, health="http:/healthz")
     host.wait_for({broken: 0, well: 10}, "checked")
@@ -181,7 +181,7 @@ def test_a_container_gets_weight_when_the_check_of_its_label_says_so(host: Host)
     host.wait_for({broken: 10, well: 10}, "checked")
 
 
-def test_a_node_that_is_killed_leaves_the_kernel_alone_and_its_keys_for_the_ttl(host: Host) -> None:
+def test_killed_node_leaves_the_table_and_for_the_ttl_its_keys(host: Host) -> None:
     plain, checked = host.run("web"), host.run("checked", *PAGES, health=QUICK)
     host.wait_for({plain: 10})
     host.wait_for({checked: 10}, "checked")

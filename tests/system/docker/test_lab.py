@@ -15,7 +15,8 @@ import pytest
 import requests
 from docker.models.containers import Container
 
-from tests.lab.docker import Engine, remove_cgroup
+from tests.lab.cgroups import remove_cgroup
+from tests.lab.docker import Engine
 from tests.lab.images import GRACEFUL, HEALTH, MULTI, WEB
 from tests.processes import started
 from tests.waiting import wait_until
@@ -35,7 +36,7 @@ def health(container: Container) -> str:
 
 @contextmanager
 def events(engine: Engine) -> Iterator[Iterator[dict[str, Any]]]:
-    """Yield what the engine says of containers from now on."""
+    """Yield the events of containers from now on."""
     client = docker.APIClient(engine.url, timeout=10)
     # since a moment that is over, so that there is an answer at once
     stream = client.events(decode=True, since=0, filters={"type": "container"})
@@ -46,7 +47,7 @@ def events(engine: Engine) -> Iterator[Iterator[dict[str, Any]]]:
         client.close()
 
 
-def test_a_labelled_container_answers_in_the_network_of_the_engine(engine: Engine) -> None:
+def test_labelled_container_answers_in_the_network_of_the_engine(engine: Engine) -> None:
     container = engine.run(name="web", labels=LABELS)
     assert container.attrs["Config"]["Labels"] == LABELS
     assert container.attrs["Config"]["ExposedPorts"] == {"8080/tcp": {}}
@@ -61,7 +62,7 @@ def test_every_port_of_an_image_is_served(engine: Engine) -> None:
         assert engine.fetch(engine.address(container), port=port) == container.id[:12]
 
 
-def test_an_image_is_made_as_a_test_wants_it(engine: Engine) -> None:
+def test_image_is_made_from_lines_of_a_dockerfile(engine: Engine) -> None:
     engine.make_image("lab/own", 'CMD ["serve", "81"]', "EXPOSE 81/tcp", "LABEL net.qmsk.clusterf.service=own")
     container = engine.run("lab/own")
     assert container.attrs["Config"]["Labels"] == {"net.qmsk.clusterf.service": "own"}
@@ -77,7 +78,7 @@ def test_published_ports_and_ipv6_networks_work_without_a_firewall(engine: Engin
     assert engine.fetch("127.0.0.1", port=18080) == container.id[:12]
 
 
-def test_a_health_check_follows_a_file(engine: Engine) -> None:
+def test_health_follows_a_file(engine: Engine) -> None:
     container = engine.run(HEALTH)
     wait_until(lambda: health(container) == "unhealthy")
     container.exec_run(["touch", "/tmp/healthy"])
@@ -87,7 +88,7 @@ def test_a_health_check_follows_a_file(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR2"])
-def test_a_container_that_is_told_to_stop_finishes_and_goes_on_serving(engine: Engine, name: str) -> None:
+def test_stopping_container_serves_until_its_grace_is_over(engine: Engine, name: str) -> None:
     container = engine.run(GRACEFUL, stop_signal=name)
     address, answers = engine.address(container), []
     assert engine.fetch(address)
@@ -96,8 +97,8 @@ def test_a_container_that_is_told_to_stop_finishes_and_goes_on_serving(engine: E
         request.start()
         stopping = threading.Thread(target=container.stop, kwargs={"timeout": 20})
         stopping.start()
-        told = next(event for event in stream if event["Action"] == "kill" and event["id"] == container.id)
-        assert int(told["Actor"]["Attributes"]["signal"]) == signal.Signals[name]
+        kill = next(event for event in stream if event["Action"] == "kill" and event["id"] == container.id)
+        assert int(kill["Actor"]["Attributes"]["signal"]) == signal.Signals[name]
         assert engine.fetch(address) == container.id[:12]
         request.join()
         stopping.join()
@@ -106,7 +107,7 @@ def test_a_container_that_is_told_to_stop_finishes_and_goes_on_serving(engine: E
     assert container.attrs["State"]["ExitCode"] == 0
 
 
-def test_a_container_outlives_the_signals_that_stop_nothing(engine: Engine) -> None:
+def test_other_signals_do_not_stop_a_container(engine: Engine) -> None:
     container = engine.run()
     wait_until(lambda: engine.answers(engine.address(container)))
     for name in ("SIGHUP", "SIGUSR1"):
@@ -148,7 +149,7 @@ def test_with_live_restore_containers_outlive_the_engine(engine: Engine) -> None
         assert engine.fetch(engine.address(container)) == container.id[:12]
 
 
-def test_an_engine_that_is_frozen_says_nothing_and_its_containers_go_on(engine: Engine) -> None:
+def test_frozen_engine_does_not_answer_and_its_containers_go_on(engine: Engine) -> None:
     container = engine.run()
     address = engine.address(container)
     client = docker.DockerClient(engine.url, timeout=0.5)
@@ -161,14 +162,14 @@ def test_an_engine_that_is_frozen_says_nothing_and_its_containers_go_on(engine: 
     assert status(container) == "running"
 
 
-def test_an_engine_that_is_frozen_can_be_killed_and_started(engine: Engine) -> None:
+def test_frozen_engine_can_be_killed_and_started(engine: Engine) -> None:
     engine.freeze()
     engine.kill()
     engine.start()
     assert engine.client.ping()
 
 
-def test_to_clear_leaves_no_container_and_no_network(engine: Engine) -> None:
+def test_clear_leaves_no_container_and_no_network(engine: Engine) -> None:
     engine.client.networks.create("front")
     engine.run(network="front")
     engine.run(WEB, "false")
@@ -182,7 +183,7 @@ def changeable() -> tuple[list[str], str]:
     return sorted(name for _, name in socket.if_nameindex()), Path("/proc/self/mounts").read_text()
 
 
-def test_the_machine_is_left_as_it_is(tmp_path: Path, running_engine: Engine) -> None:
+def test_engine_leaves_the_machine_as_it_was(tmp_path: Path, running_engine: Engine) -> None:
     before = changeable()
     with Engine(tmp_path) as engine:
         container = engine.run(ports={"8080/tcp": 18080})
@@ -217,7 +218,7 @@ with Engine(Path(sys.argv[1])) as engine:
 """
 
 
-def test_an_engine_never_outlives_who_has_started_it(tmp_path: Path, running_engine: Engine) -> None:
+def test_engine_does_not_outlive_the_process_that_started_it(tmp_path: Path, running_engine: Engine) -> None:
     command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
     with started(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         cgroup, *processes = process.stdout.readline().decode().split()

@@ -45,7 +45,7 @@ def node(running_node: DockerNode, engine: Engine, published: Published) -> Iter
     engine.clear()
 
 
-def test_a_container_is_a_backend_within_a_second_and_drains_as_soon_as_it_is_told_to_stop(
+def test_container_is_a_backend_within_a_second_and_drains_when_it_is_stopped(
     node: DockerNode, engine: Engine, published: Published, tmp_path: Path
 ) -> None:
     vip = "10.107.107.107:1337"
@@ -78,7 +78,7 @@ def test_a_container_is_a_backend_within_a_second_and_drains_as_soon_as_it_is_to
 
 
 @pytest.mark.parametrize("stop_signal", ["SIGTERM", "SIGUSR2"])
-def test_weight_0_is_there_long_before_the_end(
+def test_signalled_container_drains_long_before_its_end(
     node: DockerNode, engine: Engine, published: Published, stop_signal: str
 ) -> None:
     container = engine.run(GRACEFUL, labels=labels(), stop_signal=stop_signal)
@@ -92,7 +92,9 @@ def test_weight_0_is_there_long_before_the_end(
     assert published.weight(container) == 0
 
 
-def test_what_does_not_end_a_container_changes_nothing(node: DockerNode, engine: Engine, published: Published) -> None:
+def test_events_that_do_not_stop_a_container_change_nothing(
+    node: DockerNode, engine: Engine, published: Published
+) -> None:
     container = engine.run(labels=labels())
     published.wait_for(container, 10)
     assert engine.fetch(engine.address(container))
@@ -106,7 +108,7 @@ def test_what_does_not_end_a_container_changes_nothing(node: DockerNode, engine:
     assert published.revisions()[path(container)] == before[path(container)]
 
 
-def test_pause_death_restart_and_removal_are_followed(node: DockerNode, engine: Engine, published: Published) -> None:
+def test_key_follows_pause_death_restart_and_removal(node: DockerNode, engine: Engine, published: Published) -> None:
     container = engine.run(labels=labels())
     published.wait_for(container, 10)
     created = published.revisions()[path(container)].created
@@ -128,9 +130,7 @@ def test_pause_death_restart_and_removal_are_followed(node: DockerNode, engine: 
     published.wait_for(container, None)
 
 
-def test_a_container_that_is_created_is_none_until_it_starts(
-    node: DockerNode, engine: Engine, published: Published
-) -> None:
+def test_created_container_is_published_when_it_starts(node: DockerNode, engine: Engine, published: Published) -> None:
     container = engine.client.containers.create("lab/web", labels=labels())
     marker = engine.run(labels=labels("marker"))
     wait_until(lambda: published.weight(marker, "marker") == 10)
@@ -139,7 +139,7 @@ def test_a_container_that_is_created_is_none_until_it_starts(
     published.wait_for(container, 10)
 
 
-def test_an_unhealthy_container_has_weight_0(node: DockerNode, engine: Engine, published: Published) -> None:
+def test_unhealthy_container_has_weight_0(node: DockerNode, engine: Engine, published: Published) -> None:
     container = engine.run(HEALTH, "sh", "-c", "touch /tmp/healthy; exec serve 8080", labels=labels())
     published.wait_for(container, 10, AT_ONCE)  # it counts while its health is not known yet
     container.exec_run(["rm", "/tmp/healthy"])
@@ -148,7 +148,7 @@ def test_an_unhealthy_container_has_weight_0(node: DockerNode, engine: Engine, p
     published.wait_for(container, 10)
 
 
-def test_the_labelled_network_counts_whenever_it_is_connected(
+def test_labelled_network_may_be_connected_and_disconnected_later(
     node: DockerNode, engine: Engine, published: Published
 ) -> None:
     pool = docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet="fd00:7::/64")])
@@ -165,7 +165,7 @@ def test_the_labelled_network_counts_whenever_it_is_connected(
     wait_until(lambda: published.weight(container) == 10)
 
 
-def test_a_container_may_back_several_services(node: DockerNode, engine: Engine, published: Published) -> None:
+def test_container_backs_several_services(node: DockerNode, engine: Engine, published: Published) -> None:
     own = {"net.qmsk.clusterf.backend:api.tcp": "9090", "net.qmsk.clusterf.backend:dns.udp": "5353"}
     container = engine.run(MULTI, labels=labels("web api dns", backend_weight="20") | own)
     ipv4 = engine.address(container)
@@ -177,7 +177,7 @@ def test_a_container_may_back_several_services(node: DockerNode, engine: Engine,
     }
 
 
-def test_containers_that_are_not_meant_are_ignored_and_bad_labels_reported(
+def test_containers_without_labels_are_ignored_and_invalid_labels_reported(
     node: DockerNode, engine: Engine, published: Published
 ) -> None:
     engine.run()
@@ -188,7 +188,7 @@ def test_containers_that_are_not_meant_are_ignored_and_bad_labels_reported(
     assert list(published.keys()) == [path(good)]
 
 
-def test_networks_are_advertised_while_they_are_there(node: DockerNode, engine: Engine, published: Published) -> None:
+def test_network_is_advertised_while_it_exists(node: DockerNode, engine: Engine, published: Published) -> None:
     pools = [docker.types.IPAMPool(subnet=subnet) for subnet in ("172.30.1.0/24", "fd00:8::/64")]
     ipam = docker.types.IPAMConfig(pool_configs=pools)
     network = engine.client.networks.create("front", enable_ipv6=True, ipam=ipam)
@@ -201,7 +201,7 @@ def test_networks_are_advertised_while_they_are_there(node: DockerNode, engine: 
     wait_until(lambda: not published.keys())
 
 
-def test_a_check_from_a_label_is_published_where_the_service_has_none(
+def test_check_of_a_label_is_published_where_the_service_has_none(
     node: DockerNode, engine: Engine, published: Published
 ) -> None:
     published.put("services/theirs/health", {"type": "none"})
@@ -218,7 +218,7 @@ def test_a_check_from_a_label_is_published_where_the_service_has_none(
     published.delete("services/theirs/backends/other")
 
 
-def test_with_the_address_of_the_host_published_ports_count(
+def test_host_address_is_published_with_the_published_ports(
     node: DockerNode, engine: Engine, published: Published, tmp_path: Path
 ) -> None:
     ports = {"8080/tcp": ("0.0.0.0", 18080), "9090/tcp": ("127.0.0.1", 19090)}
@@ -233,7 +233,7 @@ def test_with_the_address_of_the_host_published_ports_count(
         elsewhere.wait_for(container, 0)
 
 
-def test_with_noop_nothing_is_published_but_said(
+def test_noop_logs_the_writes_and_publishes_nothing(
     node: DockerNode, engine: Engine, published: Published, tmp_path: Path
 ) -> None:
     elsewhere = Published(published.cluster)
@@ -249,7 +249,7 @@ def test_with_noop_nothing_is_published_but_said(
     assert not (tmp_path / "state/docker.db").exists()
 
 
-def test_the_process_has_no_more_capabilities_than_the_one_that_reads_the_configuration(node: DockerNode) -> None:
+def test_process_has_the_capability_to_read_files_only(node: DockerNode) -> None:
     children = node.children()
     assert children.keys() == {"docker"}
     status = Path(f"/proc/{children['docker']}/status").read_text()
