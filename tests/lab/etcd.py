@@ -151,6 +151,8 @@ class Member:
     def freeze(self) -> None:
         """Suspend it, with its connections open."""
         self._signal(signal.SIGSTOP)
+        # its threads stop one after the other, and the last ones could still answer
+        wait_until(lambda: all(state == "T" for state in self._thread_states()))
 
     def thaw(self) -> None:
         """Continue it after `freeze`."""
@@ -160,6 +162,11 @@ class Member:
     def log(self) -> str:
         """The end of its log."""
         return (self.folder / "log").read_text()[-2000:]
+
+    def _thread_states(self) -> list[str]:
+        assert self.process is not None
+        stats = Path(f"/proc/{self.process.pid}/task").glob("*/stat")
+        return [stat.read_text().rpartition(") ")[2][0] for stat in stats]
 
     def _signal(self, number: int) -> None:
         assert self.process is not None, f"{self.name} does not run"
