@@ -73,9 +73,9 @@ def decode(source: str, path: bytes, key: Key, raw: bytes) -> Decoded:
     """Return the value that `raw` holds for `key`, and all its problems.
 
     Never raises, whatever `raw` is. An empty value is an object without fields, but
-    invalid for a frontend or backend: nobody means one without an address, and a file
-    that is written in place is empty first. An unknown field is a problem but not a
-    fatal one. `source` and `path` only go into the problems.
+    invalid for a frontend or backend, as a file that is written in place is empty first.
+    An unknown field is a problem but not a fatal one. `source` and `path` only go into
+    the problems.
 
     A persistence `netmask` that is a number is a prefix length: of IPv6 if the
     frontend has an `ipv6`, and IPv4 clients are then each on their own; else of

@@ -133,7 +133,9 @@ class FileTree:
                 return
             names = os.listdir(absolute) if depth < _DEPTH else []  # noqa: PTH208
         except OSError as error:
-            yield Entry(path, error=error.strerror or str(error))
+            # a directory may be deleted before it is listed
+            if not path or not _is_gone(absolute):
+                yield Entry(path, error=error.strerror or str(error))
             return
         for name in sorted(names):
             if not name.startswith(b"."):
@@ -197,17 +199,26 @@ def _stat(path: bytes) -> os.stat_result | None:
         return os.stat(path)  # noqa: PTH116
     except (FileNotFoundError, NotADirectoryError):
         pass
-    try:
-        link = stat.S_ISLNK(os.lstat(path).st_mode)
-    except (FileNotFoundError, NotADirectoryError):
+    if _is_gone(path):
         return None
     try:
         # it may have been created in between
         return os.stat(path)  # noqa: PTH116
     except FileNotFoundError as error:
-        if link:
+        if os.path.islink(path):  # noqa: PTH114
             raise FileNotFoundError(errno.ENOENT, "the target of the symbolic link is missing") from error
         raise
+
+
+def _is_gone(path: bytes) -> bool:
+    """Return whether the name is gone from its directory."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _mount_point(real: bytes, device: int) -> bytes:

@@ -81,6 +81,22 @@ def test_directory_that_cannot_be_reached_is_unreadable(root, monkeypatch, code,
     assert tree.paths() == [b"services/web/frontend"]
 
 
+def test_directory_deleted_before_it_is_listed_is_a_deletion(root, monkeypatch):
+    write(root / "services/web/frontend")
+    tree = FileTree(root)
+    scan(tree)
+    original = os.listdir
+
+    def listdir(path):
+        if path.endswith(b"/services"):
+            shutil.rmtree(path)
+        return original(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tree_module.os, "listdir", listdir)
+        assert scan(tree) == {b"services/web/frontend": None}
+
+
 class Mounts:
     """Makes directories look like mount points, by the device number."""
 
