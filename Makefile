@@ -26,7 +26,7 @@ run: $(STAMP) ## run a node on configs/example; without root or IPVS it writes n
 	$(BIN)/python configs/demo/run.py $(BIN)/clusterf-node --role ipvs --config-source 'file://$(CURDIR)/configs/example' --print $(NOOP) \
 		--state-dir .run/state --runtime-dir .run/runtime $(ARGS)
 
-check: lint ## lint, then the fast tests: within a minute (ARGS: for pytest)
+check: lint ## lint, then the fast tests (ARGS: for pytest)
 	tests/run --fast $(ARGS)
 
 test: lint ## lint, then all tests; those of IPVS in a kernel of their own (ARGS: for pytest)
