@@ -13,7 +13,7 @@ __all__ = ["Seconds", "read_toml"]
 class Seconds(click.FloatRange):
     """A number of seconds, at most a year, which every clock accepts."""
 
-    name = "seconds"
+    name = "number of seconds"
 
     def __init__(self, min: float) -> None:  # noqa: A002
         super().__init__(min=min, max=365 * 86400)
