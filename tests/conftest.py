@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import shares
 from tests.examples import examples
 
 TESTS = Path(__file__).parent
@@ -30,7 +31,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker("fast")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
+    own = shares.own_share(items, key=lambda item: item.path)
+    kept = set(own)
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = own
     items.sort(key=lambda item: item.get_closest_marker("first") is None)
 
 

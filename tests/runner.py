@@ -1,8 +1,8 @@
 """Run the tests in parts: the fast ones first, then those of whole nodes, on this machine and in a guest side by side.
 
-The guest of tests/lab has one CPU, and the tests beside it mostly wait, so both take
-hardly longer than one of them. Their output is not mixed: the guest's is held back
-until the other part has ended. The last lines repeat how pytest closed each part.
+A guest of tests/lab has one CPU, and all of these tests mostly wait, so the parts take
+hardly longer than one of them. Their output is not mixed: that of a guest is held back
+until the parts before it have ended. The last lines repeat how pytest closed each part.
 
 With CLUSTERF_TEST_HOST_KERNEL=1 the tests marked `ipvs` run in this machine's own
 kernel, after the others. With CI=true a lab that cannot be installed is a failure.
@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from tests import examples
+from tests import examples, shares
 
 __all__ = ["Part", "Result", "closing_line", "exit_status", "main"]
 
@@ -54,15 +54,17 @@ class Part:
         return [*self.within, PYTHON, "-m", "pytest", "-m", self.markers, *options, *SLOWEST, *arguments]
 
 
-def guest(seconds: int) -> list[str]:
-    """Return the start of a command line that runs the rest of it in a guest."""
-    return [PYTHON, "tests/lab/run", "--timeout", str(seconds), "--memory", "2G", "--"]
+def guest(seconds: int, share: str = "1/1") -> list[str]:
+    """Return the start of a command line that runs the rest of it in a guest, where pytest has that share of tests."""
+    lab = [PYTHON, "tests/lab/run", "--timeout", str(seconds), "--memory", "2G", "--"]
+    return [*lab, "env", f"{shares.SHARE}={share}"]
 
 
 CPUS = len(os.sched_getaffinity(0))
-FAST = Part("fast", "fast", CPUS, "worksteal")
+FAST = Part("fast", "fast", 2 * CPUS, "worksteal")
 HOST = Part("host", "not fast and not ipvs and not long", CPUS)
-GUEST = Part("guest", "ipvs and not long", within=guest(1200))
+# a guest has one CPU, and its tests mostly wait: two of them take little more than half of the time
+GUESTS = [Part(f"guest {share}", "ipvs and not long", within=guest(1200, share)) for share in ("1/2", "2/2")]
 LONG_HOST = Part("long host", "long and not ipvs", CPUS)
 LONG_GUEST = Part("long guest", "long and ipvs", within=guest(7200))
 
@@ -196,8 +198,8 @@ def run_with_labs(parts: Sequence[Part], arguments: Sequence[str]) -> list[Resul
     here = [part for part in parts if not part.within]
     apart = [part for part in parts if part.within]
     if apart and kernel_is_given():
-        own_kernel = [replace(part, within=()) for part in apart]
-        return run(*here, arguments=arguments) + run(*own_kernel, arguments=arguments)
+        whole = replace(apart[0], name="own kernel", within=())
+        return run(*here, arguments=arguments) + run(whole, arguments=arguments)
     if apart and (problem := guest_problem()):
         skipped = [Result(part, FAILED if strict else PASSED, f"did not run: {problem}") for part in apart]
         return run(*here, arguments=arguments) + skipped
@@ -223,7 +225,7 @@ def run_all(arguments: Sequence[str]) -> int:
     if results[0].status not in {PASSED, NONE_FOUND}:
         say("fast tests have failed: the others were not started")
     # to find out what was chosen is quicker than to boot a guest for nothing
-    elif parts := [part for part in (HOST, GUEST) if not arguments or selects(part, arguments)]:
+    elif parts := [part for part in (HOST, *GUESTS) if not arguments or selects(part, arguments)]:
         results += run_with_labs(parts, arguments)
     return close(results, chosen=bool(arguments))
 
