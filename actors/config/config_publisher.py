@@ -5,7 +5,7 @@ from typing import Any
 
 from actors.base.actor import Actor
 from actors.config.messages import SourceUpdate
-from actors.link.messages import ConfigMessage, ProblemsAre, ValueIs
+from actors.link.messages import ConfigMessage, ValueIs
 from actors.link.publisher import Publisher
 from clusterf.config.model import FrontendKey
 from clusterf.sources.overlay import Overlay
@@ -48,7 +48,7 @@ class ConfigPublisher(Actor):
                 super().receive(message)
 
     def _merge(self, source: int, message: ConfigMessage) -> ConfigMessage | None:
-        if isinstance(message, ProblemsAre):
+        if not isinstance(message, ValueIs):
             return message
         if not self._overlay.accepts(source, message.key):
             return None

@@ -9,7 +9,7 @@ import pykka
 from actors.base.actor import Actor
 from actors.base.messages import Upstream
 from actors.director.messages import Credit, ResolvedUpdate
-from actors.link.messages import ProblemsAre, Received, Synced, ValueIs
+from actors.link.messages import DoubtIs, ProblemsAre, Received, Synced, ValueIs
 from actors.link.subscription import Subscription
 from clusterf.config.problems import ProblemsOf
 from clusterf.director.resolver import Resolver
@@ -60,6 +60,8 @@ class RouteResolver(Actor):
                     self._resolver.update(key, value)
                 case ProblemsAre(key, value):
                     problems.append(ProblemsOf(key, value))
+                case DoubtIs():
+                    pass  # not acted on yet
                 case _:
                     raise TypeError(f"the config process does not publish {message!r}")
         resolved = list(self._resolver.flush())

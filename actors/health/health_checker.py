@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from actors.base.asyncio_actor import AsyncioActor
 from actors.health.probing import Probing
 from actors.health.verdict_output import VerdictOutput
-from actors.link.messages import ProblemsAre, Received, Synced, ValueIs
+from actors.link.messages import DoubtIs, ProblemsAre, Received, Synced, ValueIs
 from actors.link.publisher import Publisher
 from actors.link.subscription import Subscription
 from clusterf.config.model import RouteKey
@@ -103,7 +103,7 @@ class HealthChecker(AsyncioActor):
             match message:
                 case Synced():
                     self._synced = True
-                case ProblemsAre() | ValueIs(RouteKey()):
+                case ProblemsAre() | DoubtIs() | ValueIs(RouteKey()):
                     pass
                 case ValueIs(key, value):
                     self._watch_list.update(key, value)

@@ -14,6 +14,8 @@ from clusterf.health.verdict import Verdict, VerdictKey
 
 __all__ = [
     "ConfigMessage",
+    "DoubtIs",
+    "DoubtKey",
     "ProblemsAre",
     "ProblemsKey",
     "Received",
@@ -49,6 +51,19 @@ class ProblemsAre(msgspec.Struct, frozen=True, array_like=True, tag=2):
     value: tuple[Problem, ...]
 
 
+class DoubtKey(NamedTuple):
+    """The key of the doubt about one source."""
+
+    source: str
+
+
+class DoubtIs(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """`value` says why removals by a source are not believed at present; None: they are."""
+
+    key: DoubtKey
+    value: str | None
+
+
 class VerdictIs(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """The endpoint at which a service's backend is probed is up or down; None: there is no verdict."""
 
@@ -62,9 +77,9 @@ class Synced(msgspec.Struct, frozen=True, array_like=True, tag=4):
     revision: int
 
 
-ConfigMessage = ValueIs | ProblemsAre
+ConfigMessage = ValueIs | ProblemsAre | DoubtIs
 StateMessage = ConfigMessage | VerdictIs
-StateKey = Key | ProblemsKey | VerdictKey
+StateKey = Key | ProblemsKey | DoubtKey | VerdictKey
 WireMessage = StateMessage | Synced
 
 
@@ -73,6 +88,8 @@ def deletion_of(key: StateKey) -> StateMessage:
     match key:
         case ProblemsKey():
             return ProblemsAre(key, ())
+        case DoubtKey():
+            return DoubtIs(key, None)
         case VerdictKey():
             return VerdictIs(key, None)
         case _:

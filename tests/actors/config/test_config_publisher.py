@@ -2,7 +2,7 @@ import pytest
 
 from actors.config.config_publisher import ConfigPublisher
 from actors.config.messages import SourceUpdate
-from actors.link.messages import ProblemsAre, ProblemsKey, ValueIs
+from actors.link.messages import DoubtIs, DoubtKey, ProblemsAre, ProblemsKey, ValueIs
 from clusterf.config.model import BackendKey, Frontend, FrontendKey, RouteKey
 from clusterf.config.problems import Problem
 from tests.actors.support.director import backend, sources, value
@@ -72,3 +72,13 @@ def test_problems_of_all_sources_are_published(published, recorder):
         published.tell(SourceUpdate(source, (each,), synced=True))
     wait_until(lambda: recorder.syncs)
     assert list(recorder.state.values()) == problems
+
+
+def test_doubt_about_a_source_is_published_and_withdrawn(published, recorder):
+    key = DoubtKey("file:///0")
+    published.tell(SourceUpdate(1, (), synced=True))
+    published.tell(SourceUpdate(0, (DoubtIs(key, "another cluster"), backend(1)), synced=True))
+    wait_until(lambda: recorder.syncs)
+    assert recorder.state == {key: DoubtIs(key, "another cluster"), backend(1).key: backend(1)}
+    published.tell(SourceUpdate(0, (DoubtIs(key, None),)))
+    wait_until(lambda: key not in recorder.state)

@@ -1,6 +1,6 @@
 from actors.base.messages import Ping
 from actors.config.messages import SourceUpdate
-from actors.link.messages import ProblemsAre, ProblemsKey
+from actors.link.messages import DoubtIs, DoubtKey, ProblemsAre, ProblemsKey
 from clusterf.config.problems import Problem, ProblemsOf
 from clusterf.director.merger import RealServerWanted, VirtualServerWanted
 from tests.actors.support.director import FRONTEND, RIVAL, backend, items, updates
@@ -43,3 +43,9 @@ def test_actor_whose_receiver_has_stopped_does_not_fail(chain, recorder_ref, cap
     chain.ask(Ping(), timeout=10)
     assert "failed" not in caplog.text
     assert chain.is_alive()
+
+
+def test_doubt_about_a_source_hides_no_value(chain, recorder):
+    doubt = DoubtIs(DoubtKey("s"), "another cluster")
+    chain.tell(SourceUpdate(0, (doubt, FRONTEND, backend(7)), synced=True))
+    wait_until(lambda: len(items(recorder)) == 2)

@@ -4,6 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.link.messages import (
+    DoubtIs,
+    DoubtKey,
     ProblemsAre,
     ProblemsKey,
     Synced,
@@ -24,6 +26,7 @@ AT = Endpoint(b"\x0a\0\0\1", 80)
 KEYS = [
     *(FrontendKey(b"web"), BackendKey(b"web", b"1"), HealthKey(None), HealthKey(b"web"), RouteKey(b"r")),
     *(ProblemsKey("file:///x", b"services/\xff"), VerdictKey(b"web", b"1", AT)),
+    DoubtKey("etcd://h/x"),
 ]
 problems = st.builds(Problem, st.text(), st.binary(), st.text(), st.text(), st.booleans())
 values = st.one_of(
@@ -32,6 +35,7 @@ values = st.one_of(
     st.builds(ValueIs, st.builds(HealthKey, st.none() | SERVICES), st.none() | checks),
     st.builds(ValueIs, st.builds(RouteKey, SERVICES), st.none() | routes),
     st.builds(ProblemsAre, st.builds(ProblemsKey, st.text(), st.binary()), st.lists(problems).map(tuple)),
+    st.builds(DoubtIs, st.builds(DoubtKey, st.text()), st.none() | st.text(min_size=1)),
     st.builds(
         VerdictIs,
         st.builds(VerdictKey, SERVICES, BACKENDS, st.just(AT)),
@@ -59,6 +63,7 @@ def test_value_is_not_a_deletion():
     for message in (
         ValueIs(HealthKey(None), HealthCheck()),
         ProblemsAre(KEYS[5], (problem,)),
+        DoubtIs(KEYS[7], "another cluster"),
         VerdictIs(KEYS[6], Verdict(up=False, since=0.0)),
     ):
         assert not is_deletion(message)
