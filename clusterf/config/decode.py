@@ -72,8 +72,10 @@ class Decoded(msgspec.Struct, frozen=True):
 def decode(source: str, path: bytes, key: Key, raw: bytes) -> Decoded:
     """Return the value that `raw` holds for `key`, and all its problems.
 
-    Never raises, whatever `raw` is. An unknown field is a problem but not a
-    fatal one. `source` and `path` only go into the problems.
+    Never raises, whatever `raw` is. An empty value is an object without fields, but
+    invalid for a frontend or backend, as a file that is written in place is empty first.
+    An unknown field is a problem but not a fatal one. `source` and `path` only go into
+    the problems.
 
     A persistence `netmask` that is a number is a prefix length: of IPv6 if the
     frontend has an `ipv6`, and IPv4 clients are then each on their own; else of
@@ -81,7 +83,7 @@ def decode(source: str, path: bytes, key: Key, raw: bytes) -> Decoded:
     """
     reading = _Reading(source, path)
     try:
-        data = _parse(raw)
+        data = _parse(raw, may_be_empty=not isinstance(key, FrontendKey | BackendKey))
     except ValueError as error:
         reading.fault(str(error), "")
         return Decoded(None, tuple(reading.problems))
@@ -89,12 +91,14 @@ def decode(source: str, path: bytes, key: Key, raw: bytes) -> Decoded:
     return Decoded(None if reading.invalid else value, tuple(reading.problems))
 
 
-def _parse(raw: bytes) -> dict[str, Any]:
+def _parse(raw: bytes, *, may_be_empty: bool) -> dict[str, Any]:
     """Return the JSON object in `raw`. Raises ValueError."""
     if len(raw) > MAX_SIZE:
         raise ValueError(f"{len(raw)} bytes are too many, the limit is {MAX_SIZE}")
     text = raw.decode()
     if not text or text.isspace():
+        if not may_be_empty:
+            raise ValueError("empty")
         return {}
     try:
         return _JSON.decode(text)

@@ -75,6 +75,10 @@ class LastGood:
         """Whether there is a copy of the whole source."""
         return self._has_copy
 
+    def paths(self) -> list[bytes]:
+        """Return the paths of the recorded values."""
+        return list(self._recorded)
+
     def copy(self) -> LastGoodCopy | None:
         """Return the copy; None if it is damaged, or the source was never read as a whole."""
         items = dict(self._store.items(self._url))

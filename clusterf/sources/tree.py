@@ -3,12 +3,17 @@
 Level-triggered: an event only names the path to scan, and the scan returns what is
 there now. Names are bytes. Everything below a name that starts with `.` is
 ignored; symbolic links are followed.
+
+A file is gone if its name, or that of a directory above it, is gone from the
+directory it was in. A name that is there but leads nowhere (a symbolic link without
+its target, an unmounted file system) is unreadable.
 """
 
+import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,14 +32,19 @@ _RACY = 2.0  # seconds; a file that changed within this time may change again wi
 class Entry(NamedTuple):
     """A path relative to the root, and the bytes of its file; None and no `error`: there is no file.
 
-    `error`: why the path, and everything below it, is unreadable. `age`: seconds since
-    the last change, by the clock of the file system.
+    `error`: why the path, and everything below it, is unreadable.
     """
 
     path: bytes
     raw: bytes | None = None
     error: str = ""
-    age: float = float("inf")
+
+
+class _Place(NamedTuple):
+    """The resolved path of a directory, and the mount point it is below."""
+
+    real: bytes
+    mount: bytes
 
 
 class FileTree:
@@ -44,6 +54,8 @@ class FileTree:
         self._root = os.fsencode(root)
         # path → the signature of its file, 0 if it may have changed without a trace
         self._seen: SortedDict = SortedDict()
+        # the root, and the directories on another file system than the directory above them
+        self._mounts: dict[bytes, _Place] = {}
 
     def identity(self) -> tuple[int, int]:
         """Return what distinguishes this root directory from a replacement. Raises OSError if it is missing."""
@@ -56,25 +68,34 @@ class FileTree:
         return b"" if tail == b"." else tail
 
     def paths(self) -> list[bytes]:
-        """Return the paths of all files that the last scans found."""
+        """Return the paths of all files that the last scans found, or that are expected."""
         return list(self._seen)
+
+    def expect(self, paths: Iterable[bytes]) -> None:
+        """Have scans yield these files as gone if they are not found."""
+        self._seen.update((path, 0) for path in paths if path not in self._seen)
+
+    def forget(self, path: bytes) -> None:
+        """No longer yield this file as gone."""
+        self._seen.pop(path, None)
 
     def scan(self, path: bytes, *, reread: bool) -> Iterator[Entry]:
         """Yield the files at `path` (the root: empty) and below it, and those that are gone.
 
-        Without `reread`, unchanged files are skipped.
+        A file that is gone is yielded by each scan until `forget`. Without `reread`,
+        unchanged files are skipped. If a directory above `path` is unreadable, that is
+        the only entry.
         """
         if any(part.startswith(b".") for part in path.split(b"/")):
             return
         found: set[bytes] = set()
         unreadable: list[bytes] = []
-        for entry in self._walk(path, path.count(b"/") + 1 if path else 0, reread, found):
+        for entry in self._reach(path, reread, found):
             if entry.error:
                 unreadable.append(entry.path)
             yield entry
         for known in self._known(path):
             if known not in found and not any(is_below(known, root) for root in unreadable):
-                del self._seen[known]
                 yield Entry(known)
 
     def _known(self, path: bytes) -> list[bytes]:
@@ -84,26 +105,67 @@ class FileTree:
         below = self._seen.irange(path + b"/", path + b"0", inclusive=(True, False))
         return [path, *below] if path in self._seen else list(below)
 
-    def _walk(self, path: bytes, depth: int, reread: bool, found: set[bytes]) -> Iterator[Entry]:
+    def _reach(self, path: bytes, reread: bool, found: set[bytes]) -> Iterator[Entry]:
+        """Walk the tree at `path` if the directories above it are readable."""
+        parts = path.split(b"/") if path else []
+        device = 0
+        for depth in range(len(parts)):
+            above = b"/".join(parts[:depth])
+            try:
+                status = self._status(above, device)
+            except OSError as error:
+                yield Entry(above, error=error.strerror or str(error))
+                return
+            if status is None:
+                return
+            device = status.st_dev
+        yield from self._walk(path, len(parts), device, reread, found)
+
+    def _walk(self, path: bytes, depth: int, device: int, reread: bool, found: set[bytes]) -> Iterator[Entry]:
+        """Yield the files at `path` and below it; `device` is that of the directory above."""
         absolute = os.path.join(self._root, path)  # noqa: PTH118
         try:
-            status = os.stat(absolute)  # noqa: PTH116
+            status = self._status(path, device)
+            if status is None:
+                return
             if not stat.S_ISDIR(status.st_mode):
                 yield from self._file(path, absolute, status, reread, found)
                 return
             names = os.listdir(absolute) if depth < _DEPTH else []  # noqa: PTH208
-        except (FileNotFoundError, NotADirectoryError):
-            if not os.path.isdir(self._root):  # noqa: PTH112
-                # a missing tree is not an empty one
-                found.update(self._known(path))
-                yield Entry(b"", error="the root directory is missing")
-            return
         except OSError as error:
-            yield Entry(path, error=error.strerror or str(error))
+            # a directory may be deleted before it is listed
+            if not path or not _is_gone(absolute):
+                yield Entry(path, error=error.strerror or str(error))
             return
         for name in sorted(names):
             if not name.startswith(b"."):
-                yield from self._walk(os.path.join(path, name), depth + 1, reread, found)  # noqa: PTH118
+                below = os.path.join(path, name)  # noqa: PTH118
+                yield from self._walk(below, depth + 1, status.st_dev, reread, found)
+
+    def _status(self, path: bytes, device: int) -> os.stat_result | None:
+        """Return the status of what is at `path`, None if the name is gone.
+
+        `device` is that of the directory above. Raises OSError if it is unreadable; the
+        root also if it is missing, as a missing tree is not an empty one.
+        """
+        status = _stat(os.path.join(self._root, path))  # noqa: PTH118
+        if not path and (status is None or not stat.S_ISDIR(status.st_mode)):
+            raise FileNotFoundError(errno.ENOENT, "the root directory is missing")
+        if status is None:
+            self._mounts.pop(path, None)
+        elif stat.S_ISDIR(status.st_mode) and (path in self._mounts or status.st_dev != device):
+            self._check_mount(path, status.st_dev)
+        return status
+
+    def _check_mount(self, path: bytes, device: int) -> None:
+        """Record the mount point of a directory. Raises OSError if the one recorded was unmounted."""
+        real = os.path.realpath(os.path.join(self._root, path))  # noqa: PTH118
+        place = _Place(real, _mount_point(real, device))
+        before = self._mounts.get(path, place)
+        # another resolved path: a symbolic link points elsewhere now
+        if place.real == before.real and len(place.mount) < len(before.mount):
+            raise OSError(errno.ENODEV, "the file system is not mounted")
+        self._mounts[path] = place
 
     def _file(
         self,
@@ -128,7 +190,42 @@ class FileTree:
             yield Entry(path, error=error.strerror or str(error))
             return
         self._seen[path] = _signature(status)
-        yield Entry(path, raw, age=time.time() - status.st_mtime)
+        yield Entry(path, raw)
+
+
+def _stat(path: bytes) -> os.stat_result | None:
+    """Return the status of the file, None if its name is gone from its directory. Raises OSError."""
+    try:
+        return os.stat(path)  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    if _is_gone(path):
+        return None
+    try:
+        # it may have been created in between
+        return os.stat(path)  # noqa: PTH116
+    except FileNotFoundError as error:
+        if os.path.islink(path):  # noqa: PTH114
+            raise FileNotFoundError(errno.ENOENT, "the target of the symbolic link is missing") from error
+        raise
+
+
+def _is_gone(path: bytes) -> bool:
+    """Return whether the name is gone from its directory."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _mount_point(real: bytes, device: int) -> bytes:
+    """Return the first directory, from `real` upwards, whose parent is on another device."""
+    while real != b"/" and os.stat(os.path.dirname(real)).st_dev == device:  # noqa: PTH116, PTH120
+        real = os.path.dirname(real)  # noqa: PTH120
+    return real
 
 
 def _signature(status: os.stat_result) -> int:

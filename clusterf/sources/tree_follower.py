@@ -4,14 +4,16 @@ inotify names the paths to scan. A scan of the whole tree at an interval, by tim
 stamps, finds what inotify misses (an overflow of its queue, a network file system,
 a symbolic link that points elsewhere).
 
-A file that is written in place is empty or incomplete for a moment. A part of a
-JSON object is never a valid one, so an empty or invalid value is believed only once
-its file has not changed for a while.
+A file that is written in place is empty or incomplete for a moment, and one that is
+replaced by removing it first is missing. A part of a JSON object is never a valid
+one, so a value that is missing, empty or invalid is believed only once it has been so
+for a while. Time stamps of files play no part in that: their clock may be another's.
 """
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import chain
 from pathlib import Path
 
 import watchfiles
@@ -27,7 +29,7 @@ __all__ = ["TreeFollower"]
 
 log = logging.getLogger(__name__)
 
-SETTLE = 0.5  # seconds without a change before an empty or invalid value is believed
+SETTLE = 0.5  # seconds without a change before a missing, empty or invalid value is believed
 GATHER = 10  # milliseconds within which events are handled together
 LOOK = 250  # milliseconds between checks whether the root is still the same directory
 OVERFLOW = 4096  # events at once; with more, some may have been lost (inotify queues 16,384)
@@ -45,12 +47,14 @@ class TreeFollower(Follower):
         self._root = root
         self._tree = FileTree(root)
         self._backoff = Backoff(initial=LOOK / 1000, longest=5)
-        # paths to scan again: when, and the bytes found
-        self._unsettled: dict[bytes, tuple[float, bytes]] = {}
+        # paths to scan again: when, and the bytes found, None if the file was missing
+        self._unsettled: dict[bytes, tuple[float, bytes | None]] = {}
         # paths of files and directories that are unreadable
         self._unreadable: set[bytes] = set()
 
     def _follow(self) -> None:
+        # a file may be missing for a moment at a restart, too
+        self._tree.expect(self._last_good.paths())
         self._scan(b"", reread=True)
         while not self._stopping.is_set():
             self._follow_root()
@@ -65,11 +69,13 @@ class TreeFollower(Follower):
                     "%s: unreadable: %s, retrying; keeping the current state", self._url, error.strerror or error
                 )
             self._scan(b"")
+            self._scan_again()
             self._stopping.wait(self._backoff.next())
         except RuntimeError as error:
             # watchfiles fails on names that are not UTF-8; scans find them
             log.debug("%s: watch restarted: %s", self._url, error)
             self._scan(b"")
+            self._scan_again()
             self._stopping.wait(LOOK / 1000)
 
     def _watch(self, identity: tuple[int, int]) -> None:
@@ -84,10 +90,8 @@ class TreeFollower(Follower):
                 reread = self._reload.is_set()
                 self._reload.clear()
                 self._scan(b"", reread=reread)
-            settled = {path for path, (due, _) in self._unsettled.items() if due <= now}
             changed = {self._tree.relative(path) for _, path in changes}
-            for path in sorted(settled | changed):
-                self._scan(path, reread=True)
+            self._scan_again(changed)
             if any(path.startswith(b"..") for path in changed):
                 # outside of the root, or Kubernetes' `..data`: symbolic links may point elsewhere now
                 return
@@ -105,22 +109,22 @@ class TreeFollower(Follower):
             ignore_permission_denied=True,
         )
 
-    def _scan(self, path: bytes, *, reread: bool = False) -> None:
-        """Pass on what changed at `path` and below it; the first snapshot is complete once no path is unsettled."""
-        started = time.monotonic()
-        readable = {known for known in self._unreadable if is_below(known, path)}
+    def _scan_again(self, changed: Collection[bytes] = ()) -> None:
+        """Scan the changed paths, and those that have settled."""
+        now = time.monotonic()
+        settled = {path for path, (due, _) in self._unsettled.items() if due <= now}
+        if changed or settled:
+            self._scan(*sorted(settled.union(changed)), reread=True)
+
+    def _scan(self, *paths: bytes, reread: bool = False) -> None:
+        """Pass on what changed at the paths and below; the first snapshot is complete once no path is unsettled."""
+        now = time.monotonic()
         updates: list[KeyUpdate] = []
-        for entry in self._tree.scan(path, reread=reread):
-            readable.discard(entry.path)
-            updates.extend(self._updates(entry))
+        for update in chain.from_iterable(self._updates_below(path, reread, now) for path in paths):
+            updates.append(update)
             if len(updates) >= PART:
                 self._on_update(updates, False)
                 updates = []
-        for known in readable:
-            self._unreadable.discard(known)
-            updates.append(KeyUpdate(known, None, None, ()))
-        if path in self._unsettled and self._unsettled[path][0] <= started:
-            del self._unsettled[path]  # its file was not found: it is gone or unreadable
         # a missing root is not an empty tree
         answered = b"" not in self._unreadable or self._last_good.has_copy
         synced = answered and not self._synced and not self._unsettled
@@ -133,28 +137,40 @@ class TreeFollower(Follower):
         if self._once and self._synced:
             self._stopping.set()
 
-    def _updates(self, entry: Entry) -> Iterator[KeyUpdate]:
+    def _updates_below(self, path: bytes, reread: bool, now: float) -> Iterator[KeyUpdate]:
+        readable = {known for known in self._unreadable if is_below(known, path)}
+        for entry in self._tree.scan(path, reread=reread):
+            readable.discard(entry.path)
+            yield from self._updates(entry, now)
+        for known in readable:
+            self._unreadable.discard(known)
+            yield KeyUpdate(known, None, None, ())
+        if path in self._unsettled and self._unsettled[path][0] <= now:
+            del self._unsettled[path]  # its file was not found: it is unreadable
+
+    def _updates(self, entry: Entry, now: float) -> Iterator[KeyUpdate]:
         if entry.error:
             self._unreadable.add(entry.path)
             yield from self._last_good.unreadable(entry.path, entry.error)
             return
+        # must not be recorded as a last good value before it has settled
+        blank = not (entry.raw or b"").strip()
+        update = None if blank else self._last_good.put(entry.path, entry.raw)
+        doubtful = update is None or any(problem.fatal for problem in update.problems)
+        if doubtful and not self._has_settled(entry, now):
+            return
+        self._unsettled.pop(entry.path, None)
         self._unreadable.discard(entry.path)
-        settled = self._is_settled(entry)
-        if not settled and not (entry.raw or b"").strip():
-            return  # must not be recorded as a last good value
-        update = self._last_good.put(entry.path, entry.raw)
-        if settled or not any(problem.fatal for problem in update.problems):
-            self._unsettled.pop(entry.path, None)
-            yield update
+        if entry.raw is None:
+            self._tree.forget(entry.path)
+        yield update or self._last_good.put(entry.path, entry.raw)
 
-    def _is_settled(self, entry: Entry) -> bool:
-        """Return whether the file has not changed for a while; if it has, have it scanned again."""
-        if entry.raw is None or parse_key(entry.path) is None:
+    def _has_settled(self, entry: Entry, now: float) -> bool:
+        """Return whether the file has been so for a while; if not, have it scanned again."""
+        if parse_key(entry.path) is None:
             return True
-        now = time.monotonic()
         due, raw = self._unsettled.get(entry.path, (now + SETTLE, entry.raw))
-        # the age is by the clock of the file system, which may differ from ours
-        if entry.age >= SETTLE or (raw == entry.raw and due <= now):
-            return True
-        self._unsettled[entry.path] = (due if raw == entry.raw else now + SETTLE, entry.raw)
-        return False
+        if raw != entry.raw:
+            due = now + SETTLE
+        self._unsettled[entry.path] = (due, entry.raw)
+        return due <= now

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from actors.base.messages import Reload
-from clusterf.config.model import Backend, BackendKey, FrontendKey, RouteKey
+from clusterf.config.model import BackendKey, FrontendKey, RouteKey
 from clusterf.sources import tree as tree_module
 from clusterf.sources import tree_follower
 from tests.actors.support.watched_tree import KEY, PATH, with_weight
@@ -84,16 +84,6 @@ def test_half_written_file_is_never_published(tree):
     wait_until(lambda: tree.weight() == 2)
     assert tree.published_weights() == [1, 2]
     assert tree.problems() == ""
-
-
-def test_empty_file_is_published_after_the_settle_time(tree):
-    file = tree.write(with_weight(1))
-    tree.start().synced()
-    started = time.monotonic()
-    os.truncate(file, 0)
-    wait_until(lambda: tree.weight() == Backend().weight)
-    assert time.monotonic() - started >= tree_follower.SETTLE * 0.9
-    assert tree.published_weights() == [1, Backend().weight]
 
 
 def test_half_written_file_with_a_future_time_is_never_published(tree):

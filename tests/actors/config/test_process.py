@@ -36,6 +36,21 @@ def test_each_source_has_a_watcher_of_its_kind_and_the_publisher_comes_last(run,
     assert [actor.actor_class for actor in actors] == [FileWatcher, EtcdWatcher, ConfigPublisher]
 
 
+@pytest.mark.parametrize("raw", ["", '{"weight": -1}'])
+def test_invalid_value_of_a_later_source_does_not_hide_an_earlier_one(
+    run, tmp_path, recorder_ref, recorder, request, raw
+):
+    for number, text in ((1, '{"weight": 1}'), (2, raw)):
+        file = tmp_path / f"tree{number}/services/web/backends/1"
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    settings, _ = run(*(f"file://{tmp_path}/tree{number}" for number in (1, 2)))
+    request.addfinalizer(subscribe(settings.config_socket, recorder_ref).stop)
+    wait_until(lambda: recorder.syncs)
+    assert recorder.state[KEY] == ValueIs(KEY, Backend(weight=1))
+    wait_until(lambda: len(recorder.state) == 2)  # its problem
+
+
 def test_value_of_the_last_source_is_published_on_the_config_socket(run, tmp_path, recorder_ref, recorder, request):
     for number in (1, 2):
         file = tmp_path / f"tree{number}/services/web/backends/1"

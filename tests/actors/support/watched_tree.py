@@ -30,10 +30,10 @@ class Watched:
         self.watcher = FileWatcher.start(0, self.url, self.root, self.state_file, interval, self.ref, once=once)
         return self
 
-    def restart(self):
+    def restart(self, interval=1000.0):
         self.watcher.stop()
         self.recorder.state, self.recorder.messages, self.recorder.syncs = {}, [], 0
-        self.start().synced()
+        self.start(interval).synced()
 
     def synced(self):
         wait_until(lambda: self.recorder.syncs)

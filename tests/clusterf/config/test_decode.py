@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from clusterf.config.decode import MAX_SIZE
 from clusterf.config.model import (
     Backend,
+    BackendKey,
     Frontend,
+    FrontendKey,
     HealthCheck,
     Route,
     Tls,
@@ -31,10 +33,14 @@ def test_configurations_of_2016_load_unchanged(key, raw, value):
 
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("raw", [b"", b" \r\n\t", b"{}"])
-def test_empty_value_is_an_object_without_fields(key, raw):
+def test_empty_value_is_an_object_without_fields_but_for_frontends_and_backends(key, raw):
     decoded = read(key, raw)
-    assert decoded.value in (Frontend(), Backend(), HealthCheck(), Route())
-    assert decoded.problems == ()
+    if raw != b"{}" and isinstance(key, FrontendKey | BackendKey):
+        assert decoded.value is None
+        assert [(problem.reason, problem.fatal) for problem in decoded.problems] == [("empty", True)]
+    else:
+        assert decoded.value in (Frontend(), Backend(), HealthCheck(), Route())
+        assert decoded.problems == ()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 
 from clusterf.config.decode import MAX_SIZE
-from clusterf.config.model import Backend, BackendKey, FrontendKey
+from clusterf.config.model import Backend, BackendKey, FrontendKey, Route
 from clusterf.lib.store import Store
 from clusterf.sources.last_good import KeyUpdate, LastGood, describe
 
@@ -33,8 +33,8 @@ def test_valid_value_is_in_force(path):
     assert state(path).put(PATH, GOOD) == KeyUpdate(PATH, KEY, Backend(weight=1), ())
 
 
-def test_empty_value_is_an_object_without_fields(path):
-    assert state(path).put(PATH, b"").value == Backend()
+def test_empty_value_of_a_route_is_an_object_without_fields(path):
+    assert state(path).put(b"routes/r", b"").value == Route()
 
 
 def test_missing_path_has_no_value(path):
@@ -52,7 +52,7 @@ def test_unknown_field_is_a_warning(path):
     assert [(problem.field, problem.fatal) for problem in update.problems] == [("colour", False)]
 
 
-@pytest.mark.parametrize("bad", [BAD, b"{", b"[]", b"null", b"\xff", b"{}" + b" " * MAX_SIZE])
+@pytest.mark.parametrize("bad", [BAD, b"", b" \n", b"{", b"[]", b"null", b"\xff", b"{}" + b" " * MAX_SIZE])
 def test_bad_value_keeps_the_last_good_one_in_force(path, bad):
     source = state(path)
     source.put(PATH, GOOD)
@@ -94,10 +94,18 @@ def test_bad_value_after_a_removal_has_no_value(path):
     assert source.put(PATH, BAD).value is None
 
 
-def test_empty_value_is_a_last_good_one(path):
-    source = restarted(path, (PATH, GOOD))
-    source.put(PATH, b"")
-    assert source.put(PATH, BAD).value == Backend()
+def test_empty_value_of_a_route_is_a_last_good_one(path):
+    source = restarted(path, (b"routes/r", b'{"IPVSMethod": "masq"}'))
+    source.put(b"routes/r", b"")
+    assert source.put(b"routes/r", BAD[:-1]).value == Route()
+
+
+def test_empty_value_recorded_by_an_earlier_version_is_no_last_good_one(path):
+    store = Store(path)
+    store.update(URL, {PATH: b""})
+    store.close()
+    update = state(path).put(PATH, b"")
+    assert (update.value, update.unchanged) == (None, True)
 
 
 def test_last_good_value_is_kept_although_the_disk_refuses_it(path):

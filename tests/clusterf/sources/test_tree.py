@@ -44,14 +44,22 @@ def test_first_scan_yields_all_files_and_later_ones_the_changed(root):
     assert sorted(tree.paths()) == [b"health", b"services/web/frontend"]
 
 
-def test_deleted_file_is_yielded_once(root):
+def test_deleted_file_is_yielded_until_it_is_forgotten(root):
     write(root, "services/web/frontend", "1")
     tree = FileTree(root)
     look(tree)
     shutil.rmtree(root / "services")
-    assert look(tree, b"services/web") == {b"services/web/frontend": None}
+    assert look(tree, b"services/web") == look(tree) == {b"services/web/frontend": None}
+    tree.forget(b"services/web/frontend")
     assert look(tree, b"services/web") == look(tree) == {}
     assert tree.paths() == []
+
+
+def test_expected_file_that_is_missing_is_yielded_as_gone(root):
+    write(root, "health", "1")
+    tree = FileTree(root)
+    tree.expect([b"health", b"services/web/frontend"])
+    assert look(tree) == {b"health": b"1", b"services/web/frontend": None}
 
 
 def test_scan_of_a_path_skips_its_neighbours(root):
@@ -89,9 +97,10 @@ def test_file_written_during_the_read_counts_as_changed(root, monkeypatch):
         return truncate(path, *arguments, **options)
 
     monkeypatch.setattr(tree_module.os, "open", open_truncated)
-    (entry,) = FileTree(root).scan(b"", reread=False)
+    tree = FileTree(root)
+    (entry,) = tree.scan(b"", reread=False)
     assert entry.raw == b""
-    assert entry.age < 10
+    assert tree._seen[b"health"] == 0
 
 
 @pytest.mark.parametrize("name", [b"a b", b"a\nb", b"\xff\xfe", b"-rf", b"\\", "é\u202e".encode(), b"a" * 255])
@@ -117,6 +126,7 @@ def test_symbolic_links_are_followed_and_loops_end(root, tmp_path):
     (root / "services/up").symlink_to("..")
     found = look(FileTree(root))
     assert found.pop(b"services/loop") == os.strerror(errno.ELOOP)
+    assert found.pop(b"services/dangling") == "the target of the symbolic link is missing"
     assert found.pop(b"services/web/frontend") == b"1"
     assert all(path.startswith(b"services/up/") for path in found)
 
@@ -171,6 +181,7 @@ def test_files_below_an_unreadable_directory_are_not_deleted(root, monkeypatch, 
     with monkeypatch.context() as patch:
         fail(patch, function, b"services/web", errno.EIO)
         assert look(tree) == {b"services/web": os.strerror(errno.EIO), b"health": None}
+    tree.forget(b"health")
     assert look(tree) == {}
 
 
