@@ -1,7 +1,8 @@
 """The subscribing end of a link.
 
-When the link is lost, it keeps the current state, and reconnects for ever; at
-`Synced` it deletes the keys that it has not received again.
+When the link is lost, it keeps the current state, and reconnects for ever. What
+is known of the publisher's state is kept in `actors.link.received`; here are the
+socket and the thread.
 
 An actor holds at most `CREDIT` frames: each takes one credit, which comes
 back with `acknowledge`. So what waits in the inboxes behind a link is bounded,
@@ -19,7 +20,8 @@ from pathlib import Path
 import msgspec
 import pykka
 
-from actors.link.messages import Received, StateKey, StateMessage, Synced, WireMessage, deletion_of, is_deletion
+from actors.link.messages import Received, WireMessage
+from actors.link.received import CREDIT, ReceivedKeys
 from actors.link.sockets import short_address, shut_down
 from clusterf.lib.backoff import Backoff
 from clusterf.lib.msgpack import dec_hook
@@ -30,7 +32,6 @@ log = logging.getLogger(__name__)
 
 _STEADY = 10.0  # seconds; a link that lasted so long is reconnected without delay
 _REPORTED = 8  # failed tries to connect in a row, after which a warning is logged
-CREDIT = 4  # frames that an actor may hold before it has acknowledged the first
 _LONGEST = 1 << 28  # bytes of a frame; more are not from a publisher
 
 
@@ -44,7 +45,7 @@ class Subscription:
         self.name = path.stem
         self._path = path
         self._tell = tell
-        self._known: set[StateKey] = set()
+        self._keys = ReceivedKeys()
         self._stopping = threading.Event()
         self._credit = threading.Semaphore(CREDIT)
         self._connection: socket.socket | None = None
@@ -106,30 +107,13 @@ class Subscription:
         return connection
 
     def _receive(self, connection: socket.socket) -> None:
-        received: set[StateKey] | None = set()  # None once synced
+        self._keys.connected()
         for frame in _frames(connection):
-            messages: list[WireMessage] = []
-            for message in frame:
-                if isinstance(message, Synced):
-                    messages += map(deletion_of, self._known - received if received is not None else ())
-                    self._known = received if received is not None else self._known
-                    received = None
-                else:
-                    _note(message, self._known)
-                    if received is not None:
-                        _note(message, received)
-                messages.append(message)
+            messages = self._keys.receive(frame)
             self._credit.acquire()
             if self._stopping.is_set():
                 return
-            self._tell(Received(tuple(messages), self.name))
-
-
-def _note(message: StateMessage, keys: set[StateKey]) -> None:
-    if is_deletion(message):
-        keys.discard(message.key)
-    else:
-        keys.add(message.key)
+            self._tell(Received(messages, self.name))
 
 
 def _frames(connection: socket.socket) -> Iterator[list[WireMessage]]:

@@ -50,7 +50,7 @@ def test_slow_subscriber_receives_only_the_newest_values(path, recorder_ref, rec
         publisher.publish([backend(99)], synced=True)
         (subscriber,) = publisher._subscribers
         assert len(publisher) == 11
-        assert len(subscriber.pending) <= 3011
+        assert len(subscriber.view.pending) <= 3011
         recorder.taking.set()
         wait_until(lambda: backend(99).key in recorder.state)
         assert all(recorder.state[backend(number).key].value.weight == 2999 for number in range(10))
@@ -58,15 +58,6 @@ def test_slow_subscriber_receives_only_the_newest_values(path, recorder_ref, rec
         sent = {message.key for message in recorder.messages if not isinstance(message, Synced) and message.value}
         removed = {m.key for m in recorder.messages if not isinstance(m, Synced) and m.value is None}
         assert removed <= sent
-
-
-def test_deletion_of_a_key_that_was_never_sent_is_not_sent():
-    subscriber = publisher._Subscriber(None, [])
-    for key in ("a", "b", "c"):
-        subscriber.pending[key] = None
-    messages = subscription._decoder.decode(subscriber.frame({}, 7, synced=True)[4:])
-    assert messages == [Synced(7)]
-    assert not subscriber.pending
 
 
 def test_many_keys_are_sent(path, recorder_ref, recorder):

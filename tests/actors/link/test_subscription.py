@@ -7,7 +7,7 @@ import pytest
 
 from actors.link import subscription
 from actors.link.messages import ProblemsAre, ProblemsKey, Synced, ValueIs
-from actors.link.subscription import CREDIT
+from actors.link.received import CREDIT
 from clusterf.config.model import Frontend, FrontendKey
 from clusterf.config.problems import Problem
 from tests.actors.support.link import backend, deletion, frame, publishing, serving, state_of, subscribed
@@ -134,7 +134,7 @@ def test_subscription_without_credit_can_be_stopped(path, recorder_ref, recorder
         recorder.taking.clear()
         for number in range(20):
             publisher.publish([backend(number)], synced=True)
-            wait_until(lambda: not any(s.pending for s in publisher._subscribers))
+            wait_until(lambda: not any(s.view.pending for s in publisher._subscribers))
         subscription.stop()
         subscription._thread.join(5)
         assert not subscription._thread.is_alive()

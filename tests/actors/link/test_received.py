@@ -1,0 +1,101 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.link.messages import Synced, is_deletion
+from actors.link.published import Published
+from actors.link.received import ReceivedKeys
+from tests.actors.support.link import backend, deletion, state_of
+
+
+def test_messages_are_passed_on_as_they_are():
+    keys = ReceivedKeys()
+    assert keys.receive([backend(1), Synced(1), deletion(1)]) == (backend(1), Synced(1), deletion(1))
+
+
+def test_keys_that_a_new_connection_does_not_repeat_are_deleted_before_synced():
+    keys = ReceivedKeys()
+    keys.receive([backend(1), backend(2), Synced(2)])
+    keys.connected()
+    assert keys.receive([backend(1, 5)]) == (backend(1, 5),)
+    assert keys.receive([Synced(1)]) == (deletion(2), Synced(1))
+
+
+def test_keys_of_connections_that_were_never_synced_are_deleted_too():
+    keys = ReceivedKeys()
+    for number in (1, 2):
+        keys.connected()
+        keys.receive([backend(number)])
+    keys.connected()
+    *gone, last = keys.receive([Synced(0)])
+    assert set(gone) == {deletion(1), deletion(2)}
+    assert last == Synced(0)
+
+
+def test_key_that_the_new_connection_deletes_itself_is_deleted_once():
+    keys = ReceivedKeys()
+    keys.receive([backend(1), Synced(1)])
+    keys.connected()
+    assert keys.receive([deletion(1), Synced(1)]) == (deletion(1), Synced(1))
+
+
+def test_second_synced_of_a_connection_deletes_nothing():
+    keys = ReceivedKeys()
+    keys.receive([backend(1), Synced(1), backend(2)])
+    assert keys.receive([Synced(2)]) == (Synced(2),)
+
+
+class _Ends:
+    """A publisher and a subscriber in one: frames go straight from one to the other."""
+
+    def __init__(self):
+        self.published = Published()
+        self.view = self.published.add_view()
+        self.keys = ReceivedKeys()
+        self.state = {}
+
+    def connect(self, *, crashed):
+        """Replace the connection; `crashed`: the publisher, too, by one that knows nothing yet."""
+        self.published.remove_view(self.view)
+        if crashed:
+            self.published = Published()
+        self.view = self.published.add_view()
+        self.keys.connected()
+
+    def pass_on(self):
+        for message in self.keys.receive(self.view.frame()):
+            if isinstance(message, Synced):
+                continue
+            if is_deletion(message):
+                self.state.pop(message.key, None)
+            else:
+                self.state[message.key] = message
+
+
+_numbers = st.integers(0, 4)
+_steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), _numbers, st.integers(1, 3)),
+        st.tuples(st.just("delete"), _numbers, st.just(0)),
+        st.tuples(st.sampled_from(["pass on", "reconnect", "crash"]), st.just(0), st.just(0)),
+    ),
+    max_size=30,
+)
+
+
+@given(_steps)
+def test_both_ends_are_equal_in_the_end_whatever_was_lost(steps):
+    ends = _Ends()
+    for kind, number, weight in steps:
+        match kind:
+            case "put":
+                ends.published.put([backend(number, weight)], synced=False)
+            case "delete":
+                ends.published.put([deletion(number)], synced=False)
+            case "pass on":
+                ends.pass_on()
+            case _:
+                ends.connect(crashed=kind == "crash")
+    ends.published.put([], synced=True)
+    while ends.view.waiting:
+        ends.pass_on()
+    assert ends.state == ends.published.messages == state_of(*ends.published.messages.values())
