@@ -1,23 +1,21 @@
 """From JSON to the values of the configuration, and their problems.
 
 This is the one place where untrusted bytes become values, so nothing that is
-in them may raise. Each kind of object has a `_Shape`: how each field is read,
-and what its fields must be to each other. Fields are read one by one, so that
-every bad one is reported. As Go's encoding/json does, names of fields are
-matched without regard to case, the last of equal names counts, and null counts
-as absent; an empty address, prefix, gateway, method or scheduler does, too.
+in them may raise. Each kind of object has a `Shape`: how each field is read,
+and what its fields must be to each other. As Go's encoding/json does, names of
+fields are matched without regard to case, the last of equal names counts, and null
+counts as absent; an empty address, prefix, gateway, method or scheduler does, too.
 (A name that is repeated to the letter counts at its first place.)
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from clusterf.config.fields import (
     ALL_ONES,
-    Read,
     address,
     fields_of,
     matching,
@@ -28,7 +26,6 @@ from clusterf.config.fields import (
     read_headers,
     read_method,
     read_netmask,
-    read_object,
     read_pattern,
     read_port,
     read_prefix,
@@ -52,7 +49,8 @@ from clusterf.config.model import (
     Tls,
     Value,
 )
-from clusterf.config.problems import Problem, cut
+from clusterf.config.problems import Problem
+from clusterf.config.reading import Reading, Shape
 from clusterf.ipvs.table import Tunnel, TunnelChecksum, TunnelType
 from clusterf.lib.addresses import check_real_server_address, check_vip, parse_ip, parse_ipv4, parse_ipv6
 
@@ -81,7 +79,7 @@ def decode(source: str, path: bytes, key: Key, raw: bytes) -> Decoded:
     frontend has an `ipv6`, and IPv4 clients are then each on their own; else of
     IPv4. A dotted quad is always the IPv4 mask.
     """
-    reading = _Reading(source, path)
+    reading = Reading(source, path)
     try:
         data = _parse(raw, may_be_empty=not isinstance(key, FrontendKey | BackendKey))
     except ValueError as error:
@@ -106,48 +104,7 @@ def _parse(raw: bytes, *, may_be_empty: bool) -> dict[str, Any]:
         raise ValueError("nested too deeply") from None
 
 
-class _Shape(NamedTuple):
-    """How an object is read: its fields by lower-case name, and a function that makes the value of those present."""
-
-    fields: Mapping[str, "Read | _Shape"]
-    finish: Callable[[dict[str, Any], "_Reading"], Any]
-
-
-class _Reading:
-    """A value that is being read, and its problems so far."""
-
-    def __init__(self, source: str, path: bytes) -> None:
-        self.source = source
-        self.path = path
-        self.problems: list[Problem] = []
-        self.invalid: set[str] = set()  # the fields with a fatal problem
-
-    def fault(self, reason: str, field: str, *others: str) -> None:
-        """Report `field` as invalid, unless that or one of the others, which it is checked against, already is."""
-        if self.invalid.isdisjoint((field, *others)):
-            self.invalid.add(field)
-            self.problems.append(Problem(self.source, self.path, field, cut(reason), fatal=True))
-
-    def object(self, shape: _Shape, data: dict[str, Any], at: str = "") -> Any:
-        """Return the value that `shape` makes of `data`; `at` is the prefix of field names in problems."""
-        values = {}
-        last = {name.lower(): (name, raw) for name, raw in data.items() if raw is not None}
-        for field, (name, raw) in last.items():
-            read = shape.fields.get(field)
-            if read is None:
-                self.problems.append(Problem(self.source, self.path, cut(at + name), "unknown field", fatal=False))
-                continue
-            try:
-                if isinstance(read, _Shape):
-                    values[field] = self.object(read, read_object(raw), f"{field}.")
-                else:
-                    values[field] = read(raw)
-            except ValueError as error:
-                self.fault(str(error), at + field)
-        return shape.finish(values, self)
-
-
-def _frontend(fields: dict[str, Any], reading: _Reading) -> Frontend:
+def _frontend(fields: dict[str, Any], reading: Reading) -> Frontend:
     if "persistence" in fields:
         six = fields.get("ipv6") is not None
         fields["persistence"] = _persistence(fields["persistence"], reading, six=six)
@@ -160,7 +117,7 @@ def _frontend(fields: dict[str, Any], reading: _Reading) -> Frontend:
     return frontend
 
 
-def _persistence(fields: dict[str, Any], reading: _Reading, *, six: bool) -> Persistence:
+def _persistence(fields: dict[str, Any], reading: Reading, *, six: bool) -> Persistence:
     netmask = fields.pop("netmask", None)
     if isinstance(netmask, IPv4Address):
         fields["netmask4"] = int(netmask)
@@ -173,7 +130,7 @@ def _persistence(fields: dict[str, Any], reading: _Reading, *, six: bool) -> Per
     return Persistence(**fields)
 
 
-def _backend(fields: dict[str, Any], reading: _Reading) -> Backend:
+def _backend(fields: dict[str, Any], reading: Reading) -> Backend:
     backend = Backend(**fields)
     if backend.lower_threshold > backend.upper_threshold:
         reading.fault("greater than upper_threshold", "lower_threshold", "upper_threshold")
@@ -183,7 +140,7 @@ def _backend(fields: dict[str, Any], reading: _Reading) -> Backend:
 _OF_HTTP: Final = frozenset({"path", "method", "host", "status", "headers", "body", "expect", "expect_regex", "tls"})
 
 
-def _health_check(fields: dict[str, Any], reading: _Reading) -> HealthCheck:
+def _health_check(fields: dict[str, Any], reading: Reading) -> HealthCheck:
     if "type" not in fields:
         for field in sorted(_OF_HTTP & fields.keys()):
             reason = "has no effect without a type of http or https"
@@ -200,7 +157,7 @@ def _health_check(fields: dict[str, Any], reading: _Reading) -> HealthCheck:
     return check
 
 
-def _route(fields: dict[str, Any], reading: _Reading) -> Route:
+def _route(fields: dict[str, Any], reading: Reading) -> Route:
     prefix, gateway = fields.get("prefix"), fields.get("gateway")
     if "tunnel" in fields and fields.get("ipvsmethod") != "tunnel":
         reading.fault("needs an IPVSMethod of tunnel", "tunnel", "ipvsmethod")
@@ -222,7 +179,7 @@ _CHECKSUMS: Final = {
 }
 
 
-def _tunnel(fields: dict[str, Any], reading: _Reading) -> Tunnel:
+def _tunnel(fields: dict[str, Any], reading: Reading) -> Tunnel:
     tunnel = Tunnel(**fields)
     name = tunnel.type.name.lower()
     if tunnel.type is TunnelType.GUE and not tunnel.port:
@@ -234,29 +191,29 @@ def _tunnel(fields: dict[str, Any], reading: _Reading) -> Tunnel:
     return tunnel
 
 
-def _as_fields(fields: dict[str, Any], _: _Reading) -> dict[str, Any]:
+def _as_fields(fields: dict[str, Any], _: Reading) -> dict[str, Any]:
     return fields
 
 
-def _tls(fields: dict[str, Any], _: _Reading) -> Tls:
+def _tls(fields: dict[str, Any], _: Reading) -> Tls:
     return Tls(**fields)
 
 
 # source4 and source6 are one field of the configuration
 _HEALTH = {name: read for name, read in fields_of(HealthCheck).items() if name not in ("source4", "source6")}
-_SHAPES: Final[Mapping[type, _Shape]] = {
-    FrontendKey: _Shape(
+_SHAPES: Final[Mapping[type, Shape]] = {
+    FrontendKey: Shape(
         fields_of(Frontend)
         | {
             "ipv4": address(parse_ipv4, check_vip),
             "ipv6": address(parse_ipv6, check_vip),
             "scheduler": read_scheduler,
             "scheduler_flags": read_scheduler_flags,
-            "persistence": _Shape({"timeout": fields_of(Persistence)["timeout"], "netmask": read_netmask}, _as_fields),
+            "persistence": Shape({"timeout": fields_of(Persistence)["timeout"], "netmask": read_netmask}, _as_fields),
         },
         _frontend,
     ),
-    BackendKey: _Shape(
+    BackendKey: Shape(
         fields_of(Backend)
         | {
             "ipv4": address(parse_ipv4, check_real_server_address),
@@ -264,7 +221,7 @@ _SHAPES: Final[Mapping[type, _Shape]] = {
         },
         _backend,
     ),
-    HealthKey: _Shape(
+    HealthKey: Shape(
         _HEALTH
         | {
             "path": matching(r"/[^\s\x00-\x1f\x7f-\x9f]*", "a path that starts with / and holds no spaces"),
@@ -276,7 +233,7 @@ _SHAPES: Final[Mapping[type, _Shape]] = {
             "expect": read_expected,
             "expect_regex": read_pattern,
             "source": read_sources,
-            "tls": _Shape(
+            "tls": Shape(
                 fields_of(Tls)
                 | {
                     "server_name": read_server_name,
@@ -287,12 +244,12 @@ _SHAPES: Final[Mapping[type, _Shape]] = {
         },
         _health_check,
     ),
-    RouteKey: _Shape(
+    RouteKey: Shape(
         {
             "prefix": read_prefix,
             "gateway": address(parse_ip, check_real_server_address),
             "ipvsmethod": or_default(fields_of(Route)["method"], None),
-            "tunnel": _Shape(
+            "tunnel": Shape(
                 {"type": one_of(TunnelType), "port": read_port, "checksum": one_of(TunnelChecksum)}, _tunnel
             ),
         },
