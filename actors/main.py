@@ -24,6 +24,7 @@ from clusterf.etcd.options import etcd_credentials, etcd_options
 from clusterf.lib import logs
 from clusterf.lib.addresses import parse_endpoint
 from clusterf.lib.options import each_parsed_by
+from clusterf.sources.last_good import has_copy
 from clusterf.sources.url import Source, check_tree, parse_source
 
 __all__ = ["main"]
@@ -31,12 +32,19 @@ __all__ = ["main"]
 
 def _parse_sources(urls: tuple[str, ...], access: EtcdCredentials) -> tuple[Source, ...]:
     try:
-        sources = tuple(parse_source(url, access) for url in urls)
-        for source in sources:
-            check_tree(source)
+        return tuple(parse_source(url, access) for url in urls)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="'--config-source'") from None
-    return sources
+
+
+def _check_trees(settings: Settings) -> None:
+    """Raise click.BadParameter for a tree that is missing, unless there is a copy of it to start with."""
+    for source in settings.sources:
+        try:
+            check_tree(source)
+        except ValueError as error:
+            if not has_copy(source.url, settings.config_file):
+                raise click.BadParameter(str(error), param_hint="'--config-source'") from None
 
 
 @click.command(context_settings={"auto_envvar_prefix": "CLUSTERF", "help_option_names": ["-h", "--help"]})
@@ -164,6 +172,7 @@ def main(state_dir: Path | None, runtime_dir: Path | None, **flags: Any) -> None
             msgspec.json.encode(settings)  # as they are sent to the child processes
         except UnicodeEncodeError:
             raise click.UsageError("a URL or a directory is not UTF-8") from None
+        _check_trees(settings)
         policy = Policy(stuck_timeout=settings.stuck_timeout)
         status = Supervisor(children_of(settings), settings, policy, held={DIRECTOR: lock, DOCKER: lock}).run()
     sys.exit(status)

@@ -48,6 +48,10 @@ class SourceWatcher(ThreadedActor):
         """Read the whole source again."""
         self._follower.reload()
 
+    def confirm(self) -> None:
+        """Believe the removals that are in doubt."""
+        self._follower.confirm()
+
     def _on_update(self, updates: list[KeyUpdate], synced: bool) -> None:
         messages = tuple(message for update in updates for message in self._messages(update))
         self._publisher.tell(SourceUpdate(self._number, messages, synced))

@@ -9,6 +9,7 @@ from pathlib import Path
 from clusterf.lib.jitter import jittered
 from clusterf.lib.store import Store
 from clusterf.sources.last_good import KeyUpdate, LastGood
+from clusterf.sources.source_record import SourceRecord
 
 __all__ = ["Follower", "OnUpdate"]
 
@@ -25,6 +26,7 @@ class Follower(ABC):
 
     def __init__(self, url: str, state_file: Path | None, interval: float, on_update: OnUpdate) -> None:
         self._reload = threading.Event()
+        self._confirmed = threading.Event()
         self._stopping = threading.Event()
         self._url = url
         self._state_file = state_file
@@ -41,10 +43,16 @@ class Follower(ABC):
         """Have the whole source read again soon; any thread may call this."""
         self._reload.set()
 
+    def confirm(self) -> None:
+        """Have removals believed that are in doubt; any thread may call this."""
+        self._confirmed.set()
+        self._reload.set()
+
     def run(self) -> None:
         """Follow the source until `stop`."""
         store = Store(self._state_file)
         self._last_good = LastGood(self._url, store)
+        self._record = SourceRecord(self._url, store)
         try:
             self._follow()
         finally:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from functools import reduce
 from operator import xor
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -24,7 +25,7 @@ from clusterf.lib.text import escape
 
 log = logging.getLogger(__name__)
 
-__all__ = ["KeyUpdate", "LastGood", "LastGoodCopy", "describe"]
+__all__ = ["KeyUpdate", "LastGood", "LastGoodCopy", "describe", "has_copy"]
 
 _COPY = b""  # the path, which no key has, of the entry that describes the copy: revision, time, checksums
 _LINES = 10  # log lines per key, at most
@@ -52,6 +53,21 @@ class LastGoodCopy(NamedTuple):
     age: float
 
 
+class _Mark(NamedTuple):
+    """The entry that describes the copy: its revision, when it was current, and the sum of all checksums."""
+
+    revision: int
+    time: float
+    sum: int
+
+
+def _parse_mark(raw: bytes | None) -> _Mark | None:
+    try:
+        return msgspec.json.decode(raw, type=_Mark) if raw is not None else None
+    except msgspec.DecodeError:
+        return None
+
+
 class LastGood:
     """The last good values of the source at `url`, kept in a section of the store."""
 
@@ -65,10 +81,12 @@ class LastGood:
         self._unreadable: set[bytes] = set()
         # what the next save will write
         self._changes: dict[bytes, bytes | None] = {}
-        # whether the copy on disk is one of the whole source, as of the next save
-        self._has_copy = self._recorded.pop(_COPY, None) is not None
+        self._recorded.pop(_COPY, None)
         # the exclusive or of all checksums, which detects missing entries
         self._sum = reduce(xor, self._recorded.values(), 0)
+        mark = _parse_mark(store.get(url, _COPY))
+        # whether the copy on disk is one of the whole source, as of the next save
+        self._has_copy = mark is not None and mark.sum == self._sum
 
     @property
     def has_copy(self) -> bool:
@@ -82,18 +100,15 @@ class LastGood:
     def copy(self) -> LastGoodCopy | None:
         """Return the copy; None if it is damaged, or the source was never read as a whole."""
         items = dict(self._store.items(self._url))
-        mark = items.pop(_COPY, None)
-        if mark is None:
+        raw = items.pop(_COPY, None)
+        if raw is None:
             return None
-        try:
-            revision, since, recorded = msgspec.json.decode(mark, type=tuple[int, float, int])
-        except msgspec.DecodeError as error:
-            log.error("%s: last-good copy invalid: %s (ignored)", self._url, error)
-            return None
-        if reduce(xor, itertools.starmap(checksum, items.items()), 0) != recorded:
+        mark = _parse_mark(raw)
+        # an entry may have been found damaged, and skipped, by the store
+        if mark is None or reduce(xor, itertools.starmap(checksum, items.items()), 0) != mark.sum:
             log.error("%s: last-good copy invalid: entries are missing (ignored)", self._url)
             return None
-        return LastGoodCopy(items, revision, max(0.0, time.time() - since))
+        return LastGoodCopy(items, mark.revision, max(0.0, time.time() - mark.time))
 
     def put(self, path: bytes, raw: bytes | None) -> KeyUpdate:
         """Take the bytes at `path`, None if there are none; return its new state."""
@@ -138,7 +153,7 @@ class LastGood:
         """Write the changes to disk, as of `revision`; 0: the source has no revisions."""
         changes, self._changes = self._changes, {}
         if (changes or revision) and self._has_copy:
-            changes[_COPY] = msgspec.json.encode((revision, time.time(), self._sum))
+            changes[_COPY] = msgspec.json.encode(_Mark(revision, time.time(), self._sum))
         self._store.update(self._url, changes)
 
     def _previous(self, path: bytes, key: Key, problems: tuple[Problem, ...]) -> KeyUpdate:
@@ -155,6 +170,17 @@ class LastGood:
         self._sum ^= (before or 0) ^ (now or 0)
         if self._completed or raw is None or before != now:
             self._changes[path] = raw
+
+
+def has_copy(url: str, state_file: Path | None) -> bool:
+    """Return whether `state_file` has a copy of the whole source at `url`; another process may have it open."""
+    if state_file is None:
+        return False
+    store = Store(state_file, read_only=True)
+    try:
+        return LastGood(url, store).has_copy
+    finally:
+        store.close()
 
 
 def describe(update: KeyUpdate) -> Iterator[str]:

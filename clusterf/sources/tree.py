@@ -21,6 +21,7 @@ from sortedcontainers import SortedDict
 
 from clusterf.config.decode import MAX_SIZE
 from clusterf.lib.store import is_below
+from clusterf.sources.mounts import Mounts
 
 __all__ = ["Entry", "FileTree"]
 
@@ -40,13 +41,6 @@ class Entry(NamedTuple):
     error: str = ""
 
 
-class _Place(NamedTuple):
-    """The resolved path of a directory, and the mount point it is below."""
-
-    real: bytes
-    mount: bytes
-
-
 class FileTree:
     """The files below `root` that were found by scans, and how to tell whether they have changed."""
 
@@ -54,8 +48,8 @@ class FileTree:
         self._root = os.fsencode(root)
         # path → the signature of its file, 0 if it may have changed without a trace
         self._seen: SortedDict = SortedDict()
-        # the root, and the directories on another file system than the directory above them
-        self._mounts: dict[bytes, _Place] = {}
+        # where the root, and the directories on another file system than the directory above them, are mounted
+        self.mounts = Mounts()
 
     def identity(self) -> tuple[int, int]:
         """Return what distinguishes this root directory from a replacement. Raises OSError if it is missing."""
@@ -152,20 +146,16 @@ class FileTree:
         if not path and (status is None or not stat.S_ISDIR(status.st_mode)):
             raise FileNotFoundError(errno.ENOENT, "the root directory is missing")
         if status is None:
-            self._mounts.pop(path, None)
-        elif stat.S_ISDIR(status.st_mode) and (path in self._mounts or status.st_dev != device):
-            self._check_mount(path, status.st_dev)
+            self.mounts.forget(path)
+        elif stat.S_ISDIR(status.st_mode) and (path in self.mounts or status.st_dev != device):
+            absolute = os.path.join(self._root, path)  # noqa: PTH118
+            self.mounts.check(path, absolute, status.st_dev, lambda: self._has_lost(path))
         return status
 
-    def _check_mount(self, path: bytes, device: int) -> None:
-        """Record the mount point of a directory. Raises OSError if the one recorded was unmounted."""
-        real = os.path.realpath(os.path.join(self._root, path))  # noqa: PTH118
-        place = _Place(real, _mount_point(real, device))
-        before = self._mounts.get(path, place)
-        # another resolved path: a symbolic link points elsewhere now
-        if place.real == before.real and len(place.mount) < len(before.mount):
-            raise OSError(errno.ENODEV, "the file system is not mounted")
-        self._mounts[path] = place
+    def _has_lost(self, path: bytes) -> bool:
+        """Return whether there are known files below `path`, and none of them exists."""
+        known = self._known(path)
+        return bool(known) and not any(os.path.lexists(os.path.join(self._root, file)) for file in known)  # noqa: PTH118
 
     def _file(
         self,
@@ -219,13 +209,6 @@ def _is_gone(path: bytes) -> bool:
     except OSError:
         return False
     return False
-
-
-def _mount_point(real: bytes, device: int) -> bytes:
-    """Return the first directory, from `real` upwards, whose parent is on another device."""
-    while real != b"/" and os.stat(os.path.dirname(real)).st_dev == device:  # noqa: PTH116, PTH120
-        real = os.path.dirname(real)  # noqa: PTH120
-    return real
 
 
 def _signature(status: os.stat_result) -> int:

@@ -23,6 +23,7 @@ from clusterf.lib.backoff import Backoff
 from clusterf.lib.store import is_below
 from clusterf.sources.follower import Follower, OnUpdate
 from clusterf.sources.last_good import KeyUpdate
+from clusterf.sources.mounts import Place
 from clusterf.sources.tree import Entry, FileTree
 
 __all__ = ["TreeFollower"]
@@ -33,6 +34,7 @@ SETTLE = 0.5  # seconds without a change before a missing, empty or invalid valu
 GATHER = 10  # milliseconds within which events are handled together
 LOOK = 250  # milliseconds between checks whether the root is still the same directory
 OVERFLOW = 4096  # events at once; with more, some may have been lost (inotify queues 16,384)
+_MOUNTS = "mounts"  # the name under which the places of directories are recorded
 PART = 1000  # updates passed on at a time, at most
 
 
@@ -55,7 +57,14 @@ class TreeFollower(Follower):
     def _follow(self) -> None:
         # a file may be missing for a moment at a restart, too
         self._tree.expect(self._last_good.paths())
+        # and a file system may be away
+        self._tree.mounts.expect(self._record.get(_MOUNTS, dict[bytes, Place]) or {})
         self._scan(b"", reread=True)
+        if b"" in self._unreadable:
+            if self._synced:
+                log.warning("%s: unreadable, using the last-good copy", self._url)
+            else:
+                log.warning("%s: unreadable, no last-good copy: nothing is written until it is back", self._url)
         while not self._stopping.is_set():
             self._follow_root()
 
@@ -119,6 +128,9 @@ class TreeFollower(Follower):
     def _scan(self, *paths: bytes, reread: bool = False) -> None:
         """Pass on what changed at the paths and below; the first snapshot is complete once no path is unsettled."""
         now = time.monotonic()
+        if self._confirmed.is_set():
+            self._confirmed.clear()
+            self._tree.mounts.accept()
         updates: list[KeyUpdate] = []
         for update in chain.from_iterable(self._updates_below(path, reread, now) for path in paths):
             updates.append(update)
@@ -134,6 +146,7 @@ class TreeFollower(Follower):
         if updates or synced:
             self._on_update(updates, synced)
         self._last_good.save()
+        self._record.put(_MOUNTS, self._tree.mounts.places)
         if self._once and self._synced:
             self._stopping.set()
 

@@ -57,6 +57,21 @@ def test_once_with_a_bad_object_exits_with_3(tmp_path, tree):
     assert (status, out) == (3, f"{ADD}\n{line(1)}\n")
 
 
+def test_tree_missing_at_the_start_is_replaced_by_its_copy(tmp_path, tree):
+    _, table, _ = once(tmp_path, tree)
+    tree.rename(tmp_path / "away")
+    status, out, err = once(tmp_path, tree)
+    assert (status, out) == (3, table)
+    assert f"file://{tree}: unreadable, using the last-good copy\n" in err
+
+
+def test_tree_missing_at_the_start_without_a_copy_is_wrong_usage(tmp_path, tree):
+    once(tmp_path, tree)
+    status, out, err = once(tmp_path, tmp_path / "missing")
+    assert (status, out) == (2, "")
+    assert f"file://{tmp_path}/missing: No such file or directory" in err
+
+
 def test_once_exits_with_1_after_its_timeout(tmp_path, tree):
     half_written = tree / "services/web/backends/2"
     half_written.write_text("{")

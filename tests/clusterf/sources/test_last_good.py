@@ -3,7 +3,7 @@ import pytest
 from clusterf.config.decode import MAX_SIZE
 from clusterf.config.model import Backend, BackendKey, FrontendKey, Route
 from clusterf.lib.store import Store
-from clusterf.sources.last_good import KeyUpdate, LastGood, describe
+from clusterf.sources.last_good import KeyUpdate, LastGood, describe, has_copy
 
 URL = "file:///tree"
 PATH, KEY = b"services/web/backends/1", BackendKey(b"web", b"1")
@@ -212,3 +212,24 @@ def test_thousand_problems_of_a_value_take_few_lines(path):
     lines = list(describe(state(path).put(PATH, raw)))
     assert len(lines) == 11
     assert "990 more" in lines[-1]
+
+
+def test_whole_copy_is_recognised_in_a_file_that_is_open(path):
+    assert not has_copy(URL, None)
+    assert not has_copy(URL, path)
+    assert not path.exists()
+    source = state(path)
+    source.put(PATH, GOOD)
+    source.save()
+    assert not has_copy(URL, path)
+    source.complete([PATH])
+    source.save()
+    assert has_copy(URL, path)
+    assert not has_copy("file:///other", path)
+
+
+def test_copy_with_a_missing_entry_is_none(path):
+    restarted(path, (PATH, GOOD), (b"routes/r", b"{}"))
+    Store(path).update(URL, {PATH: None})
+    assert not has_copy(URL, path)
+    assert not state(path).has_copy

@@ -8,9 +8,11 @@ import pytest
 
 from clusterf.sources import tree as tree_module
 from clusterf.sources.tree import FileTree
+from tests.clusterf.support.fake_mounts import FakeMounts
 
 NO_TARGET = "the target of the symbolic link is missing"
 NOT_MOUNTED = "the file system is not mounted"
+OTHER = "another file system is mounted, which has none of the known files"
 
 
 @pytest.fixture
@@ -97,39 +99,9 @@ def test_directory_deleted_before_it_is_listed_is_a_deletion(root, monkeypatch):
         assert scan(tree) == {b"services/web/frontend": None}
 
 
-class Mounts:
-    """Makes directories look like mount points, by the device number."""
-
-    def __init__(self, monkeypatch):
-        self.devices = {}
-        self._stat = os.stat
-        monkeypatch.setattr(tree_module.os, "stat", self.stat)
-
-    def stat(self, path, *arguments, **options):
-        status = self._stat(path, *arguments, **options)
-        real = os.path.realpath(os.fsencode(path)) if not isinstance(path, int) else b""
-        for mount, device in self.devices.items():
-            if (real + b"/").startswith(os.fsencode(mount) + b"/"):
-                make, (values, others) = status.__reduce__()
-                return make((*values[:2], device, *values[3:]), others)
-        return status
-
-    def unmount(self, directory):
-        """Show the empty directory beneath."""
-        del self.devices[directory]
-        directory.rename(directory.with_name(".mounted"))
-        directory.mkdir()
-
-    def mount(self, directory, device):
-        self.devices[directory] = device
-        if directory.with_name(".mounted").exists():
-            shutil.rmtree(directory)
-            directory.with_name(".mounted").rename(directory)
-
-
 @pytest.fixture
 def mounts(monkeypatch):
-    return Mounts(monkeypatch)
+    return FakeMounts(monkeypatch)
 
 
 @pytest.mark.parametrize("path", [b"", b"services/web/frontend"])
@@ -146,6 +118,7 @@ def test_directory_whose_file_system_was_unmounted_is_unreadable(root, tmp_path,
     assert scan(tree, path) == scan(tree, path) == {b"services": NOT_MOUNTED}
     assert tree.paths() == [b"services/web/frontend"]
     mounts.mount(directory, 1001)
+    assert scan(tree, path) == {b"services/web/frontend": b"{}"}
     (directory / "web/frontend").unlink()
     assert scan(tree, path) == {b"services/web/frontend": None}
 
@@ -171,3 +144,36 @@ def test_link_redirected_away_from_a_mount_is_a_change(root, tmp_path, mounts):
     (root / "services").unlink()
     (root / "services").symlink_to(tmp_path / "other")
     assert scan(tree) == {b"services/web/frontend": None, b"services/web2/frontend": b"{}"}
+
+
+@pytest.mark.parametrize("path", [b"", b"services/web/frontend"])
+def test_other_file_system_without_any_of_the_files_is_unreadable_until_accepted(root, mounts, path):
+    directory = root / "services"
+    write(directory / "web/frontend")
+    mounts.mount(directory, 1000)
+    tree = FileTree(root)
+    scan(tree)
+    (directory / "web/frontend").rename(root / ".kept")
+    mounts.devices[directory] = 1001
+    assert scan(tree, path) == scan(tree, path) == {b"services": OTHER}
+    write(directory / "web/frontend", "new")
+    assert scan(tree, path) == {b"services/web/frontend": b"new"}
+    (directory / "web/frontend").unlink()
+    mounts.devices[directory] = 1002
+    assert scan(tree, path) == {b"services": OTHER}
+    tree.mounts.accept()
+    assert scan(tree, path) == {b"services/web/frontend": None}
+
+
+def test_mounts_of_an_earlier_process_are_expected(root, mounts):
+    write(root / "services/web/frontend")
+    mounts.mount(root / "services", 1000)
+    before = FileTree(root)
+    scan(before)
+    mounts.unmount(root / "services")
+    tree = FileTree(root)
+    tree.expect(before.paths())
+    tree.mounts.expect(before.mounts.places)
+    assert scan(tree) == {b"services": NOT_MOUNTED}
+    tree.mounts.accept()
+    assert scan(tree) == {b"services/web/frontend": None}

@@ -142,9 +142,21 @@ def test_missing_tree_is_not_an_empty_one(node: Node, tree: Tree) -> None:
         tree.remove("services/web")
         node.wait_for_table([])
 
-    tree.folder.rename(away)
-    assert node.once() == 2
-    assert "No such file or directory" in node.log
+
+def test_node_starts_with_the_copy_of_a_missing_tree_and_follows_it_once_it_is_back(node: Node, tree: Tree) -> None:
+    tree.service("web", {**VIPS, "tcp": 80})
+    with node:
+        node.wait_for(lambda: node.tables)
+        before = saved()
+    away = tree.folder.rename(tree.folder.with_name("away"))
+    with node:
+        node.wait_for_log("unreadable, using the last-good copy")
+        node.wait_for(lambda: node.tables)
+        assert saved() == before
+        assert node.operations == []
+        away.rename(tree.folder)
+        tree.remove("services/web")
+        node.wait_for_table([])
 
 
 def test_stuck_child_dumps_its_stacks_and_is_restarted(node: Node, tree: Tree) -> None:
