@@ -15,8 +15,8 @@ from actors.options.docker import check_docker, docker_options
 from actors.options.ipvs import ipvs_options
 from actors.options.settings_file import Seconds, read_toml
 from actors.settings import DIRECTOR, DOCKER, Settings
-from actors.supervision.child_process import Policy
 from actors.supervision.directories import runtime_directory, state_directory
+from actors.supervision.policy import Policy
 from actors.supervision.supervisor import Supervisor
 from clusterf import __version__
 from clusterf.etcd.location import EtcdCredentials

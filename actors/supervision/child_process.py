@@ -1,43 +1,28 @@
-"""One child process as its supervisor has it: started, pinged, ended, and started again."""
+"""One child process as its supervisor has it: started, pinged, ended, and started again.
+
+Nothing here waits for the child, but `stop`. When what is due is decided by
+`actors.supervision.policy`; times are those of the supervisor's clock.
+"""
 
 import logging
-import math
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from actors.base.messages import Ping
+from actors.base.messages import Confirm, Ping, Reload
 from actors.settings import Settings
 from actors.supervision import control
-from clusterf.lib.backoff import Backoff
+from actors.supervision.outbox import Outbox
+from actors.supervision.policy import Act, Policy, Restarts, Vigil
+from clusterf.host.cpu_wait import CpuWait
 
-__all__ = ["ChildProcess", "Policy"]
+__all__ = ["ChildProcess"]
 
 log = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-P", "-m", "actors.supervision.child")
-DUMP_TIME = 1.0  # seconds in which a stuck child dumps its stacks before it is killed
-
-
-class Policy(NamedTuple):
-    """How patient the supervisor is. All but `intensity` are seconds.
-
-    The node gives up after more than `intensity` exits of children within
-    `period`. `start_timeout` is for the first reply of a child to a ping,
-    `stuck_timeout` for the others.
-    """
-
-    intensity: int = 10
-    period: float = 60.0
-    stuck_timeout: float = 30.0
-    stop_timeout: float = 15.0
-    start_timeout: float = 30.0
-    first_delay: float = 0.1
-    longest_delay: float = 5.0
 
 
 class ChildProcess:
@@ -53,14 +38,13 @@ class ChildProcess:
         self._command = command
         self._held = held
         self._process: subprocess.Popen[bytes] | None = None
-        # our end of the control socket, while the process runs
+        # our end of the control socket, until the process has hung up
         self.control: socket.socket | None = None
-        self._backoff = Backoff(policy.first_delay, policy.longest_delay)
-        # on the clock of `time.monotonic`: when it was started, pinged, and has last replied
-        self._started = self._pinged = self._replied = 0.0
-        # when to start it, if it does not run, or to kill it, if it is stuck
+        self._restarts = Restarts(policy)
+        # when to start it, if it does not run, or to kill it, if it has hung up
         self._due = 0.0
-        self._is_stuck = False
+        # requests of the operator that wait for the reply to a ping: a child has one of a kind to carry out at a time
+        self._requests: dict[type, Confirm | Reload] = {}
 
     def __str__(self) -> str:
         """Return how log lines begin that are about this process."""
@@ -71,20 +55,16 @@ class ChildProcess:
         """Whether there is a process."""
         return self._process is not None
 
-    @property
-    def deadline(self) -> float:
-        """When `tend` has next something to do, on the clock of `time.monotonic`."""
-        if self._process is None or self._is_stuck:
-            return self._due
-        patience = self._policy.stuck_timeout
-        return min(self._pinged + patience / 4, math.nextafter(self._replied + patience, math.inf))
+    def remaining(self, now: float) -> float:
+        """Return after how many seconds there is something to do."""
+        return self._vigil.remaining if self.control is not None else self._due - now
 
-    def start(self, settings: Settings) -> socket.socket:
+    def is_due(self, now: float) -> bool:
+        """Tell whether the process is to be started now."""
+        return self._process is None and now >= self._due
+
+    def start(self, settings: Settings, now: float) -> socket.socket:
         """Start the process; return our end of the control socket. Raises OSError."""
-        now = self._started = self._pinged = time.monotonic()
-        # the first reply has to wait until the modules are loaded and the actors have started
-        self._replied = now + max(0.0, self._policy.start_timeout - self._policy.stuck_timeout)
-        self._is_stuck = False
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             passed = [theirs.fileno(), *([] if self._held is None else [self._held])]
@@ -95,77 +75,115 @@ class ChildProcess:
             except OSError:
                 ours.close()
                 raise
-        self.control = ours
+        self._restarts.started(now)
+        self.control, self._outbox = ours, Outbox(ours)
+        self._vigil, self._cpu_wait = Vigil(self._policy), CpuWait(self._process.pid)
+        self._requests.clear()  # it reads everything anyway
         self.send(control.Begin(self.name, settings))
         log.debug("%s: started", self)
         return ours
 
-    def tend(self, now: float) -> None:
-        """Ping the process when it is time to; have it dump its stacks if it is stuck, then kill it."""
-        if self._process is None:
-            return
-        if (late := now - self.deadline) > self._policy.stuck_timeout / 4:
-            self._replied += late  # the supervisor itself was paused, perhaps the whole machine
-        silence = now - self._replied
-        if self._is_stuck:
+    def tend(self, now: float, passed: float) -> None:
+        """Do what is due, after `passed` seconds in which the supervisor ran."""
+        assert self._process is not None
+        if self.control is None:
             if now >= self._due:
                 self._process.kill()
-                self._due = now + DUMP_TIME  # it ends when the kernel lets it
-        elif silence > self._policy.stuck_timeout:
-            log.error("%s: stuck for %.0f seconds, dumping its stacks and killing it", self, silence)
-            self._process.send_signal(signal.SIGUSR1)
-            self._is_stuck, self._due = True, now + DUMP_TIME
-        elif now - self._pinged >= self._policy.stuck_timeout / 4:
-            self._pinged = now
-            self.send(Ping())
+                self._due = now + self._policy.stop_timeout
+            return
+        self._flush()
+        self._vigil.spend(passed, self._cpu_wait.since_last(passed) if self._vigil.asked else 0.0)
+        match self._vigil.act():
+            case Act.PING:
+                self._ping()
+            case Act.DUMP:
+                silence = self._vigil.silence
+                log.error("%s: stuck for %.0f seconds, dumping its stacks and killing it", self, silence)
+                self._process.send_signal(signal.SIGUSR1)
+            case Act.KILL:
+                self._process.kill()
 
     def replied(self) -> None:
         """Note that every actor of the process has replied to a ping."""
-        self._replied = time.monotonic()
+        self._vigil.replied()
+        self._send_requests()
+
+    def request(self, message: Confirm | Reload) -> None:
+        """Pass on a request of the operator; those of one kind that come while one is carried out become one."""
+        if self.control is not None:
+            self._requests[type(message)] = message
+            self._send_requests()
 
     def send(self, message: control.ControlMessage) -> None:
         """Send the process a message, if it runs; one that is about to end may miss it."""
-        if self.control is None:
-            return
-        try:
-            control.send(self.control, message)
-        except OSError as error:
-            log.debug("%s: a message was not delivered: %s", self, error)
+        if self.control is not None:
+            self._outbox.put(message)
+            self._flush()
 
-    def restart_later(self) -> float:
+    def restart_later(self, now: float) -> float:
         """Return the seconds until the process is to be started again: the more, the more often it has ended."""
-        now = time.monotonic()
-        if now - self._started > self._policy.period:
-            self._backoff.reset()
-        delay = self._backoff.next()
+        delay = self._restarts.delay(now)
         self._due = now + delay
         return delay
+
+    def hung_up(self, now: float) -> None:
+        """Note that the process has closed its end of the control socket: it ends, or is killed if it does not."""
+        assert self.control is not None
+        self.control.close()
+        self.control = None
+        self._due = now + self._policy.stop_timeout
+
+    def reap(self) -> tuple[str, int] | None:
+        """Return how a process that has hung up has ended, and its exit status; None if it has not ended yet."""
+        if self._process is None or self.control is not None or (status := self._process.poll()) is None:
+            return None
+        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+        description = f"{self}: {how}"
+        self._process = None
+        return description, status
 
     def stop(self) -> None:
         """Have the process stop, and wait until it has; kill it if that takes too long."""
         assert self._process is not None
         self.send(control.Stop())
+        if not self._wait():
+            log.error("%s: not stopped within %g seconds, killing it", self, self._policy.stop_timeout)
+            self._process.kill()
+            self._wait()
+        if self.control is not None:
+            self.hung_up(0)
+        match self.reap():
+            case None:
+                log.error("%s: killed, but does not end, left behind", self)
+            case description, status if status:
+                log.warning("%s", description)
+
+    def _wait(self) -> bool:
+        """Wait for the end of the process; return whether it has ended in time."""
+        assert self._process is not None
         try:
             self._process.wait(self._policy.stop_timeout)
         except subprocess.TimeoutExpired:
-            log.error("%s: not stopped within %g seconds, killing it", self, self._policy.stop_timeout)
-            self._process.kill()
-        description, status = self.reap()
-        if status:
-            log.warning("%s", description)
+            return False
+        return True
 
-    def reap(self) -> tuple[str, int]:
-        """Wait for the end of a process that has hung up, or is killed; return how it ended, and its exit status."""
-        assert self._process is not None
-        assert self.control is not None
-        self.control.close()
-        self.control = None
+    def _ping(self) -> None:
+        self._cpu_wait.since_last(0)
+        self.send(Ping())
+
+    def _send_requests(self) -> None:
+        """Send the requests, and a ping whose reply shows that they are carried out, unless one is unanswered."""
+        if not self._requests or self._vigil.asked:
+            return
+        for message in self._requests.values():
+            self.send(message)
+        self._requests.clear()
+        self._vigil.ask()
+        if self._vigil.act() is Act.PING:
+            self._ping()
+
+    def _flush(self) -> None:
         try:
-            status = self._process.wait(self._policy.stop_timeout)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            status = self._process.wait()
-        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
-        description = f"{self}: {how}"
-        self._process = None
-        return description, status
+            self._outbox.flush()
+        except OSError as error:
+            log.debug("%s: a message was not delivered: %s", self, error)

@@ -2,33 +2,38 @@
 
 Plain code without actors or threads, as what restarts the others must be the
 last to fail. It waits for messages of the children, for signals and for its
-own deadlines, whichever comes first.
+own deadlines, whichever comes first, and for nothing else.
 
 One child that ends is restarted, and only that one, after a back-off with
 jitter. If children end more than `intensity` times within `period`, a restart
 does not help: it stops all and gives up. A child that lives but does not reply
-to pings is made to dump its stacks, and killed.
+to pings is made to dump its stacks, and killed. When, says `actors.supervision.policy`.
 """
 
+import errno
 import logging
 import selectors
 import signal
 import socket
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import msgspec
 
 from actors.base.messages import Confirm, Reload
-from actors.settings import Settings
+from actors.settings import DIRECTOR, Settings
 from actors.supervision import control
-from actors.supervision.child_process import COMMAND, ChildProcess, Policy
+from actors.supervision.child_process import COMMAND, ChildProcess
+from actors.supervision.policy import Exits, Policy, RunningClock
 
 __all__ = ["Supervisor"]
 
 log = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
+# what is wrong with the installation when a child cannot be started: waiting changes nothing
+_LASTING = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.EPERM})
 
 
 class Supervisor:
@@ -50,9 +55,13 @@ class Supervisor:
         self._settings = settings
         self._policy = policy
         self._children = [ChildProcess(name, policy, command, (held or {}).get(name)) for name in names]
-        # when children have ended, within the last period
-        self._ends: deque[float] = deque()
+        self._clock = RunningClock(policy.beat)
+        self._exits = Exits(policy)
         self._selector = selectors.DefaultSelector()
+        self._signalled: set[int] = set()
+        # whether any child could be started yet, and the reasons that were reported for those that cannot be
+        self._launched = False
+        self._unlaunched: dict[ChildProcess, str] = {}
         # the exit status, once the node is to end
         self._status: int | None = None
 
@@ -75,8 +84,8 @@ class Supervisor:
                 end.setblocking(False)
             self._selector.register(reader, selectors.EVENT_READ, None)
             signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
-                signal.signal(number, lambda *_: None)  # the number comes through the socket
+            for number in _SIGNALS:
+                signal.signal(number, lambda number, _: self._signalled.add(number))
             try:
                 yield
             finally:
@@ -84,50 +93,76 @@ class Supervisor:
 
     def _step(self) -> None:
         """Wait for the next event or deadline, and handle it."""
-        deadline = min(child.deadline for child in self._children)
-        for key, _ in self._selector.select(max(0.0, deadline - time.monotonic())):
+        sleep = min([self._policy.beat, *(child.remaining(self._clock.now) for child in self._children)])
+        events = self._selector.select(max(0.0, sleep))
+        passed = self._clock.advance(time.monotonic())
+        for key, _ in events:
             if key.data is None:
-                self._handle_signals(key.fileobj)
+                _drain(key.fileobj)
             else:
                 self._handle_message(key.data)
-        # after all that was received, so that no child is taken for stuck because the supervisor itself was
-        now = time.monotonic()
+        # after the messages, so that a node that has finished ends with the status of that
+        self._handle_signals()
         for child in self._children:
             if self._status is not None:
                 return
-            if child.runs:
-                child.tend(now)
-            elif now >= child.deadline:
-                self._start(child)
+            self._tend(child, passed)
+
+    def _tend(self, child: ChildProcess, passed: float) -> None:
+        """Start a child or have it tended; after its end, have it started again later."""
+        now = self._clock.now
+        if child.is_due(now):
+            self._start(child)
+        elif (end := child.reap()) is not None:
+            self._restart(child, end[0])
+        elif child.runs:
+            child.tend(now, passed)
 
     def _start(self, child: ChildProcess) -> None:
         try:
-            connection = child.start(self._settings)
+            connection = child.start(self._settings, self._clock.now)
         except OSError as error:
-            self._restart(child, f"{child}: cannot be started: {error}")
-        else:
-            self._selector.register(connection, selectors.EVENT_READ, child)
+            self._not_launched(child, error)
+            return
+        self._launched = True
+        if self._unlaunched.pop(child, None) is not None:
+            log.info("%s: started, at last", child)
+        self._selector.register(connection, selectors.EVENT_READ, child)
 
-    def _handle_signals(self, reader: object) -> None:
-        assert isinstance(reader, socket.socket)
-        for number in reader.recv(64):
-            if number == signal.SIGHUP:
-                log.info("reloading")
-                self._send_all(Reload())
-            elif number == signal.SIGUSR2:
-                self._send_all(Confirm())
-            elif number in {signal.SIGTERM, signal.SIGINT}:
-                log.info("stopping; the table stays as it is")
-                self._status = 0
+    def _not_launched(self, child: ChildProcess, error: OSError) -> None:
+        """Have a child that could not be started tried again for ever, unless it never can be."""
+        if error.errno in _LASTING and not self._launched:
+            log.error("%s: cannot be started: %s", child, error)
+            self._status = 1
+            return
+        child.restart_later(self._clock.now)
+        if self._unlaunched.get(child) != str(error):
+            self._unlaunched[child] = str(error)
+            log.error("%s: cannot be started: %s, retrying", child, error)
 
-    def _send_all(self, message: Confirm | Reload) -> None:
+    def _handle_signals(self) -> None:
+        signalled, self._signalled = self._signalled, set()
+        if signal.SIGHUP in signalled:
+            log.info("reloading")
+            self._request(Reload())
+        if signal.SIGUSR2 in signalled:
+            self._request(Confirm())
+        if signalled & {signal.SIGTERM, signal.SIGINT} and self._status is None:
+            directs = any(child.name == DIRECTOR for child in self._children)
+            log.info("stopping; the table stays as it is" if directs else "stopping")
+            # with --once the node would have ended by itself, had all been applied
+            self._status = 1 if self._settings.once else 0
+
+    def _request(self, message: Confirm | Reload) -> None:
         for child in self._children:
-            child.send(message)
+            child.request(message)
 
     def _handle_message(self, child: ChildProcess) -> None:
         assert child.control is not None
         try:
             message = control.receive(child.control)
+        except BlockingIOError:
+            return
         except (OSError, msgspec.DecodeError) as error:
             log.error("%s: invalid message: %s", child, error)
             message = None
@@ -140,21 +175,16 @@ class Supervisor:
                 self._settings = msgspec.structs.replace(self._settings, flush=False)
             case _:  # it has hung up: it is gone, or about to be
                 self._selector.unregister(child.control)
-                description, _ = child.reap()
-                self._restart(child, description)
+                child.hung_up(self._clock.now)
 
     def _restart(self, child: ChildProcess, description: str) -> None:
         """Have a child that has ended started again after a delay, or give up."""
-        now = time.monotonic()
-        self._ends.append(now)
-        while self._ends[0] < now - self._policy.period:
-            self._ends.popleft()
-        if len(self._ends) > self._policy.intensity:
+        if self._exits.add(self._clock.now):
             log.error("%s", description)
-            log.error("giving up: %d exits of processes within %.0f seconds", len(self._ends), self._policy.period)
+            log.error("giving up: %d exits of processes within %.0f seconds", len(self._exits), self._policy.period)
             self._status = 1
             return
-        log.error("%s, restarting in %.1f seconds", description, child.restart_later())
+        log.error("%s, restarting in %.1f seconds", description, child.restart_later(self._clock.now))
 
     def _stop_all(self) -> None:
         """Stop the children against the flow, so that what a stopped one no longer sends is not taken for deleted."""
@@ -162,3 +192,11 @@ class Supervisor:
             if child.runs:
                 child.stop()
         self._selector.close()
+
+
+def _drain(reader: object) -> None:
+    """Empty the socket by which signals wake the selector."""
+    assert isinstance(reader, socket.socket)
+    with suppress(BlockingIOError):
+        while reader.recv(4096):
+            pass

@@ -1,13 +1,14 @@
 """Nodes that end after one apply, or before it: their exit status, standard output and log."""
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from tests.actors.support.node_process import COMMAND
+from tests.actors.support.node_process import COMMAND, NodeProcess
 from tests.actors.support.web_tree import ADD, line, make_tree, node_flags, put
 
 pytestmark = pytest.mark.process
@@ -164,3 +165,13 @@ def test_json_log_has_one_object_per_line(tmp_path, tree):
     _, _, err = once(tmp_path, tree, "--log-format", "json")
     lines = [msgspec.json.decode(text) for text in err.splitlines()]
     assert any(entry["message"].startswith("ipvs noop: ipvsadm -A") for entry in lines)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_once_that_is_ended_by_a_signal_before_all_was_applied_exits_with_1(tmp_path, tree, number):
+    # port 9 of loopback is closed, so that this source is never complete
+    sources = ["--config-source", f"file://{tree}", "--config-source", "etcd://127.0.0.1:9/clusterf"]
+    node = NodeProcess(tmp_path, *node_flags(tmp_path, "--noop", "--once", *sources))
+    node.child("director")
+    assert node.end(number) == 1
+    assert "stopping; the table stays as it is" in node.log()

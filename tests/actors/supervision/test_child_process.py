@@ -1,4 +1,4 @@
-"""One child process as the supervisor has it, with a fake process and a clock that the tests set."""
+"""One child process as the supervisor has it, with a fake process and a time that the tests set."""
 
 import os
 import signal
@@ -6,9 +6,10 @@ import subprocess
 
 import pytest
 
-from actors.base.messages import Ping
-from actors.supervision import child_process, control
-from actors.supervision.child_process import ChildProcess, Policy
+from actors.base.messages import Confirm, Ping, Reload
+from actors.supervision import control
+from actors.supervision.child_process import ChildProcess
+from actors.supervision.policy import Policy
 from tests.actors.support.some_settings import some_settings
 
 POLICY = Policy(period=60, stuck_timeout=8, start_timeout=20, stop_timeout=3, first_delay=1, longest_delay=4)
@@ -26,6 +27,9 @@ class FakePopen:
         self.signals = []
         self.status = None
 
+    def poll(self):
+        return self.status
+
     def send_signal(self, number):
         self.signals.append(number)
 
@@ -39,36 +43,23 @@ class FakePopen:
         return self.status
 
 
-class Clock:
-    now = 100.0
-
-    def monotonic(self):
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(child_process, "time", clock)
-    return clock
-
-
-@pytest.fixture
-def child(monkeypatch, clock):
+def child(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", FakePopen)
     child = ChildProcess("director", POLICY, ["run"], held=0)
-    child.start(some_settings())
+    child.start(some_settings(), 100.0)
     yield child
     if child.control is not None:
         os.close(child._process.end)
         child.control.close()
 
 
-def advance(child, clock, to):
-    """Let the supervisor come back at each of the child's deadlines until then."""
-    while child.deadline <= to:
-        clock.now = max(clock.now, child.deadline)
-        child.tend(clock.now)
+def advance(child, seconds):
+    """Let the supervisor come back at each of the child's deadlines for so long."""
+    while seconds > 0:
+        step = max(0.01, min(seconds, child.remaining(0)))
+        child.tend(0, step)
+        seconds -= step
 
 
 def sent(child):
@@ -92,62 +83,95 @@ def test_started_process_gets_its_name_and_descriptors(child):
     assert begin == control.Begin("director", some_settings())
 
 
-def test_process_is_pinged_four_times_a_timeout(child, clock):
+def test_process_is_pinged_at_once_and_again_after_each_reply(child):
+    advance(child, 7)
+    assert sent(child)[1:] == [Ping()]
     child.replied()
-    sent(child)
-    advance(child, clock, to=107)
-    assert sent(child) == [Ping()] * 3
-    assert child._process.signals == []
+    advance(child, 1.9)
+    assert sent(child) == []
+    advance(child, 0.2)
+    assert sent(child) == [Ping()]
 
 
-def test_first_reply_may_take_the_start_timeout(child, clock):
-    advance(child, clock, to=119.9)
+def test_first_reply_may_take_the_start_timeout(child):
+    advance(child, 19.9)
     assert child._process.signals == []
-    advance(child, clock, to=120.1)
+    advance(child, 0.2)
     assert child._process.signals == [signal.SIGUSR1]
 
 
-def test_silent_process_dumps_its_stacks_and_is_killed(child, clock, caplog):
+def test_silent_process_dumps_its_stacks_and_is_killed(child, caplog):
+    child.tend(0, 0)
     child.replied()
-    advance(child, clock, to=108.5)
+    advance(child, 8.5)
     assert child._process.signals == [signal.SIGUSR1]
     assert caplog.messages == ["director (pid 4711): stuck for 8 seconds, dumping its stacks and killing it"]
-    advance(child, clock, to=109.5)
+    advance(child, 1)
     assert child._process.signals == [signal.SIGUSR1, signal.SIGKILL]
 
 
-def test_process_that_replies_is_never_stuck(child, clock):
-    for now in range(100, 200, 5):
-        advance(child, clock, to=now)
-        clock.now = now
-        child.replied()
-    assert child._process.signals == []
-
-
-def test_pause_of_the_supervisor_is_not_the_child_being_stuck(child, clock):
+def test_process_that_waits_for_a_cpu_is_not_stuck(child, monkeypatch):
+    child.tend(0, 0)
     child.replied()
-    advance(child, clock, to=103)
-    clock.now = 700.0
-    child.tend(clock.now)
+    monkeypatch.setattr(child._cpu_wait, "since_last", lambda passed: passed)
+    advance(child, 100)
     assert child._process.signals == []
-    # only the time before the pause and after it counts
-    advance(child, clock, to=703.5)
-    assert child._process.signals == []
-    advance(child, clock, to=704.5)
+    monkeypatch.setattr(child._cpu_wait, "since_last", lambda _: 0.0)
+    advance(child, 6.5)
     assert child._process.signals == [signal.SIGUSR1]
+
+
+def test_requests_become_one_while_one_is_carried_out(child):
+    child.tend(0, 0)
+    child.replied()
+    sent(child)
+    for _ in range(1000):
+        child.request(Reload())
+        child.request(Confirm())
+    assert sent(child) == [Reload(), Ping()]
+    child.replied()
+    assert sent(child) == [Confirm(), Reload(), Ping()]
+    child.replied()
+    advance(child, 1)
+    assert sent(child) == []
+
+
+def test_request_before_the_first_reply_follows_it(child):
+    child.tend(0, 0)
+    child.request(Reload())
+    assert sent(child)[1:] == [Ping()]
+    child.replied()
+    assert sent(child) == [Reload(), Ping()]
 
 
 def test_ended_process_is_reaped_with_a_description(child):
     os.close(child._process.end)
+    child.hung_up(100)
+    assert child.reap() is None
     child._process.status = 70
     assert child.reap() == ("director (pid 4711): exited with status 70", 70)
     assert (child.runs, str(child), child.control) == (False, "director", None)
     child.send(Ping())  # does nothing
+    child.request(Reload())  # likewise
+    assert child.reap() is None
 
 
 def test_process_that_has_hung_up_but_does_not_end_is_killed(child):
     os.close(child._process.end)
+    child.hung_up(100)
+    child.tend(102.9, 1)
+    assert child.reap() is None
+    assert child.remaining(102) == pytest.approx(1)
+    child.tend(103, 1)
     assert child.reap() == ("director (pid 4711): killed by SIGKILL", -signal.SIGKILL)
+
+
+def test_process_that_survives_a_kill_does_not_hold_up_the_supervisor(child, caplog, monkeypatch):
+    monkeypatch.setattr(FakePopen, "kill", lambda self: self.signals.append(signal.SIGKILL))
+    end = child._process.end
+    child.stop()
+    os.close(end)
+    assert "director (pid 4711): killed, but does not end, left behind" in caplog.text
 
 
 def test_process_that_does_not_stop_is_killed(child, caplog):
@@ -159,12 +183,15 @@ def test_process_that_does_not_stop_is_killed(child, caplog):
     assert not child.runs
 
 
-def test_delays_between_restarts_grow_until_it_has_run_for_a_period(child, clock):
-    delays = [child.restart_later() for _ in range(3)]
-    for delay, nominal in zip(delays, (1, 2, 4), strict=True):
-        assert nominal * 0.8 <= delay <= nominal * 1.2
-    clock.now += 61
-    assert child.restart_later() <= 1.2
+def test_process_is_due_after_its_delay(child):
+    os.close(child._process.end)
+    child.hung_up(100)
+    child._process.status = 70
+    child.reap()
+    delay = child.restart_later(200)
+    assert child.remaining(200) == pytest.approx(delay)
+    assert not child.is_due(200 + delay / 2)
+    assert child.is_due(200 + delay)
 
 
 def test_process_that_cannot_be_started_leaves_no_descriptor(monkeypatch):
@@ -176,6 +203,6 @@ def test_process_that_cannot_be_started_leaves_no_descriptor(monkeypatch):
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
     with pytest.raises(FileNotFoundError):
-        child.start(some_settings())
+        child.start(some_settings(), 0)
     assert not child.runs
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208

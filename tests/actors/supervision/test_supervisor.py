@@ -1,5 +1,6 @@
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.supervision.child_process import ChildProcess, Policy
+from actors.supervision.child_process import ChildProcess
+from actors.supervision.policy import Policy
 from actors.supervision.supervisor import Supervisor
 from tests.actors.support.some_settings import some_settings
 from tests.waiting import wait_until
@@ -94,9 +96,31 @@ def test_crashes_before_the_period_are_not_counted(run, lives):
     assert len(lived(lives)) > 4
 
 
-def test_child_that_cannot_be_started_is_retried_then_given_up(caplog):
-    assert Supervisor(["one"], some_settings(), QUICK, command=["/nonexistent"]).run() == 1
-    assert caplog.text.count("cannot be started") == 4
+def test_child_that_never_can_be_started_ends_the_node_with_one_line(caplog):
+    assert Supervisor(["one", "two"], some_settings(), QUICK, command=["/nonexistent"]).run() == 1
+    (line,) = caplog.messages
+    assert line == "one: cannot be started: [Errno 2] No such file or directory: '/nonexistent'"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_child_that_cannot_be_started_for_the_moment_is_retried_for_ever(run, lives, caplog, monkeypatch, first):
+    caplog.set_level("INFO")
+    start, failures = subprocess.Popen, [BlockingIOError(11, "Resource temporarily unavailable")] * 9
+
+    def fail_at_times(*args, **options):
+        if failures and (first or lives.exists()):
+            raise failures.pop()
+        return start(*args, **options)
+
+    if not first:
+        # an interpreter that goes while the node runs may come back: an upgrade replaces it
+        failures[:] = [FileNotFoundError(2, "No such file or directory")] * 9
+    monkeypatch.setattr(subprocess, "Popen", fail_at_times)
+    assert run("finish" if first else "crash once", QUICK._replace(longest_delay=0.02)) == 3
+    assert not failures
+    assert caplog.text.count("cannot be started") == 1
+    assert "retrying" in caplog.text
+    assert "started, at last" in caplog.text
 
 
 def test_child_that_exits_at_once_is_counted_as_crashed(caplog):
@@ -136,6 +160,17 @@ def test_pause_of_the_supervisor_makes_no_child_stuck(run, lives, monkeypatch):
     assert len(lived(lives)) == 1
 
 
+def test_child_that_is_starved_of_cpu_is_not_stuck(run, lives, monkeypatch):
+    pongs = count_pongs(monkeypatch)
+    cpu = min(os.sched_getaffinity(0))
+    spin = f"import os\nos.sched_setaffinity(0, {{{cpu}}})\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-S", "-c", spin]) as greedy:
+        threading.Timer(3, greedy.kill).start()
+        signal_when(lambda: len(pongs) > 2)
+        assert run("starve", QUICK._replace(start_timeout=1)) == 0
+    assert len(lived(lives)) == 1
+
+
 def test_invalid_message_restarts_only_its_sender(run, lives, caplog):
     assert run("rubbish") == 5
     assert len(lived(lives)) == 2
@@ -152,6 +187,19 @@ def test_signal_stops_all_children(run, lives, number):
     assert run("answer", names=("one", "two")) == 0
     for pid in lived(lives):
         assert not Path("/proc", pid).exists()
+
+
+@pytest.mark.parametrize(("name", "line"), [("director", "stopping; the table stays as it is"), ("docker", "stopping")])
+def test_only_a_node_with_a_director_speaks_of_its_table(run, lives, caplog, name, line):
+    caplog.set_level("INFO")
+    signal_when(lambda: lives.exists() and lived(lives))
+    assert run("answer", names=(name,)) == 0
+    assert line in caplog.messages
+
+
+def test_once_that_is_stopped_by_a_signal_exits_with_1(run, lives):
+    signal_when(lambda: lives.exists() and lived(lives))
+    assert run("answer", once=True) == 1
 
 
 def test_child_that_does_not_stop_is_killed(run, lives, caplog):

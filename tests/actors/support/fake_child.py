@@ -31,8 +31,15 @@ while message := control.receive(connection):
     if isinstance(message, control.Stop):
         break
     if isinstance(message, Ping):
+        if mode == "starve":
+            # last in the queue of the CPU on which the test keeps another process busy
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+            begun = time.process_time()
+            while time.process_time() < begun + 0.05:
+                pass
         if mode == "stuck" and lived == 1:
             time.sleep(100)
-        control.send(connection, control.Pong() if lived == 1 or mode == "answer" else control.Finished(5))
+        control.send(connection, control.Pong() if lived == 1 or mode in {"answer", "starve"} else control.Finished(5))
 if mode == "deaf":
     time.sleep(100)

@@ -1,0 +1,104 @@
+"""Nodes whose processes are stopped, starved or cut off: nothing that is well is killed, and nothing lives on idle."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.actors.support.node_process import NodeProcess
+from tests.actors.support.web_tree import ADD, line, make_tree, node_flags, put
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.process
+
+STUCK = 1.0  # seconds: --stuck-timeout
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return make_tree(tmp_path / "tree")
+
+
+@pytest.fixture
+def node(tmp_path, tree):
+    """A node that has applied the tree."""
+    source = ["--config-source", f"file://{tree}", "--stuck-timeout", STUCK]
+    node = NodeProcess(tmp_path, *node_flags(tmp_path, "--noop", "--print", *source))
+    wait_until(lambda: node.tables() == [f"{ADD}\n{line(1)}"])
+    yield node
+    if node.process.poll() is None:
+        for pid in node.children().values():
+            os.kill(pid, signal.SIGCONT)
+    node.process.kill()
+    node.process.wait()
+
+
+def pause(pids, seconds):
+    """Stop the processes for so long; they go on in the opposite order."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(seconds)  # it is the time that matters: nothing happens in it
+    for pid in reversed(pids):
+        os.kill(pid, signal.SIGCONT)
+
+
+def assert_follows(node, tree, children):
+    """Assert that the node has the same children still, longer than it takes to find one stuck, and takes an edit."""
+    put(tree, 2)
+    wait_until(lambda: node.tables()[1:] == [f"{ADD}\n{line(1)}\n{line(2)}"])
+    time.sleep(1.5 * STUCK)
+    assert node.children() == children
+    assert "stuck" not in node.log()
+    assert node.end() == 0
+
+
+def test_pause_of_the_supervisor_kills_nothing(node, tree):
+    children = node.children()
+    pause([node.process.pid], 2.5 * STUCK)
+    assert_follows(node, tree, children)
+
+
+def test_pause_of_all_processes_kills_nothing(node, tree):
+    children = node.children()
+    for _ in range(2):
+        pause([node.process.pid, *children.values()], 2.5 * STUCK)
+    assert_follows(node, tree, children)
+
+
+def test_many_short_pauses_of_all_processes_kill_nothing(node, tree):
+    children = node.children()
+    for _ in range(15):
+        pause([*children.values(), node.process.pid], 0.2 * STUCK)
+    assert_follows(node, tree, children)
+
+
+def test_child_that_alone_is_stopped_is_found(node):
+    stopped = node.child("health")
+    os.kill(stopped, signal.SIGSTOP)
+    node.logged(f"health (pid {stopped}): stuck for 1 seconds, dumping its stacks and killing it", 2 * STUCK)
+    node.logged(f"health (pid {stopped}): killed by SIGKILL, restarting in")
+    node.child("health", other_than=stopped)
+
+
+def test_storm_of_reloads_while_a_child_is_stopped_blocks_nothing(node):
+    stopped = node.child("health")
+    os.kill(stopped, signal.SIGSTOP)
+    begun, sent = time.monotonic(), 0
+    while f"health (pid {stopped}): stuck" not in node.log() or sent < 1000:
+        assert time.monotonic() < begun + 10
+        node.process.send_signal(signal.SIGHUP)
+        sent += 1
+        time.sleep(0.0005)  # signals that come together are one
+    node.child("health", other_than=stopped)
+    assert node.end() == 0
+
+
+def test_storm_of_reloads_does_not_hide_the_signal_to_stop(node):
+    os.kill(node.process.pid, signal.SIGSTOP)
+    for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTERM):
+        for _ in range(500):
+            os.kill(node.process.pid, number)
+    os.kill(node.process.pid, signal.SIGCONT)
+    assert node.process.wait(20) == 0
+    assert node.log().count("reloading") == 1

@@ -1,0 +1,62 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from clusterf.host.cpu_wait import CpuWait
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.process
+
+SPIN = "while True: pass"
+
+
+@pytest.fixture
+def crowd():
+    """Start processes that all spin on one CPU; yield them."""
+    cpu = min(os.sched_getaffinity(0))
+    spinning = [
+        subprocess.Popen([sys.executable, "-S", "-c", f"import os; os.sched_setaffinity(0, {{{cpu}}})\n{SPIN}"])
+        for _ in range(3)
+    ]
+    yield spinning
+    for process in spinning:
+        process.kill()
+        process.wait()
+
+
+def test_process_that_waits_for_a_cpu_is_seen(crowd):
+    wait = CpuWait(crowd[0].pid)
+    waited = 0.0
+    while waited < 0.2:
+        waited += wait.since_last(1)
+
+
+def test_process_that_never_gets_its_turn_waits_all_the_time(crowd):
+    last = crowd[0].pid
+    os.sched_setscheduler(last, os.SCHED_IDLE, os.sched_param(0))
+    wait = CpuWait(last)
+    # three looks with nothing run in between, where its turns come every few hundred milliseconds
+    wait_until(lambda: [wait.since_last(7) for _ in range(3)] == [7, 7, 7])
+
+
+def test_wait_is_not_longer_than_the_time_that_passed(crowd):
+    wait = CpuWait(crowd[0].pid)
+    wait_until(lambda: wait.since_last(0.001) == 0.001)
+
+
+def test_process_that_sleeps_or_is_stopped_waits_for_no_cpu():
+    with subprocess.Popen(["/bin/sleep", "100"]) as sleeping:
+        wait = CpuWait(sleeping.pid)
+        wait_until(lambda: wait.since_last(1) == 0)
+        sleeping.send_signal(signal.SIGSTOP)
+        wait_until(lambda: wait.since_last(1) == 0)
+        sleeping.kill()
+
+
+def test_process_that_has_ended_waits_for_nothing():
+    with subprocess.Popen(["/bin/true"]) as ended:
+        pass
+    assert CpuWait(ended.pid).since_last(1) == 0
