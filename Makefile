@@ -8,7 +8,7 @@ ARGS ?=
 NOOP = $(shell [ "$$(id -u)" = 0 ] && [ -e /proc/net/ip_vs ] || echo --noop)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-long lint format bench clean
+.PHONY: help run check test test-long soak lint format bench clean
 
 help: ## list the targets
 	@echo 'make TARGET [ARGS="…"] [PYTHON=python3.13]'
@@ -34,6 +34,9 @@ test: lint ## lint, then all tests; those of IPVS in a kernel of their own (ARGS
 
 test-long: $(STAMP) ## the tests that take minutes each (ARGS: for pytest)
 	tests/run --long $(ARGS)
+
+soak: $(STAMP) ## faults, edits and traffic on a real node, 30 minutes (SECONDS: other; SEED: what is done again)
+	tests/soak/run --keep .run/soak.json $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lint: $(STAMP) ## check style, types and which package imports which
 	$(BIN)/ruff check
