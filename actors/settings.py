@@ -101,6 +101,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self._state_file("docker.db")
 
     @property
+    def incomplete_directory(self) -> Path:
+        """Where it is noted that a state file could not be written: outlasts the node, but not the boot."""
+        return Path(self.runtime_dir).parent
+
+    @property
     def lease_file(self) -> Path | None:
         """The etcd lease that containers are published on."""
         return self._state_file("docker.lease")

@@ -10,7 +10,7 @@ import msgspec
 if TYPE_CHECKING:  # the supervisor loads this module, too, and has no actors
     import pykka
 
-__all__ = ["Confirm", "Crashed", "Leave", "Ping", "Reload", "Upstream"]
+__all__ = ["Confirm", "Crashed", "KeepState", "Leave", "Ping", "Reload", "Upstream"]
 
 
 class Ping(msgspec.Struct, frozen=True, tag=True):
@@ -27,6 +27,10 @@ class Confirm(msgspec.Struct, frozen=True, tag=True):
 
 class Leave(NamedTuple):
     """The operator stops the node; the actor is stopped next. Not sent after a failure."""
+
+
+class KeepState(NamedTuple):
+    """An actor's message to itself: write what could not be written to its state file."""
 
 
 class Upstream(NamedTuple):

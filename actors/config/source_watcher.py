@@ -6,10 +6,12 @@ from typing import Any
 
 import pykka
 
+from actors.base.messages import KeepState
 from actors.base.threaded_actor import ThreadedActor
 from actors.config.messages import SourceUpdate
 from actors.link.messages import ConfigMessage, ProblemsAre, ProblemsKey, ValueIs
 from clusterf.lib.log_once import LogOnce
+from clusterf.lib.store import KEEP_INTERVAL
 from clusterf.sources.follower import Follower, OnUpdate
 from clusterf.sources.last_good import KeyUpdate, describe
 
@@ -35,6 +37,20 @@ class SourceWatcher(ThreadedActor):
         self._follower = follow(self._on_update)
         # the problems of each path
         self._problems = LogOnce(log)
+
+    def on_start(self) -> None:
+        """Begin to follow the source."""
+        self.tell_later(KEEP_INTERVAL, KeepState())
+        super().on_start()
+
+    def receive(self, message: Any) -> None:
+        """Keep the last good values."""
+        match message:
+            case KeepState():
+                self._follower.keep_state()
+                self.tell_later(KEEP_INTERVAL, KeepState())
+            case _:
+                super().receive(message)
 
     def work(self) -> None:
         """Follow the source."""

@@ -29,6 +29,7 @@ from clusterf.ipvs.table import Step, VirtualServer
 from clusterf.lib.addresses import IPNetwork, is_within
 from clusterf.lib.backoff import Backoff
 from clusterf.lib.jitter import jittered
+from clusterf.lib.store import KEEP_INTERVAL
 from clusterf.reconcile.companions import Companions
 from clusterf.reconcile.ownership import Ownership
 from clusterf.reconcile.reconciler import Reconciler
@@ -61,6 +62,7 @@ class _Self(Enum):
 
     RECONCILE = auto()
     RESYNC = auto()
+    KEEP_STATE = auto()
     RETRY = auto()
     KEEP_COMPANIONS = auto()
     CHECK_DRAINS = auto()
@@ -101,9 +103,11 @@ class IpvsWriter(Actor):
         if self._once is not None:
             self._tell_self(_Self.GIVE_UP, self._once.timeout)
         self._resync_later()
+        self._tell_self(_Self.KEEP_STATE, KEEP_INTERVAL)
 
     def on_stop(self) -> None:
-        """Close the kernel. Its table stays as it is."""
+        """Close the record, and the kernel. Its table stays as it is."""
+        self._ownership.close()
         self._kernel.close()
 
     def reload(self) -> None:
@@ -140,6 +144,10 @@ class IpvsWriter(Actor):
                 self._keep_companions()
                 # (calls the follower, too, which may have failed)
                 self._record_ownership()
+                return
+            case _Self.KEEP_STATE:
+                self._ownership.keep()
+                self._tell_self(_Self.KEEP_STATE, KEEP_INTERVAL)
                 return
             case _Self.GIVE_UP:
                 if self._once is not None:

@@ -35,7 +35,7 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     """Start the actors, and return them in the order of the data flow. Raises Unavailable if IPVS cannot be used."""
     del name
     kernel = _noop_kernel() if settings.noop else open_kernel()
-    ours = Store(settings.director_file, read_only=settings.noop)
+    ours = Store(settings.director_file, read_only=settings.noop, elsewhere=settings.incomplete_directory)
     excluded = tuple(map(ip_network, settings.ipvs_exclude))
     companions = Companions(
         _keepers(settings, ours),

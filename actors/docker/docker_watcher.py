@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pykka
 
+from actors.base.messages import KeepState
 from actors.base.threaded_actor import ThreadedActor
 from actors.docker.key_publisher import Publish, PublishOnly
 from clusterf.config.problems import Problem
@@ -14,7 +15,7 @@ from clusterf.docker.follower import EngineFollower
 from clusterf.docker.inventory import Inventory
 from clusterf.docker.publications import Changes
 from clusterf.docker.record import ContainerRecord, decode_record, encode_record
-from clusterf.lib.store import Store
+from clusterf.lib.store import KEEP_INTERVAL, Store
 from clusterf.lib.text import escape
 
 __all__ = ["DockerWatcher"]
@@ -59,7 +60,22 @@ class DockerWatcher(ThreadedActor):
         self._store = self._open_store()
         self._inventory = self._make_inventory(dict(_stored_records(self._store)))
         self._follower = EngineFollower(self._name, self._connect, self._inventory, self._interval, self._on_changes)
+        self.tell_later(KEEP_INTERVAL, KeepState())
         super().on_start()
+
+    def on_stop(self) -> None:
+        """Stop following the engine, and close the store."""
+        super().on_stop()
+        self._store.close()
+
+    def receive(self, message: Any) -> None:
+        """Keep the store."""
+        match message:
+            case KeepState():
+                self._store.keep()
+                self.tell_later(KEEP_INTERVAL, KeepState())
+            case _:
+                super().receive(message)
 
     def work(self) -> None:
         """Follow the engine."""
@@ -82,6 +98,8 @@ class DockerWatcher(ThreadedActor):
             self._log_problems(subject, problems)
         for path, value in (changes.keys | changes.checks).items():
             log.info("docker: %s %s", escape(path), f"set to {escape(value)}" if value is not None else "removed")
+        if complete:
+            self._store.renew()
         if complete and not self._published:
             self._published = True
             self._publisher.tell(PublishOnly(dict(self._inventory.keys), dict(self._inventory.checks)))

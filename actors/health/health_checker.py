@@ -76,6 +76,7 @@ class HealthChecker(AsyncioActor):
         self._probing = Probing(
             self.loop, self._watch_list.monitor, prober, self._references, self._output.add_transitions
         )
+        self._output.keep()
         self._publisher.start()
         self._subscription.start()
 

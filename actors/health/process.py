@@ -20,7 +20,12 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
         Sockets(settings.config_socket, settings.health_sockets[shard]),
         Targets(shard, shards),
         settings.health_references,
-        lambda: VerdictStore(state_file, lambda at: shard_of(at, shards) == shard, read_only=settings.noop),
+        lambda: VerdictStore(
+            state_file,
+            lambda at: shard_of(at, shards) == shard,
+            read_only=settings.noop,
+            elsewhere=settings.incomplete_directory,
+        ),
         Prober,
     )
     return [checker]

@@ -9,6 +9,7 @@ from clusterf.health.monitor import Transition
 from clusterf.health.report import transition_lines
 from clusterf.health.verdict_store import VerdictStore
 from clusterf.health.watch_list import VerdictUpdates, WatchList
+from clusterf.lib.store import KEEP_INTERVAL
 
 __all__ = ["VerdictOutput"]
 
@@ -57,6 +58,11 @@ class VerdictOutput:
     def forget_unclaimed(self) -> None:
         """Delete stored verdicts on backends that no longer exist. To be called once all verdicts were written."""
         self._store.forget_unclaimed()
+
+    def keep(self) -> None:
+        """Store what could not be stored, now and every KEEP_INTERVAL."""
+        self._store.keep()
+        self._loop.call_later(KEEP_INTERVAL, self.keep)
 
     def close(self) -> None:
         """Close the store."""

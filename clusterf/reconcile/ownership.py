@@ -27,6 +27,7 @@ class Ownership:
 
     def __init__(self, store: Store) -> None:
         """Open the record, and drop the records of earlier boots."""
+        self._store = store
         self._record = Record(store, "owned")
 
     def load(self) -> dict[VirtualServer, float]:
@@ -43,6 +44,14 @@ class Ownership:
     def record(self, changes: Mapping[VirtualServer, float | None]) -> None:
         """Record virtual servers of ours, with the seconds that their real servers may drain; None: no longer ours."""
         self._record.update({_encode(v): None if s is None else _encode_seconds(s) for v, s in changes.items()})
+
+    def keep(self) -> None:
+        """Write what could not be written; to be called every KEEP_INTERVAL. The rest of the store is kept with it."""
+        self._store.keep()
+
+    def close(self) -> None:
+        """Write what could not be written, if that can be, and close the store."""
+        self._store.close()
 
 
 def _encode(virtual: VirtualServer) -> bytes:

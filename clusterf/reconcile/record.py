@@ -5,10 +5,9 @@ are added, and one that is not recorded belongs to somebody else. A record count
 boot and one network namespace, as the objects in the kernel do.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 
-from clusterf.host.boot import boot_id
+from clusterf.host.boot import boot_id, namespace_id
 from clusterf.lib.store import Store
 
 __all__ = ["Record"]
@@ -21,7 +20,7 @@ class Record:
         """Open the record, and drop the records of earlier boots."""
         boot = boot_id()
         self._store = store
-        self._section = f"{kind} {boot} {os.stat('/proc/self/ns/net').st_ino}"  # noqa: PTH116
+        self._section = f"{kind} {boot} {namespace_id()}"
         store.drop(f"{kind} ", but=f"{kind} {boot} ")
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:

@@ -32,6 +32,7 @@ class Follower(ABC):
         self._state_file = state_file
         self._interval = interval
         self._on_update = on_update
+        self._store: Store | None = None
         # whether the source, or its stored copy, was passed on as a whole
         self._synced = False
 
@@ -48,14 +49,21 @@ class Follower(ABC):
         self._confirmed.set()
         self._reload.set()
 
+    def keep_state(self) -> None:
+        """Write what could not be written to the state file; to be called every KEEP_INTERVAL, by any thread."""
+        if self._store is not None:
+            self._store.keep()
+
     def run(self) -> None:
         """Follow the source until `stop`."""
-        store = Store(self._state_file)
+        sections = (self._url, SourceRecord.section(self._url))
+        self._store = store = Store(self._state_file, sections=sections, keep_stale=True)
         self._last_good = LastGood(self._url, store)
         self._record = SourceRecord(self._url, store)
         try:
             self._follow()
         finally:
+            self._store = None
             store.close()
 
     @abstractmethod

@@ -155,6 +155,8 @@ class LastGood:
         if (changes or revision) and self._has_copy:
             changes[_COPY] = msgspec.json.encode(_Mark(revision, time.time(), self._sum))
         self._store.update(self._url, changes)
+        if self._completed:
+            self._store.renew()
 
     def _previous(self, path: bytes, key: Key, problems: tuple[Problem, ...]) -> KeyUpdate:
         last = self._changes[path] if path in self._changes else self._store.get(self._url, path)

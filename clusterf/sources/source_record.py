@@ -18,8 +18,13 @@ class SourceRecord:
     """Values by name, recorded for the source at `url` in a section of the store that holds no keys of the source."""
 
     def __init__(self, url: str, store: Store) -> None:
-        self._section = f"origin {url}"
+        self._section = self.section(url)
         self._store = store
+
+    @staticmethod
+    def section(url: str) -> str:
+        """Return the section of the store that has the record of the source at `url`."""
+        return f"origin {url}"
 
     def get(self, name: str, type_: type[T]) -> T | None:
         """Return the value called `name`; None if there is none, or none of this type."""

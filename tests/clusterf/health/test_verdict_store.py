@@ -38,7 +38,7 @@ def shard(number, shards):
 
 def rows(path):
     with closing(Store(path, read_only=True)) as store:
-        return {key for key, _ in store.items(f"verdicts {boot.boot_id()}")}
+        return {key for key, _ in store.items(f"verdicts {boot.boot_id()} {boot.namespace_id()}")}
 
 
 def test_recorded_verdicts_are_loaded_after_a_restart(open_store):
@@ -122,7 +122,7 @@ def test_invalid_entry_is_ignored_and_logged(open_store, tmp_path, caplog):
     strange = {b"": b"", b"\xff": b"\x00", b"\x93": b"", good: b"\xc0"}
     strange[msgspec.msgpack.encode((b"s", b"b", (b"\0\0\0\0", -1)))] = msgspec.msgpack.encode(UP)
     with closing(Store(tmp_path / "health.db")) as store:
-        store.update(f"verdicts {boot.boot_id()}", strange)
+        store.update(f"verdicts {boot.boot_id()} {boot.namespace_id()}", strange)
     assert open_store().load().keys() == EVERY.keys() - {KEYS[0]}
     assert len(caplog.records) == len(strange)
 

@@ -9,6 +9,7 @@ import pytest
 from clusterf.lib.store import Store
 
 ENTRIES = {b"k%d" % number: b"v" * number for number in range(300)}
+LARGE = b"x" * 50_000
 
 
 @pytest.fixture
@@ -22,6 +23,17 @@ def written(path):
     store.update("s", ENTRIES)
     store.close()
     return path
+
+
+def fill(store):
+    """Let the store's file not grow any more."""
+    (pages,) = store._file.db.execute("PRAGMA page_count").fetchone()
+    store._file.db.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def empty(store):
+    """Let it grow again."""
+    store._file.db.execute("PRAGMA max_page_count = 1000000")
 
 
 def execute(path, statement, *arguments):
@@ -162,49 +174,35 @@ def test_read_only_store_leaves_a_damaged_file_alone(path, caplog):
     assert "continuing without it" in caplog.text
 
 
-@pytest.mark.parametrize("place", ["missing/state.db", "file/state.db", "directory"])
-def test_path_that_cannot_be_created_is_reported(tmp_path, place, caplog):
+@pytest.mark.parametrize("place", ["file/state.db", "file/missing/state.db", "directory"])
+def test_path_that_cannot_be_created_is_reported_and_tried_again(tmp_path, place, caplog):
+    caplog.set_level("INFO")
     (tmp_path / "file").write_text("")
     (tmp_path / "directory").mkdir()
     store = Store(tmp_path / place)
     store.update("s", ENTRIES)
-    assert list(store.items("s")) == []
-    assert "continuing without it" in caplog.text
-
-
-class FailingDisk:
-    """A connection that fails to write while `broken`."""
-
-    def __init__(self, db):
-        self.db = db
-        self.broken = True
-
-    def executemany(self, statement, rows):
-        if self.broken:
-            raise sqlite3.OperationalError("database or disk is full")
-        return self.db.executemany(statement, rows)
-
-    def execute(self, *arguments):
-        return self.db.execute(*arguments)
-
-    def __enter__(self):
-        return self.db.__enter__()
-
-    def __exit__(self, *failure):
-        return self.db.__exit__(*failure)
+    store.keep()
+    assert dict(store.items("s")) == ENTRIES
+    assert caplog.text.count("cannot be written, retrying every 5 seconds") == 1
+    (tmp_path / "file").unlink()
+    (tmp_path / "directory").rmdir()
+    store.keep()
+    assert "written again, nothing is missing" in caplog.text
+    assert dict(Store(tmp_path / place).items("s")) == ENTRIES
 
 
 def test_failed_write_is_retried_with_the_next_change(written, caplog):
     store = Store(written)
-    store._db = disk = FailingDisk(store._db)
-    store.update("s", {b"k7": b"new", b"k8": None})
+    fill(store)
+    store.update("s", {b"k7": b"new", b"k8": None, b"large": LARGE})
     assert "disk is full" in caplog.text
     assert store.get("s", b"k7") == b"new"
     assert store.get("s", b"k8") is None
-    assert dict(store.items("s")) == {key: value for key, value in ENTRIES.items() if key != b"k8"} | {b"k7": b"new"}
+    rest = {key: value for key, value in ENTRIES.items() if key != b"k8"}
+    assert dict(store.items("s")) == rest | {b"k7": b"new", b"large": LARGE}
     assert b"k8" not in dict(store.items("s", below=b"k8"))
-    assert Store(written, read_only=True).get("s", b"k7") == b"v" * 7
-    disk.broken = False
+    assert Store(written, read_only=True, keep_stale=True).get("s", b"k7") == b"v" * 7
+    empty(store)
     store.update("s", {b"k9": b"newer"})
     on_disk = Store(written, read_only=True)
     assert [on_disk.get("s", key) for key in (b"k7", b"k8", b"k9")] == [b"new", None, b"newer"]
@@ -212,13 +210,19 @@ def test_failed_write_is_retried_with_the_next_change(written, caplog):
 
 def test_unreadable_file_is_reported(written, caplog):
     store = Store(written)
-    store._db.close()
+    store._file.db.close()
     assert store.get("s", b"k7") is None
     assert list(store.items("s")) == []
     assert dict(store.items("s")) == {}
     store.drop("s", but="t")
     store.update("s", {b"k": b"v"})
-    assert caplog.text.count("state.db") == 5
+    assert [record.getMessage().partition(": ")[2].rpartition(":")[0] for record in caplog.records] == [
+        *[f"{written}: cannot be read"] * 3,
+        f"{written}: earlier entries cannot be removed",
+        f"{written}: cannot be written, retrying every 5 seconds",
+    ]
+    store.keep()
+    assert Store(written).get("s", b"k") == b"v"
 
 
 def test_file_may_be_created_by_many_at_once(tmp_path, caplog):
@@ -230,7 +234,7 @@ def test_file_may_be_created_by_many_at_once(tmp_path, caplog):
 
         def begin(number, path=path, barrier=barrier):
             barrier.wait()
-            store = Store(path)
+            store = Store(path, sections=(str(number),))
             store.update(str(number), {b"k": b"v"})
             store.close()
 

@@ -44,7 +44,7 @@ def test_state_file_is_closed_when_the_follower_fails(follower):
     with pytest.raises(OSError, match="broken"):
         follower.run()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
-        follower._last_good._store._db.execute("SELECT 1")
+        follower._last_good._store._file.db.execute("SELECT 1")
 
 
 def test_scans_are_due_at_about_the_interval(follower, monkeypatch):

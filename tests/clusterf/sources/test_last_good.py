@@ -113,7 +113,7 @@ def test_last_good_value_is_kept_although_the_disk_refuses_it(path):
     source = LastGood(URL, store)
     source.put(PATH, GOOD)
     source.save()
-    store._db.execute("PRAGMA query_only = 1")
+    store._file.db.execute("PRAGMA query_only = 1")
     source.put(PATH, BETTER)
     source.save()
     assert source.put(PATH, BAD).value == Backend(weight=2)

@@ -1,0 +1,169 @@
+"""The SQLite file of a `Store`: opened, checked, replaced if it is damaged, and recognised by its inode.
+
+Write-ahead mode: a change is a transaction, costs what it changes, and survives
+a kill at any moment. SQLite itself does not notice when the file, or the
+log beside it, was removed or renamed, and goes on writing into what no path names.
+"""
+
+import fcntl
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import quote
+
+__all__ = ["TROUBLE", "Inode", "StateFile", "open_file", "open_read_only"]
+
+log = logging.getLogger(__name__)
+
+_APPLICATION_ID = 0x436C5366  # "ClSf", as `file` shows it
+_VERSION = 1
+TROUBLE: Final = (sqlite3.Error, OSError, UnicodeDecodeError)
+"""What reading and writing may raise; the last one for damaged text."""
+_SCHEMA = """
+    CREATE TABLE IF NOT EXISTS entries (
+        section TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, checksum INTEGER NOT NULL,
+        PRIMARY KEY (section, key)
+    ) WITHOUT ROWID
+"""
+
+
+class Inode(NamedTuple):
+    """A file, whatever its name."""
+
+    device: int
+    number: int
+
+
+class StateFile(NamedTuple):
+    """An open file. `inode` and `log_inode` are those of the file and of its log, with their devices; None: unknown."""
+
+    db: sqlite3.Connection
+    writable: bool
+    inode: Inode | None
+    log_inode: Inode | None
+
+    def is_at(self, path: Path) -> bool:
+        """Tell whether the open file, and its log, are those at `path`."""
+        return self.inode == _inode(path) and self.log_inode in {None, _inode(_beside(path, "-wal"))}
+
+
+def open_file(path: Path, before: StateFile | None = None) -> StateFile:
+    """Open the file to write it; create it if it is missing, with its directory, and replace it if it is damaged.
+
+    `before` is the file that was at `path` before: what is left of it there is removed. Raises what is in TROUBLE.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(path.parent):
+        if before is not None:
+            _clear(path, before)
+        db = _open_or_replace(path)
+        return StateFile(db, True, _inode(path), _inode(_beside(path, "-wal")))
+
+
+def open_read_only(path: Path) -> StateFile | None:
+    """Open the file to read it, None if there is none. Raises what is in TROUBLE."""
+    if not path.exists():
+        return None
+    inode = _inode(path)
+    try:
+        db = _connect(path, "mode=ro")
+    except sqlite3.OperationalError:
+        # SQLite needs a log, which cannot be made on a read-only disk; without one nobody writes the file
+        if os.access(path.parent, os.W_OK) or _beside(path, "-wal").exists():
+            raise
+        db = _connect(path, "mode=ro&immutable=1")
+    return StateFile(db, False, inode, None)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _inode(path: Path) -> Inode | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return Inode(found.st_dev, found.st_ino)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Have other processes wait that open a state file in `directory`. Raises OSError."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _clear(path: Path, before: StateFile) -> None:
+    """Remove what is left of the file, so that no new connection shares half of it with the old one."""
+    log_there = _inode(_beside(path, "-wal"))
+    if _inode(path) == before.inode:
+        if before.log_inode in {None, log_there}:
+            return  # it is all there
+        path.unlink(missing_ok=True)
+    if not path.exists() or log_there == before.log_inode:
+        for suffix in ("-wal", "-shm"):
+            _beside(path, suffix).unlink(missing_ok=True)
+
+
+def _open_or_replace(path: Path) -> sqlite3.Connection:
+    """Open the file, or replace one that is damaged or not ours by a new one. Raises sqlite3.Error or OSError."""
+    try:
+        return _connect(path, "mode=rwc")
+    except sqlite3.OperationalError:
+        raise
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        aside = _beside(path, ".damaged")
+        log.error("state: %s: unusable: %s; moved aside as %s", path, error, aside)
+        path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            _beside(path, suffix).unlink(missing_ok=True)
+        return _connect(path, "mode=rwc")
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    """Open or create the file. Raises sqlite3.DatabaseError if it is damaged or not ours."""
+    url = f"file:{quote(str(path))}?{mode}"
+    writable = mode == "mode=rwc"
+    db = sqlite3.connect(url, uri=True, timeout=10, isolation_level="IMMEDIATE", check_same_thread=False)
+    try:
+        if writable:
+            db.execute("PRAGMA journal_mode = WAL")
+            # survives a crash of ours; a loss of power may lose the last changes
+            db.execute("PRAGMA synchronous = NORMAL")
+        with db:
+            db.execute("BEGIN IMMEDIATE" if writable else "BEGIN")
+            new = _check(db)
+            if writable and new:  # (a full disk can be read, as long as nothing is written)
+                _set_up(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _check(db: sqlite3.Connection) -> bool:
+    """Return whether the file is empty. Raises sqlite3.DatabaseError if it is damaged or not ours."""
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if tables and (application, version) != (_APPLICATION_ID, _VERSION):
+        raise sqlite3.DatabaseError("not a state file of this version of clusterf")
+    (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(verdict.splitlines()[-1])
+    return not tables
+
+
+def _set_up(db: sqlite3.Connection) -> None:
+    db.execute(_SCHEMA)
+    db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version = {_VERSION}")

@@ -1,0 +1,79 @@
+"""The mark beside a state file that says: all that was to be written is written.
+
+A mark that says the opposite would have to be written at the very moment when the
+disk is full. This one only has to be removed, which takes no space. As even that
+fails on a read-only disk, a file in another directory voids the mark.
+"""
+
+import zlib
+from pathlib import Path
+
+from clusterf.lib.state_file import Inode
+
+__all__ = ["StateMark"]
+
+
+class StateMark:
+    """The mark of the file at `path`, or only of what is `part` of it.
+
+    `elsewhere` is a directory on another disk, such as /run; None: there is none.
+    """
+
+    def __init__(self, path: Path, part: str | None, elsewhere: Path | None) -> None:
+        suffix = f".{_checksum(part)}" if part is not None else ""
+        self.name = f"{path.name}{suffix}.complete"
+        self._mark = path.with_name(self.name)
+        name = f"incomplete-{_checksum(str(path.absolute()))}-{path.name}{suffix}"
+        self._void = elsewhere / name if elsewhere is not None else None
+        # whether there is a mark, as far as this process knows
+        self.is_set = False
+
+    @property
+    def is_void(self) -> bool:
+        """Whether it is noted elsewhere that something was not written."""
+        return self._void is not None and self._void.exists()
+
+    def look(self, inode: Inode | None) -> bool:
+        """Return whether all was written to the file `inode`; a copy of a marked file is none."""
+        try:
+            marked = self._mark.read_text()
+        except (OSError, ValueError):
+            marked = ""
+        self.is_set = inode is not None and marked == str(inode.number) and not self.is_void
+        return self.is_set
+
+    def set(self, inode: Inode | None) -> None:
+        """Note that all is written. Raises OSError."""
+        if inode is not None:
+            # without the device, which may have another number after the next boot
+            self._mark.write_text(str(inode.number))
+            self._mark.chmod(0o600)
+        if self._void is not None:
+            self._void.unlink(missing_ok=True)
+        self.is_set = True
+
+    def remove(self) -> None:
+        """Note that something is not written. Raises OSError if that cannot be noted."""
+        self.is_set = False
+        noted = self._note_elsewhere()
+        try:
+            self._mark.unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # there is none
+        except OSError:
+            if not noted:
+                raise
+
+    def _note_elsewhere(self) -> bool:
+        if self._void is None:
+            return False
+        try:
+            self._void.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._void.touch(mode=0o600)
+        except OSError:
+            return False
+        return True
+
+
+def _checksum(text: str) -> str:
+    return f"{zlib.crc32(text.encode(errors='surrogateescape')):08x}"

@@ -1,0 +1,73 @@
+import sqlite3
+
+import pytest
+
+from clusterf.lib.state_file import open_file, open_read_only
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "new" / "state.db"
+
+
+def test_file_is_created_with_its_directory_for_the_owner_only(path):
+    file = open_file(path)
+    assert file.writable
+    assert file.is_at(path)
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_missing_file_is_not_created_to_be_read(path):
+    assert open_read_only(path) is None
+    assert not path.parent.exists()
+
+
+def test_file_is_recognised_under_another_name_and_not_by_its_old_one(path):
+    file = open_file(path)
+    path.parent.rename(path.parent.with_name("renamed"))
+    assert not file.is_at(path)
+    assert file.is_at(path.parent.with_name("renamed") / "state.db")
+
+
+def test_file_whose_log_is_gone_is_not_the_one_at_its_path(path):
+    file = open_file(path)
+    assert file.is_at(path)
+    path.with_name("state.db-wal").unlink()
+    assert not file.is_at(path)
+
+
+def test_what_is_left_of_the_old_file_is_no_part_of_the_new_one(path):
+    old = open_file(path)
+    with old.db as db:
+        db.execute("INSERT INTO entries VALUES ('s', x'00', x'00', 0)")
+    path.unlink()
+    new = open_file(path, old)
+    assert new.db.execute("SELECT count(*) FROM entries").fetchone() == (0,)
+    assert old.db.execute("SELECT count(*) FROM entries").fetchone() == (1,)
+    old.db.close()
+    with new.db as db:
+        db.execute("INSERT INTO entries VALUES ('s', x'01', x'00', 0)")
+    assert new.is_at(path), "the end of the old one removes nothing of it"
+
+
+def test_old_file_without_its_log_is_given_up(path):
+    old = open_file(path)
+    path.with_name("state.db-wal").unlink()
+    new = open_file(path, old)
+    assert new.inode != old.inode
+    assert new.is_at(path)
+
+
+def test_file_of_a_disk_that_takes_nothing_is_opened_without_writing(path):
+    open_file(path).db.close()
+    before = path.read_bytes()
+    file = open_file(path)
+    assert file.db.execute("PRAGMA wal_checkpoint").fetchone() == (0, 0, 0), "nothing was written"
+    assert path.read_bytes() == before
+
+
+def test_file_that_is_open_to_be_read_cannot_be_written(path):
+    open_file(path).db.close()
+    file = open_read_only(path)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        file.db.execute("DELETE FROM entries")
