@@ -57,7 +57,7 @@ class Timeline:
     def delays(self) -> Delays:
         """When faults may have delayed the node."""
         faults = [action for action in self.history.actions if action.kind in {"fault", "exit"}]
-        cuts = [calm.begin for calm in self.history.calms if calm.kind == "exact" and not calm.text]
+        cuts = [calm.end for calm in self.history.calms if calm.kind == "exact" and not calm.text]
         return Delays([Period(fault.begin, fault.end + RECOVERY) for fault in faults], cuts)
 
     def reals(self, virtual: Virtual) -> list[Real]:
