@@ -116,9 +116,9 @@ class Timeline:
         return [] if not addresses else common([period], _healthy(self.failing(address) for address in addresses))
 
     def by_hand(self, virtual: Virtual, lasts: float) -> list[Period]:
-        """Return when a virtual server may have been as somebody else made it, and `lasts` seconds longer."""
+        """Return when a virtual server may have been as somebody else made it: `lasts` seconds, without delays."""
         actions = [action for action in self.history.actions if action.kind == "hand" and action.subject == virtual]
-        return [Period(action.begin, action.end + lasts) for action in actions]
+        return [Period(action.begin, self.delays.until(action.end) + lasts) for action in actions]
 
     @cached_property
     def addresses(self) -> set[str]:
