@@ -97,14 +97,6 @@ def _check_trees(settings: Settings) -> None:
 @click.option("--flush", is_flag=True, help="Empty the table before the first apply.")
 @ipvs_options
 @click.option(
-    "--removal-hold",
-    type=Seconds(min=0),
-    default=60.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds to hold the removal of most virtual servers at once; 0: not held.",
-)
-@click.option(
     "--health-processes",
     type=click.IntRange(1, 64),
     default=1,

@@ -40,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     print_table: bool
     flush: bool
     removal_hold: float
+    hold_share: int
+    hold_least: int
     ipvs_scheduler: str
     ipvs_forward_method: MethodName
     ipvs_elide: bool

@@ -1,27 +1,33 @@
 """BackendMerger: from claims, members and verdicts to wanted virtual and real servers.
 
 Verdicts come over a link from each health process. They stay in force while
-that process is away, until its successor has published all that it knows.
+that process is away, until its successor has published all that it knows. What leaves
+the configuration is kept until it may go (`clusterf.director.retention`).
 """
 
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from itertools import islice
+from math import inf
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pykka
 
 from actors.base.actor import Actor
 from actors.base.messages import Upstream
-from actors.director.messages import Credit, MergedUpdate, RemovalBegun, ResolvedUpdate
+from actors.director.messages import Credit, MergedUpdate, ResolvedUpdate
 from actors.link.messages import Received, Synced, VerdictIs
 from actors.link.subscription import Subscription
 from clusterf.config.problems import ProblemsOf
 from clusterf.director.merger import Merged, Merger
+from clusterf.director.removal_hold import HoldPolicy, RemovalHold
+from clusterf.director.retention import Retention
 from clusterf.director.rotation import PanicMode, Rotation
-from clusterf.ipvs.table import Table
+from clusterf.ipvs.table import Table, VirtualServer
 from clusterf.lib.text import escape
 
 __all__ = ["BackendMerger"]
@@ -35,15 +41,18 @@ class _Self(Enum):
     """The merger's messages to itself."""
 
     PATIENCE_OVER = auto()
+    RELEASE = auto()
 
 
 class BackendMerger(Actor):
     """Tells `writer` what follows from the resolved configuration and from the verdicts on the links `health`.
 
     Without `health` all backends are in rotation. `in_force` reads the table
-    that the kernel has before anything is written. With `patience`, updates are
+    that the kernel has before anything is written, and `ours` are those virtual servers in it that
+    are recorded as ours, with the seconds that their real servers may drain; None: the table is emptied
+    first. With `patience`, updates are
     complete (`synced`) only when each checked backend has a verdict, or after so
-    many seconds; None: verdicts are not awaited.
+    many seconds; None: verdicts are not awaited. `hold` None: what leaves the configuration is removed at once.
     """
 
     def __init__(
@@ -53,11 +62,20 @@ class BackendMerger(Actor):
         elide: bool,
         health: Sequence[Path] = (),
         in_force: Callable[[], Table] = Table,
+        ours: Mapping[VirtualServer, float] | None = MappingProxyType({}),
         patience: float | None = None,
+        hold: HoldPolicy | None = None,
     ) -> None:
         super().__init__()
-        self._rotation = Rotation(in_force)
-        self._merger = Merger(elide=elide, rotation=self._rotation if health else None)
+        self._read_in_force = in_force
+        # what was found in the kernel, from when it is first needed until all is synced
+        self._found: Table | None = None
+        self._ours = ours
+        self._hold = RemovalHold(hold) if hold is not None else None
+        self._rotation = Rotation(self._find)
+        self._retention = Retention(self._hold or RemovalHold(HoldPolicy()))
+        rotation = self._rotation if health else None
+        self._merger = Merger(elide=elide, rotation=rotation, in_force=self._retention.settings)
         self._writer = writer
         self._patience = patience
         subscriptions = [Subscription(socket, self.actor_ref.tell) for socket in health]
@@ -67,6 +85,8 @@ class BackendMerger(Actor):
         # whether the configuration was complete once, and whether it was together with the verdicts
         self._configured = False
         self._synced = False
+        # the moment at which the next message RELEASE comes, on the monotonic clock
+        self._release_at: float | None = None
 
     def on_start(self) -> None:
         """Begin to receive verdicts."""
@@ -94,23 +114,31 @@ class BackendMerger(Actor):
                 self._subscriptions[link].acknowledge()
             case Credit():
                 self.tell_upstream(message)
-            case RemovalBegun(virtuals):
-                for virtual in virtuals:
-                    self._rotation.forget_departed(virtual)
+            case _Self.RELEASE:
+                self._release_at = None
+                self._release()
             case _:
                 super().receive(message)
+
+    def confirm(self) -> None:
+        """Have the removals done that are held."""
+        if self._hold is not None:
+            self._hold.confirm()
+            self._release()
 
     def _configure(self, update: ResolvedUpdate) -> None:
         already_logged = {item for item in update.items if isinstance(item, ProblemsOf)}
         for item in update.items:
             self._merger.update(item)
         self._configured = self._configured or update.synced
-        merged = self._merge()
-        for result in merged:
+        if self._hold is not None:
+            self._hold.changed(time.monotonic())
+            for doubt in update.doubts:
+                self._hold.doubt(doubt.key, doubt.value)
+        for result in self._update(update.link, urgent=False):
             if isinstance(result, ProblemsOf) and result not in already_logged:
                 for problem in result.problems:
                     log.warning("%s", problem)
-        self._tell_writer(merged, update.link, urgent=False)
 
     def _judge(self, received: Received) -> None:
         urgent = self._synced  # before that, nothing is written at all
@@ -122,7 +150,7 @@ class BackendMerger(Actor):
                     self._rotation.put_verdict(*key, verdict.up if verdict is not None else None)
                 case _:
                     raise TypeError(f"a health process does not publish {message!r}")
-        self._tell_writer(self._merge(), received.link, urgent=urgent)
+        self._update(received.link, urgent=urgent)
 
     def _start_without_verdicts(self) -> None:
         """Await verdicts no longer: a backend without one is as in the kernel, or as its check's `initial` says."""
@@ -132,25 +160,58 @@ class BackendMerger(Actor):
         log.warning("health: starting without verdicts on %d backends", self._rotation.unknown)
         for line in islice(self._rotation.undecided(), _SHOWN):
             log.warning("health: no verdict yet: %s", line)
-        self._tell_writer(self._merge(), None, urgent=False)
+        self._update(None, urgent=False)
 
-    def _merge(self) -> list[Merged]:
-        results = list(self._merger.flush())
+    def _update(self, link: str | None, *, urgent: bool) -> list[Merged]:
+        """Send the writer what has changed, because of a frame of `link`, and return it."""
+        now = time.monotonic()
+        items = list(self._retention.take(self._flush(now)))
         waiting = self._patience is not None and self._rotation.unknown
         if not self._synced and self._configured and not self._awaited and not waiting:
-            self._synced = True
-            self._rotation.begin()
-            results += self._merger.flush()
+            items += self._begin(now)
+        self._writer.tell(MergedUpdate(tuple(items), self._synced, link, urgent))
+        self._release()
+        return items
+
+    def _begin(self, now: float) -> list[Merged]:
+        """All is complete: from now on what is in force counts, not what was found in the kernel."""
+        self._synced = True
+        self._rotation.begin()
+        items = list(self._retention.take(self._flush(now)))
+        if self._hold is not None:
+            found, ours = (self._find(), self._ours) if self._ours is not None else (Table(), {})
+            items += self._retention.begin(found, ours)
+        self._found, self._ours = None, None
+        return items
+
+    def _release(self) -> None:
+        """Have what may leave now removed, and this done again in time."""
+        if not self._synced or self._hold is None:
+            return
+        now = time.monotonic()
+        if removals := tuple(self._retention.release(now, self._merger.proving)):
+            self._writer.tell(MergedUpdate(removals, self._synced))
+        delay = self._retention.due(now, self._merger.proving)
+        if delay is None or delay == inf:
+            return
+        if self._release_at is None or now + delay < self._release_at:
+            self._release_at = now + delay
+            self.tell_later(delay, _Self.RELEASE)
+
+    def _flush(self, now: float) -> list[Merged]:
         merged: list[Merged] = []
-        for result in results:
+        for result in self._merger.flush(now):
             if isinstance(result, PanicMode):
                 _log_panic(result)
             else:
                 merged.append(result)
         return merged
 
-    def _tell_writer(self, merged: list[Merged], link: str | None, *, urgent: bool) -> None:
-        self._writer.tell(MergedUpdate(tuple(merged), self._synced, link, urgent))
+    def _find(self) -> Table:
+        """Return the table that the kernel had at the start."""
+        if self._found is None:
+            self._found = self._read_in_force()
+        return self._found
 
 
 def _log_panic(now: PanicMode) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from actors.base.actor import Actor
 from actors.base.process import Host
-from actors.director.messages import Credit, MergedUpdate, RemovalBegun
+from actors.director.messages import Credit, MergedUpdate
 from actors.director.once import Once
 from actors.director.table_printer import TablePrinter
 from actors.director.table_reader import TableReader
@@ -33,7 +33,6 @@ from clusterf.lib.store import KEEP_INTERVAL
 from clusterf.reconcile.companions import Companions
 from clusterf.reconcile.ownership import Ownership
 from clusterf.reconcile.reconciler import Reconciler
-from clusterf.reconcile.removal_hold import CALM, Decision, RemovalHold
 
 __all__ = ["IpvsWriter", "Options"]
 
@@ -53,7 +52,6 @@ class Options(NamedTuple):
     print_table: bool = False
     flush: bool = False
     resync_interval: float = 60.0
-    removal_hold: float = 0.0
     excluded: tuple[IPNetwork, ...] = ()
 
 
@@ -66,8 +64,6 @@ class _Self(Enum):
     RETRY = auto()
     KEEP_COMPANIONS = auto()
     CHECK_DRAINS = auto()
-    CALM_OVER = auto()
-    HOLD_OVER = auto()
     GIVE_UP = auto()
 
 
@@ -83,7 +79,6 @@ class IpvsWriter(Actor):
         self._companions = companions
         self._options = options
         self._once = Once(host.finish, options.once_timeout) if options.once else None
-        self._hold = RemovalHold(0 if options.once else options.removal_hold)
         self._operations = OperationLog(noop=options.noop)
         self._printer = TablePrinter(kernel, enabled=options.print_table, separate=not options.once)
         self._reconciler = Reconciler({v: s for v, s in ownership.load().items() if not self._is_excluded(v)})
@@ -113,11 +108,6 @@ class IpvsWriter(Actor):
     def reload(self) -> None:
         """Read the kernel's table again."""
         self._reader.request("reload")
-        self._tell_self(_Self.RECONCILE)
-
-    def confirm(self) -> None:
-        """Allow the removal of virtual servers that is held."""
-        self._hold.confirm()
         self._tell_self(_Self.RECONCILE)
 
     def receive(self, message: Any) -> None:
@@ -170,8 +160,6 @@ class IpvsWriter(Actor):
                         self._once.note(item)
         if update.link is not None:
             self.tell_upstream(Credit(update.link))
-        if not update.urgent:
-            self._hold.changed(time.monotonic())
         self._synced = self._synced or update.synced
         if self._synced:
             self._tell_self(_Self.RECONCILE)
@@ -203,28 +191,13 @@ class IpvsWriter(Actor):
             self._keep_companions()
         for virtual in list(islice(self._reconciler.failures.stale, READ_PART)):
             self._reconciler.observe_virtual(virtual, self._kernel.read_virtual(virtual))
-        now = time.monotonic()
-        may_remove = self._may_remove(now)
-        steps = self._reconciler.next_steps(PART, now, self._kernel.connections, departures=may_remove)
+        steps = self._reconciler.next_steps(PART, time.monotonic(), self._kernel.connections)
         self._record_ownership()
-        if departed := self._reconciler.owned.take_departed():
-            self.tell_upstream(RemovalBegun(tuple(departed)))
         if steps:
             self._printer.changed()
             self._write(steps)
             self._record_ownership()
-        return self._reconciler.idle if may_remove else self._reconciler.idle_but_for_departures
-
-    def _may_remove(self, now: float) -> bool:
-        """Tell whether virtual servers may be removed now; if not, have this asked again in time."""
-        leaving = self._reconciler.leaving
-        in_force = self._reconciler.in_force if leaving else 0  # counting them takes time
-        decision = self._hold.judge(now, in_force, leaving)
-        if decision is Decision.WAIT:
-            self._tell_self(_Self.CALM_OVER, CALM)
-        elif decision is Decision.HELD:
-            self._tell_self(_Self.HOLD_OVER, self._hold.remaining(now))
-        return decision is Decision.ALLOWED
+        return self._reconciler.idle
 
     def _write(self, steps: Sequence[Step]) -> None:
         errors = self._kernel.apply(steps)

@@ -2,19 +2,23 @@
 
 from typing import NamedTuple
 
+from actors.link.messages import DoubtIs
 from clusterf.director.merger import Merged
 from clusterf.director.resolver import Resolved
-from clusterf.ipvs.table import VirtualServer
 
-__all__ = ["Credit", "MergedUpdate", "RemovalBegun", "ResolvedUpdate"]
+__all__ = ["Credit", "MergedUpdate", "ResolvedUpdate"]
 
 
 class ResolvedUpdate(NamedTuple):
-    """Resolved objects that changed, from one frame of `link`; `synced`: all sources are complete."""
+    """Resolved objects that changed, from one frame of `link`; `synced`: all sources are complete.
+
+    `doubts`: whether removals by a source are believed, where that changed.
+    """
 
     items: tuple[Resolved, ...]
     synced: bool
     link: str
+    doubts: tuple[DoubtIs, ...] = ()
 
 
 class MergedUpdate(NamedTuple):
@@ -34,9 +38,3 @@ class Credit(NamedTuple):
     """A frame of `link` has arrived at the writer, so another one may follow. Sent upstream."""
 
     link: str
-
-
-class RemovalBegun(NamedTuple):
-    """The removal of these virtual servers has begun, or the kernel does not have them. Sent upstream."""
-
-    virtuals: tuple[VirtualServer, ...]

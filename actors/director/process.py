@@ -9,6 +9,7 @@ from actors.director.backend_merger import BackendMerger
 from actors.director.ipvs_writer import IpvsWriter, Options
 from actors.director.route_resolver import RouteResolver
 from actors.settings import Settings
+from clusterf.director.removal_hold import HoldPolicy
 from clusterf.director.virtual_servers import Defaults
 from clusterf.host.interfaces import ShadowInterfaces
 from clusterf.ipvs.kernel import Kernel, Unavailable
@@ -36,21 +37,25 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     del name
     kernel = _noop_kernel() if settings.noop else open_kernel()
     ours = Store(settings.director_file, read_only=settings.noop, elsewhere=settings.incomplete_directory)
+    ownership = Ownership(ours)
     excluded = tuple(map(ip_network, settings.ipvs_exclude))
+    recorded = {v: seconds for v, seconds in ownership.load().items() if not is_within(v.address, excluded)}
     companions = Companions(
         _keepers(settings, ours),
         _vip_keeper(settings, ours, excluded),
         noop=settings.noop,
         longest=settings.resync_interval,
     )
-    writer = IpvsWriter.start(kernel, Ownership(ours), companions, _options(settings, excluded), host)
+    writer = IpvsWriter.start(kernel, ownership, companions, _options(settings, excluded), host)
     merger = BackendMerger.start(
         writer,
         elide=settings.ipvs_elide,
         health=settings.health_sockets,
-        in_force=Table if settings.flush else kernel.read if settings.noop else _read_kernel,
+        in_force=kernel.read if settings.noop else _read_kernel,
+        ours=None if settings.flush else recorded,
         # the rest of the time is for the writer
         patience=0.9 * settings.once_timeout if settings.once else None,
+        hold=None if settings.once else HoldPolicy(settings.removal_hold, settings.hold_share, settings.hold_least),
     )
     resolver = RouteResolver.start(settings.config_socket, _defaults(settings, excluded), merger)
     return [resolver, merger, writer]
@@ -64,7 +69,6 @@ def _options(settings: Settings, excluded: tuple[IPNetwork, ...]) -> Options:
         print_table=settings.print_table,
         flush=settings.flush,
         resync_interval=settings.resync_interval,
-        removal_hold=settings.removal_hold,
         excluded=excluded,
     )
 

@@ -51,7 +51,7 @@ class RouteResolver(Actor):
                 super().receive(message)
 
     def _resolve(self, received: Received) -> None:
-        problems = []
+        problems, doubts = [], []
         for message in received.messages:
             match message:
                 case Synced():
@@ -61,7 +61,7 @@ class RouteResolver(Actor):
                 case ProblemsAre(key, value):
                     problems.append(ProblemsOf(key, value))
                 case DoubtIs():
-                    pass  # not acted on yet
+                    doubts.append(message)
                 case _:
                     raise TypeError(f"the config process does not publish {message!r}")
         resolved = list(self._resolver.flush())
@@ -69,4 +69,4 @@ class RouteResolver(Actor):
             if isinstance(item, ProblemsOf):
                 for problem in item.problems:
                     log.warning("%s", problem)
-        self._merger.tell(ResolvedUpdate((*problems, *resolved), self._synced, received.link))
+        self._merger.tell(ResolvedUpdate((*problems, *resolved), self._synced, received.link, tuple(doubts)))

@@ -4,6 +4,7 @@ from ipaddress import ip_network
 
 import click
 
+from actors.options.settings_file import Seconds
 from clusterf.ipvs.sync import parse_sync
 from clusterf.ipvs.table import METHODS, SCHEDULERS
 from clusterf.lib.addresses import check_interface
@@ -66,6 +67,30 @@ _OPTIONS = [
         metavar="NAME",
         callback=parsed_by(_interface),
         help="Keep the frontends' addresses on this interface, and announce them there.",
+    ),
+    click.option(
+        "--removal-hold",
+        type=Seconds(min=0),
+        default=60.0,
+        show_default=True,
+        metavar="S",
+        help="Seconds to hold removals that take most of the table at once; 0: not held.",
+    ),
+    click.option(
+        "--hold-share",
+        type=click.IntRange(0, 100),
+        default=50,
+        show_default=True,
+        metavar="PERCENT",
+        help="Share of the weight, or of the virtual servers, above which a removal is held.",
+    ),
+    click.option(
+        "--hold-least",
+        type=click.IntRange(min=1),
+        default=10,
+        show_default=True,
+        metavar="N",
+        help="Number of real servers with weight, or of virtual servers, in force below which nothing is held.",
     ),
 ]
 

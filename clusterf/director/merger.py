@@ -6,7 +6,7 @@ backends meet, of which only those in rotation count. It answers with wanted
 virtual and real servers, only for what a change concerns.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -16,29 +16,48 @@ from clusterf.config.model import MAX_THRESHOLD, BackendKey, FrontendKey, Name
 from clusterf.config.problems import KnownProblems, Problem, ProblemsOf, conflict
 from clusterf.director.groups import BackendGroups
 from clusterf.director.resolver import BackendResolved, HealthPolicy, Resolved, ServiceResolved
-from clusterf.director.rotation import Members, PanicMode, Rotation
+from clusterf.director.rotation import Members, PanicMode, Proving, Rotation
 from clusterf.ipvs.table import RealServer, RealServerSettings, VirtualServer, VirtualServerSpec
 from clusterf.lib.text import escape
 
-__all__ = ["MAX_WEIGHT", "Merged", "Merger", "RealServerWanted", "VirtualServerWanted"]
+__all__ = ["MAX_WEIGHT", "Merged", "Merger", "Origin", "RealServerWanted", "VirtualServerWanted"]
 
 MAX_WEIGHT = 65535
 """The kernel accepts more, but ipvsadm does not."""
 
 
+InForce = Callable[[VirtualServer, RealServer], RealServerSettings | None]
+"""Returns the settings that a real server has in force, None: it is not."""
+
+
+class Origin(NamedTuple):
+    """The service that a server belonged to, None: not known, and the node that had published it, if one had."""
+
+    service: Name | None
+    publisher: str | None = None
+
+
 class VirtualServerWanted(NamedTuple):
-    """The virtual server is wanted like this; claim None: neither it nor its real servers are wanted."""
+    """The virtual server is wanted like this; claim None: neither it nor its real servers are wanted.
+
+    `origin`: where one that is no longer wanted came from.
+    """
 
     virtual: VirtualServer
     claim: VirtualServerSpec | None
+    origin: Origin = Origin(None)
 
 
 class RealServerWanted(NamedTuple):
-    """The real server is wanted like this in a wanted virtual server; settings None: it is not wanted."""
+    """The real server is wanted like this in a wanted virtual server; settings None: it is not wanted.
+
+    `origin`: where one came from that has left the configuration. None: it is wanted, or health removes it.
+    """
 
     virtual: VirtualServer
     real: RealServer
     settings: RealServerSettings | None
+    origin: Origin | None = None
 
 
 Merged = VirtualServerWanted | RealServerWanted | ProblemsOf
@@ -48,12 +67,20 @@ class Merger:
     """Merges what was resolved; `flush` returns what changes in the desired table.
 
     With `elide` a virtual server without backends is not wanted. Without
-    `rotation` health is ignored.
+    `rotation` health is ignored. `in_force` returns the settings that a real server
+    has, None: it has none; one that a backend without a verdict takes over keeps its weight.
     """
 
-    def __init__(self, *, elide: bool = False, rotation: Rotation | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        elide: bool = False,
+        rotation: Rotation | None = None,
+        in_force: InForce = lambda _virtual, _real: None,
+    ) -> None:
         self._elide = elide
         self._rotation = rotation
+        self._in_force = in_force
         self._claims: dict[VirtualServer, dict[Name, VirtualServerSpec]] = {}
         self._claimed_by: dict[Name, tuple[VirtualServer, ...]] = {}
         self._members: dict[tuple[Name, Name], Members] = {}
@@ -65,6 +92,10 @@ class Merger:
         # what has changed since the last flush; dictionaries keep the order
         self._dirty_virtuals: dict[VirtualServer, None] = {}
         self._dirty_reals: dict[tuple[VirtualServer, RealServer], None] = {}
+        # real servers that have lost or not had a member in rotation, or whose virtual server has another owner
+        self._taken_over: set[tuple[VirtualServer, RealServer]] = set()
+        # the publisher of the backends that real servers have lost
+        self._publishers: dict[tuple[VirtualServer, RealServer], str | None] = {}
         # problems to pass on, and those found here
         self._resolved_problems: list[ProblemsOf] = []
         self._conflicts = KnownProblems()
@@ -80,18 +111,30 @@ class Merger:
             case ProblemsOf():
                 self._resolved_problems.append(item)
 
-    def flush(self) -> Iterator[Merged | PanicMode]:
-        """Yield what is wanted of all that changed since the last flush, a virtual server before its real servers."""
+    def proving(self, virtual: VirtualServer, now: float) -> Proving:
+        """Tell how it stands with the unproven backends in the virtual server; `now` is in seconds, as for `flush`."""
+        owner = self._owners.get(virtual)
+        return self._rotation.proving(virtual, owner, now) if self._rotation and owner is not None else Proving()
+
+    def flush(self, now: float = 0.0) -> Iterator[Merged | PanicMode]:
+        """Yield what is wanted of all that changed since the last flush, a virtual server before its real servers.
+
+        `now` is in seconds, on any clock that does not go back.
+        """
         yield from self._resolved_problems
         if self._rotation is not None:
             yield from self._rotation.judge()
-            for (service, _, virtual), real in self._rotation.settle(self._members):
+            for (service, name, virtual), real in self._rotation.settle(self._members, now):
                 self._touch(virtual, service, real)
+                if not self._rotation.in_rotation(service, name, virtual):
+                    # a verdict has taken it out: nobody is to stand in for it
+                    self._taken_over.discard((virtual, real))
         for virtual in self._dirty_virtuals:
             yield from self._merge_virtual(virtual)
         for virtual, real in self._dirty_reals:
             yield from self._merge_real(virtual, real)
         self._resolved_problems, self._dirty_virtuals, self._dirty_reals = [], {}, {}
+        self._taken_over, self._publishers = set(), {}
 
     def _update_claims(self, service: Name, claims: dict[VirtualServer, VirtualServerSpec]) -> None:
         claimed = self._claimed_by.pop(service, ())
@@ -130,25 +173,24 @@ class Merger:
             self._members[service, backend] = members
         if before == members:
             return
-        if self._rotation is not None:
-            departing = [virtual for virtual, _ in before if self._departs(virtual, service)]
-            self._rotation.put_members(service, backend, before, members, departing)
         old, new = dict(before), dict(members)
         for virtual, member in before:
             if virtual not in new or new[virtual].real != member.real:
                 last = self._groups.remove(virtual, service, member.real, backend)
                 self._touch(virtual, service, member.real, elide=last)
+                if self._in_rotation(service, backend, virtual):
+                    self._taken_over.add((virtual, member.real))
+        if self._rotation is not None:
+            self._rotation.put_members(service, backend, before, members)
         for virtual, member in members:
             was = old.get(virtual)
             if was is None or was.real != member.real:
+                if not self._groups.at(virtual, service, member.real):
+                    self._taken_over.add((virtual, member.real))
                 first = self._groups.add(virtual, service, member.real, backend)
                 self._touch(virtual, service, member.real, elide=first)
             elif was.settings != member.settings:
                 self._touch(virtual, service, member.real)
-
-    def _departs(self, virtual: VirtualServer, service: Name) -> bool:
-        """Tell whether the service owns the virtual server in force, but no longer claims it."""
-        return self._owners.get(virtual) == service and virtual not in self._claimed_by.get(service, ())
 
     def _touch(self, virtual: VirtualServer, service: Name, real: RealServer, *, elide: bool = False) -> None:
         """Have the real server merged; with `elide` also the virtual server, which has its first or no backend now."""
@@ -167,16 +209,15 @@ class Merger:
         before = self._owners.get(virtual)
         if owner is not None:
             self._owners[virtual] = owner
-            if self._rotation is not None:
-                # members that are not back by now are new when they come
-                self._rotation.forget_departed(virtual)
             yield VirtualServerWanted(virtual, rivals[owner])
         elif before is not None:
             del self._owners[virtual]
-            yield VirtualServerWanted(virtual, None)
+            yield VirtualServerWanted(virtual, None, Origin(before))
         if owner != before:
             for service in filter(None, (before, owner)):
-                self._dirty_reals.update(((virtual, real), None) for real in self._groups.reals(virtual, service))
+                for real in self._groups.reals(virtual, service):
+                    self._dirty_reals[virtual, real] = None
+                    self._taken_over.add((virtual, real))
 
     def _merge_real(self, virtual: VirtualServer, real: RealServer) -> Iterator[Merged]:
         owner = self._owners.get(virtual)
@@ -186,9 +227,36 @@ class Merger:
         names = self._groups.at(virtual, owner, real)
         members = [self._member(owner, name, virtual) for name in names]
         yield from self._conflicts.report((virtual, real), tuple(_ignored(owner, names, members, real)))
+        if not members:
+            yield RealServerWanted(virtual, real, None, Origin(owner, self._publishers.get((virtual, real))))
+            return
+        self._inherit(owner, names, members, virtual, real)
         in_rotation = [self._in_rotation(owner, name, virtual) for name in names]
-        removed = not members or (owner in self._removing and not any(in_rotation))
+        removed = owner in self._removing and not any(in_rotation)
         yield RealServerWanted(virtual, real, None if removed else merged(members, in_rotation))
+
+    def _inherit(
+        self,
+        service: Name,
+        names: Sequence[Name],
+        members: Sequence[RealServerSettings],
+        virtual: VirtualServer,
+        real: RealServer,
+    ) -> None:
+        """Have the real server keep its weight, if backends without a verdict take it over."""
+        if self._rotation is None or (virtual, real) not in self._taken_over:
+            return
+        in_force = self._in_force(virtual, real)
+        if in_force is None:
+            return
+        in_rotation = [self._in_rotation(service, name, virtual) for name in names]
+        for place, name in enumerate(names):
+            if not self._rotation.is_undecided(service, name, virtual):
+                continue
+            in_rotation[place] = in_force.weight > 0 and (
+                in_rotation[place] or merged(members, in_rotation).weight < in_force.weight
+            )
+            self._rotation.inherit(service, name, virtual, in_rotation=in_rotation[place])
 
     def _member(self, service: Name, backend: Name, virtual: VirtualServer) -> RealServerSettings:
         return next(member.settings for at, member in self._members[service, backend] if at == virtual)

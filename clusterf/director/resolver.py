@@ -59,12 +59,14 @@ class HealthPolicy(NamedTuple):
 
     `starts_in_rotation`: a new backend counts before its first verdict.
     `removes`: a backend that is down is removed, instead of drained. Health is
-    ignored while fewer than `panic_threshold` percent of the backends are up.
+    ignored while fewer than `panic_threshold` percent of the backends are up. `proving`:
+    the seconds within which a new backend that works is up.
     """
 
     starts_in_rotation: bool
     removes: bool
     panic_threshold: float
+    proving: float = 0.0
 
 
 class ServiceResolved(NamedTuple):
@@ -243,4 +245,5 @@ def _checked_port(check: HealthCheck | None) -> int | None:
 def _policy(check: HealthCheck | None) -> HealthPolicy | None:
     if check is None or check.type == "none":
         return None
-    return HealthPolicy(check.initial == "up", check.on_down == "remove", check.panic_threshold)
+    proving = (check.interval + check.timeout) * check.fall
+    return HealthPolicy(check.initial == "up", check.on_down == "remove", check.panic_threshold, proving)

@@ -3,11 +3,13 @@
 A member *in rotation* counts with its weight, one *out of rotation* does not.
 A backend that is up by its verdict is in rotation, one that is down is out, and
 without a verdict nothing changes: the same real server in the same virtual
-server stays in or out. So neither a new or changed check nor a lost verdict
-takes a backend out or puts one back. A new real server is in or out as the
-check's `initial` says; when the node starts, it is as it is in the kernel. So is
-one whose virtual server left the configuration and comes back before its
-removal has begun: until then it is remembered whether it was in rotation.
+server stays in or out, and so does a backend that moves to another real server or
+endpoint, by its route, its check or its frontend. So neither a new or changed check nor a lost verdict
+takes a backend out or puts one back. A new backend is in or out as the
+check's `initial` says, until its real server is found to be in force already
+(`inherit`); when the node starts, it is as its real server is in the kernel.
+
+A new backend is *unproven* until it has been in rotation once, for as long as that may take.
 
 When too few backends of a service are up in one of its families, the service
 *panics* there: health is ignored, and the backends that are down are in rotation.
@@ -17,7 +19,7 @@ endpoint of a backend; it is kept until it is revoked, also while the backend
 has no such endpoint.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -29,7 +31,10 @@ from clusterf.lib.addresses import Endpoint, Family
 from clusterf.lib.mapping import put
 from clusterf.lib.text import escape
 
-__all__ = ["Members", "PanicMode", "Rotation"]
+__all__ = ["GRACE", "Members", "PanicMode", "Proving", "Rotation"]
+
+GRACE = 60.0
+"""Seconds that a backend without any verdict has in addition to prove itself: its probes may have been delayed."""
 
 Members = tuple[tuple[VirtualServer, Member], ...]
 
@@ -48,6 +53,16 @@ class PanicMode(NamedTuple):
     down: int
     total: int
     threshold: float
+
+
+class Proving(NamedTuple):
+    """The unproven backends of a service in a virtual server: how many, and until when they may prove themselves.
+
+    `until` None: they have had their time.
+    """
+
+    unproven: int = 0
+    until: float | None = None
 
 
 class _Probe(msgspec.Struct, frozen=True, gc=False):
@@ -89,8 +104,8 @@ class Rotation:
         # verdicts on endpoints that their backend does not have at present
         self._stray: dict[tuple[Name, Name, Endpoint], bool] = {}
         self._out: set[_Membership] = set()
-        # whether members were in rotation that left with their virtual server, while that is still in force
-        self._departed: dict[VirtualServer, dict[tuple[Name, Name], tuple[RealServer, bool]]] = {}
+        # since when members are out of rotation that have not been in it; None: since the next `settle`
+        self._unproven: dict[tuple[VirtualServer, Name], dict[Name, float | None]] = {}
         # pools whose counts have changed since `judge`
         self._uncounted: dict[tuple[Name, Family], None] = {}
         # backends that may have changed since `settle`
@@ -103,10 +118,6 @@ class Rotation:
         self._begun = True
         self._in_force = None
 
-    def forget_departed(self, virtual: VirtualServer) -> None:
-        """Treat members that left with the virtual server as new if they come back: its removal has begun."""
-        self._departed.pop(virtual, None)
-
     def undecided(self) -> Iterator[str]:
         """Yield each backend without a verdict, with its endpoint, printable."""
         for (service, _), pool in self._pools.items():
@@ -117,6 +128,30 @@ class Rotation:
     def in_rotation(self, service: Name, backend: Name, virtual: VirtualServer) -> bool:
         """Tell whether the member was in rotation at the last `settle`."""
         return (service, backend, virtual) not in self._out
+
+    def is_undecided(self, service: Name, backend: Name, virtual: VirtualServer) -> bool:
+        """Tell whether the member is probed and has no verdict."""
+        probe = self._probe(service, virtual.family, backend)
+        return probe is not None and probe.up is None
+
+    def inherit(self, service: Name, backend: Name, virtual: VirtualServer, *, in_rotation: bool) -> None:
+        """Put a member that is undecided in or out of rotation, as the real server that it takes over."""
+        self._put((service, backend, virtual), in_rotation)
+
+    def proving(self, virtual: VirtualServer, service: Name, now: float) -> Proving:
+        """Tell how it stands with the unproven backends of the service; `now` is in seconds, as for `settle`."""
+        unproven = self._unproven.get((virtual, service), {})
+        policy = self._policies.get(service)
+        if not unproven or policy is None:
+            return Proving()
+        moments = (
+            (now if since is None else since)
+            + policy.proving
+            + (GRACE if self.is_undecided(service, backend, virtual) else 0.0)
+            for backend, since in unproven.items()
+        )
+        until = max(moments)
+        return Proving(len(unproven), until if until > now else None)
 
     def put_policy(self, service: Name, policy: HealthPolicy | None) -> None:
         """Set the policy of a service, None: its health is not checked. It comes before the service's members."""
@@ -141,25 +176,21 @@ class Rotation:
         else:
             self._stray[service, backend, endpoint] = up
 
-    def put_members(
-        self, service: Name, backend: Name, before: Members, now: Members, departing: Collection[VirtualServer]
-    ) -> None:
-        """Set the memberships of a backend, which were `before`.
-
-        The virtual servers `departing` have left the configuration, but are
-        still in force: whether the backend was in rotation there is remembered
-        until `forget_departed`.
-        """
+    def put_members(self, service: Name, backend: Name, before: Members, now: Members) -> None:
+        """Set the memberships of a backend, which were `before`."""
         probed = {virtual.family: member.endpoint for virtual, member in now if member.endpoint is not None}
         if not probed and all(member.endpoint is None for _, member in before):
             return
         old, new = dict(before), dict(now)
-        for virtual, member in before:
+        was_in = [(v, member, self.in_rotation(service, backend, v)) for v, member in before]
+        unproven = any(backend in self._unproven.get((v, service), ()) for v, _ in before)
+        for virtual, _ in before:
             if virtual not in new:
-                self._leave((service, backend, virtual), member, departs=virtual in departing)
+                self._leave((service, backend, virtual))
         for virtual, member in now:
             if virtual not in old or old[virtual].real != member.real:
-                self._join((service, backend, virtual), member)
+                moved = _moved(virtual, member, was_in)
+                self._join((service, backend, virtual), member, moved, unproven=unproven or moved is None)
         for family in Family:
             self._aim(service, family, backend, probed.get(family))
         self._unsettled[service, backend] = None
@@ -179,16 +210,24 @@ class Rotation:
                 del self._pools[service, family]
         self._uncounted = {}
 
-    def settle(self, members: Mapping[tuple[Name, Name], Members]) -> Iterator[tuple[_Membership, RealServer]]:
-        """Put members in or out of rotation, and yield those that change; to be called after `judge`."""
+    def settle(
+        self, members: Mapping[tuple[Name, Name], Members], now: float = 0.0
+    ) -> Iterator[tuple[_Membership, RealServer]]:
+        """Put members in or out of rotation, and yield those that change; to be called after `judge`.
+
+        `now` is in seconds, on any clock that does not go back.
+        """
         for service, backend in self._unsettled:
             for virtual, member in members.get((service, backend), ()):
                 membership = (service, backend, virtual)
                 before = membership not in self._out
-                now = self._decide(membership, member, before=before)
-                if now != before:
-                    self._put(membership, now)
+                after = self._decide(membership, member, before=before)
+                if after != before:
+                    self._put(membership, after)
                     yield membership, member.real
+                unproven = self._unproven.get((virtual, service), {})
+                if backend in unproven and unproven[backend] is None:
+                    unproven[backend] = now
         self._unsettled = {}
 
     def _decide(self, membership: _Membership, member: Member, *, before: bool) -> bool:
@@ -208,24 +247,38 @@ class Rotation:
         present = self._in_force.reals.get(virtual, {}).get(member.real) if self._in_force is not None else None
         return present.weight > 0 if present is not None else self._policies[service].starts_in_rotation
 
-    def _join(self, membership: _Membership, member: Member) -> None:
-        if member.endpoint is None:
-            return
-        service, backend, virtual = membership
-        real, was_in = self._departed.get(virtual, {}).pop((service, backend), (None, False))
-        self._put(membership, was_in if real == member.real else self._initially(membership, member))
+    def _join(self, membership: _Membership, member: Member, moved: bool | None, *, unproven: bool) -> None:
+        """Add a membership; `moved`: whether the backend was in rotation where it comes from, None: it is new.
 
-    def _leave(self, membership: _Membership, member: Member, *, departs: bool) -> None:
-        if departs and self._begun and member.endpoint is not None:
-            service, backend, virtual = membership
-            self._departed.setdefault(virtual, {})[service, backend] = member.real, membership not in self._out
+        `unproven`: it has not been in rotation yet, unless it is now.
+        """
+        service, backend, virtual = membership
+        if member.endpoint is None:
+            self._leave(membership)
+            return
+        in_rotation = self._initially(membership, member) if moved is None else moved
+        self._put(membership, in_rotation)
+        if unproven and not in_rotation and member.settings.weight:
+            self._unproven.setdefault((virtual, service), {})[backend] = None
+
+    def _leave(self, membership: _Membership) -> None:
         self._out.discard(membership)
+        self._prove(membership)
 
     def _put(self, membership: _Membership, in_rotation: bool) -> None:
         if in_rotation:
-            self._out.discard(membership)
+            self._leave(membership)
         else:
             self._out.add(membership)
+
+    def _prove(self, membership: _Membership) -> None:
+        """Note that the member has been in rotation, or is gone."""
+        service, backend, virtual = membership
+        unproven = self._unproven.get((virtual, service))
+        if unproven is not None:
+            unproven.pop(backend, None)
+            if not unproven:
+                del self._unproven[virtual, service]
 
     def _aim(self, service: Name, family: Family, backend: Name, endpoint: Endpoint | None) -> None:
         """Have the backend's verdict be the one on `endpoint`; None: it is not probed."""
@@ -252,3 +305,22 @@ class Rotation:
                 self.unknown += change * (at.up is None)
         self._uncounted[service, family] = None
         self._unsettled[service, backend] = None
+
+
+def _moved(virtual: VirtualServer, member: Member, before: Sequence[tuple[VirtualServer, Member, bool]]) -> bool | None:
+    """Return whether the backend was in rotation where it was a member before, None: it was not at this address.
+
+    In the same virtual server, if it was a member there, else in others of the family.
+    """
+    found = None
+    for at, was, in_rotation in before:
+        if at.family is virtual.family and _is_same(was.endpoint, member.endpoint):
+            if at == virtual:
+                return in_rotation
+            found = found or in_rotation
+    return found
+
+
+def _is_same(was: Endpoint | None, now: Endpoint | None) -> bool:
+    """Tell whether two endpoints are at the same address; one that is not known is."""
+    return was is None or now is None or was.packed == now.packed

@@ -47,38 +47,20 @@ class Reconciler:
         self.draining = Drains(recorded)
         self.owned = OwnedServers(recorded, self.draining)
         self.failures = Failures()
-        self._worklist = Worklist(self.desired, self.draining, self.owned)
+        self._worklist = Worklist(self.desired)
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing to write or to read now, apart from retries and drains."""
-        return self.idle_but_for_departures and not self._worklist.departures
-
-    @property
-    def idle_but_for_departures(self) -> bool:
-        """Whether there is nothing to do now but to remove virtual servers that may have to wait for permission."""
         return not (self._worklist or self.failures.stale)
-
-    @property
-    def in_force(self) -> int:
-        """How many virtual servers of ours are in the kernel."""
-        return sum(virtual in self.owned for virtual in self.actual.virtuals)
-
-    @property
-    def leaving(self) -> int:
-        """How many of these are to be removed and have not begun to leave."""
-        return sum(v in self.owned and v in self.actual.virtuals for v in self._worklist.departures)
 
     def want_virtual(self, virtual: VirtualServer, spec: VirtualServerSpec | None) -> None:
         """Set what is desired of a virtual server; None: neither it nor its real servers are."""
         new = virtual not in self.desired.virtuals
-        # (the permission to remove it counts once)
         self._worklist.keep(virtual)
         self.desired.put_virtual(virtual, spec.settings if spec else None)
-        if spec is None:
-            self.owned.unwant(virtual)
-        else:
-            self.owned.want(virtual, spec.drain_timeout)
+        if spec is not None:
+            self.owned.set_drain_timeout(virtual, spec.drain_timeout)
         self._worklist.mark(TableKey(virtual))
         if new:
             for real in self.actual.reals.get(virtual, ()):
@@ -111,7 +93,6 @@ class Reconciler:
                 self.owned.add(virtual)
         for virtual in [v for v in self.owned if v not in table.virtuals and v not in self.desired.virtuals]:
             self._forget(virtual)
-        self.owned.depart_foreign()
         for step in diff(self.desired, table):
             if self._is_ours(step.virtual):
                 self._worklist.mark(TableKey(step.virtual, step.real))
@@ -127,11 +108,10 @@ class Reconciler:
             self.actual.reals[virtual] = dict(reals)
         self._worklist.mark_all(virtual, self.actual)
 
-    def next_steps(self, limit: int, now: float, connections: Connections, *, departures: bool = True) -> list[Step]:
+    def next_steps(self, limit: int, now: float, connections: Connections) -> list[Step]:
         """Return up to `limit` steps to do now; none if there is nothing to do at present.
 
-        Urgent ones come first, then additions. Without `departures` no virtual
-        server begins to leave. `now` is in seconds. Raises what `connections` raises.
+        Urgent ones come first, then additions. `now` is in seconds. Raises what `connections` raises.
         """
         removals = Removals(self.desired, self.actual, self.draining, connections, now)
         steps = self._urgent_steps(limit, removals)
@@ -142,8 +122,6 @@ class Reconciler:
                 steps.append(step)
         if steps:
             return steps
-        # (to remove one that does not exist takes no permission)
-        self._worklist.allow(v for v in self._worklist.departures if departures or v not in self.actual.virtuals)
         while len(steps) < limit and (key := self._worklist.next_removal()):
             steps.extend(self._removal(key, removals))
             if len(steps) > limit:
@@ -227,13 +205,10 @@ class Reconciler:
         return removals.remove_real(virtual, real)
 
     def _remove_virtual(self, virtual: VirtualServer, removals: Removals) -> list[Step]:
-        exists = virtual in self.actual.virtuals
-        # this may raise: before it is taken as departed
-        steps = removals.remove_virtual(virtual) if exists and virtual in self.owned else []
-        self.owned.depart(virtual)
-        if not exists:
+        if virtual not in self.actual.virtuals:
             self._forget(virtual)
-        return steps
+            return []
+        return removals.remove_virtual(virtual) if virtual in self.owned else []
 
     def _succeeded(self, step: Step) -> None:
         if step.virtual not in self.actual.virtuals and step.op is not Op.ADD_VIRTUAL:

@@ -1,11 +1,8 @@
 """Which keys of the table may differ from what is desired, in the order in which to write them."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
 
 from clusterf.ipvs.table import Table, TableKey, VirtualServer
-from clusterf.reconcile.drains import Drains
-from clusterf.reconcile.owned import OwnedServers
 
 __all__ = ["Worklist"]
 
@@ -17,35 +14,24 @@ class Worklist:
     queue that is depends on what is desired, and on what drains or leaves already.
     """
 
-    def __init__(self, desired: Table, drains: Drains, owned: OwnedServers) -> None:
+    def __init__(self, desired: Table) -> None:
         self._desired = desired
-        self._drains = drains
-        self._owned = owned
         self._urgent: OrderedDict[TableKey, None] = OrderedDict()
         self._additions: OrderedDict[TableKey, None] = OrderedDict()
         self._removals: OrderedDict[TableKey, None] = OrderedDict()
-        # virtual servers to remove, as soon as that is allowed
-        self._departures: OrderedDict[VirtualServer, None] = OrderedDict()
         # virtual servers that are missing in the kernel, and of which real servers were taken
         self._awaited: set[VirtualServer] = set()
 
     def __bool__(self) -> bool:
-        """Tell whether there is a key to take, departures aside."""
+        """Tell whether there is a key to take."""
         return bool(self._urgent or self._additions or self._removals)
-
-    @property
-    def departures(self) -> Iterable[VirtualServer]:
-        """The virtual servers that wait until they may be removed."""
-        return self._departures.keys()
 
     def mark(self, key: TableKey) -> None:
         """Queue a server that may differ."""
         virtual, real = key
         reals = self._desired.reals.get(virtual)
-        if reals is None and virtual in self._drains and self._owned.is_leaving(virtual):
+        if reals is None:
             self._removals[TableKey(virtual)] = None
-        elif reals is None:
-            self._departures[virtual] = None
         elif real is None or real in reals:
             self._additions[key] = None
         else:
@@ -67,15 +53,8 @@ class Worklist:
         self._urgent[key] = None
         self._urgent.move_to_end(key, last=not first)
 
-    def allow(self, departures: Iterable[VirtualServer]) -> None:
-        """Queue these virtual servers, which wait for that, for removal."""
-        for virtual in list(departures):
-            del self._departures[virtual]
-            self._removals[TableKey(virtual)] = None
-
     def keep(self, virtual: VirtualServer) -> None:
-        """Drop the removal of a virtual server, and with it the permission to remove it."""
-        self._departures.pop(virtual, None)
+        """Drop the removal of a virtual server."""
         self._removals.pop(TableKey(virtual), None)
 
     def next_urgent(self) -> TableKey | None:
@@ -108,5 +87,5 @@ class Worklist:
 
     def clear(self) -> None:
         """Empty all queues but the urgent one, because the table was read and compared as a whole."""
-        for queue in (self._additions, self._removals, self._departures, self._awaited):
+        for queue in (self._additions, self._removals, self._awaited):
             queue.clear()

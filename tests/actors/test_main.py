@@ -98,6 +98,8 @@ VALUES = {
     "print": True,
     "flush": True,
     "removal-hold": 7,
+    "hold-share": 80,
+    "hold-least": 3,
     "ipvs-scheduler": "rr",
     "ipvs-forward-method": "tunnel",
     "ipvs-elide": True,

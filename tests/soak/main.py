@@ -5,12 +5,10 @@ may only run in a kernel that is there for it.
 """
 
 import argparse
-import contextlib
-import logging
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from random import SystemRandom
@@ -56,7 +54,7 @@ class Soak(NamedTuple):
 
 def run(folder: Path, seed: int, seconds: float, rate: float = RATE) -> Soak:
     """Run a soak for about that long, and judge it."""
-    with World(folder, seed, rate) as world, _logged(world):
+    with World(folder, seed, rate) as world:
         _settle(world, START)
         world.start_traffic()
         all_lanes = lanes(world, seed)
@@ -69,22 +67,6 @@ def run(folder: Path, seed: int, seconds: float, rate: float = RATE) -> Soak:
             for lane in all_lanes:
                 lane.close()
         return _judged(history, all_lanes)
-
-
-@contextlib.contextmanager
-def _logged(world: World) -> Iterator[None]:
-    """Have what the project's code logs in this process in the history."""
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            world.recorder.logged(f"soak: {record.getMessage()}")
-
-    handler = Handler()
-    logging.getLogger().addHandler(handler)
-    try:
-        yield
-    finally:
-        logging.getLogger().removeHandler(handler)
 
 
 def _rounds(world: World, all_lanes: list[Lane], until: float) -> History:
@@ -107,7 +89,7 @@ def _judged(history: History, all_lanes: Sequence[Lane]) -> Soak:
 
 def _expected(world: World) -> dict[str, State]:
     """Return the table that the node must arrive at: what is configured, failed backends with weight 0."""
-    objects = world.whole
+    objects = {**world.objects, **world.publisher.objects}
     down = {path: {**value, "weight": 0} for path, value in objects.items() if _fails(world, path, value)}
     return states(plan.table({**objects, **down}))
 

@@ -26,7 +26,6 @@ from tests.soak.history import History, Recorder
 from tests.soak.node import Node
 from tests.soak.publisher import Publisher
 from tests.soak.servers import HEALTHY
-from tests.soak.tree_faults import Tree
 
 __all__ = ["PREFIX", "World"]
 
@@ -47,7 +46,6 @@ class World:
         self.modes: dict[str, str] = {}
         # virtual servers of others, as the rule that made each, by its name
         self.foreign: dict[str, str] = {}
-        self.tree = Tree(folder, self.configured)
         # held by whoever changes what etcd has, or etcd itself
         self.etcd_lock = threading.RLock()
         self.etcd: EtcdCluster
@@ -55,7 +53,6 @@ class World:
         self.publisher: Publisher
         self._rate = rate
         self._orders = threading.Lock()
-        self._configuring = threading.Lock()
         self._servers: subprocess.Popen[bytes]
         self._watchers: list[subprocess.Popen[bytes]] = []
         self._client: Client | None = None
@@ -70,13 +67,12 @@ class World:
             self._start_servers(stack)
             self.etcd = stack.enter_context(EtcdCluster(self.folder / "etcd"))
             self.publisher = stack.enter_context(Publisher(self.etcd))
-            self.tree.make()
             self.write(plan.everything(), "the first configuration")
             self.kernel = open_kernel()
             stack.callback(self.kernel.close)
             self._watch("observer", stack)
-            urls = [self.etcd.url(PREFIX), self.tree.url]
-            self.node = stack.enter_context(Node(self.recorder, urls, self.folder, self.disk / "state"))
+            url = self.etcd.url(PREFIX)
+            self.node = stack.enter_context(Node(self.recorder, url, self.folder, self.disk / "state"))
             self._stack = stack.pop_all()
         return self
 
@@ -85,7 +81,7 @@ class World:
 
     def start_traffic(self) -> None:
         """Send requests from now on."""
-        self._watch("traffic", self._stack, str(self._rate), *map(plan.vip, plan.ALL))
+        self._watch("traffic", self._stack, str(self._rate), *map(plan.vip, [*plan.SERVICES, plan.PUBLISHED]))
 
     def finish(self) -> History:
         """End traffic and observer, and return all that was recorded."""
@@ -122,13 +118,8 @@ class World:
 
     def configured(self, begin: float, text: str) -> None:
         """Record what is configured now, by a change begun at `begin`."""
-        with self._configuring:
-            self.recorder.configured(plan.configuration(self.whole, begin, time.monotonic(), text))
-
-    @property
-    def whole(self) -> plan.Objects:
-        """All that is configured."""
-        return {**self.objects, **self.publisher.objects, **self.tree.objects}
+        whole = {**self.objects, **self.publisher.objects}
+        self.recorder.configured(plan.configuration(whole, begin, time.monotonic(), text))
 
     def put(self, puts: Mapping[str, object], deletes: Collection[str] = ()) -> None:
         """Set and delete keys; retries until etcd does it."""
@@ -161,7 +152,7 @@ class World:
         command = [*MODULE, "tests.soak.servers"]
         servers = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._servers = stack.enter_context(servers)
-        for number in plan.ALL:
+        for number in [*plan.SERVICES, plan.PUBLISHED]:
             for backend in plan.BACKENDS:
                 self._order(plan.address(number, backend), HEALTHY, plan.PORTS)
                 self.modes[plan.address(number, backend)] = HEALTHY
@@ -176,8 +167,9 @@ class World:
         self._watchers.append(process)
 
     def _make_network(self) -> None:
-        addresses = [plan.address(number, backend) for number in plan.ALL for backend in plan.BACKENDS]
-        addresses += [*plan.GATEWAYS, *map(plan.vip, plan.ALL)]
+        numbers = [*plan.SERVICES, plan.PUBLISHED]
+        addresses = [plan.address(number, backend) for number in numbers for backend in plan.BACKENDS]
+        addresses += [*plan.GATEWAYS, *map(plan.vip, numbers)]
         commands = "".join(f"addr add {address}/32 dev lo\n" for address in addresses)
         subprocess.run(["ip", "-batch", "-"], input=commands, text=True, check=True)
 

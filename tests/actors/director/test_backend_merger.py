@@ -3,10 +3,8 @@ from ipaddress import ip_address
 import pytest
 
 from actors.config.config_publisher import ConfigPublisher
-from actors.director.messages import RemovalBegun
-from actors.link.messages import ValueIs, deletion_of
+from actors.link.messages import ValueIs
 from clusterf.config.model import BackendKey, HealthCheck, HealthKey
-from clusterf.director.merger import RealServerWanted, VirtualServerWanted
 from clusterf.director.virtual_servers import Defaults, virtual_servers
 from clusterf.ipvs.table import Method, RealServer, RealServerSettings, table_of
 from clusterf.lib.addresses import Endpoint
@@ -127,24 +125,6 @@ def test_real_server_in_the_kernel_at_the_start_keeps_its_weight_until_a_verdict
     assert weights(recorder) == [7]
     director.publish(verdict(DOWN))
     wait_until(lambda: weights(recorder) == [7, 0])
-
-
-@pytest.mark.parametrize(("gone", "weight"), [(False, 7), (True, 0)])
-def test_backend_restored_before_the_removal_begins_is_in_rotation_as_before(direct, recorder, gone, weight):
-    service = FRONTEND, TCP, backend(7)
-    director = direct().configure(*service).publish(verdict(UP))
-    wait_until(lambda: is_synced(recorder))
-    wait_until(lambda: weights(recorder)[-1:] == [7])
-    virtual = items(recorder)[0].virtual
-    director.configure(*(deletion_of(message.key) for message in service)).publish(verdict(None))
-    wait_until(lambda: items(recorder)[-1] == VirtualServerWanted(virtual, None))
-    rotation = director.merger._actor_weakref()._rotation
-    wait_until(lambda: not rotation._stray)
-    if gone:
-        director.merger.tell(RemovalBegun((virtual,)))
-    director.configure(*service)
-    wait_until(lambda: isinstance(items(recorder)[-1], RealServerWanted))
-    assert weights(recorder)[-1] == weight
 
 
 def test_panic_is_logged_when_it_begins_and_ends(direct, recorder, caplog):

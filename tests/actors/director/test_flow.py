@@ -14,6 +14,7 @@ from actors.director.route_resolver import RouteResolver
 from actors.link.messages import ValueIs, deletion_of
 from actors.link.subscription import CREDIT
 from clusterf.config.model import Backend, BackendKey, FrontendKey, HealthCheck, HealthKey
+from clusterf.director.removal_hold import HoldPolicy
 from clusterf.director.virtual_servers import Defaults
 from clusterf.ipvs.table import Op, RealServer
 from clusterf.lib.store import Store
@@ -125,14 +126,13 @@ def weight_of(kernel):
 @pytest.mark.parametrize("last", [DOWN, None])
 def test_backend_that_fails_after_its_virtual_server_was_removed_comes_back_with_weight_zero(direct, last):
     kernel = FakeKernel()
-    director = direct(writing(kernel, removal_hold=1000.0)).configure(*SERVICE, *MANY).publish(verdict(UP))
+    director = direct(writing(kernel), hold=HoldPolicy(1000.0)).configure(*SERVICE, *MANY).publish(verdict(UP))
     wait_until(lambda: weight_of(kernel) == 7)
     director.configure(*deletions(*SERVICE))
     wait_until(lambda: weight_of(kernel) is None)
     director.publish(verdict(last))
     rotation = director.merger._actor_weakref()._rotation
     wait_until(lambda: list(rotation._stray.values()) == [False] * (last is DOWN))
-    assert not rotation._departed
     kernel.steps.clear()
     director.configure(*SERVICE)
     wait_until(lambda: weight_of(kernel) is not None)
@@ -145,8 +145,7 @@ def test_backend_that_fails_after_its_virtual_server_was_removed_comes_back_with
 
 def test_nothing_is_written_for_services_restored_during_the_removal_hold(direct, caplog):
     kernel = FakeKernel()
-    writer = writing(kernel, removal_hold=1000.0)
-    director = direct(writer).configure(*SERVICE, *MANY).publish(verdict(UP))
+    director = direct(writing(kernel), hold=HoldPolicy(1000.0)).configure(*SERVICE, *MANY).publish(verdict(UP))
     wait_until(lambda: weight_of(kernel) == 7)
     steps = list(kernel.steps)
     director.configure(*deletions(*SERVICE, *MANY)).publish(verdict(None))
@@ -155,7 +154,6 @@ def test_nothing_is_written_for_services_restored_during_the_removal_hold(direct
     wait_until(lambda: not rotation._stray)
     director.configure(*SERVICE, *MANY)
     wait_until(lambda: "no longer held" in caplog.text)
-    assert not rotation._departed
     director.configure(backend(8))
     wait_until(lambda: weight_of(kernel) == 8)
     assert kernel.steps[: len(steps)] == steps
@@ -164,16 +162,12 @@ def test_nothing_is_written_for_services_restored_during_the_removal_hold(direct
 
 def test_backends_are_new_after_a_confirmed_removal(direct, caplog):
     kernel = FakeKernel()
-    writer = writing(kernel, removal_hold=1000.0)
-    director = direct(writer).configure(*SERVICE, *MANY).publish(verdict(UP))
+    director = direct(writing(kernel), hold=HoldPolicy(1000.0)).configure(*SERVICE, *MANY).publish(verdict(UP))
     wait_until(lambda: weight_of(kernel) == 7)
     director.configure(*deletions(*SERVICE, *MANY)).publish(verdict(None))
     wait_until(lambda: "12 of 12 virtual servers would be removed at once: held" in caplog.text)
-    rotation = director.merger._actor_weakref()._rotation
-    assert rotation._departed
-    writer.tell(Confirm())
+    director.merger.tell(Confirm())
     wait_until(lambda: not kernel.table.virtuals)
-    wait_until(lambda: not rotation._departed)
     director.configure(*SERVICE)
     wait_until(lambda: weight_of(kernel) == 0)
 

@@ -56,14 +56,12 @@ def test_companions_are_kept_after_each_read_of_the_whole_table(writing, kernel)
     wait_until(lambda: companion.calls.count("keep") == 2)
 
 
-def test_virtual_server_is_followed_while_its_real_servers_drain_and_while_its_removal_is_held(writing, kernel, caplog):
+def test_virtual_server_is_followed_while_its_real_servers_drain(writing, kernel):
     companion = NotingCompanion(kernel)
-    writing.start(follower=companion, removal_hold=1000.0).want(**TWELVE).settled()
+    writing.start(follower=companion).want(**TWELVE).settled()
     kernel.active[virtual(1)] = {real(1): 3}
     writing.want(*gone(1))
     wait_until(lambda: kernel.table.reals[virtual(1)] == {real(1): weighing(0)})
-    writing.want(*gone(*range(2, 13)))
-    wait_until(lambda: "held" in caplog.text)
     assert all(ours for _, ours, _ in companion.calls[1:])
 
 

@@ -6,7 +6,7 @@ from actors.base.messages import Ping, Upstream
 from actors.base.process import Host
 from actors.director import ipvs_writer
 from actors.director.ipvs_writer import IpvsWriter, Options
-from actors.director.messages import MergedUpdate, RemovalBegun
+from actors.director.messages import MergedUpdate
 from clusterf.config.problems import Problem, ProblemsOf
 from clusterf.director.merger import RealServerWanted, VirtualServerWanted
 from clusterf.ipvs.table import (
@@ -112,11 +112,6 @@ class Writing:
         self.ref.ask(Ping(), timeout=10)
         self.upstream.ask(Ping(), timeout=10)
         return [message for message in self.upstream._actor_weakref().messages if not isinstance(message, Ping)]
-
-    @property
-    def departed(self):
-        """The virtual servers whose removal has begun, as the writer has reported it."""
-        return [v for message in self.sent if isinstance(message, RemovalBegun) for v in message.virtuals]
 
     def want(self, *items, synced=True, urgent=False, **reals):
         self.ref.tell(MergedUpdate((*items, *wanted(**reals)), synced, "config", urgent))

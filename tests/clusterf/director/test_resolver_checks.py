@@ -45,8 +45,8 @@ def test_backend_is_probed_at_the_port_of_its_check(checks, frontend, backend, p
     [
         (None, None),
         (HealthCheck(type="none"), None),
-        (HealthCheck(), HealthPolicy(starts_in_rotation=False, removes=False, panic_threshold=0.0)),
-        (HealthCheck(initial="up", on_down="remove", panic_threshold=9), HealthPolicy(True, True, 9.0)),
+        (HealthCheck(), HealthPolicy(starts_in_rotation=False, removes=False, panic_threshold=0.0, proving=21.0)),
+        (HealthCheck(initial="up", on_down="remove", panic_threshold=9), HealthPolicy(True, True, 9.0, 21.0)),
     ],
 )
 def test_policy_follows_from_the_check(check, policy):
@@ -88,7 +88,7 @@ def test_default_check_that_can_probe_no_backend_of_a_service_is_a_warning():
 def test_change_of_a_check_that_concerns_only_the_probes_costs_nothing(own):
     key = H if own else DEFAULT
     pipeline = Pipeline.of({F: WEB, B: ONE, key: HealthCheck()})
-    assert pipeline.put(key, HealthCheck(type="http", interval=9, path="/x", fall=9)) == ([], [])
+    assert pipeline.put(key, HealthCheck(type="http", path="/x", rise=9, fast_interval=2)) == ([], [])
 
 
 def test_change_of_policy_costs_the_service_but_not_its_backends():

@@ -104,6 +104,7 @@ def test_revoked_verdict_is_forgotten_although_it_came_before_its_backend():
     director.put(service(1))
     director.judge({1: None})
     director.put({key(1): None})
+    director.wait()
     director.put({key(1): backend(1)})
     assert director.weights == {1: 0}
 
@@ -112,8 +113,9 @@ def test_backend_with_another_address_is_new():
     director = Director({H: TCP} | service(1))
     director.judge({1: True})
     director.put({key(1): backend(9)})
-    assert director.weights == {9: 0}
+    assert director.weights == {1: 10, 9: 0}, "it is kept until the new one is up"
     director.put({key(1): backend(1)})
+    director.wait()
     assert director.weights == {1: 10}, "its verdict has not been revoked"
 
 
@@ -122,6 +124,7 @@ def test_backend_that_was_deleted_and_comes_back_is_new():
     director.judge({1: True, 2: True})
     director.put({key(1): None})
     director.judge({1: None})
+    director.wait()
     director.put({key(1): backend(1)})
     assert director.weights == {1: 0, 2: 10}
 
@@ -153,6 +156,7 @@ def test_virtual_server_stays_when_all_its_backends_are_removed_as_down(elide):
     director.judge({1: False})
     assert director.weights == {}
     director.put({key(1): None})
+    director.wait()
     assert len(director.pipeline.table.virtuals) == (0 if elide else 1)
 
 

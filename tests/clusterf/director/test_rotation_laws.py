@@ -24,7 +24,7 @@ from tests.clusterf.support.strategies import (
 )
 from tests.examples import examples
 
-FLUSH, BEGIN, GONE = "flush", "begin", "gone"
+FLUSH, BEGIN = "flush", "begin"
 ADDRESSES = st.sampled_from([*[None] * 8, IPv4Address("10.0.0.1"), IPv6Address("fd00::1")])
 verdicts = st.tuples(
     st.just("verdict"),
@@ -35,9 +35,9 @@ verdicts = st.tuples(
 toggles = st.tuples(
     st.sampled_from([FrontendKey(b"a"), BackendKey(b"a", b"1"), HealthKey(b"a"), HealthKey(None)]), st.just("toggle")
 )
-controls = st.sampled_from([FLUSH, FLUSH, FLUSH, *[(GONE, number) for number in range(4)]])
+controls = st.just(FLUSH)
 # (each kind of update has the same chance as each of these)
-changes = st.one_of(*[verdicts] * 10, updates, *[toggles] * 2, *[controls] * 6)
+changes = st.one_of(*[verdicts] * 10, updates, *[toggles] * 2, *[controls] * 3)
 histories = st.builds(
     lambda before, after: [*before, BEGIN, *after],
     st.lists(changes, max_size=10),
@@ -111,12 +111,6 @@ def test_any_history_of_verdicts_and_configuration_ends_in_the_table_of_the_refe
                 model.step(configuration)
                 rotation.begin()
                 model.begin()
-            case "gone", number:
-                # one that may have gone, or that is wanted and was given_verdicts to have gone too late
-                known = sorted({virtual for _, _, virtual in model.departed} | set(model.owners), key=str)
-                for virtual in known[number : number + 1]:
-                    rotation.forget_departed(virtual)
-                    model.forget_departed([virtual])
             case "verdict", service, backend, _, _, _, up:
                 endpoint = named_endpoint(configuration, change)
                 if endpoint is not None:
@@ -160,9 +154,6 @@ def test_nothing_is_kept_of_configuration_and_verdicts_that_were_revoked(
         else:
             pipeline.resolver.update(removal, None)
         pipeline.flush()
-    assert pipeline.reconciler.next_steps(1, 0.0, lambda _: {}) == []
-    for virtual in pipeline.reconciler.owned.take_departed():
-        rotation.forget_departed(virtual)
     assert not pipeline.table.virtuals
     for part in (pipeline.resolver, pipeline.merger, rotation):
         assert left_behind(part) == {}

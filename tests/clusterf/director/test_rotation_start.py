@@ -25,10 +25,13 @@ def test_backend_in_the_kernel_at_the_start_is_in_or_out_of_rotation_as_there(ch
     assert director.weights == {1: 0, 2: 10, 3: new}
 
 
-def test_kernel_decides_at_the_start_only():
+@pytest.mark.parametrize(("removed", "weight"), [(False, 10), (True, 0)])
+def test_kernel_decides_until_what_is_not_wanted_has_been_removed(removed, weight):
     director = Director({H: TCP} | service(1), kernel(n1=10, n2=10))
+    if removed:
+        director.wait()
     director.put({key(2): backend(2)})
-    assert director.weights == {1: 10, 2: 0}
+    assert director.weights == {1: 10, 2: weight}
 
 
 def test_all_members_are_new_until_begin():
@@ -44,11 +47,11 @@ def test_kernel_is_not_read_for_unchecked_backends():
     def never():
         raise AssertionError("read")
 
-    assert Director(service(1), never).weights == {1: 10}
+    assert Director(service(1), never, begun=False).weights == {1: 10}
 
 
 def test_kernel_is_read_once():
     reads = []
     in_force = kernel(n1=10)
-    Director({H: TCP} | service(1, 2, 3), lambda: reads.append(1) or in_force())
+    Director({H: TCP} | service(1, 2, 3), lambda: reads.append(1) or in_force(), begun=False)
     assert reads == [1]

@@ -28,7 +28,6 @@ from tests.clusterf.support.reconciling import (
     busy_writing,
     settled,
     started,
-    step,
     web,
     work,
 )
@@ -177,7 +176,7 @@ def test_connection_that_arrives_before_the_removal_is_not_cut(whole, arrives):
         reconciler.want_virtual(WEB, None)
     else:
         reconciler.want_real(WEB, ONE, None)
-    step(reconciler, kernel)
+    reconciler.done(steps := reconciler.next_steps(100, 0.0, kernel.connections), kernel.apply(steps))
     assert kernel.table.reals[WEB][ONE] == ZERO
     kernel.active[WEB, ONE] = int(arrives)
     work(reconciler, kernel)

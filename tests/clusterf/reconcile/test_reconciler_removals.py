@@ -1,8 +1,6 @@
 import errno
 from ipaddress import IPv4Address
 
-import pytest
-
 from clusterf.ipvs.table import (
     Op,
     RealServer,
@@ -13,7 +11,6 @@ from tests.clusterf.support.reconciling import (
     CLAIM,
     DNS,
     ONE,
-    RR,
     TEN,
     THREE,
     TWO,
@@ -21,7 +18,6 @@ from tests.clusterf.support.reconciling import (
     ZERO,
     busy_writing,
     settled,
-    step,
     web,
     work,
 )
@@ -67,90 +63,34 @@ def test_urgent_steps_are_dropped_with_their_virtual_server():
     assert kernel.writes == [Step(Op.REMOVE_VIRTUAL, WEB)]
 
 
-def test_departure_is_reported_once_when_it_is_allowed():
-    reconciler, kernel = settled({ONE: TEN})
-    kernel.active[WEB, ONE] = 1
-    reconciler.want_virtual(WEB, None)
-    assert step(reconciler, kernel, departures=False) == []
-    assert step(reconciler, kernel) == [WEB]
-    assert kernel.table == web({ONE: ZERO})
-    reconciler.check_drains()
-    assert step(reconciler, kernel, now=60.0) == []
-    assert kernel.table == Table()
-
-
-def test_departure_of_a_virtual_server_that_returns_in_time_is_not_reported():
+def test_virtual_server_that_returns_before_its_removal_is_not_written():
     reconciler, kernel = settled({ONE: TEN})
     reconciler.want_virtual(WEB, None)
-    assert step(reconciler, kernel, departures=False) == []
     reconciler.want_virtual(WEB, CLAIM)
     reconciler.want_real(WEB, ONE, TEN)
-    assert step(reconciler, kernel) == []
+    work(reconciler, kernel)
     assert kernel.writes == []
 
 
-def test_virtual_server_that_returned_has_to_be_allowed_to_leave_again():
-    reconciler, kernel = settled({ONE: TEN})
-    reconciler.want_virtual(DNS, CLAIM)
-    work(reconciler, kernel)
-    for virtual in (DNS, WEB):
-        reconciler.want_virtual(virtual, None)
-    assert reconciler.next_steps(1, 0.0, kernel.connections) == [Step(Op.REMOVE_VIRTUAL, DNS)]
-    assert reconciler.owned.take_departed() == [DNS]
-    for claim in (CLAIM, None):
-        reconciler.want_virtual(WEB, claim)
-    assert step(reconciler, kernel, departures=False) == []
-    assert WEB in kernel.table.virtuals
-
-
-def test_departure_of_a_virtual_server_that_was_never_added_and_returns_is_not_reported():
-    reconciler, kernel = settled({ONE: TEN})
-    for claim in (CLAIM, None, CLAIM):
-        reconciler.want_virtual(DNS, claim)
-    reconciler.observe(kernel.read())
-    assert reconciler.owned.take_departed() == []
-
-
-def test_departure_of_a_virtual_server_that_was_never_added_needs_no_permission():
+def test_removal_of_a_virtual_server_that_was_never_added_is_nothing_to_do():
     reconciler, kernel = settled({ONE: TEN})
     kernel.refused = {(Op.ADD_VIRTUAL, DNS, None): errno.EINVAL}
     reconciler.want_virtual(DNS, CLAIM)
     work(reconciler, kernel)
-    for virtual in (WEB, DNS):
-        reconciler.want_virtual(virtual, None)
-    assert step(reconciler, kernel, departures=False) == [DNS]
-    assert reconciler.leaving == 1
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_departure_of_a_virtual_server_that_was_never_ours_is_reported_when_the_table_is_read(there):
-    reconciler, kernel = settled({ONE: TEN})
-    kernel.table.put_virtual(DNS, RR)
-    reconciler.observe(kernel.read())
-    reconciler.want_virtual(DNS, CLAIM)
+    kernel.writes.clear()
     reconciler.want_virtual(DNS, None)
-    reconciler.observe(kernel.read() if there else web({ONE: TEN}))
-    assert reconciler.owned.take_departed() == [DNS]
+    reconciler.retry()
+    work(reconciler, kernel)
+    assert kernel.writes == []
+    assert not reconciler.failures
 
 
-def test_departure_is_reported_when_the_virtual_server_is_removed_from_outside():
-    reconciler, kernel = settled({ONE: TEN})
-    reconciler.want_virtual(WEB, None)
-    assert step(reconciler, kernel, departures=False) == []
-    reconciler.observe(Table())
-    assert reconciler.owned.take_departed() == [WEB]
-
-
-def test_virtual_server_with_a_drain_is_not_removed_without_permission():
+def test_virtual_server_is_removed_when_its_last_real_server_has_drained():
     reconciler, kernel = settled({ONE: TEN, TWO: TEN})
     kernel.active[WEB, ONE] = 1
-    reconciler.want_real(WEB, ONE, None)
-    work(reconciler, kernel)
     reconciler.want_virtual(WEB, None)
-    assert reconciler.leaving == 1
-    for _ in range(3):
-        reconciler.check_drains()
-        assert step(reconciler, kernel, departures=False, now=60.0) == []
-    assert kernel.table == web({ONE: ZERO, TWO: TEN})
-    assert step(reconciler, kernel, now=60.0) == [WEB]
+    work(reconciler, kernel)
+    assert kernel.table == web({ONE: ZERO})
+    reconciler.check_drains()
+    work(reconciler, kernel, now=60.0)
     assert kernel.table == Table()

@@ -1,8 +1,6 @@
 import pytest
 
 from clusterf.ipvs.table import Table, TableKey, table_of
-from clusterf.reconcile.drains import Drains
-from clusterf.reconcile.owned import OwnedServers
 from clusterf.reconcile.worklist import Worklist
 from tests.clusterf.support.reconciling import DNS, MARK, ONE, TEN, THREE, TWO, WEB, WLC
 
@@ -10,18 +8,8 @@ DESIRED = table_of([(WEB, WLC, {ONE: TEN, TWO: TEN})])
 
 
 @pytest.fixture
-def drains():
-    return Drains()
-
-
-@pytest.fixture
-def owned(drains):
-    return OwnedServers([WEB, DNS], drains)
-
-
-@pytest.fixture
-def worklist(drains, owned):
-    return Worklist(DESIRED, drains, owned)
+def worklist():
+    return Worklist(DESIRED)
 
 
 def taken(take):
@@ -43,36 +31,6 @@ def test_key_that_is_marked_twice_is_taken_once(worklist):
     assert taken(worklist.next_addition) == [TableKey(WEB, ONE)]
 
 
-def test_undesired_virtual_server_waits_for_permission_with_all_its_real_servers(worklist):
-    for key in (TableKey(DNS, ONE), TableKey(DNS), TableKey(MARK)):
-        worklist.mark(key)
-    assert list(worklist.departures) == [DNS, MARK]
-    assert not worklist
-    worklist.allow([DNS])
-    assert taken(worklist.next_removal) == [TableKey(DNS)]
-    assert list(worklist.departures) == [MARK]
-
-
-def test_virtual_server_that_has_begun_to_leave_needs_no_permission_again(worklist, drains, owned):
-    owned.unwant(DNS)
-    drains.has_time(DNS, ONE, 0.0)
-    worklist.mark(TableKey(DNS))
-    assert list(worklist.departures) == [DNS]
-    owned.depart(DNS)
-    worklist.mark(TableKey(DNS, ONE))
-    assert taken(worklist.next_removal) == [TableKey(DNS)]
-
-
-@pytest.mark.parametrize("allowed", [False, True])
-def test_removal_of_a_virtual_server_that_is_kept_is_dropped(worklist, allowed):
-    worklist.mark(TableKey(DNS))
-    if allowed:
-        worklist.allow([DNS])
-    worklist.keep(DNS)
-    assert not worklist
-    assert not worklist.departures
-
-
 def test_urgent_keys_are_taken_out_of_all_queues(worklist):
     worklist.mark(TableKey(WEB, ONE))
     worklist.remove(TableKey(WEB, THREE))
@@ -91,7 +49,6 @@ def test_only_urgent_keys_stay_when_the_table_was_compared_as_a_whole(worklist):
     worklist.clear()
     assert taken(worklist.next_urgent) == [TableKey(WEB, ONE)]
     assert not worklist
-    assert not worklist.departures
     assert not worklist.stop_awaiting(WEB)
 
 
@@ -107,4 +64,16 @@ def test_all_real_servers_of_a_virtual_server_are_marked_by_either_table(worklis
     assert taken(worklist.next_addition) == [TableKey(WEB), TableKey(WEB, ONE), TableKey(WEB, TWO)]
     assert taken(worklist.next_removal) == [TableKey(WEB, THREE)]
     worklist.mark_all(DNS, Table())
-    assert list(worklist.departures) == [DNS]
+    assert taken(worklist.next_removal) == [TableKey(DNS)]
+
+
+def test_undesired_virtual_server_is_a_removal_with_all_its_real_servers(worklist):
+    for key in (TableKey(DNS, ONE), TableKey(DNS), TableKey(MARK)):
+        worklist.mark(key)
+    assert taken(worklist.next_removal) == [TableKey(DNS), TableKey(MARK)]
+
+
+def test_removal_of_a_virtual_server_that_is_kept_is_dropped(worklist):
+    worklist.mark(TableKey(DNS))
+    worklist.keep(DNS)
+    assert not worklist

@@ -1,8 +1,11 @@
 """A service whose backends have verdicts, and the table that follows."""
 
 from ipaddress import IPv4Address, IPv6Address
+from types import MappingProxyType
 
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey
+from clusterf.director.removal_hold import CALM, HoldPolicy, RemovalHold
+from clusterf.director.retention import Retention
 from clusterf.director.rotation import Rotation
 from clusterf.ipvs.table import Table
 from clusterf.lib.addresses import Endpoint
@@ -49,30 +52,41 @@ def service(*numbers, frontend=WEB, **fields):
     return {F: frontend} | {key(number): backend(number, **fields) for number in numbers}
 
 
+DEFAULTS = HoldPolicy()
+
+
 class Director:
     """A pipeline with a rotation, and short ways to change the configuration and the verdicts."""
 
-    def __init__(self, configuration, in_force=Table, *, begun=True, elide=False):
+    def __init__(self, configuration, in_force=Table, *, ours=(), begun=True, elide=False, hold=DEFAULTS):
         self.rotation = Rotation(in_force)
-        self.pipeline = Pipeline(elide=elide, rotation=self.rotation)
+        self.hold = RemovalHold(hold)
+        self.pipeline = Pipeline(elide=elide, rotation=self.rotation, retention=Retention(self.hold))
         self.put(configuration)
         if begun:
-            self.begin()
+            self.begin(in_force(), dict.fromkeys(ours, 30.0))
 
-    def begin(self):
+    def begin(self, found=None, ours=MappingProxyType({})):
         self.rotation.begin()
         self.pipeline.flush()
+        self.pipeline.want(self.pipeline.retention.begin(found or Table(), ours))
+
+    def wait(self, seconds=CALM):
+        """Let time go by, and have removed what may leave then; return that."""
+        self.pipeline.now += seconds
+        return self.pipeline.release()
 
     def put(self, configuration):
         """Update these objects; return what changes in the desired table."""
         for each, value in configuration.items():
             self.pipeline.resolver.update(each, value)
+        self.hold.changed(self.pipeline.now)
         return self.pipeline.flush()[1]
 
-    def judge(self, verdicts, port=8080, at=at):
+    def judge(self, verdicts, port=8080, at=at, service=b"web"):
         """Set the verdicts on these backends, by number; return what changes in the desired table."""
         for number, up in verdicts.items():
-            self.rotation.put_verdict(b"web", b"%d" % number, at(number, port), up)
+            self.rotation.put_verdict(service, b"%d" % number, at(number, port), up)
         return self.pipeline.flush()[1]
 
     @property

@@ -1,4 +1,4 @@
-"""From updates to the desired table, without actors: Resolver ► Merger ► Reconciler."""
+"""From updates to the desired table, without actors: Resolver ► Merger (► Retention) ► Reconciler."""
 
 from clusterf.config.problems import ProblemsOf
 from clusterf.director.merger import Merger, RealServerWanted, VirtualServerWanted
@@ -17,12 +17,15 @@ NODE = Defaults()
 class Pipeline:
     """Takes the configuration by key; has the desired table, the problems, and the changes of panic mode.
 
-    Without `rotation` health is ignored.
+    Without `rotation` health is ignored. Without `retention` what leaves is removed at once.
     """
 
-    def __init__(self, defaults=NODE, *, elide=False, rotation=None):
+    def __init__(self, defaults=NODE, *, elide=False, rotation=None, retention=None):
         self.resolver = Resolver(defaults)
-        self.merger = Merger(elide=elide, rotation=rotation)
+        in_force = {} if retention is None else {"in_force": retention.settings}
+        self.merger = Merger(elide=elide, rotation=rotation, **in_force)
+        self.retention = retention
+        self.now = 0.0
         self.reconciler = Reconciler()
         self.problems = {}
         self.panics = []
@@ -57,16 +60,27 @@ class Pipeline:
         resolved = list(self.resolver.flush())
         for item in resolved:
             self.merger.update(item)
-        merged = list(self.merger.flush())
+        merged = list(self.merger.flush(self.now))
+        if self.retention is not None:
+            merged = list(self.retention.take(merged))
+        self.want(merged)
+        return resolved, merged
+
+    def release(self):
+        """Have removed what may leave; return what changes in the desired table."""
+        released = list(self.retention.release(self.now, self.merger.proving))
+        self.want(released)
+        return released
+
+    def want(self, merged):
         for item in merged:
             match item:
-                case VirtualServerWanted(virtual, claim):
+                case VirtualServerWanted(virtual, claim, _):
                     self.reconciler.want_virtual(virtual, claim)
-                case RealServerWanted(virtual, real, settings):
+                case RealServerWanted(virtual, real, settings, _):
                     self.reconciler.want_real(virtual, real, settings)
                 case PanicMode():
                     self.panics.append(item)
                 case ProblemsOf(subject, problems):
                     assert self.problems.get(subject, ()) != problems, "told twice"
                     self.problems[subject] = problems
-        return resolved, merged

@@ -38,7 +38,6 @@ __all__ = [
     "busy_writing",
     "settled",
     "started",
-    "step",
     "web",
     "work",
 ]
@@ -92,14 +91,6 @@ def work(reconciler, kernel, now=0.0, limit=100, rounds=50):
         if reconciler.idle:
             return failures
     raise AssertionError("never idle")
-
-
-def step(reconciler, kernel, *, departures=True, now=0.0):
-    """Do one part; return which virtual servers have begun to go by it."""
-    steps = reconciler.next_steps(100, now, kernel.connections, departures=departures)
-    departed = reconciler.owned.take_departed()
-    reconciler.done(steps, kernel.apply(steps))
-    return departed
 
 
 def started(reals=None, kernel_table=None, owned=MappingProxyType({}), virtual=WEB, claim=CLAIM):

@@ -1,6 +1,6 @@
 """The rules from configuration to IPVS, computed from scratch, as a reference for the incremental code."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from clusterf.config.keys import path_of
@@ -62,11 +62,9 @@ class Model:
         self.begun = False
         self.verdicts: dict[tuple[bytes, bytes, Endpoint], bool] = {}
         self.in_rotation: dict[Membership, bool] = {}
-        self.probed: set[Membership] = set()
-        # the service behind each virtual server that is wanted
-        self.owners: dict[VirtualServer, bytes] = {}
-        # whether members were in rotation that left with their virtual server, while that is in force
-        self.departed: dict[tuple[bytes, bytes, VirtualServer], tuple[RealServer, bool]] = {}
+        self.in_rotation_before: dict[Membership, bool] = {}
+        # where backends were at the last step
+        self.placed: list[Placed] = []
         # the services and families for which health is ignored
         self.panicking: set[tuple[bytes, Family]] = set()
         self.unknown = 0
@@ -74,25 +72,15 @@ class Model:
     def begin(self) -> None:
         self.begun = True
 
-    def forget_departed(self, virtuals: Collection[VirtualServer]) -> None:
-        self.departed = {place: was_in for place, was_in in self.departed.items() if place[2] not in virtuals}
-
     def step(self, configuration: Configuration) -> None:
         """Update the model to the configuration and the verdicts."""
         placed = list(_all_placed(configuration, self.defaults))
         self.panicking = _panicking(configuration, placed, self.verdicts) if self.begun else set()
         ends = {(p.service, p.backend, p.endpoint) for p in placed if p.endpoint is not None}
         self.unknown = len(ends - self.verdicts.keys())
-        now = {p.membership for p in placed}
-        claimed = {(service, virtual) for service, virtual in _claims(configuration, self.defaults)}
-        for service, backend, virtual, real in self.in_rotation.keys() - now if self.begun else ():
-            place = service, backend, virtual, real
-            if self.owners.get(virtual) == service and (service, virtual) not in claimed and place in self.probed:
-                self.departed[place[:3]] = real, self.in_rotation[place]
+        self.in_rotation_before = self.in_rotation
         self.in_rotation = {p.membership: self._decide(configuration, p) for p in placed}
-        self.probed = {p.membership for p in placed if p.endpoint is not None}
-        self.owners = _owners(configuration, self.defaults, placed, elide=self.elide)
-        self.forget_departed(self.owners)
+        self.placed = placed
 
     def _decide(self, configuration: Configuration, placed: Placed) -> bool:
         if placed.endpoint is None:
@@ -106,13 +94,20 @@ class Model:
     def _at_first(self, configuration: Configuration, placed: Placed) -> bool:
         if self.begun and placed.membership in self.in_rotation:
             return False
-        real, was_in = self.departed.pop(placed.membership[:3], (None, False))
-        if real == placed.real:
-            return was_in
+        moved = [p for p in self.placed if self.begun and _is_moved(p, placed)]
+        if moved:
+            here = [p for p in moved if p.virtual == placed.virtual]
+            return any(self.in_rotation_before[p.membership] for p in here or moved)
         present = None if self.begun else self.in_force.reals.get(placed.virtual, {}).get(placed.real)
         if present is not None:
             return present.weight > 0
         return _check(configuration, placed.service).initial == "up"
+
+
+def _is_moved(before: Placed, now: Placed) -> bool:
+    """Tell whether both are the same backend at the same address."""
+    same = (before.service, before.backend, before.virtual.family) == (now.service, now.backend, now.virtual.family)
+    return same and (before.endpoint is None or before.endpoint.packed == now.endpoint.packed)
 
 
 def expected(

@@ -168,13 +168,13 @@ class Side:
         self._keep_record()
         return drift
 
-    def work(self, limit: int, now: float, *, departures: bool) -> tuple[list[Step], list[int]]:
+    def work(self, limit: int, now: float) -> tuple[list[Step], list[int]]:
         """Do one part, as the writer does; return its steps and what became of them."""
         for virtual in list(self.reconciler.failures.stale):
             state = self.kernel.read_virtual(virtual)
             found = ordered(table_of([(virtual, *state)])) if state else None
             self.reconciler.observe_virtual(virtual, found and (found.virtuals[virtual], found.reals[virtual]))
-        steps = self.reconciler.next_steps(limit, now, self._connections, departures=departures)
+        steps = self.reconciler.next_steps(limit, now, self._connections)
         self._keep_record()
         errors = self.kernel.apply(steps)
         self.reconciler.done(steps, errors)
@@ -300,8 +300,8 @@ class Model:
         for side in self.sides:
             side.reconciler.retry()
 
-    def work(self, limit: int, departures: bool = True) -> list[Step]:
-        done, same = (side.work(limit, self.now, departures=departures) for side in self.sides)
+    def work(self, limit: int) -> list[Step]:
+        done, same = (side.work(limit, self.now) for side in self.sides)
         assert done == same
         assert self.sides[0].record == self.sides[1].record
         self._take_over()

@@ -1,0 +1,147 @@
+"""A wiped configuration must not wipe the table: large removals are held.
+
+An empty restore of etcd, a deleted prefix or an empty tree looks like a request to
+remove everything. So when the configuration no longer has what carries more than
+half of the weight in force, or more than half of the virtual servers, that stays for a
+while, which is logged, and is removed if it is still not desired then, or at once when the
+operator confirms it. What is restored within the hold is never removed.
+
+A step of which all belongs to one service, or all was published by one node, is no
+wipe: a service was deleted, or a Docker host has died. While a source of the
+configuration is in doubt, as it may be another one than before, every removal is held, and
+without a limit. Time is an argument, in seconds on any clock that does not go back.
+"""
+
+import logging
+from collections.abc import Hashable
+from enum import Enum, auto
+from math import inf
+from typing import NamedTuple
+
+__all__ = ["CALM", "LONGEST", "Decision", "HoldPolicy", "Removal", "RemovalHold"]
+
+log = logging.getLogger(__name__)
+
+CALM = 0.1
+"""Seconds without a change of the configuration after which it is taken as complete."""
+
+LONGEST = 2.0
+"""Seconds after which it is taken as complete although it goes on changing."""
+
+
+class HoldPolicy(NamedTuple):
+    """When removals are held, and for how many `seconds`; 0: only while a source is in doubt.
+
+    A removal is large if it takes more than `share` percent, of at least `least` virtual
+    servers or real servers with weight that are in force.
+    """
+
+    seconds: float = 60.0
+    share: float = 50.0
+    least: int = 10
+
+
+class Removal(NamedTuple):
+    """What is in force, and how much of that leaves, as the configuration no longer has it.
+
+    Only real servers with weight count. `one_cause`: all that leaves belongs to one
+    service, or was published by one node.
+    """
+
+    virtuals: int = 0
+    virtuals_leaving: int = 0
+    reals: int = 0
+    reals_leaving: int = 0
+    weight: int = 0
+    weight_leaving: int = 0
+    one_cause: bool = False
+
+    def size(self, policy: HoldPolicy) -> str | None:
+        """Return how large the removal is, None: not large."""
+        if self.one_cause:
+            return None
+        if self.virtuals >= policy.least and 100 * self.virtuals_leaving > policy.share * self.virtuals:
+            return f"{self.virtuals_leaving} of {self.virtuals} virtual servers"
+        if self.reals >= policy.least and 100 * self.weight_leaving > policy.share * self.weight:
+            percent = 100 * self.weight_leaving // self.weight
+            return f"{self.reals_leaving} of {self.reals} real servers ({percent} % of the weight)"
+        return None
+
+
+class Decision(Enum):
+    """Whether what the configuration no longer has may be removed now."""
+
+    ALLOWED = auto()
+    WAIT = auto()
+    HELD = auto()
+
+
+class RemovalHold:
+    """Decides when removals may be done, and logs when a hold begins and ends."""
+
+    def __init__(self, policy: HoldPolicy) -> None:
+        self._policy = policy
+        # when the configuration changed last, and when the changes began that have not come to rest since
+        self._changed: float | None = None
+        self._first_changed = 0.0
+        self._confirmed = False
+        # until when the present removal is held; None: it is not
+        self._until: float | None = None
+        # why removals by a source are not believed
+        self._doubts: dict[Hashable, str] = {}
+
+    def changed(self, now: float) -> None:
+        """Note that the configuration has changed, and may be about to change more."""
+        if self._changed is None or now - self._changed >= CALM:
+            self._first_changed = now
+        self._changed = now
+
+    def doubt(self, source: Hashable, reason: str | None) -> None:
+        """Note why removals by the source are not believed; None: they are."""
+        if reason is None:
+            self._doubts.pop(source, None)
+        else:
+            self._doubts[source] = reason
+
+    def confirm(self) -> None:
+        """Allow the removal that is held; those to come are not."""
+        self._confirmed = self._until is not None
+
+    def end(self) -> None:
+        """Note that nothing is to be removed, or that it may be."""
+        if self._until is not None:
+            log.warning("ipvs: removals are no longer held")
+        self._until, self._confirmed = None, False
+
+    def due(self, now: float) -> float:
+        """Return in how many seconds to judge again a removal that is not allowed now; infinite: when that changes."""
+        return CALM if self._until is None else max(self._until - now, 0.0)
+
+    def judge(self, now: float, removal: Removal) -> Decision:
+        """Tell whether `removal` may be done. WAIT and HELD: judge it again when it is `due`."""
+        doubt = next(iter(self._doubts.values()), None)
+        size = removal.size(self._policy) if self._policy.seconds else None
+        if doubt is None and size is None:
+            self.end()
+            # a change may arrive in parts: a few removals may be the beginning of many
+            return Decision.WAIT if self._is_changing(now) else Decision.ALLOWED
+        if self._confirmed or (doubt is None and self._until is not None and self._until <= now):
+            self.end()
+            return Decision.ALLOWED
+        self._begin(now, doubt, size)
+        return Decision.HELD
+
+    def _is_changing(self, now: float) -> bool:
+        return self._changed is not None and now - self._changed < CALM and now - self._first_changed < LONGEST
+
+    def _begin(self, now: float, doubt: str | None, size: str | None) -> None:
+        """Hold the removal, unless it is held for the same reason already."""
+        if doubt is not None and self._until != inf:
+            self._until = inf
+            log.error("ipvs: removals are held until clusterf config confirm: %s", doubt)
+        elif doubt is None and self._until in {None, inf}:
+            self._until = now + self._policy.seconds
+            log.error(
+                "ipvs: %s would be removed at once: held for %.0f seconds, or until clusterf config confirm",
+                *(size, self._policy.seconds),
+            )

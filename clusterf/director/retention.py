@@ -1,0 +1,218 @@
+"""What leaves the configuration stays in force until it may go: the last stage before the writer.
+
+The merger says what is wanted by the configuration and the verdicts. Here what it no longer wants
+is kept, as it was, until
+
+* the configuration has come to rest, as the same servers may come back under another name
+  a moment later,
+* the removal is not held (see `removal_hold`), and
+* the backends that replace a real server in its virtual server have proven themselves: of the
+  weight that leaves, only so much goes as has been gained meanwhile. That ends when all of them
+  have been in rotation, are gone, or had their time.
+
+So the writer sees one table that is right at every moment. What health removes (`on_down`) is not kept.
+What is found in the kernel at the start, and is not wanted, is treated as if it had just left. Pure: time is
+an argument, in seconds on any clock that does not go back.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from clusterf.director.departures import Departures
+from clusterf.director.merger import Merged, Origin, RealServerWanted, VirtualServerWanted
+from clusterf.director.removal_hold import Decision, Removal, RemovalHold
+from clusterf.director.rotation import Proving
+from clusterf.ipvs.table import RealServer, RealServerSettings, Table, VirtualServer, VirtualServerSpec
+
+__all__ = ["Retention"]
+
+log = logging.getLogger(__name__)
+
+_UNKNOWN = Origin(None)
+
+ProvingOf = Callable[[VirtualServer, float], Proving]
+
+
+class Retention:
+    """Passes on what is wanted, and keeps what is in force until it may be removed.
+
+    Before `begin` everything is passed on as it is. `proving` tells how it stands
+    with the backends of a virtual server that are unproven.
+    """
+
+    def __init__(self, hold: RemovalHold) -> None:
+        self._hold = hold
+        self._begun = False
+        # what was passed on, and has not been withdrawn
+        self._in_force: dict[VirtualServer, dict[RealServer, RealServerSettings]] = {}
+        self._weight = 0
+        self._weighted = 0
+        # what is to leave and has not been allowed to
+        self._departures = Departures()
+        # what is allowed to leave, and waits for the backends that replace it
+        self._replaced: dict[VirtualServer, dict[RealServer, None]] = {}
+        # the weight that other real servers have gained since the first one was to leave
+        self._gained: dict[VirtualServer, int] = {}
+
+    def begin(self, found: Table, ours: Mapping[VirtualServer, float]) -> Iterator[Merged]:
+        """Keep from now on; yield what is in the table found at the start and ours, but not wanted.
+
+        `ours` are virtual servers that were added by us, with the seconds that their real
+        servers may drain; others are left alone unless they are wanted.
+        """
+        self._begun = True
+        for virtual, settings in found.virtuals.items():
+            wanted = virtual in self._in_force
+            if not wanted and virtual not in ours:
+                continue
+            if not wanted:
+                self._in_force[virtual] = {}
+                yield VirtualServerWanted(virtual, VirtualServerSpec(settings, ours[virtual]))
+                self._departures.add_virtual(virtual, _UNKNOWN)
+            for real, found_settings in found.reals[virtual].items():
+                if real not in self._in_force[virtual]:
+                    self._put(virtual, real, found_settings)
+                    yield RealServerWanted(virtual, real, found_settings)
+                    self._depart(virtual, real, _UNKNOWN)
+
+    def settings(self, virtual: VirtualServer, real: RealServer) -> RealServerSettings | None:
+        """Return the settings that the real server has in force; None: it is not, or nothing is kept yet."""
+        return self._in_force.get(virtual, {}).get(real) if self._begun else None
+
+    def take(self, items: Iterable[Merged]) -> Iterator[Merged]:
+        """Yield of `items` what is to be passed on now: all but removals that follow from the configuration."""
+        items = list(items)
+        # what leaves comes first, so that what is gained in the same change counts
+        for item in items:
+            if isinstance(item, VirtualServerWanted) and item.claim is None:
+                yield from self._unwant_virtual(item)
+            elif isinstance(item, RealServerWanted) and item.settings is None:
+                yield from self._unwant_real(item)
+        for item in items:
+            if isinstance(item, VirtualServerWanted):
+                if item.claim is not None:
+                    self._in_force.setdefault(item.virtual, {})
+                    self._departures.discard_virtual(item.virtual)
+                    yield item
+            elif isinstance(item, RealServerWanted):
+                if item.settings is not None:
+                    self._stay(item.virtual, item.real)
+                    self._put(item.virtual, item.real, item.settings)
+                    yield item
+            else:
+                yield item
+
+    def release(self, now: float, proving: ProvingOf) -> Iterator[Merged]:
+        """Yield the removals that may be done now."""
+        if not self._departures:
+            self._hold.end()
+        elif self._hold.judge(now, self._removal()) is Decision.ALLOWED:
+            for virtual in self._departures.virtuals:
+                self._forget(virtual)
+                yield VirtualServerWanted(virtual, None)
+            for virtual, real in self._departures.take_reals():
+                self._replaced.setdefault(virtual, {})[real] = None
+        for virtual in list(self._replaced):
+            yield from self._replace(virtual, proving(virtual, now))
+
+    def due(self, now: float, proving: ProvingOf) -> float | None:
+        """Return in how many seconds `release` may have more to yield, though nothing else changes; None: never."""
+        delays = [self._hold.due(now)] if self._departures else []
+        moments = [proving(virtual, now).until for virtual in self._replaced]
+        return min([*delays, *(max(until - now, 0.0) for until in moments if until is not None)], default=None)
+
+    def _removal(self) -> Removal:
+        leaving = self._departures
+        return Removal(
+            *(len(self._in_force), len(leaving.virtuals)),
+            *(self._weighted, leaving.weighted, self._weight, leaving.weight),
+            one_cause=leaving.one_cause,
+        )
+
+    def _replace(self, virtual: VirtualServer, proving: Proving) -> Iterator[Merged]:
+        """Yield the removals of real servers that are replaced, or are not to be replaced any longer."""
+        waiting = self._replaced[virtual]
+        released = [real for real in waiting if self._may_go(virtual, real, proving)]
+        weight = sum(self._in_force[virtual][real].weight > 0 for real in released)
+        if proving.until is None and proving.unproven and weight:
+            log.error(
+                "ipvs: %s: %d real servers removed; of the backends that replace them %d were not up in time",
+                *(virtual, weight, proving.unproven),
+            )
+        for real in released:
+            self._put(virtual, real, None)
+            del waiting[real]
+            yield RealServerWanted(virtual, real, None)
+        if not waiting:
+            del self._replaced[virtual]
+            if virtual not in self._departures.reals:
+                self._gained.pop(virtual, None)
+
+    def _may_go(self, virtual: VirtualServer, real: RealServer, proving: Proving) -> bool:
+        """Tell whether the real server may go now; if so, spend the weight that replaces its own."""
+        weight = self._in_force[virtual][real].weight
+        if not weight or proving.until is None:
+            return True
+        if weight > self._gained.get(virtual, 0):
+            return False
+        self._gained[virtual] -= weight
+        return True
+
+    def _unwant_virtual(self, item: VirtualServerWanted) -> Iterator[Merged]:
+        if item.virtual not in self._in_force:
+            return
+        if not self._begun:
+            self._forget(item.virtual)
+            yield item
+            return
+        for real in self._replaced.pop(item.virtual, ()):
+            self._depart(item.virtual, real, item.origin)
+        self._departures.add_virtual(item.virtual, item.origin)
+        for real in self._in_force[item.virtual]:
+            self._depart(item.virtual, real, item.origin)
+
+    def _unwant_real(self, item: RealServerWanted) -> Iterator[Merged]:
+        virtual, real = item.virtual, item.real
+        if real not in self._in_force.get(virtual, ()) or virtual in self._departures.virtuals:
+            return
+        if self._begun and item.origin is not None:
+            if real not in self._replaced.get(virtual, ()):
+                self._depart(virtual, real, item.origin)
+            return
+        self._stay(virtual, real)
+        self._put(virtual, real, None)
+        yield item
+
+    def _depart(self, virtual: VirtualServer, real: RealServer, origin: Origin) -> None:
+        self._gained.setdefault(virtual, 0)
+        self._departures.add_real(virtual, real, origin, self._in_force[virtual][real].weight)
+
+    def _stay(self, virtual: VirtualServer, real: RealServer) -> None:
+        settings = self._in_force.get(virtual, {}).get(real)
+        if settings is None:
+            return
+        self._departures.discard_real(virtual, real, settings.weight)
+        waiting = self._replaced.get(virtual, {})
+        waiting.pop(real, None)
+        if not waiting:
+            self._replaced.pop(virtual, None)
+            if virtual not in self._departures.reals:
+                self._gained.pop(virtual, None)
+
+    def _put(self, virtual: VirtualServer, real: RealServer, settings: RealServerSettings | None) -> None:
+        reals = self._in_force[virtual]
+        old = reals.pop(real, None)
+        if settings is not None:
+            reals[real] = settings
+        before, after = (each.weight if each is not None else 0 for each in (old, settings))
+        self._weight += after - before
+        self._weighted += (after > 0) - (before > 0)
+        if virtual in self._gained and real not in self._replaced.get(virtual, ()):
+            self._gained[virtual] += after - before
+
+    def _forget(self, virtual: VirtualServer) -> None:
+        for real in list(self._in_force[virtual]):
+            self._put(virtual, real, None)
+        del self._in_force[virtual]
+        self._replaced.pop(virtual, None)
+        self._gained.pop(virtual, None)

@@ -1,0 +1,141 @@
+from ipaddress import ip_address
+
+import msgspec
+import pytest
+
+from actors.base.messages import Confirm
+from actors.link.messages import DoubtIs, DoubtKey, ValueIs, deletion_of
+from clusterf.config.model import BackendKey, Frontend, FrontendKey
+from clusterf.director.merger import RealServerWanted, VirtualServerWanted
+from clusterf.director.removal_hold import HoldPolicy
+from clusterf.director.virtual_servers import Defaults, virtual_servers
+from clusterf.ipvs.table import Method, RealServer, RealServerSettings, table_of
+from clusterf.lib.addresses import Endpoint
+from tests.actors.support.director import (
+    DOWN,
+    FRONTEND,
+    TCP,
+    UP,
+    backend,
+    is_synced,
+    items,
+    updates,
+    value,
+    verdict,
+    weights,
+)
+from tests.waiting import wait_until
+
+SERVICE = FRONTEND, TCP, backend(7)
+OTHER = ValueIs(BackendKey(b"web", b"2"), value(b"services/web/backends/2", b'{"ipv4": "10.2.2.2", "tcp": 8080}'))
+MANY = tuple(ValueIs(FrontendKey(b"s%d" % n), Frontend(ipv4=ip_address("10.1.2.0") + n, tcp=80)) for n in range(11))
+
+
+@pytest.fixture
+def serving(direct, recorder):
+    def start(*more, **options):
+        director = direct(hold=HoldPolicy(1000.0), **options).configure(*SERVICE, *more).publish(verdict(UP))
+        wait_until(lambda: is_synced(recorder))
+        wait_until(lambda: weights(recorder)[-1:] == [7])
+        return director
+
+    return start
+
+
+def deletions(*messages):
+    return [deletion_of(message.key) for message in messages]
+
+
+def gone(recorder):
+    """Return how many virtual servers are no longer wanted."""
+    last = {item.virtual: item for item in items(recorder) if isinstance(item, VirtualServerWanted)}
+    return sum(item.claim is None for item in last.values())
+
+
+def removed(recorder):
+    """Return the real servers that are no longer wanted."""
+    last = {item.real: item for item in items(recorder) if isinstance(item, RealServerWanted)}
+    return [str(real) for real, item in last.items() if item.settings is None]
+
+
+def test_removal_is_sent_once_the_configuration_is_calm(serving, recorder):
+    serving().configure(*deletions(*SERVICE))
+    wait_until(lambda: gone(recorder) == 1)
+    assert not updates(recorder)[-1].urgent
+    assert updates(recorder)[-1].link is None
+
+
+def test_service_renamed_in_two_frames_keeps_its_weight(serving, recorder):
+    director = serving()
+    before = len(weights(recorder))
+    director.configure(*deletions(*SERVICE)).publish(verdict(None))
+    director.configure(*(ValueIs(msgspec.structs.replace(m.key, service=b"new"), m.value) for m in SERVICE))
+    wait_until(lambda: weights(recorder)[before:])
+    director.wait()
+    assert set(weights(recorder)[before:]) == {7}
+    assert not gone(recorder)
+
+
+def test_old_backend_is_removed_when_the_new_one_is_up(serving, recorder):
+    director = serving().configure(OTHER, *deletions(backend(7)))
+    wait_until(lambda: director.merger._actor_weakref()._retention._replaced)
+    assert removed(recorder) == []
+    director.publish(verdict(UP, b"2", at=Endpoint(ip_address("10.2.2.2").packed, 8080)))
+    wait_until(lambda: removed(recorder) == ["10.2.2.1:8080"])
+
+
+def test_large_removal_is_held_until_it_is_confirmed(serving, recorder, caplog):
+    director = serving(*MANY).configure(*deletions(*SERVICE, *MANY))
+    wait_until(lambda: "12 of 12 virtual servers would be removed at once: held" in caplog.text)
+    assert not gone(recorder)
+    director.merger.tell(Confirm())
+    wait_until(lambda: gone(recorder) == 12)
+    assert "no longer held" in caplog.text
+
+
+def test_large_removal_is_sent_after_the_hold(direct, recorder, caplog):
+    director = direct(health=(), hold=HoldPolicy(0.5)).configure(*SERVICE, *MANY)
+    wait_until(lambda: is_synced(recorder))
+    director.configure(*deletions(*SERVICE, *MANY))
+    wait_until(lambda: "held" in caplog.text)
+    wait_until(lambda: gone(recorder) == 12)
+
+
+def test_removals_are_held_while_a_source_is_doubted(serving, recorder, caplog):
+    doubt = DoubtIs(DoubtKey("etcd://h"), "another cluster")
+    director = serving().configure(doubt, *deletions(*SERVICE))
+    wait_until(lambda: "removals are held until clusterf config confirm: another cluster" in caplog.text)
+    assert not gone(recorder)
+    director.configure(DoubtIs(doubt.key, None))
+    wait_until(lambda: gone(recorder) == 1)
+
+
+def test_verdict_during_a_hold_is_passed_on(serving, recorder, caplog):
+    director = serving(*MANY).configure(*deletions(*MANY))
+    wait_until(lambda: "held" in caplog.text)
+    director.publish(verdict(DOWN))
+    wait_until(lambda: weights(recorder)[-1] == 0)
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_what_is_found_at_the_start_and_not_wanted_is_kept_until_it_may_go(direct, recorder, flush):
+    (virtual, spec), *_ = virtual_servers(FRONTEND.value, Defaults())
+    settings = {
+        RealServer(ip_address(real), 8080): RealServerSettings(Method.MASQ, 7) for real in ("10.2.2.1", "10.9.9.9")
+    }
+    table = table_of([(virtual, spec.settings, settings)])
+    director = direct(in_force=lambda: table, ours=None if flush else {virtual: 30.0}, hold=HoldPolicy(1000.0))
+    director.configure(*SERVICE).publish()
+    wait_until(lambda: is_synced(recorder))
+    assert set(weights(recorder)) == {7}, "what was in force before counts"
+    assert len(weights(recorder)) == (1 if flush else 2)
+    if not flush:
+        wait_until(lambda: removed(recorder) == ["10.9.9.9:8080"])
+
+
+def test_without_a_hold_removals_are_sent_at_once(direct, recorder):
+    director = direct().configure(*SERVICE).publish(verdict(UP))
+    wait_until(lambda: is_synced(recorder))
+    director.configure(*deletions(*SERVICE))
+    wait_until(lambda: gone(recorder) == 1)
+    assert updates(recorder)[-1].link == "config"

@@ -1,0 +1,70 @@
+import pytest
+
+from clusterf.director.departures import Departures
+from clusterf.director.merger import Origin
+from tests.clusterf.support.reconciling import DNS, ONE, TWO, WEB
+
+WEB_BY_A, WEB_BY_B, DNS_BY_A = Origin(b"web", "a"), Origin(b"web", "b"), Origin(b"dns", "a")
+
+
+@pytest.fixture
+def departures():
+    return Departures()
+
+
+def test_nothing_leaves_at_first(departures):
+    assert not departures
+    assert not departures.one_cause
+
+
+def test_weights_are_counted_until_the_real_servers_stay(departures):
+    departures.add_real(WEB, ONE, WEB_BY_A, 10)
+    departures.add_real(WEB, TWO, WEB_BY_A, 0)
+    departures.add_real(WEB, ONE, DNS_BY_A, 99)  # it is about to
+    assert (departures.weight, departures.weighted) == (10, 1)
+    departures.discard_real(WEB, ONE, 10)
+    departures.discard_real(DNS, ONE, 10)
+    assert (departures.weight, departures.weighted) == (0, 0)
+    assert departures
+    departures.discard_real(WEB, TWO, 0)
+    assert not departures
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "one"),
+    [
+        (WEB_BY_A, WEB_BY_A, True),
+        (WEB_BY_A, WEB_BY_B, True),
+        (WEB_BY_A, DNS_BY_A, True),
+        (WEB_BY_B, DNS_BY_A, False),
+        (Origin(b"web"), Origin(b"dns"), False),
+        (Origin(None), Origin(None), False),
+        (WEB_BY_A, Origin(None), False),
+    ],
+)
+def test_cause_is_one_service_or_one_publisher(departures, first, second, one):
+    departures.add_real(WEB, ONE, first, 10)
+    departures.add_real(DNS, TWO, second, 10)
+    assert departures.one_cause is one
+    departures.discard_real(DNS, TWO, 10)
+    assert departures.one_cause is (first.service is not None)
+
+
+def test_virtual_server_has_a_cause_too(departures):
+    departures.add_virtual(WEB, Origin(b"web"))
+    departures.add_virtual(WEB, Origin(b"web"))
+    assert departures.one_cause
+    departures.add_real(DNS, ONE, DNS_BY_A, 1)
+    assert not departures.one_cause
+    departures.discard_virtual(WEB)
+    departures.discard_virtual(WEB)
+    assert departures.one_cause
+
+
+def test_real_servers_are_taken_without_those_whose_virtual_server_leaves(departures):
+    departures.add_virtual(WEB, Origin(b"web"))
+    departures.add_real(WEB, ONE, WEB_BY_A, 1)
+    departures.add_real(DNS, TWO, DNS_BY_A, 1)
+    assert list(departures.take_reals()) == [(DNS, TWO)]
+    assert not departures
+    assert (departures.weight, departures.weighted, departures.one_cause) == (0, 0, False)

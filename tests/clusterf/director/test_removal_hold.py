@@ -1,0 +1,153 @@
+from math import inf
+
+import pytest
+
+from clusterf.director.removal_hold import CALM, LONGEST, Decision, HoldPolicy, Removal, RemovalHold
+
+ALLOWED, WAIT, HELD = Decision.ALLOWED, Decision.WAIT, Decision.HELD
+SECONDS = 60.0
+LARGE, SMALL = Removal(virtuals=20, virtuals_leaving=15), Removal(virtuals=20, virtuals_leaving=1)
+
+
+@pytest.fixture
+def hold():
+    return RemovalHold(HoldPolicy(SECONDS))
+
+
+@pytest.mark.parametrize(
+    ("in_force", "leaving", "decision"),
+    [(100, 1, ALLOWED), (100, 50, ALLOWED), (100, 51, HELD), (10, 5, ALLOWED), (10, 6, HELD), (9, 9, ALLOWED)],
+)
+def test_removals_of_more_than_half_of_enough_are_held(hold, in_force, leaving, decision):
+    assert hold.judge(0.0, Removal(virtuals=in_force, virtuals_leaving=leaving)) is decision
+
+
+@pytest.mark.parametrize(
+    ("reals", "weights", "decision"),
+    [
+        ((10, 4), (100, 51), HELD),
+        ((10, 9), (100, 50), ALLOWED),
+        ((9, 9), (90, 90), ALLOWED),
+        ((10, 0), (0, 0), ALLOWED),
+    ],
+)
+def test_removals_of_more_than_half_of_the_weight_are_held(hold, reals, weights, decision):
+    assert hold.judge(0.0, Removal(1, 0, *reals, *weights)) is decision
+
+
+def test_share_and_least_number_are_settings():
+    hold = RemovalHold(HoldPolicy(SECONDS, share=80.0, least=3))
+    assert hold.judge(0.0, Removal(0, 0, 3, 2, 100, 80)) is ALLOWED
+    assert hold.judge(0.0, Removal(0, 0, 3, 2, 100, 81)) is HELD
+
+
+def test_removal_with_one_cause_is_not_held(hold):
+    assert hold.judge(0.0, LARGE._replace(one_cause=True)) is ALLOWED
+
+
+def test_large_removals_are_allowed_without_a_hold():
+    assert RemovalHold(HoldPolicy(0)).judge(1.0, LARGE) is ALLOWED
+
+
+def test_removals_are_allowed_once_after_the_hold(hold):
+    assert hold.judge(10.0, LARGE) is HELD
+    assert hold.due(10.0) == SECONDS
+    assert hold.judge(10.0 + SECONDS - 0.01, LARGE) is HELD
+    assert hold.judge(10.0 + SECONDS, LARGE) is ALLOWED
+    assert hold.judge(10.0 + SECONDS, LARGE) is HELD  # others, which have a hold of their own
+
+
+def test_confirmed_removals_are_allowed_once(hold):
+    assert hold.judge(0.0, LARGE) is HELD
+    hold.confirm()
+    assert hold.judge(0.1, LARGE) is ALLOWED
+    assert hold.judge(0.2, LARGE) is HELD
+
+
+def test_confirming_while_nothing_is_held_does_not_confirm_later_removals(hold):
+    hold.confirm()
+    assert hold.judge(0.0, LARGE) is HELD
+
+
+def test_confirming_removals_that_are_withdrawn_does_not_confirm_later_ones(hold):
+    assert hold.judge(0.0, LARGE) is HELD
+    hold.confirm()
+    hold.end()
+    assert hold.judge(0.2, LARGE) is HELD
+
+
+def test_hold_ends_when_most_removals_are_withdrawn(hold):
+    assert hold.judge(0.0, LARGE) is HELD
+    assert hold.judge(30.0, SMALL) is ALLOWED
+    assert hold.judge(SECONDS, LARGE) is HELD
+    assert hold.due(SECONDS) == SECONDS
+
+
+def test_small_removals_wait_until_the_configuration_is_calm(hold):
+    hold.changed(5.0)
+    assert hold.judge(5.0, SMALL) is WAIT
+    assert hold.due(5.0) == CALM
+    hold.changed(5.0 + CALM / 2)
+    assert hold.judge(5.0 + CALM, SMALL) is WAIT
+    assert hold.judge(5.0 + 2 * CALM, SMALL) is ALLOWED
+
+
+def test_small_removals_wait_no_longer_than_the_limit_for_a_configuration_that_is_never_calm(hold):
+    now = 0.0
+    while now < LONGEST:
+        hold.changed(now)
+        assert hold.judge(now, SMALL) is WAIT
+        now += CALM / 2
+    hold.changed(now)
+    assert hold.judge(now, SMALL) is ALLOWED
+
+
+@pytest.mark.parametrize("removal", [SMALL, LARGE, SMALL._replace(one_cause=True), Removal(5, 0, 5, 0)])
+@pytest.mark.parametrize("seconds", [SECONDS, 0.0])
+def test_doubt_in_a_source_holds_removals_of_any_size_without_a_limit(removal, seconds):
+    hold = RemovalHold(HoldPolicy(seconds))
+    hold.doubt("etcd", "another cluster")
+    assert hold.judge(0.0, removal) is HELD
+    assert hold.due(0.0) == inf
+    assert hold.judge(1e9, removal) is HELD
+    hold.confirm()
+    assert hold.judge(1e9, removal) is ALLOWED
+
+
+def test_removals_are_judged_by_their_size_when_the_doubt_is_withdrawn(hold):
+    hold.doubt("etcd", "another cluster")
+    assert hold.judge(0.0, LARGE) is HELD
+    hold.doubt("etcd", None)
+    assert hold.judge(100.0, SMALL) is ALLOWED
+    assert hold.judge(100.0, LARGE) is HELD
+    assert hold.due(100.0) == SECONDS
+
+
+def test_large_removal_that_was_held_by_a_doubt_has_a_whole_hold_after_it(hold):
+    hold.doubt("etcd", "another cluster")
+    hold.judge(0.0, LARGE)
+    hold.doubt("etcd", None)
+    assert hold.judge(100.0, LARGE) is HELD
+    assert hold.judge(100.0 + SECONDS, LARGE) is ALLOWED
+
+
+def test_holds_are_logged_when_they_begin_and_when_they_end(hold, caplog):
+    for now in (0.0, 0.5):
+        hold.judge(now, LARGE)
+    hold.end()
+    hold.judge(1.0, Removal(0, 0, 20, 11, 200, 110))
+    hold.end()
+    hold.doubt("etcd", "another cluster")
+    for now in (2.0, 3.0):
+        hold.judge(now, SMALL)
+    hold.confirm()
+    hold.judge(4.0, SMALL)
+    until = "would be removed at once: held for 60 seconds, or until clusterf config confirm"
+    assert caplog.messages == [
+        f"ipvs: 15 of 20 virtual servers {until}",
+        "ipvs: removals are no longer held",
+        f"ipvs: 11 of 20 real servers (55 % of the weight) {until}",
+        "ipvs: removals are no longer held",
+        "ipvs: removals are held until clusterf config confirm: another cluster",
+        "ipvs: removals are no longer held",
+    ]
