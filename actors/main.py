@@ -16,6 +16,7 @@ from actors.options.ipvs import ipvs_options
 from actors.options.settings_file import Seconds, read_toml
 from actors.settings import DIRECTOR, DOCKER, Settings
 from actors.supervision.directories import runtime_directory, state_directory
+from actors.supervision.locks import lock_table
 from actors.supervision.policy import Policy
 from actors.supervision.supervisor import Supervisor
 from clusterf import __version__
@@ -31,6 +32,11 @@ __all__ = ["main"]
 
 
 def _parse_sources(urls: tuple[str, ...], access: EtcdCredentials) -> tuple[Source, ...]:
+    try:
+        if any(url.startswith("etcd") for url in urls):
+            access.check()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None  # names its flag
     try:
         return tuple(parse_source(url, access) for url in urls)
     except ValueError as error:
@@ -156,6 +162,7 @@ def main(state_dir: Path | None, runtime_dir: Path | None, **flags: Any) -> None
         check_docker(flags, flags["sources"])
     with ExitStack() as stack:
         state, lock = state_directory(state_dir, stack, noop=flags["noop"])
+        table = lock_table(stack) if "ipvs" in flags["roles"] and not flags["noop"] else None
         runtime = runtime_directory(runtime_dir, stack)
         settings = Settings(
             **{**flags, "roles": tuple(dict.fromkeys(flags["roles"]))}, state_dir=str(state), runtime_dir=str(runtime)
@@ -166,7 +173,11 @@ def main(state_dir: Path | None, runtime_dir: Path | None, **flags: Any) -> None
             raise click.UsageError("a URL or a directory is not UTF-8") from None
         _check_trees(settings)
         policy = Policy(stuck_timeout=settings.stuck_timeout)
-        status = Supervisor(children_of(settings), settings, policy, held={DIRECTOR: lock, DOCKER: lock}).run()
+        # they hold the locks, too: if the supervisor is killed, the next node waits until the last writer is gone
+        held = {
+            name: [fd for fd in fds if fd is not None] for name, fds in ((DIRECTOR, (lock, table)), (DOCKER, (lock,)))
+        }
+        status = Supervisor(children_of(settings), settings, policy, held=held).run()
     sys.exit(status)
 
 

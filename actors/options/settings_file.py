@@ -30,7 +30,9 @@ def read_toml(ctx: click.Context, param: click.Parameter, path: Path | None) -> 
         return None
     try:
         table = tomllib.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise click.BadParameter(f"{path}: {error.strerror}", ctx, param) from None
+    except ValueError as error:
         raise click.BadParameter(f"{path}: {error}", ctx, param) from None
     options = {name: p for p in ctx.command.params if p.expose_value for name in p.opts if isinstance(p, click.Option)}
     defaults = {}

@@ -29,10 +29,10 @@ class ChildProcess:
     """The child called `name`, through all of its lives.
 
     It is run by `command`, to which the number of its end of the control
-    socket is added. `held` is a descriptor that it holds for as long as it lives.
+    socket is added. `held` are descriptors that it holds for as long as it lives.
     """
 
-    def __init__(self, name: str, policy: Policy, command: Sequence[str] = COMMAND, held: int | None = None) -> None:
+    def __init__(self, name: str, policy: Policy, command: Sequence[str] = COMMAND, held: Sequence[int] = ()) -> None:
         self.name = name
         self._policy = policy
         self._command = command
@@ -67,7 +67,7 @@ class ChildProcess:
         """Start the process; return our end of the control socket. Raises OSError."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            passed = [theirs.fileno(), *([] if self._held is None else [self._held])]
+            passed = [theirs.fileno(), *self._held]
             try:
                 self._process = subprocess.Popen(
                     [*self._command, str(theirs.fileno())], pass_fds=passed, stdin=subprocess.DEVNULL

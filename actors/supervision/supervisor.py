@@ -18,6 +18,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from types import MappingProxyType
 
 import msgspec
 
@@ -50,11 +51,11 @@ class Supervisor:
         policy: Policy,
         *,
         command: Sequence[str] = COMMAND,
-        held: Mapping[str, int | None] | None = None,
+        held: Mapping[str, Sequence[int]] = MappingProxyType({}),
     ) -> None:
         self._settings = settings
         self._policy = policy
-        self._children = [ChildProcess(name, policy, command, (held or {}).get(name)) for name in names]
+        self._children = [ChildProcess(name, policy, command, held.get(name, ())) for name in names]
         self._clock = RunningClock(policy.beat)
         self._exits = Exits(policy)
         self._selector = selectors.DefaultSelector()

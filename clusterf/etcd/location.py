@@ -28,11 +28,12 @@ class EtcdCredentials(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("--etcd-cert and --etcd-key must be given together")
         if self.password_file is not None and self.user is None:
             raise ValueError("--etcd-password-file needs --etcd-user")
-        for path in filter(None, (self.ca, self.cert, self.key, self.password_file)):
+        files = {"ca": self.ca, "cert": self.cert, "key": self.key, "password-file": self.password_file}
+        for name, path in files.items():
             try:
-                Path(path).read_bytes()
+                Path(path).read_bytes() if path else None
             except OSError as error:
-                raise ValueError(f"{path}: {error.strerror}") from None
+                raise ValueError(f"--etcd-{name}: {path}: {error.strerror}") from None
 
 
 class EtcdLocation(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,8 +41,6 @@ WRONG = {
     "a reference by name": ["--health-reference", "example.org:53"],
     "a reference that nobody is": ["--health-reference", "0.0.0.0:53"],
     "a file for the state directory": ["--state-dir", "/etc/passwd"],
-    "a state directory below a file": ["--state-dir", "/etc/passwd/x"],
-    "a state directory that cannot be made": ["--state-dir", "/proc/x"],
     "a runtime directory that cannot be made": ["--runtime-dir", "/proc/x"],
     "a missing settings file": ["--config", "/missing.toml"],
     "a directory for a settings file": ["--config", "/etc"],

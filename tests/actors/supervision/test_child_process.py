@@ -46,7 +46,7 @@ class FakePopen:
 @pytest.fixture
 def child(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", FakePopen)
-    child = ChildProcess("director", POLICY, ["run"], held=0)
+    child = ChildProcess("director", POLICY, ["run"], held=[0])
     child.start(some_settings(), 100.0)
     yield child
     if child.control is not None:

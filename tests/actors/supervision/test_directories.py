@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from actors.supervision import directories
+from actors.supervision import locks
 from actors.supervision.directories import runtime_directory, state_directory
 
 
@@ -34,7 +34,7 @@ def test_state_directory_is_created_for_its_owner_only(tmp_path, stack):
 
 
 def test_second_writer_with_the_same_state_directory_is_refused(tmp_path, stack, held, monkeypatch):
-    monkeypatch.setattr(directories, "PATIENCE", 0.2)
+    monkeypatch.setattr(locks, "PATIENCE", 0.2)
     with pytest.raises(click.ClickException, match="another clusterf-node is running with") as caught:
         state_directory(tmp_path / "state", stack, noop=False)
     assert caught.value.exit_code == 1
@@ -60,10 +60,18 @@ def test_noop_without_a_writable_default_directory_uses_a_temporary_one(tmp_path
 
 
 @pytest.mark.parametrize("noop", [False, True])
-def test_state_directory_that_cannot_be_created_is_wrong_usage(tmp_path, stack, noop):
+def test_state_directory_that_cannot_be_created_keeps_no_node_from_starting(tmp_path, stack, noop, caplog):
     (tmp_path / "file").touch()
-    with pytest.raises(click.BadParameter, match="Not a directory"):
-        state_directory(tmp_path / "file/x", stack, noop=noop)
+    assert state_directory(tmp_path / "file/x", stack, noop=noop) == (tmp_path / "file/x", None)
+    assert f"state directory {tmp_path}/file/x: Not a directory: continuing without records" in caplog.text
+
+
+def test_state_directory_that_is_read_only_is_locked_and_used(tmp_path, stack, monkeypatch, caplog):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    path, lock = state_directory(tmp_path, stack, noop=False)
+    assert path == tmp_path
+    assert lock is not None
+    assert "not writable: continuing without records, retrying" in caplog.text
 
 
 def test_runtime_directory_is_removed_at_the_end(tmp_path, stack):

@@ -219,6 +219,6 @@ def test_child_inherits_only_its_own_held_descriptor(tmp_path):
     with (tmp_path / "lock").open("w") as lock:
         command = ["/bin/sh", "-c", f"readlink /proc/self/fd/{lock.fileno()} > {tmp_path}/held; #"]
         for name in ("one", "two"):
-            assert Supervisor([name], some_settings(), QUICK, command=command, held={"one": lock.fileno()}).run() == 1
+            assert Supervisor([name], some_settings(), QUICK, command=command, held={"one": [lock.fileno()]}).run() == 1
             held = (tmp_path / "held").read_text().strip()
             assert (held == str(tmp_path / "lock")) is (name == "one")

@@ -61,7 +61,7 @@ def test_etcd_url_names_a_location_with_the_credentials():
     [
         (EtcdCredentials(cert="/dev/null"), "--etcd-cert and --etcd-key must be given together"),
         (EtcdCredentials(password_file="/dev/null"), "--etcd-password-file needs --etcd-user"),
-        (EtcdCredentials(ca="/nonexistent"), "/nonexistent: No such file or directory"),
+        (EtcdCredentials(ca="/nonexistent"), "--etcd-ca: /nonexistent: No such file or directory"),
     ],
 )
 def test_invalid_credentials_are_refused_for_etcd_only(credentials, reason):
