@@ -9,11 +9,11 @@ import pykka
 from actors.base.messages import KeepState
 from actors.base.threaded_actor import ThreadedActor
 from actors.config.messages import SourceUpdate
-from actors.link.messages import ConfigMessage, ProblemsAre, ProblemsKey, ValueIs
+from actors.link.messages import ConfigMessage, DoubtIs, DoubtKey, ProblemsAre, ProblemsKey, ValueIs
 from clusterf.lib.log_once import LogOnce
 from clusterf.lib.store import KEEP_INTERVAL
-from clusterf.sources.follower import Follower, OnUpdate
-from clusterf.sources.last_good import KeyUpdate, describe
+from clusterf.sources.follower import Follower, OnUpdate, SourceDoubt, Update
+from clusterf.sources.last_good import describe
 
 __all__ = ["SourceWatcher"]
 
@@ -68,11 +68,14 @@ class SourceWatcher(ThreadedActor):
         """Believe the removals that are in doubt."""
         self._follower.confirm()
 
-    def _on_update(self, updates: list[KeyUpdate], synced: bool) -> None:
+    def _on_update(self, updates: list[Update], synced: bool) -> None:
         messages = tuple(message for update in updates for message in self._messages(update))
         self._publisher.tell(SourceUpdate(self._number, messages, synced))
 
-    def _messages(self, update: KeyUpdate) -> Iterator[ConfigMessage]:
+    def _messages(self, update: Update) -> Iterator[ConfigMessage]:
+        if isinstance(update, SourceDoubt):
+            yield DoubtIs(DoubtKey(self._url), update.reason)
+            return
         if update.key is not None and not update.unchanged:
             yield ValueIs(update.key, update.value)
         if self._problems.is_new(update.path, update.problems):

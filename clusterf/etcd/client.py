@@ -32,10 +32,11 @@ class KeyValue(NamedTuple):
 
 
 class KeyListing(NamedTuple):
-    """All keys below the prefix at `revision`."""
+    """All keys below the prefix at `revision` of the cluster with the id `cluster`."""
 
     items: list[KeyValue]
     revision: int
+    cluster: int
 
 
 class Client:
@@ -68,17 +69,21 @@ class Client:
         self._channel.close()
 
     def list(self) -> KeyListing:
-        """Return all keys below the prefix at one revision, read page by page."""
+        """Return all keys below the prefix at one revision, read page by page.
+
+        Reads are linearizable: no revision is older than one that any client has seen before.
+        """
         items: list[KeyValue] = []
-        start, end, revision = self._prefix, prefix_end(self._prefix), 0
-        while True:
-            request = etcdrpc.RangeRequest(key=start, range_end=end, limit=_PAGE, revision=revision)
-            reply = self._call(self._kv.Range, request)
-            revision = revision or reply.header.revision
+        revision = cluster = 0
+        for reply in self._pages():
+            revision, cluster = revision or reply.header.revision, reply.header.cluster_id
             items.extend(KeyValue(kv.key.removeprefix(self._prefix), kv.value) for kv in reply.kvs)
-            if not reply.more:
-                return KeyListing(items, revision)
-            start = reply.kvs[-1].key + b"\0"
+        return KeyListing(items, revision, cluster)
+
+    def paths(self, revision: int) -> set[bytes]:
+        """Return the paths of all keys that were below the prefix at `revision`, which may be compacted."""
+        pages = self._pages(revision, keys_only=True)
+        return {kv.key.removeprefix(self._prefix) for reply in pages for kv in reply.kvs}
 
     def watch(self, revision: int) -> Watch:
         """Watch all keys below the prefix, from `revision` on."""
@@ -133,6 +138,20 @@ class Client:
             name for name in self._call(self._lease.LeaseTimeToLive, request).keys if name.startswith(self._prefix)
         ]
         return {kv.key.removeprefix(self._prefix): kv.value for kv in self._read(names) if kv.lease == lease}
+
+    def _pages(self, revision: int = 0, *, keys_only: bool = False) -> Iterator[Any]:
+        """Yield the replies that together hold all keys below the prefix; 0: at the present revision."""
+        start, end = self._prefix, prefix_end(self._prefix)
+        while True:
+            request = etcdrpc.RangeRequest(
+                key=start, range_end=end, limit=_PAGE, revision=revision, keys_only=keys_only
+            )
+            reply = self._call(self._kv.Range, request)
+            yield reply
+            if not reply.more:
+                return
+            revision = revision or reply.header.revision
+            start = reply.kvs[-1].key + b"\0"
 
     def _read(self, names: Sequence[bytes], *, keys_only: bool = False) -> Iterator[Any]:
         for start in range(0, len(names), transactions.OPERATIONS):

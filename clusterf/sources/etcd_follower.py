@@ -13,23 +13,26 @@ used; without one, nothing is passed on.
 
 import logging
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from clusterf.etcd.client import Client
+from clusterf.etcd.client import Client, KeyListing
 from clusterf.etcd.endpoints import EndpointFailure, Endpoints
 from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.location import EtcdLocation
 from clusterf.etcd.watch_reader import WatchReader
 from clusterf.lib.backoff import Backoff
 from clusterf.lib.log_once import LogOnce
-from clusterf.sources.follower import Follower, OnUpdate
+from clusterf.sources.follower import Follower, OnUpdate, SourceDoubt, Update
 from clusterf.sources.last_good import KeyUpdate
+from clusterf.sources.lineage import Lineage
 
 __all__ = ["EtcdFollower"]
 
 log = logging.getLogger(__name__)
 
 STEADY = 10.0  # seconds of following after which the next failure is a new one
+_NO_HASH = -1  # which nothing has
 REMINDER = 600.0  # seconds after which a failure that lasts is logged again
 
 
@@ -47,8 +50,13 @@ class EtcdFollower(Follower):
         self._known: dict[bytes, int] = {}
         # the revision of the last list
         self._revision = 0
+        # whether a list of the known cluster was passed on
+        self._believed = False
 
     def _follow(self) -> None:
+        self._lineage = Lineage(self._record, self._last_good.revision)
+        if doubt := list(self._doubt_begun(None)):
+            self._on_update([*doubt], False)
         self._try_endpoints()
         if not self._synced and not self._stopping.is_set():
             self._use_copy()
@@ -89,16 +97,16 @@ class EtcdFollower(Follower):
             raise EtcdError(f"revision went back from {before} to {self._revision}")
 
     def _list(self, client: Client) -> None:
-        """Read all keys; those that are missing were deleted."""
+        """Read all keys; those that are missing were deleted, unless that is in doubt."""
         self._reload.clear()
         listing = client.list()
         self._revision = listing.revision
-        updates: list[KeyUpdate] = []
         known = {item.path: hash(item.value) for item in listing.items}
-        for path, value in listing.items:
-            if self._known.get(path) != known[path]:
-                updates.append(self._last_good.put(path, value))
-        updates.extend(self._last_good.put(path, None) for path in self._known.keys() - known.keys())
+        before = self._lineage.doubt
+        self._judge(client, listing, known)
+        updates: list[Update] = [*self._doubt_begun(before), *self._changes(listing, known)]
+        if before is not None and self._lineage.doubt is None:
+            updates.append(SourceDoubt(None))
         self._known = known
         first, self._synced = not self._synced, True
         self._last_good.complete(known)
@@ -106,9 +114,69 @@ class EtcdFollower(Follower):
             self._on_update(updates, first)
         self._last_good.save(self._revision)
 
+    def _judge(self, client: Client, listing: KeyListing, present: Mapping[bytes, int]) -> None:
+        """Begin, keep or end the doubt about the etcd that answers."""
+        doubt = self._lineage.doubt
+        confirmed = self._confirmed.is_set() and doubt is not None
+        self._confirmed.clear()
+        if confirmed:
+            self._lineage.accept(listing.cluster, listing.revision)
+            self._known = dict.fromkeys(self._known, _NO_HASH)  # all that is there is to be recorded
+            log.warning("%s: etcd cluster %x confirmed: no longer holding removals", self._url, listing.cluster)
+            return
+        # in a doubt, what the known cluster had is only what is recorded
+        had = self._last_good.paths() | (self._known.keys() if doubt is None else set())
+        missing = had - present.keys()
+        self._lineage.judge(listing.cluster, listing.revision, lambda: self._were_deleted(client, missing))
+        if doubt is not None and self._lineage.doubt is None:
+            log.warning("%s: the known etcd cluster is back: no longer holding removals", self._url)
+
+    def _changes(self, listing: KeyListing, known: Mapping[bytes, int]) -> Iterator[KeyUpdate]:
+        """Yield the differences between the known state and the listing."""
+        missing = self._known.keys() - known.keys()
+        if self._lineage.doubt is None:
+            # also what another cluster did not have, or was in force at the start
+            missing |= self._last_good.paths() - known.keys()
+            self._believed = True
+        elif not self._believed:
+            # this process has never passed on what the known cluster had: it stays in force
+            missing = set()
+            copy = self._last_good.copy() if not self._synced else None
+            for path, value in copy.items.items() if copy is not None else ():
+                yield self._last_good.put(path, value)
+        for path, value in listing.items:
+            if self._known.get(path) != known[path]:
+                yield self._last_good.put(path, value)
+        for path in missing:
+            yield self._last_good.put(path, None)
+
+    def _doubt_begun(self, before: str | None) -> Iterator[SourceDoubt]:
+        """Report a doubt that differs from the one before, and have what is recorded stay so during a doubt."""
+        doubt = self._lineage.doubt
+        self._last_good.freeze(doubt is not None)
+        if doubt not in (None, before):
+            log.error("%s: %s: holding removals until that ends, or until clusterf config confirm", self._url, doubt)
+            yield SourceDoubt(doubt)
+
+    def _were_deleted(self, client: Client, missing: set[bytes]) -> bool | None:
+        """Return whether all these keys existed in this etcd before; None if that is not known any more."""
+        revisions = self._lineage.revisions
+        if missing and not revisions:
+            return None
+        for number, revision in enumerate(revisions):
+            if not missing:
+                break
+            try:
+                missing = missing - client.paths(revision)
+            except EtcdError as error:
+                if not error.compacted:
+                    raise
+                return None if number == 0 else False
+        return not missing
+
     def _read(self, watch: WatchReader) -> None:
         """Pass on the events that have arrived since the last list. Raises EtcdError once the watch has ended."""
-        updates: list[KeyUpdate] = []
+        updates: list[Update] = []
         revision = 0
         for path, value, revision in watch.events():
             if revision <= self._revision:
@@ -119,6 +187,7 @@ class EtcdFollower(Follower):
                 self._known[path] = hash(value)
             updates.append(self._last_good.put(path, value))
         if updates:
+            self._lineage.see(revision)
             self._on_update(updates, False)
             self._last_good.save(revision)
         watch.check()
@@ -133,7 +202,7 @@ class EtcdFollower(Follower):
             "%s: unreachable, using the last-good copy of revision %d, %.0f seconds old",
             *(self._url, copy.revision, copy.age),
         )
-        updates: list[KeyUpdate] = []
+        updates: list[Update] = []
         for path, value in copy.items.items():
             self._known[path] = hash(value)
             updates.append(self._last_good.put(path, value))

@@ -5,16 +5,25 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from clusterf.lib.jitter import jittered
 from clusterf.lib.store import Store
 from clusterf.sources.last_good import KeyUpdate, LastGood
 from clusterf.sources.source_record import SourceRecord
 
-__all__ = ["Follower", "OnUpdate"]
+__all__ = ["Follower", "OnUpdate", "SourceDoubt", "Update"]
 
-OnUpdate = Callable[[list[KeyUpdate], bool], None]
-"""Takes updates of a source, and whether these complete its first snapshot."""
+
+class SourceDoubt(NamedTuple):
+    """Why removals by the source are in doubt from here on; None: they are not."""
+
+    reason: str | None
+
+
+Update = KeyUpdate | SourceDoubt
+OnUpdate = Callable[[list[Update], bool], None]
+"""Takes updates of a source, in order, and whether these complete its first snapshot."""
 
 
 class Follower(ABC):

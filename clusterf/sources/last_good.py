@@ -9,6 +9,7 @@ import itertools
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from functools import reduce
 from operator import xor
 from pathlib import Path
@@ -79,6 +80,8 @@ class LastGood:
         # whether the first snapshot of the source is complete
         self._completed = False
         self._unreadable: set[bytes] = set()
+        # whether the record stays as it is
+        self._frozen = False
         # what the next save will write
         self._changes: dict[bytes, bytes | None] = {}
         self._recorded.pop(_COPY, None)
@@ -87,15 +90,21 @@ class LastGood:
         mark = _parse_mark(store.get(url, _COPY))
         # whether the copy on disk is one of the whole source, as of the next save
         self._has_copy = mark is not None and mark.sum == self._sum
+        self._revision = mark.revision if mark is not None and self._has_copy else 0
 
     @property
     def has_copy(self) -> bool:
         """Whether there is a copy of the whole source."""
         return self._has_copy
 
-    def paths(self) -> list[bytes]:
+    @property
+    def revision(self) -> int:
+        """The revision of the copy as it was found, 0 without one."""
+        return self._revision
+
+    def paths(self) -> AbstractSet[bytes]:
         """Return the paths of the recorded values."""
-        return list(self._recorded)
+        return self._recorded.keys()
 
     def copy(self) -> LastGoodCopy | None:
         """Return the copy; None if it is damaged, or the source was never read as a whole."""
@@ -109,6 +118,10 @@ class LastGood:
             log.error("%s: last-good copy invalid: entries are missing (ignored)", self._url)
             return None
         return LastGoodCopy(items, mark.revision, max(0.0, time.time() - mark.time))
+
+    def freeze(self, frozen: bool) -> None:
+        """Begin or end to keep the record as it is, whatever is put."""
+        self._frozen = frozen
 
     def put(self, path: bytes, raw: bytes | None) -> KeyUpdate:
         """Take the bytes at `path`, None if there are none; return its new state."""
@@ -139,7 +152,7 @@ class LastGood:
 
     def complete(self, present: Iterable[bytes]) -> None:
         """Mark the snapshot complete: forget recorded paths that are not in `present`."""
-        if self._completed:
+        if self._completed or self._frozen:
             return
         for path in self._recorded.keys() - set(present):
             if not any(is_below(path, root) for root in self._unreadable):
@@ -151,6 +164,8 @@ class LastGood:
 
     def save(self, revision: int = 0) -> None:
         """Write the changes to disk, as of `revision`; 0: the source has no revisions."""
+        if self._frozen:
+            return
         changes, self._changes = self._changes, {}
         if (changes or revision) and self._has_copy:
             changes[_COPY] = msgspec.json.encode(_Mark(revision, time.time(), self._sum))
@@ -165,6 +180,8 @@ class LastGood:
         return KeyUpdate(path, key, value, problems, unchanged=value is None)
 
     def _record(self, path: bytes, raw: bytes | None) -> None:
+        if self._frozen:
+            return
         before = self._recorded.pop(path, None)
         if raw is not None:
             self._recorded[path] = checksum(path, raw)

@@ -56,7 +56,7 @@ def _read_tree(root: Path, last_good: LastGood) -> Iterator[KeyContent]:
 def follow(source: Source) -> Generator[list[KeyUpdate], None, None]:
     """Yield the content of the source as updates, then its changes, without end; close it to stop."""
     queue: SimpleQueue[list[KeyUpdate] | None] = SimpleQueue()
-    follower = _follower(source, lambda updates, _: queue.put(updates))
+    follower = _follower(source, lambda updates, _: queue.put([u for u in updates if isinstance(u, KeyUpdate)]))
 
     def run() -> None:
         try:

@@ -21,7 +21,7 @@ import watchfiles
 from clusterf.config.keys import parse_key
 from clusterf.lib.backoff import Backoff
 from clusterf.lib.store import is_below
-from clusterf.sources.follower import Follower, OnUpdate
+from clusterf.sources.follower import Follower, OnUpdate, Update
 from clusterf.sources.last_good import KeyUpdate
 from clusterf.sources.mounts import Place
 from clusterf.sources.tree import Entry, FileTree
@@ -131,7 +131,7 @@ class TreeFollower(Follower):
         if self._confirmed.is_set():
             self._confirmed.clear()
             self._tree.mounts.accept()
-        updates: list[KeyUpdate] = []
+        updates: list[Update] = []
         for update in chain.from_iterable(self._updates_below(path, reread, now) for path in paths):
             updates.append(update)
             if len(updates) >= PART:

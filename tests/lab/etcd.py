@@ -116,8 +116,8 @@ class Member:
     def endpoint(self) -> str:
         return f"{HOST}:{self.client_port}"
 
-    def launch(self, *, wipe: bool = False) -> None:
-        """Start the server with the data it had, or with none, and do not wait for it."""
+    def launch(self, *more: str, wipe: bool = False) -> None:
+        """Start the server with the data it had, or with none, and `more` arguments; do not wait for it."""
         assert self.process is None, f"{self.name} runs already"
         if wipe:
             shutil.rmtree(self.folder / "data", ignore_errors=True)
@@ -133,6 +133,7 @@ class Member:
                     "--data-dir",
                     self.folder / "data",
                     *self.arguments,
+                    *more,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -251,11 +252,11 @@ class EtcdCluster:
         tls = changes.pop("tls", self.tls is not None)
         return msgspec.structs.replace(parse_location(self.url(prefix), EtcdCredentials(**known | changes)), tls=tls)
 
-    def start(self, *, wipe: bool = False) -> None:
-        """Start the members that do not run, and wait until all are healthy."""
+    def start(self, *, wipe: bool = False, token: str = "etcd-cluster") -> None:
+        """Start the members that do not run, and wait until all are healthy; `token` makes the id of a new cluster."""
         for member in self.members:
             if member.process is None:
-                member.launch(wipe=wipe)
+                member.launch("--initial-cluster-token", token, wipe=wipe)
         if wipe:
             self._guarded = False
         for member in self.members:
@@ -298,6 +299,21 @@ class EtcdCluster:
     def compact(self, revision: int) -> None:
         """Compact the history before a revision."""
         self.ctl("compaction", str(revision))
+
+    def save(self, path: Path) -> None:
+        """Save a snapshot of the one member."""
+        self.ctl("snapshot", "save", str(path))
+
+    def restore(self, path: Path) -> None:
+        """Replace the data of the one member, which does not run, by a snapshot; it keeps its cluster id."""
+        (member,) = self.members
+        assert member.process is None, f"{member.name} runs"
+        data = member.folder / "data"
+        shutil.rmtree(data)
+        flags = dict(zip(member.arguments[::2], member.arguments[1::2], strict=False))
+        own = ("--name", "--initial-cluster", "--initial-advertise-peer-urls")
+        given = [word for flag in own for word in (flag, flags[flag])]
+        self.ctl("snapshot", "restore", str(path), "--data-dir", str(data), *given)
 
     def ctl(self, *arguments: str) -> str:
         """Run etcdctl as root; return its output."""

@@ -17,7 +17,9 @@ from tests.waiting import wait_until
 def test_with_once_the_tree_is_followed_until_synced(tree):
     tree.write('{"weight": "not yet')
     tree.start(once=True)
-    (follower,) = [thread for thread in threading.enumerate() if thread.name == f"source {tree.url}"]
+    (follower,) = wait_until(
+        lambda: [thread for thread in threading.enumerate() if thread.name == f"source {tree.url}"]
+    )
 
     tree.write(with_weight(1))
     tree.synced()

@@ -3,10 +3,12 @@ import threading
 import msgspec
 import pytest
 
+from actors.base.messages import Confirm
 from actors.config.source_watcher import SourceWatcher
-from actors.link.messages import ProblemsAre, ProblemsKey, ValueIs
+from actors.link.messages import DoubtIs, DoubtKey, ProblemsAre, ProblemsKey, ValueIs
 from clusterf.config.model import Frontend, FrontendKey
 from clusterf.config.problems import Problem
+from clusterf.sources.follower import SourceDoubt
 from clusterf.sources.last_good import KeyUpdate
 from tests.waiting import wait_until
 
@@ -17,9 +19,13 @@ class Follower:
     def __init__(self, error=None):
         self.stopping = threading.Event()
         self.error = error
+        self.confirmed = threading.Event()
 
     def stop(self):
         self.stopping.set()
+
+    def confirm(self):
+        self.confirmed.set()
 
     def run(self):
         assert self.stopping.wait(10)
@@ -88,3 +94,18 @@ def test_path_that_names_no_key_has_problems_only(following, recorder):
     following([KeyUpdate(b"extra", None, None, (unknown,))], True)
     wait_until(lambda: recorder.syncs)
     assert recorder.messages == [ProblemsAre(ProblemsKey("file:///x", b"extra"), (unknown,))]
+
+
+def test_doubt_is_published_in_the_order_of_the_updates(following, recorder):
+    key = DoubtKey("file:///x")
+    following([SourceDoubt("another"), update(None), SourceDoubt(None)], True)
+    wait_until(lambda: recorder.syncs)
+    assert recorder.messages == [DoubtIs(key, "another"), ValueIs(FrontendKey(b"web"), None), DoubtIs(key, None)]
+
+
+def test_confirmation_reaches_the_follower(recorder_ref):
+    follower = Follower()
+    watcher = SourceWatcher.start(0, "file:///x", recorder_ref, lambda _: follower)
+    watcher.tell(Confirm())
+    assert follower.confirmed.wait(10)
+    watcher.stop(timeout=10)

@@ -79,6 +79,7 @@ def test_updates_lead_to_the_state_of_etcd_and_delete_no_key_that_stays(before, 
             for step in [*before, ("settle",)]:
                 take(etcd, follower, view, step)
             assert not lasting & set(view.deleted)
+            assert view.doubts == []
         remembered = weights(etcd)
         etcd.down = set(LOCATION.endpoints)
         with following(etcd, state_file) as (follower, view):
@@ -90,3 +91,4 @@ def test_updates_lead_to_the_state_of_etcd_and_delete_no_key_that_stays(before, 
             etcd.down.clear()
             settle(etcd, follower, view)
             assert not lasting & set(view.deleted)
+            assert view.doubts == []

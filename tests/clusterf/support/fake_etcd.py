@@ -10,6 +10,7 @@ from clusterf.etcd.location import EtcdLocation
 from clusterf.etcd.watch import Event
 from clusterf.lib.backoff import Backoff
 from clusterf.sources.etcd_follower import EtcdFollower
+from clusterf.sources.follower import SourceDoubt
 from tests.waiting import wait_until
 
 __all__ = [
@@ -37,6 +38,9 @@ class FakeEtcd:
     def __init__(self):
         self.contents: dict[bytes, bytes] = {}
         self.history: list[Event] = []
+        # what it had before its history
+        self.restored: dict[bytes, bytes] = {}
+        self.cluster = 7
         self.revision = 1
         self.compacted = 0
         self.refusals = 0
@@ -76,7 +80,23 @@ class FakeEtcd:
             if self.refusals:
                 self.refusals -= 1
                 raise EtcdError(f"{endpoint}: refused")
-            return KeyListing([KeyValue(*item) for item in self.contents.items()], self.revision)
+            return KeyListing([KeyValue(*item) for item in self.contents.items()], self.revision, self.cluster)
+
+    def paths(self, revision):
+        with self._lock:
+            if revision <= self.compacted:
+                raise EtcdError("revision compacted", compacted=True)
+            paths = dict(self.restored)
+            for event in self.history:
+                if event.revision <= revision:
+                    paths[event.path] = event.value
+            return {path for path, value in paths.items() if value is not None}
+
+    def restore(self, contents, revision, cluster=7):
+        """Become another etcd, with these keys, and end all watches."""
+        self.contents, self.restored, self.history = dict(contents), dict(contents), []
+        self.cluster, self.revision = cluster, revision
+        self.send(EtcdError("broken"))
 
     def watch(self, revision):
         with self._lock:
@@ -123,6 +143,7 @@ class FakeClient:
     def __init__(self, location, endpoint, deadline):
         self.endpoint = endpoint
         self.watch = self.etcd.watch
+        self.paths = self.etcd.paths
 
     def __enter__(self):
         return self
@@ -141,12 +162,16 @@ class View:
         self.weights: dict[bytes, int] = {}
         self.deleted: list[bytes] = []
         self.synced: list[set[bytes]] = []
+        # the doubts that were reported, and None where one ended
+        self.doubts: list[str | None] = []
         self.changed = threading.Condition()
 
     def receive(self, updates, synced):
         with self.changed:
             for update in updates:
-                if update.value is not None:
+                if isinstance(update, SourceDoubt):
+                    self.doubts.append(update.reason)
+                elif update.value is not None:
                     self.weights[update.path] = update.value.weight
                 elif not update.unchanged:
                     self.deleted.append(update.path)
@@ -193,6 +218,7 @@ def following(etcd, state_file=None, *, backoff=None, interval=300.0):
         follower.stop()
         etcd.send([])  # wakes it
         thread.join(5)
+        etcd.watches.clear()
         assert not thread.is_alive()
         assert not [other for other in threading.enumerate() if other.name == "etcd watch"]
 

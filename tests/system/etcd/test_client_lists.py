@@ -93,7 +93,7 @@ def test_transaction_has_one_revision(client: Client) -> None:
     client.transact([(b"a", b"1"), (b"b", b"1")], [])
     watch = Reader(client.watch(client.list().revision + 1))
     revision = client.transact([(b"b", b"2"), (b"c", b"2")], [b"a", b"never there"])
-    assert client.list() == ([(b"b", b"2"), (b"c", b"2")], revision)
+    assert client.list()[:2] == ([(b"b", b"2"), (b"c", b"2")], revision)
     assert sorted(watch.events(3)) == [(b"a", None, revision), (b"b", b"2", revision), (b"c", b"2", revision)]
 
 

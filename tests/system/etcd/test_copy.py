@@ -1,6 +1,7 @@
 """etcd is down at the start, or returns with other data: nodes use their last-good copy, and the table ends exact."""
 
 import os
+import signal
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ from tests.system.support.etcd_config import (
 )
 from tests.waiting import wait_until
 
+HOLDING = "holding removals"
+
 
 def test_restored_etcd_is_followed_exactly(tmp_path: Path) -> None:
     with EtcdCluster(tmp_path / "etcd") as cluster:
@@ -31,6 +34,8 @@ def test_restored_etcd_is_followed_exactly(tmp_path: Path) -> None:
             cluster.kill()
             cluster.start(wipe=True)
             config.services.clear()
+            node.wait_for_log(HOLDING)
+            node.send(signal.SIGUSR2)
             node.wait_for_shadow([])
             config.change((1, 1, 3))
             node.wait_for_shadow(config.table)
@@ -47,6 +52,8 @@ def test_restored_etcd_is_followed_exactly(tmp_path: Path) -> None:
             config.change((1, 2, 10), (7, 1, 1))
             assert config.table != restored
             node.resume()
+            node.wait_for_log(HOLDING)
+            node.send(signal.SIGUSR2)
             wait_until(lambda: node.tables[-1] == config.table)
             assert deleted_backend(1, 2) not in node.deletions
             config.change((7, 1, None))
