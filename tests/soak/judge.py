@@ -155,11 +155,16 @@ class Judge:
         if any(overlapping(self._line.failing(real.rpartition(":")[0]), begin - DUMP, end) for real in reals):
             return FAILED
         if not met or not all(map(_total, met)):
-            idle = overlapping(inverted(self._working(virtual)), begin - PROBE_SLACK, end)
+            idle = overlapping(self._idle(virtual), begin, end)
             return NOBODY if idle else EMPTIED
         cut = [real for real in reals if any(real not in change.reals for change in met)]
         unwanted = any(overlapping(self._line.unwanted(virtual, real), begin - EDIT_SLACK, end) for real in cut)
         return REMOVED if unwanted else ""
+
+    def _idle(self, virtual: Virtual) -> list[Period]:
+        """Return when a virtual server may have been without weight, as the node was still to find what works."""
+        idle = inverted(self._working(virtual))
+        return [Period(period.begin, self._delays.until(period.end + PROBE_SLACK)) for period in idle]
 
     def _of_the_node(self) -> Iterator[Violation]:
         """Yield what nothing else than the node itself can be blamed for."""

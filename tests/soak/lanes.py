@@ -11,17 +11,19 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from random import Random
+from typing import TypeVar
 
 from tests.soak import edits, plan
 from tests.soak.etcd_faults import ETCD_FAULTS
 from tests.soak.process_faults import PROCESS_FAULTS
 from tests.soak.servers import FAILURES, HEALTHY
 from tests.soak.surrounding_faults import SURROUNDING_FAULTS
+from tests.soak.tree_faults import TREE_FAULTS
 from tests.soak.world import World
 
 __all__ = ["Lane", "held", "lanes"]
 
-Fault = Callable[[Random, World], str]
+T = TypeVar("T")
 Act = Callable[[Random], str]
 FAILING = 0.2  # the share of backends in the configuration that may fail at a time
 
@@ -72,20 +74,21 @@ def held(each: list[Lane]) -> Iterator[None]:
 def lanes(world: World, seed: int) -> list[Lane]:
     """Return all lanes of a soak."""
     return [
-        Lane("edits", seed, lambda rng: _edit(rng, world), (0.3, 1.5)),
+        Lane("edits", seed, lambda rng: _edit(rng, world), (0.2, 1.2)),
         Lane("health", seed, lambda rng: _fail(rng, world), (0.3, 1.5)),
-        Lane("processes", seed, _faults(world, PROCESS_FAULTS), (1, 8)),
-        Lane("etcd", seed, _faults(world, ETCD_FAULTS), (3, 10)),
-        Lane("surroundings", seed, _faults(world, SURROUNDING_FAULTS), (1, 8)),
+        Lane("processes", seed, _faults(world, PROCESS_FAULTS, world), (1, 8)),
+        Lane("etcd", seed, _faults(world, ETCD_FAULTS, world), (3, 10)),
+        Lane("surroundings", seed, _faults(world, SURROUNDING_FAULTS, world), (1, 8)),
+        Lane("tree", seed, _faults(world, TREE_FAULTS, world.tree), (1, 6)),
     ]
 
 
-def _faults(world: World, table: Mapping[str, tuple[int, Fault]]) -> Act:
+def _faults(world: World, table: Mapping[str, tuple[int, Callable[[Random, T], str]]], subject: T) -> Act:
     def act(rng: Random) -> str:
         kind = rng.choices(list(table), [often for often, _ in table.values()])[0]
         begin, text = time.monotonic(), "failed"
         try:
-            text = table[kind][1](rng, world)
+            text = table[kind][1](rng, subject)
         finally:
             world.recorder.action(begin, "fault", kind, text)
         return kind
@@ -105,7 +108,7 @@ def _edit(rng: Random, world: World) -> str:
 def _fail(rng: Random, world: World) -> str:
     """Have a backend fail, or one that fails be healthy again; each service keeps one that is healthy."""
     failing = [address for address, mode in world.modes.items() if mode != HEALTHY]
-    pools = [[value["ipv4"] for value in service.backends.values()] for service in plan.services(world.objects)]
+    pools = [[value["ipv4"] for value in service.backends.values()] for service in plan.services(world.whole)]
     used = {address for pool in pools for address in pool}
     if failing and (rng.random() < 0.5 or len(used & set(failing)) > FAILING * len(used)):
         world.order(rng.choice(failing), HEALTHY)

@@ -5,10 +5,12 @@ may only run in a kernel that is there for it.
 """
 
 import argparse
+import contextlib
+import logging
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from random import SystemRandom
@@ -54,7 +56,7 @@ class Soak(NamedTuple):
 
 def run(folder: Path, seed: int, seconds: float, rate: float = RATE) -> Soak:
     """Run a soak for about that long, and judge it."""
-    with World(folder, seed, rate) as world:
+    with World(folder, seed, rate) as world, _logged(world):
         _settle(world, START)
         world.start_traffic()
         all_lanes = lanes(world, seed)
@@ -67,6 +69,22 @@ def run(folder: Path, seed: int, seconds: float, rate: float = RATE) -> Soak:
             for lane in all_lanes:
                 lane.close()
         return _judged(history, all_lanes)
+
+
+@contextlib.contextmanager
+def _logged(world: World) -> Iterator[None]:
+    """Have what the project's code logs in this process in the history."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            world.recorder.logged(f"soak: {record.getMessage()}")
+
+    handler = Handler()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 def _rounds(world: World, all_lanes: list[Lane], until: float) -> History:
@@ -89,7 +107,7 @@ def _judged(history: History, all_lanes: Sequence[Lane]) -> Soak:
 
 def _expected(world: World) -> dict[str, State]:
     """Return the table that the node must arrive at: what is configured, failed backends with weight 0."""
-    objects = {**world.objects, **world.publisher.objects}
+    objects = world.whole
     down = {path: {**value, "weight": 0} for path, value in objects.items() if _fails(world, path, value)}
     return states(plan.table({**objects, **down}))
 
@@ -132,6 +150,7 @@ def _restart(world: World) -> None:
     deadline = time.monotonic() + BOUND
     while not any("health: probing" in line.text for line in log[since:]) and time.monotonic() < deadline:
         time.sleep(0.1)
+    world.recorder.action(begin, "restart", "in a calm")
     time.sleep(QUIET)
     written = commands([line.text for line in log[since:]])
     world.recorder.calm(Calm(begin, time.monotonic(), "silent", "; ".join(written[:5])))

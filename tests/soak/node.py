@@ -27,12 +27,13 @@ PATIENCE = 30.0  # seconds for it to stop
 class Node:
     """A clusterf-node, kept running until the `with` ends."""
 
-    def __init__(self, recorder: Recorder, url: str, folder: Path, state: Path) -> None:
+    def __init__(self, recorder: Recorder, urls: Sequence[str], folder: Path, state: Path) -> None:
         self._recorder = recorder
         self.state = state
         self.runtime = folder / "run"
         self.health_processes = 1
-        self._command = [str(PROGRAM), "--role", "ipvs", "--config-source", url, "--state-dir", str(state)]
+        self._command = [str(PROGRAM), "--role", "ipvs", "--state-dir", str(state)]
+        self._command += [word for url in urls for word in ("--config-source", url)]
         self._command += ["--runtime-dir", str(self.runtime), "--resync-interval", str(RESYNC)]
         self._command += ["--stuck-timeout", str(STUCK), "--removal-hold", str(HOLD)]
         self._process: subprocess.Popen[bytes]
@@ -118,15 +119,15 @@ class Node:
     def _keep(self) -> None:
         while True:
             status = self._process.wait()
-            begin = time.monotonic()
+            begin, expected = time.monotonic(), self._expected
             self._recorder.logged(f"soak: the node ended with status {status}")
-            if not self._expected and self._enough.wait(RESTART):
+            if not expected and self._enough.wait(RESTART):
                 return
             self._startable.wait()
             if self._enough.is_set():
                 return
             self._start()
-            if not self._expected:
+            if not expected:
                 self._recorder.action(begin, "exit", str(status), self._reason())
 
     def _reason(self) -> str:

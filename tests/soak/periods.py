@@ -63,6 +63,11 @@ class Delays:
         """Tell whether there was a delay between two times."""
         return overlapping(self._periods, begin, end)
 
+    def until(self, time: float) -> float:
+        """Return until when something that is due at a time may be delayed, at most to the next cut."""
+        end = max((period.end for period in self._periods if period.begin <= time <= period.end), default=time)
+        return min([end, *(cut for cut in self._cuts if cut > time)])
+
     def __iter__(self) -> Iterator[Period]:
         return iter(self._periods)
 

@@ -17,6 +17,7 @@ from clusterf.ipvs.table import Table
 from tests.soak.history import Configuration, Real, Virtual
 
 __all__ = [
+    "ALL",
     "BACKENDS",
     "CHECK",
     "FIRST",
@@ -30,6 +31,7 @@ __all__ = [
     "backend",
     "configuration",
     "everything",
+    "in_tree",
     "published",
     "services",
     "table",
@@ -41,6 +43,8 @@ Objects = dict[str, dict[str, Any]]
 
 SERVICES = range(1, 13)
 PUBLISHED = 13  # the service whose backends a publisher has on a lease
+IN_TREE = 14  # the service that is in files
+ALL = (*SERVICES, PUBLISHED, IN_TREE)
 BACKENDS = range(1, 9)  # addresses that a service may have backends at
 FIRST = range(1, 4)  # those that it has at the start
 PORTS = (8080, 8081)  # each backend has both; checks may go to either
@@ -95,6 +99,13 @@ def everything() -> Objects:
 def published() -> Objects:
     """Return what the publisher adds."""
     return {f"services/s{PUBLISHED}/backends/c{n}": backend(PUBLISHED, n) for n in FIRST}
+
+
+def in_tree() -> Objects:
+    """Return what is in files."""
+    name = f"services/t{IN_TREE}"
+    frontend = {f"{name}/frontend": {"ipv4": vip(IN_TREE), "tcp": 80, "drain_timeout": 3}}
+    return {**frontend, **{f"{name}/backends/b{n}": backend(IN_TREE, n) for n in FIRST}}
 
 
 def services(objects: Mapping[str, dict[str, Any]]) -> list[Service]:

@@ -32,6 +32,11 @@ def test_delay_ends_at_a_cut():
     assert not Delays([Period(0, 20)], [10]).throughout(1, 19)
 
 
+def test_what_is_due_is_delayed_until_the_end_of_the_delays_or_a_cut():
+    delays = Delays([Period(0, 10), Period(8, 20), Period(30, 40)], [35])
+    assert [delays.until(time) for time in (9, 25, 31, 36)] == [20, 25, 35, 40]
+
+
 def test_period_explains_until_its_slack_is_over_or_as_long_as_there_are_delays():
     ledger = Ledger([Period(0, 10)], 2, Delays([Period(50, 60)]))
     assert ledger.explain(11, 11.1)

@@ -15,7 +15,7 @@ from tests.soak.servers import HEALTHY
 
 __all__ = ["RECOVERY", "Timeline", "Weight"]
 
-RECOVERY = 12.0  # seconds after a fault until its effects are over: a start of the node, a back-off of 5 s
+RECOVERY = 20.0  # seconds after a fault until its effects are over: a start of the node, a back-off of 5 s
 
 
 class Weight(NamedTuple):
@@ -56,8 +56,8 @@ class Timeline:
     @cached_property
     def delays(self) -> Delays:
         """When faults may have delayed the node."""
-        faults = [action for action in self.history.actions if action.kind in {"fault", "exit"}]
-        cuts = [calm.begin for calm in self.history.calms if calm.kind == "exact" and not calm.text]
+        faults = [action for action in self.history.actions if action.kind in {"fault", "exit", "restart"}]
+        cuts = [calm.end for calm in self.history.calms if calm.kind == "exact" and not calm.text]
         return Delays([Period(fault.begin, fault.end + RECOVERY) for fault in faults], cuts)
 
     def reals(self, virtual: Virtual) -> list[Real]:
@@ -116,9 +116,9 @@ class Timeline:
         return [] if not addresses else common([period], _healthy(self.failing(address) for address in addresses))
 
     def by_hand(self, virtual: Virtual, lasts: float) -> list[Period]:
-        """Return when a virtual server may have been as somebody else made it, and `lasts` seconds longer."""
+        """Return when a virtual server may have been as somebody else made it: `lasts` seconds, without delays."""
         actions = [action for action in self.history.actions if action.kind == "hand" and action.subject == virtual]
-        return [Period(action.begin, action.end + lasts) for action in actions]
+        return [Period(action.begin, self.delays.until(action.end) + lasts) for action in actions]
 
     @cached_property
     def addresses(self) -> set[str]:

@@ -26,6 +26,7 @@ from tests.soak.history import History, Recorder
 from tests.soak.node import Node
 from tests.soak.publisher import Publisher
 from tests.soak.servers import HEALTHY
+from tests.soak.tree_faults import Tree
 
 __all__ = ["PREFIX", "World"]
 
@@ -46,6 +47,7 @@ class World:
         self.modes: dict[str, str] = {}
         # virtual servers of others, as the rule that made each, by its name
         self.foreign: dict[str, str] = {}
+        self.tree = Tree(folder, self.configured)
         # held by whoever changes what etcd has, or etcd itself
         self.etcd_lock = threading.RLock()
         self.etcd: EtcdCluster
@@ -53,6 +55,7 @@ class World:
         self.publisher: Publisher
         self._rate = rate
         self._orders = threading.Lock()
+        self._configuring = threading.Lock()
         self._servers: subprocess.Popen[bytes]
         self._watchers: list[subprocess.Popen[bytes]] = []
         self._client: Client | None = None
@@ -67,12 +70,13 @@ class World:
             self._start_servers(stack)
             self.etcd = stack.enter_context(EtcdCluster(self.folder / "etcd"))
             self.publisher = stack.enter_context(Publisher(self.etcd))
+            self.tree.make()
             self.write(plan.everything(), "the first configuration")
             self.kernel = open_kernel()
             stack.callback(self.kernel.close)
             self._watch("observer", stack)
-            url = self.etcd.url(PREFIX)
-            self.node = stack.enter_context(Node(self.recorder, url, self.folder, self.disk / "state"))
+            urls = [self.etcd.url(PREFIX), self.tree.url]
+            self.node = stack.enter_context(Node(self.recorder, urls, self.folder, self.disk / "state"))
             self._stack = stack.pop_all()
         return self
 
@@ -81,7 +85,7 @@ class World:
 
     def start_traffic(self) -> None:
         """Send requests from now on."""
-        self._watch("traffic", self._stack, str(self._rate), *map(plan.vip, [*plan.SERVICES, plan.PUBLISHED]))
+        self._watch("traffic", self._stack, str(self._rate), *map(plan.vip, plan.ALL))
 
     def finish(self) -> History:
         """End traffic and observer, and return all that was recorded."""
@@ -118,8 +122,13 @@ class World:
 
     def configured(self, begin: float, text: str) -> None:
         """Record what is configured now, by a change begun at `begin`."""
-        whole = {**self.objects, **self.publisher.objects}
-        self.recorder.configured(plan.configuration(whole, begin, time.monotonic(), text))
+        with self._configuring:
+            self.recorder.configured(plan.configuration(self.whole, begin, time.monotonic(), text))
+
+    @property
+    def whole(self) -> plan.Objects:
+        """All that is configured."""
+        return {**self.objects, **self.publisher.objects, **self.tree.objects}
 
     def put(self, puts: Mapping[str, object], deletes: Collection[str] = ()) -> None:
         """Set and delete keys; retries until etcd does it."""
@@ -152,7 +161,7 @@ class World:
         command = [*MODULE, "tests.soak.servers"]
         servers = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._servers = stack.enter_context(servers)
-        for number in [*plan.SERVICES, plan.PUBLISHED]:
+        for number in plan.ALL:
             for backend in plan.BACKENDS:
                 self._order(plan.address(number, backend), HEALTHY, plan.PORTS)
                 self.modes[plan.address(number, backend)] = HEALTHY
@@ -167,9 +176,8 @@ class World:
         self._watchers.append(process)
 
     def _make_network(self) -> None:
-        numbers = [*plan.SERVICES, plan.PUBLISHED]
-        addresses = [plan.address(number, backend) for number in numbers for backend in plan.BACKENDS]
-        addresses += [*plan.GATEWAYS, *map(plan.vip, numbers)]
+        addresses = [plan.address(number, backend) for number in plan.ALL for backend in plan.BACKENDS]
+        addresses += [*plan.GATEWAYS, *map(plan.vip, plan.ALL)]
         commands = "".join(f"addr add {address}/32 dev lo\n" for address in addresses)
         subprocess.run(["ip", "-batch", "-"], input=commands, text=True, check=True)
 
