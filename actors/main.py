@@ -10,7 +10,7 @@ import click
 import msgspec
 import setproctitle
 
-from actors.node import children_of
+from actors.node import children_of, links_of
 from actors.options.docker import check_docker, docker_options
 from actors.options.ipvs import ipvs_options
 from actors.options.settings_file import Seconds, read_toml
@@ -144,7 +144,7 @@ def _check_trees(settings: Settings) -> None:
 @click.option(
     "--runtime-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Directory of sockets between processes. [default: /run/clusterf, or the user's own]",
+    help="Directory in which clusterf finds the node. [default: /run/clusterf, or the user's own]",
 )
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--log-level", type=click.Choice(logs.LEVELS), default="info", show_default=True)
@@ -177,7 +177,7 @@ def main(state_dir: Path | None, runtime_dir: Path | None, **flags: Any) -> None
         held = {
             name: [fd for fd in fds if fd is not None] for name, fds in ((DIRECTOR, (lock, table)), (DOCKER, (lock,)))
         }
-        status = Supervisor(children_of(settings), settings, policy, held=held).run()
+        status = Supervisor(children_of(settings), settings, policy, held=held, links=links_of(settings)).run()
     sys.exit(status)
 
 

@@ -1,4 +1,4 @@
-"""The settings of a node as its processes get them, and the names of those processes, their sockets and state files.
+"""The settings of a node as its processes get them, and the names of those processes and of their state files.
 
 Every process loads this module: what a setting means to one of them only is
 in that one's `process.py`.
@@ -17,7 +17,7 @@ from clusterf.sources.url import Source
 
 __all__ = ["CONFIG", "DIRECTOR", "DOCKER", "HEALTH", "Settings"]
 
-# the names of processes, as their titles show them
+# the names of processes, as their titles show them, and of the links on which they publish
 CONFIG: Final = "config"
 DIRECTOR: Final = "director"
 DOCKER: Final = "docker"
@@ -78,16 +78,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return next((source.etcd for source in reversed(self.sources) if source.etcd is not None), None)
 
     @property
-    def config_socket(self) -> Path:
-        """The socket on which the config process publishes the configuration."""
-        return self._socket(CONFIG)
-
-    @property
-    def health_sockets(self) -> tuple[Path, ...]:
-        """The sockets on which the health processes publish their verdicts, in the order of their shards."""
-        return tuple(map(self._socket, self.health_names()))
-
-    @property
     def config_file(self) -> Path | None:
         """The last-good copies of the sources."""
         return self._state_file("config.db")
@@ -115,9 +105,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def health_file(self, name: str) -> Path | None:
         """Return the path of the stored verdicts of the health process called `name`."""
         return self._state_file(f"{name}.db")
-
-    def _socket(self, name: str) -> Path:
-        return Path(self.runtime_dir, f"{name}.sock")
 
     def _state_file(self, name: str) -> Path | None:
         return Path(self.state_dir, name) if self.state_dir is not None else None

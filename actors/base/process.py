@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from actors.link.links import Links
 from actors.settings import Settings
 
 if TYPE_CHECKING:  # the supervisor loads this module, too, and has no actors
@@ -14,12 +15,13 @@ Ref: TypeAlias = "pykka.ActorRef[Any]"
 
 
 class Host(NamedTuple):
-    """Requests of an actor to the process that it runs in."""
+    """What an actor has from the process that it runs in: requests to it, and its links to other processes."""
 
     # stop the node, with this exit status
     finish: Callable[[int], None]
     # the table was flushed: a restarted process must not flush it again
     flushed: Callable[[], None]
+    links: Links
 
 
 class Process(NamedTuple):

@@ -1,12 +1,13 @@
 """ConfigPublisher: merges the sources, and publishes the configuration."""
 
-from pathlib import Path
 from typing import Any
 
 from actors.base.actor import Actor
 from actors.config.messages import SourceUpdate
+from actors.link.links import Links
 from actors.link.messages import ConfigMessage, ValueIs
 from actors.link.publisher import Publisher
+from actors.settings import CONFIG
 from clusterf.config.model import FrontendKey
 from clusterf.sources.overlay import Overlay
 from clusterf.sources.url import Source
@@ -15,15 +16,15 @@ __all__ = ["ConfigPublisher"]
 
 
 class ConfigPublisher(Actor):
-    """Merges the sources by key, and publishes the result at `socket`.
+    """Merges the sources by key, and publishes the result on the link of the config process.
 
     Routes are accepted only from sources whose URL starts with `filter_routes`.
     """
 
-    def __init__(self, sources: tuple[Source, ...], filter_routes: str, socket: Path) -> None:
+    def __init__(self, sources: tuple[Source, ...], filter_routes: str, links: Links) -> None:
         super().__init__()
         self._overlay = Overlay([source.url.startswith(filter_routes) for source in sources])
-        self._publisher = Publisher(socket)
+        self._publisher = Publisher(CONFIG, links)
         # the sources that have not been complete once
         self._awaited = set(range(len(sources)))
 

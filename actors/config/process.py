@@ -15,8 +15,8 @@ ETCD_LIST_INTERVAL = 300.0  # seconds between lists of the whole prefix, for eve
 
 def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     """Start the actors, and return them in the order of the data flow."""
-    del name, host
-    publisher = ConfigPublisher.start(settings.sources, settings.filter_routes, settings.config_socket)
+    del name
+    publisher = ConfigPublisher.start(settings.sources, settings.filter_routes, host.links)
     watchers = [_watcher(number, source, settings, publisher) for number, source in enumerate(settings.sources)]
     return [*watchers, publisher]
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from itertools import islice
 from math import inf
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +19,7 @@ import pykka
 from actors.base.actor import Actor
 from actors.base.messages import Upstream
 from actors.director.messages import Credit, MergedUpdate, ResolvedUpdate
+from actors.link.links import Links
 from actors.link.messages import Received, Synced, VerdictIs
 from actors.link.subscription import Subscription
 from clusterf.config.problems import ProblemsOf
@@ -45,7 +45,7 @@ class _Self(Enum):
 
 
 class BackendMerger(Actor):
-    """Tells `writer` what follows from the resolved configuration and from the verdicts on the links `health`.
+    """Tells `writer` what follows from the resolved configuration and from the verdicts on the links called `health`.
 
     Without `health` all backends are in rotation. `in_force` reads the table
     that the kernel has before anything is written, and `ours` are those virtual servers in it that
@@ -58,9 +58,10 @@ class BackendMerger(Actor):
     def __init__(
         self,
         writer: pykka.ActorRef[Any],
+        links: Links,
         *,
         elide: bool,
-        health: Sequence[Path] = (),
+        health: Sequence[str] = (),
         in_force: Callable[[], Table] = Table,
         ours: Mapping[VirtualServer, float] | None = MappingProxyType({}),
         patience: float | None = None,
@@ -78,7 +79,7 @@ class BackendMerger(Actor):
         self._merger = Merger(elide=elide, rotation=rotation, in_force=self._retention.settings)
         self._writer = writer
         self._patience = patience
-        subscriptions = [Subscription(socket, self.actor_ref.tell) for socket in health]
+        subscriptions = [Subscription(name, links, self.actor_ref.tell) for name in health]
         self._subscriptions = {subscription.name: subscription for subscription in subscriptions}
         # the links of health processes that have not been synced once
         self._awaited = set(self._subscriptions)

@@ -49,15 +49,16 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     writer = IpvsWriter.start(kernel, ownership, companions, _options(settings, excluded), host)
     merger = BackendMerger.start(
         writer,
+        host.links,
         elide=settings.ipvs_elide,
-        health=settings.health_sockets,
+        health=settings.health_names(),
         in_force=kernel.read if settings.noop else _read_kernel,
         ours=None if settings.flush else recorded,
         # the rest of the time is for the writer
         patience=0.9 * settings.once_timeout if settings.once else None,
         hold=None if settings.once else HoldPolicy(settings.removal_hold, settings.hold_share, settings.hold_least),
     )
-    resolver = RouteResolver.start(settings.config_socket, _defaults(settings, excluded), merger)
+    resolver = RouteResolver.start(host.links, _defaults(settings, excluded), merger)
     return [resolver, merger, writer]
 
 

@@ -1,7 +1,6 @@
 """RouteResolver: from the configuration link to claims and members."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import pykka
@@ -9,8 +8,10 @@ import pykka
 from actors.base.actor import Actor
 from actors.base.messages import Upstream
 from actors.director.messages import Credit, ResolvedUpdate
+from actors.link.links import Links
 from actors.link.messages import DoubtIs, ProblemsAre, Received, Synced, ValueIs
 from actors.link.subscription import Subscription
+from actors.settings import CONFIG
 from clusterf.config.problems import ProblemsOf
 from clusterf.director.resolver import Resolver
 from clusterf.director.virtual_servers import Defaults
@@ -21,11 +22,11 @@ log = logging.getLogger(__name__)
 
 
 class RouteResolver(Actor):
-    """Resolves the configuration on the link at `socket`, and tells `merger` the results."""
+    """Resolves the configuration on the link of the config process, and tells `merger` the results."""
 
-    def __init__(self, socket: Path, defaults: Defaults, merger: pykka.ActorRef[Any]) -> None:
+    def __init__(self, links: Links, defaults: Defaults, merger: pykka.ActorRef[Any]) -> None:
         super().__init__()
-        self._subscription = Subscription(socket, self.actor_ref.tell)
+        self._subscription = Subscription(CONFIG, links, self.actor_ref.tell)
         self._resolver = Resolver(defaults)
         self._merger = merger
         # whether the configuration was complete once

@@ -11,15 +11,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from actors.base.asyncio_actor import AsyncioActor
 from actors.health.probing import Probing
 from actors.health.verdict_output import VerdictOutput
+from actors.link.links import Links
 from actors.link.messages import DoubtIs, ProblemsAre, Received, Synced, ValueIs
 from actors.link.publisher import Publisher
 from actors.link.subscription import Subscription
+from actors.settings import CONFIG
 from clusterf.config.model import RouteKey
 from clusterf.health.monitor import Monitor
 from clusterf.health.references import ProbeStarter
@@ -28,34 +29,31 @@ from clusterf.health.verdict_store import VerdictStore
 from clusterf.health.watch_list import WatchList
 from clusterf.lib.addresses import Endpoint
 
-__all__ = ["HealthChecker", "Sockets"]
+__all__ = ["HealthChecker"]
 
 log = logging.getLogger(__name__)
 
 PART = 500  # changed backends that are processed at a time, so that probes and pings get their turn in between
 
 
-class Sockets(NamedTuple):
-    """The sockets of the configuration (subscribed) and of the verdicts (published)."""
-
-    config: Path
-    verdicts: Path
-
-
 class HealthChecker(AsyncioActor):
-    """Keep verdicts on `targets`. The `references` tell an outage of this node's network from one of the targets."""
+    """Keep verdicts on `targets`, and publish them on the link called `name`.
+
+    The `references` tell an outage of this node's network from one of the targets.
+    """
 
     def __init__(
         self,
-        sockets: Sockets,
+        name: str,
+        links: Links,
         targets: Targets,
         references: Sequence[Endpoint],
         open_store: Callable[[], VerdictStore],
         new_prober: Callable[[asyncio.AbstractEventLoop], ProbeStarter],
     ) -> None:
         super().__init__()
-        self._subscription = Subscription(sockets.config, self.actor_ref.tell)
-        self._publisher = Publisher(sockets.verdicts)
+        self._subscription = Subscription(CONFIG, links, self.actor_ref.tell)
+        self._publisher = Publisher(name, links)
         self._watch_list = WatchList(targets, Monitor(references=bool(references)))
         self._references = references
         self._open_store = open_store

@@ -1,7 +1,7 @@
 """The wiring of a health process."""
 
 from actors.base.process import Host, Ref
-from actors.health.health_checker import HealthChecker, Sockets
+from actors.health.health_checker import HealthChecker
 from actors.settings import Settings
 from clusterf.health.probes import Prober
 from clusterf.health.targets import Targets, shard_of
@@ -12,12 +12,12 @@ __all__ = ["start"]
 
 def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     """Start the actors, the first in the flow first."""
-    del host
     shard, shards = settings.health_names().index(name), settings.health_processes
     # with --once, only verdicts of this run count
     state_file = settings.health_file(name) if not settings.once else None
     checker = HealthChecker.start(
-        Sockets(settings.config_socket, settings.health_sockets[shard]),
+        name,
+        host.links,
         Targets(shard, shards),
         settings.health_references,
         lambda: VerdictStore(

@@ -1,4 +1,4 @@
-"""The publishing end of a link: list-and-watch over a Unix socket.
+"""The publishing end of a link: list-and-watch over the socket pairs of `actors.link.links`.
 
 To each new subscriber it sends its whole state and then `Synced`; from then on
 it sends changes. What to send next is decided by `actors.link.published`; here
@@ -10,19 +10,17 @@ and return at any time.
 """
 
 import logging
-import os
 import socket
 import struct
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from pathlib import Path
 
 import msgspec
 
+from actors.link.links import Links
 from actors.link.messages import StateMessage, WireMessage
 from actors.link.published import Published, View
-from actors.link.sockets import short_address, shut_down
+from actors.link.sockets import shut_down
 from clusterf.lib.msgpack import enc_hook
 
 __all__ = ["Publisher"]
@@ -35,32 +33,25 @@ _encoder = msgspec.msgpack.Encoder(enc_hook=enc_hook)
 
 
 class Publisher:
-    """Keeps a state equal at all subscribers. May be used by several threads."""
+    """Keeps a state equal at all subscribers of the link called `name`. May be used by several threads."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, name: str, links: Links) -> None:
+        self._name = name
+        self._links = links
         self._published = Published()
         self._changed = threading.Condition()
         self._subscribers: set[_Subscriber] = set()
-        self._listener: socket.socket | None = None
-        self._stopping = threading.Event()
+        self._stopped = False
 
     def start(self) -> None:
-        """Listen, in place of an earlier publisher at the same path. Raises OSError."""
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with short_address(self._path) as address:
-            with suppress(FileNotFoundError):
-                os.unlink(address)  # noqa: PTH108
-            self._listener.bind(address)
-        self._listener.listen()
-        threading.Thread(target=self._accept, name=f"accept {self._path.name}", daemon=True).start()
+        """Accept subscribers, in place of an earlier publisher of the link."""
+        self._links.publish(self._name, self._connect)
 
     def stop(self) -> None:
         """Close all connections."""
-        self._stopping.set()
-        if self._listener is not None:
-            shut_down(self._listener)  # closing it would not wake the thread in `accept`
+        self._links.detach(self._name, self._connect)
         with self._changed:
+            self._stopped = True
             for subscriber in self._subscribers:
                 shut_down(subscriber.connection)
             self._changed.notify_all()
@@ -75,24 +66,19 @@ class Publisher:
         """Return the number of keys of the state."""
         return len(self._published)
 
-    def _accept(self) -> None:
-        assert self._listener is not None
-        with self._listener:
-            while not self._stopping.is_set():
-                try:
-                    connection, _ = self._listener.accept()
-                except OSError as error:
-                    if not self._stopping.wait(1):
-                        log.error("link %s: cannot accept connections: %s", self._path.stem, error)
-                    continue
-                self._add_subscriber(connection)
-
-    def _add_subscriber(self, connection: socket.socket) -> None:
+    def _connect(self, connection: socket.socket | None, number: int) -> None:
+        """Serve a new subscriber, in a thread of its own. What got lost on the way is missed by its subscriber."""
+        del number
+        if connection is None:
+            return
         with self._changed:
+            if self._stopped:
+                connection.close()
+                return
             subscriber = _Subscriber(connection, self._published.add_view())
             self._subscribers.add(subscriber)
             self._changed.notify_all()  # wakes the threads of subscribers that have disconnected
-        threading.Thread(target=self._serve, args=(subscriber,), name=f"link {self._path.name}", daemon=True).start()
+        threading.Thread(target=self._serve, args=(subscriber,), name=f"link {self._name}", daemon=True).start()
 
     def _serve(self, subscriber: "_Subscriber") -> None:
         try:
@@ -105,7 +91,7 @@ class Publisher:
                 for frame in _frames(messages):
                     subscriber.connection.sendall(frame)
         except OSError as error:
-            log.debug("link %s: subscriber disconnected: %s", self._path.stem, error)
+            log.debug("link %s: subscriber disconnected: %s", self._name, error)
         finally:
             with self._changed:
                 self._subscribers.discard(subscriber)

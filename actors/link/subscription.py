@@ -1,7 +1,7 @@
 """The subscribing end of a link.
 
-When the link is lost, it keeps the current state, and reconnects for ever. What
-is known of the publisher's state is kept in `actors.link.received`; here are the
+When the connection is lost, it keeps the current state, and asks for another one
+until one comes. What is known of the publisher's state is kept in `actors.link.received`; here are the
 socket and the thread.
 
 An actor holds at most `CREDIT` frames: each takes one credit, which comes
@@ -15,14 +15,14 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import msgspec
 import pykka
 
+from actors.link.links import Links
 from actors.link.messages import Received, WireMessage
 from actors.link.received import CREDIT, ReceivedKeys
-from actors.link.sockets import short_address, shut_down
+from actors.link.sockets import shut_down
 from clusterf.lib.backoff import Backoff
 from clusterf.lib.msgpack import dec_hook
 
@@ -30,8 +30,7 @@ __all__ = ["Subscription"]
 
 log = logging.getLogger(__name__)
 
-_STEADY = 10.0  # seconds; a link that lasted so long is reconnected without delay
-_REPORTED = 8  # failed tries to connect in a row, after which a warning is logged
+_STEADY = 10.0  # seconds; a connection that lasted so long is replaced without delay
 _LONGEST = 1 << 28  # bytes of a frame; more are not from a publisher
 
 
@@ -39,81 +38,100 @@ _decoder = msgspec.msgpack.Decoder(list[WireMessage], dec_hook=dec_hook)
 
 
 class Subscription:
-    """Passes what comes over the link at `path` to `tell`, in a thread of its own."""
+    """Passes what comes over the link called `name` to `tell`, in a thread of its own."""
 
-    def __init__(self, path: Path, tell: Callable[[Received], None]) -> None:
-        self.name = path.stem
-        self._path = path
+    def __init__(self, name: str, links: Links, tell: Callable[[Received], None]) -> None:
+        self.name = name
+        self._links = links
         self._tell = tell
         self._keys = ReceivedKeys()
-        self._stopping = threading.Event()
+        self._changed = threading.Condition()
+        self._stopping = False
         self._credit = threading.Semaphore(CREDIT)
+        # the connection, and the newest one, with its number, that is to replace it
         self._connection: socket.socket | None = None
-        self._thread = threading.Thread(target=self._run, name=f"subscription {path.name}", daemon=True)
+        self._next: tuple[socket.socket | None, int] | None = None
+        self._thread = threading.Thread(target=self._run, name=f"subscription {name}", daemon=True)
 
     def start(self) -> None:
         """Connect, and reconnect for ever."""
         self._thread.start()
+        self._links.subscribe(self.name, self._connect)
 
     def stop(self) -> None:
         """Disconnect, and do not reconnect."""
-        self._stopping.set()
+        self._links.detach(self.name, self._connect)
+        with self._changed:
+            self._stopping = True
+            self._drop()
+            self._changed.notify_all()
         self._credit.release()
-        if self._connection is not None:
-            shut_down(self._connection)
 
     def acknowledge(self) -> None:
         """Give the credit of one frame back; may be called by any thread."""
         self._credit.release()
 
+    def _connect(self, connection: socket.socket | None, number: int) -> None:
+        """Go on with a new connection."""
+        with self._changed:
+            self._drop()
+            if self._stopping:
+                if connection is not None:
+                    connection.close()
+                return
+            self._next = connection, number
+            self._changed.notify_all()
+
+    def _drop(self) -> None:
+        """Close the connections, of which the newest one may not be in use yet."""
+        if self._next is not None and self._next[0] is not None:
+            self._next[0].close()
+        self._next = None
+        if self._connection is not None:
+            shut_down(self._connection)
+
     def _run(self) -> None:
         backoff = Backoff(initial=0.02, longest=2)
-        while not self._stopping.is_set():
+        number = None
+        while (number := self._wait_for_connection(number, backoff)) is not None:
             started = time.monotonic()
             try:
-                self._receive_until_lost()
+                self._receive()
             except pykka.ActorDeadError:
                 return
             except (OSError, EOFError, msgspec.DecodeError) as error:
                 if time.monotonic() - started > _STEADY:
                     backoff.reset()
-                self._report(error, backoff.tries)
-            self._stopping.wait(backoff.next())
+                if not self._stopping:
+                    log.info("link %s: disconnected (%s), reconnecting; keeping the current state", self.name, error)
 
-    def _report(self, error: Exception, tries: int) -> None:
-        if self._stopping.is_set():
-            return
-        if self._connection is not None:
-            log.info("link %s: disconnected (%s), reconnecting; keeping the current state", self.name, error)
-        elif tries == _REPORTED:
-            log.warning("link %s: not connected yet (%s), retrying", self.name, error)
+    def _wait_for_connection(self, lost: int | None, backoff: Backoff) -> int | None:
+        """Wait for the next connection, and ask for it in place of `lost`; return its number, None at the end."""
+        while True:
+            with self._changed:
+                self._connection = None
+                delay = backoff.next() if lost is not None else None
+                if self._changed.wait_for(lambda: self._stopping or self._next is not None, delay):
+                    if self._stopping or self._next is None:
+                        return None
+                    (self._connection, number), self._next = self._next, None
+                    return number
+            assert lost is not None
+            self._links.lost(self.name, lost)
 
-    def _receive_until_lost(self) -> None:
-        """Connect and receive until the link is lost. Raises OSError, EOFError or DecodeError."""
-        self._connection = None
-        with self._connect() as connection:
-            self._connection = connection
-            if not self._stopping.is_set():
-                self._receive(connection)
-
-    def _connect(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            with short_address(self._path) as address:
-                connection.connect(address)
-        except OSError:
-            connection.close()
-            raise
-        return connection
-
-    def _receive(self, connection: socket.socket) -> None:
+    def _receive(self) -> None:
+        """Receive until the connection is lost. Raises OSError, EOFError or DecodeError."""
+        connection = self._connection
+        if connection is None:
+            raise OSError("the connection did not arrive")
         self._keys.connected()
-        for frame in _frames(connection):
-            messages = self._keys.receive(frame)
-            self._credit.acquire()
-            if self._stopping.is_set():
-                return
-            self._tell(Received(messages, self.name))
+        with connection:
+            for frame in _frames(connection):
+                messages = self._keys.receive(frame)
+                self._credit.acquire()
+                if self._stopping:
+                    return
+                self._tell(Received(messages, self.name))
 
 
 def _frames(connection: socket.socket) -> Iterator[list[WireMessage]]:

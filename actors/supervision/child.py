@@ -22,6 +22,7 @@ import setproctitle
 
 from actors.base.messages import Confirm, Leave, Ping, Reload
 from actors.base.process import Host, Ref
+from actors.link.links import Links
 from actors.node import child_of
 from actors.supervision import control
 from clusterf.host.capabilities import drop_all_but
@@ -65,7 +66,10 @@ def _run(begin: control.Begin, control_socket: socket.socket) -> int:
         with lock, suppress(OSError):
             control.send(control_socket, message)
 
-    host = Host(finish=lambda status: send(control.Finished(status)), flushed=lambda: send(control.Flushed()))
+    links = Links(lambda name, number: send(control.LinkLost(name, number)))
+    host = Host(
+        finish=lambda status: send(control.Finished(status)), flushed=lambda: send(control.Flushed()), links=links
+    )
     process = child_of(begin.name, begin.settings)
     try:
         drop_all_but(process.capabilities)
@@ -76,7 +80,7 @@ def _run(begin: control.Begin, control_socket: socket.socket) -> int:
         return 0
     for actor in actors:
         threading.Thread(target=_watch, args=(actor, control_socket), daemon=True).start()
-    return _Listener(actors, control_socket, send).run()
+    return _Listener(actors, control_socket, send, links).run()
 
 
 class _Listener(NamedTuple):
@@ -85,19 +89,22 @@ class _Listener(NamedTuple):
     actors: Sequence[Ref]
     channel: socket.socket
     send: Callable[[control.ControlMessage], None]
+    links: Links
 
     def run(self) -> int:
         """Return the exit status."""
         while True:
             try:
-                message = control.receive(self.channel)
+                message, end = control.receive_end(self.channel)
             except OSError:
-                message = None
+                message, end = None, None
             match message:
                 case Ping():
                     self._ping(message)
                 case Reload() | Confirm():
                     self._tell(message)
+                case control.LinkEnd(link, _, number):
+                    self.links.deliver(link, end, number)
                 case control.Stop() if self._all_alive():
                     self._tell(Leave())
                     return self._stop()

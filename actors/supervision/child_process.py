@@ -59,6 +59,11 @@ class ChildProcess:
         """Return after how many seconds there is something to do."""
         return self._vigil.remaining if self.control is not None else self._due - now
 
+    @property
+    def listens(self) -> bool:
+        """Whether the process takes messages: it has not hung up."""
+        return self.control is not None
+
     def is_due(self, now: float) -> bool:
         """Tell whether the process is to be started now."""
         return self._process is None and now >= self._due
@@ -114,11 +119,18 @@ class ChildProcess:
             self._requests[type(message)] = message
             self._send_requests()
 
-    def send(self, message: control.ControlMessage) -> None:
-        """Send the process a message, if it runs; one that is about to end may miss it."""
+    def send(self, message: control.ControlMessage, end: socket.socket | None = None) -> None:
+        """Send the process a message and an end of a link, if it runs; one that is about to end may miss it."""
         if self.control is not None:
-            self._outbox.put(message)
+            self._outbox.put(message, end)
             self._flush()
+        elif end is not None:
+            end.close()
+
+    def kill(self) -> None:
+        """Kill the process, if it runs."""
+        if self._process is not None:
+            self._process.kill()
 
     def restart_later(self, now: float) -> float:
         """Return the seconds until the process is to be started again: the more, the more often it has ended."""
@@ -129,6 +141,7 @@ class ChildProcess:
     def hung_up(self, now: float) -> None:
         """Note that the process has closed its end of the control socket: it ends, or is killed if it does not."""
         assert self.control is not None
+        self._outbox.close()
         self.control.close()
         self.control = None
         self._due = now + self._policy.stop_timeout

@@ -2,7 +2,8 @@
 
 One message a packet. The end of the socket is the end of the other side: a
 child without its supervisor stops, so that no child outlives the node.
-`Ping`, `Reload` and `Confirm` are passed on to the actors as they are.
+`Ping`, `Reload` and `Confirm` are passed on to the actors as they are. With
+`LinkEnd` goes a descriptor.
 """
 
 import socket
@@ -12,7 +13,19 @@ import msgspec
 from actors.base.messages import Confirm, Ping, Reload
 from actors.settings import Settings
 
-__all__ = ["Begin", "ControlMessage", "Finished", "Flushed", "Pong", "Stop", "receive", "send"]
+__all__ = [
+    "Begin",
+    "ControlMessage",
+    "Finished",
+    "Flushed",
+    "LinkEnd",
+    "LinkLost",
+    "Pong",
+    "Stop",
+    "receive",
+    "receive_end",
+    "send",
+]
 
 _LONGEST = 1 << 17  # bytes of a packet
 
@@ -42,20 +55,53 @@ class Flushed(msgspec.Struct, frozen=True, tag=True):
     """The table was emptied as `--flush` asks; the child that replaces this one is not to do it again."""
 
 
-ControlMessage = Begin | Confirm | Ping | Reload | Stop | Pong | Finished | Flushed
+class LinkEnd(msgspec.Struct, frozen=True, tag=True):
+    """The descriptor with this message is connection `number` of the link called `link`, to the process `peer`."""
+
+    link: str
+    peer: str
+    number: int
+
+
+class LinkLost(msgspec.Struct, frozen=True, tag=True):
+    """The subscriber of the link called `link` has lost connection `number`, and needs another one."""
+
+    link: str
+    number: int
+
+
+ControlMessage = Begin | Confirm | LinkEnd | LinkLost | Ping | Reload | Stop | Pong | Finished | Flushed
 _decoder = msgspec.json.Decoder(ControlMessage)
 
 
-def send(control: socket.socket, message: ControlMessage) -> None:
-    """Send a message. Raises OSError if the other side is gone."""
-    control.send(msgspec.json.encode(message))
+def send(control: socket.socket, message: ControlMessage, end: socket.socket | None = None) -> None:
+    """Send a message, and the end of a link with it. Raises OSError if the other side is gone."""
+    packet = msgspec.json.encode(message)
+    if end is None:
+        control.send(packet)
+    else:
+        socket.send_fds(control, [packet], [end.fileno()])
 
 
 def receive(control: socket.socket) -> ControlMessage | None:
     """Return the next message, None at the end. Raises OSError."""
+    message, end = receive_end(control)
+    if end is not None:
+        end.close()
+    return message
+
+
+def receive_end(control: socket.socket) -> tuple[ControlMessage | None, socket.socket | None]:
+    """Return the next message, None at the end, and the end of a link that came with it. Raises OSError."""
     try:
-        packet = control.recv(_LONGEST)
+        packet, descriptors, *_ = _receive(control)
     except ConnectionResetError:
         # the other side has ended with messages unread; Linux reports that once, before what it had sent
-        packet = control.recv(_LONGEST)
-    return _decoder.decode(packet) if packet else None
+        packet, descriptors, *_ = _receive(control)
+    ends = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+    return _decoder.decode(packet) if packet else None, ends[0] if ends else None
+
+
+def _receive(control: socket.socket) -> tuple[bytes, list[int], int, object]:
+    # without the flag a child of a child would inherit the descriptor
+    return socket.recv_fds(control, _LONGEST, 1, socket.MSG_CMSG_CLOEXEC)

@@ -23,9 +23,11 @@ from types import MappingProxyType
 import msgspec
 
 from actors.base.messages import Confirm, Reload
+from actors.node import Link
 from actors.settings import DIRECTOR, Settings
 from actors.supervision import control
 from actors.supervision.child_process import COMMAND, ChildProcess
+from actors.supervision.link_maker import LinkMaker
 from actors.supervision.policy import Exits, Policy, RunningClock
 
 __all__ = ["Supervisor"]
@@ -42,6 +44,7 @@ class Supervisor:
 
     `command` runs a child; the number of its end of the control socket is added to it.
     `held` are descriptors that a child is to hold for as long as it lives, by its name.
+    It keeps `links` connected between the children.
     """
 
     def __init__(
@@ -52,10 +55,12 @@ class Supervisor:
         *,
         command: Sequence[str] = COMMAND,
         held: Mapping[str, Sequence[int]] = MappingProxyType({}),
+        links: Sequence[Link] = (),
     ) -> None:
         self._settings = settings
         self._policy = policy
         self._children = [ChildProcess(name, policy, command, held.get(name, ())) for name in names]
+        self._links = LinkMaker(links, {child.name: child for child in self._children}, policy.stuck_timeout)
         self._clock = RunningClock(policy.beat)
         self._exits = Exits(policy)
         self._selector = selectors.DefaultSelector()
@@ -108,6 +113,7 @@ class Supervisor:
             if self._status is not None:
                 return
             self._tend(child, passed)
+        self._links.tend(self._clock.now)
 
     def _tend(self, child: ChildProcess, passed: float) -> None:
         """Start a child or have it tended; after its end, have it started again later."""
@@ -126,6 +132,7 @@ class Supervisor:
             self._not_launched(child, error)
             return
         self._launched = True
+        self._links.started(child)
         if self._unlaunched.pop(child, None) is not None:
             log.info("%s: started, at last", child)
         self._selector.register(connection, selectors.EVENT_READ, child)
@@ -172,6 +179,8 @@ class Supervisor:
                 child.replied()
             case control.Finished(status):
                 self._status = status
+            case control.LinkLost():
+                self._links.lost(child, message, self._clock.now)
             case control.Flushed():
                 self._settings = msgspec.structs.replace(self._settings, flush=False)
             case _:  # it has hung up: it is gone, or about to be

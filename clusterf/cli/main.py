@@ -16,7 +16,7 @@ from clusterf.cli.config import config
 from clusterf.cli.doctor import doctor
 from clusterf.cli.output import Printer, json_option, node_line
 from clusterf.etcd.errors import EtcdError
-from clusterf.host.nodes import confirm_nodes, default_runtime_directory
+from clusterf.host.nodes import confirm_nodes, runtime_directories
 from clusterf.lib import logs
 
 __all__ = ["main"]
@@ -57,7 +57,7 @@ main.add_command(doctor)
     "--runtime-dir",
     envvar="CLUSTERF_RUNTIME_DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="The runtime directory of the node. [default: /run/clusterf, or the user's own]",
+    help="The runtime directory of the node. [default: /run/clusterf and /run/clusterf-*, or the user's own]",
 )
 @json_option
 def confirm(runtime_dir: Path | None, *, as_json: bool) -> None:
@@ -65,11 +65,11 @@ def confirm(runtime_dir: Path | None, *, as_json: bool) -> None:
 
     A node holds the removal of most virtual servers at once. Exit 1 if no node runs, or one cannot be signalled.
     """
-    runtime = runtime_dir or default_runtime_directory()
-    confirmed = list(confirm_nodes(runtime))
+    runtimes = [runtime_dir] if runtime_dir is not None else runtime_directories()
+    confirmed = list(confirm_nodes(runtimes))
     Printer(as_json=as_json).all(map(node_line, confirmed))
     if not confirmed:
-        raise click.ClickException(f"no clusterf-node runs with the runtime directory {runtime}")
+        raise click.ClickException(f"no clusterf-node runs with the runtime directory {', '.join(map(str, runtimes))}")
     sys.exit(any(one.error for one in confirmed))
 
 

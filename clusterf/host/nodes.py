@@ -4,11 +4,11 @@ import os
 import re
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Confirmation", "confirm_nodes", "default_runtime_directory"]
+__all__ = ["Confirmation", "confirm_nodes", "default_runtime_directory", "runtime_directories"]
 
 _TITLE = b"clusterf-node: supervisor"
 _NAME = re.compile(r"node-([1-9][0-9]{0,6})-")  # of a directory: the process that created it
@@ -22,15 +22,26 @@ class Confirmation(NamedTuple):
 
 
 def default_runtime_directory() -> Path:
-    """Return where the nodes of this user have their runtime directories without `--runtime-dir`."""
-    if os.geteuid() == 0:
+    """Return where a node has its runtime directory without `--runtime-dir`: where systemd made one for its unit."""
+    if unit := os.environ.get("RUNTIME_DIRECTORY"):
+        return Path(unit.split(":")[0])
+    if _is_root():
         return Path("/run/clusterf")
     return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"clusterf-{os.geteuid()}"
 
 
-def confirm_nodes(runtime: Path) -> Iterator[Confirmation]:
-    """Have each node in the runtime directory carry out the removals that it holds. Raises OSError."""
-    for pid in _pids(runtime):
+def runtime_directories() -> list[Path]:
+    """Return where the nodes of this user have their runtime directories, those of units `clusterf-…` included."""
+    default = default_runtime_directory()
+    return [
+        default,
+        *(sorted(path for path in Path("/run").glob("clusterf-*") if path != default) if _is_root() else []),
+    ]
+
+
+def confirm_nodes(runtimes: Iterable[Path]) -> Iterator[Confirmation]:
+    """Have each node in the runtime directories carry out the removals that it holds. Raises OSError."""
+    for pid in sorted({pid for runtime in runtimes for pid in _pids(runtime)}):
         try:
             if _signal(pid):
                 yield Confirmation(pid)
@@ -38,13 +49,17 @@ def confirm_nodes(runtime: Path) -> Iterator[Confirmation]:
             yield Confirmation(pid, error.strerror or str(error))
 
 
-def _pids(runtime: Path) -> list[int]:
+def _is_root() -> bool:
+    return os.geteuid() == 0
+
+
+def _pids(runtime: Path) -> set[int]:
     """Return the processes that the directories are named for, whether they run or not."""
     try:
         names = [_NAME.match(path.name) for path in runtime.iterdir()]
     except FileNotFoundError:
-        return []
-    return sorted({int(name[1]) for name in names if name is not None})
+        return set()
+    return {int(name[1]) for name in names if name is not None}
 
 
 def _signal(pid: int) -> bool:

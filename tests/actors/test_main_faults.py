@@ -1,6 +1,7 @@
 """Nodes whose processes are stopped, starved or cut off: nothing that is well is killed, and nothing lives on idle."""
 
 import os
+import shutil
 import signal
 import time
 
@@ -102,3 +103,24 @@ def test_storm_of_reloads_does_not_hide_the_signal_to_stop(node):
     os.kill(node.process.pid, signal.SIGCONT)
     assert node.process.wait(20) == 0
     assert node.log().count("reloading") == 1
+
+
+@pytest.mark.parametrize("name", ["director", "health", "config"])
+def test_process_that_ends_after_the_runtime_directory_has_gone_is_back_in_force(node, tree, tmp_path, name):
+    shutil.rmtree(tmp_path / "run")
+    killed = node.child(name)
+    os.kill(killed, signal.SIGKILL)
+    node.child(name, other_than=killed)
+    put(tree, 2)
+    wait_until(lambda: node.tables()[-1] == f"{ADD}\n{line(1)}\n{line(2)}")
+    assert node.end() == 0
+
+
+def test_links_of_all_processes_are_made_anew_after_many_deaths(node, tree):
+    for backend in range(2, 5):
+        for name in ("config", "director", "health"):
+            os.kill(node.child(name), signal.SIGKILL)
+        put(tree, backend)
+    expected = "\n".join([ADD, *map(line, range(1, 5))])
+    wait_until(lambda: node.tables()[-1] == expected)
+    assert node.end() == 0

@@ -20,6 +20,18 @@ def test_processes_of_each_role_are_in_the_order_of_the_data_flow(changes, names
     assert node.children_of(some_settings(**{"vip_interface": None} | changes)) == names
 
 
+def test_configuration_and_verdicts_have_links_to_all_that_follow_them():
+    settings = some_settings(roles=("ipvs", "docker"), health_processes=2)
+    assert node.links_of(settings) == [
+        node.Link("config", "config", "health1"),
+        node.Link("config", "config", "health2"),
+        node.Link("config", "config", "director"),
+        node.Link("health1", "health1", "director"),
+        node.Link("health2", "health2", "director"),
+    ]
+    assert node.links_of(some_settings(roles=("docker",))) == []
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "capabilities"),
     [

@@ -12,14 +12,12 @@ TREE = Source("file:///etc/clusterf", tree="/etc/clusterf")
 
 @pytest.mark.parametrize(("count", "names"), [(1, ("health",)), (3, ("health1", "health2", "health3"))])
 def test_health_processes_are_numbered_if_there_are_several(count, names):
-    settings = some_settings(health_processes=count, runtime_dir="/run/node")
+    settings = some_settings(health_processes=count)
     assert settings.health_names() == names
-    assert settings.health_sockets == tuple(Path(f"/run/node/{name}.sock") for name in names)
 
 
-def test_sockets_and_state_files_have_their_directories():
-    settings = some_settings(state_dir="/state", runtime_dir="/run/node")
-    assert settings.config_socket == Path("/run/node/config.sock")
+def test_state_files_are_in_the_state_directory():
+    settings = some_settings(state_dir="/state")
     files = (settings.config_file, settings.director_file, settings.docker_file, settings.lease_file)
     assert files == tuple(Path("/state", name) for name in ("config.db", "ipvs.db", "docker.db", "docker.lease"))
     assert settings.health_file("health2") == Path("/state/health2.db")

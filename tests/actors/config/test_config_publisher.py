@@ -6,20 +6,21 @@ from actors.link.messages import DoubtIs, DoubtKey, ProblemsAre, ProblemsKey, Va
 from clusterf.config.model import BackendKey, Frontend, FrontendKey, RouteKey
 from clusterf.config.problems import Problem
 from tests.actors.support.director import backend, sources, value
+from tests.actors.support.local_links import LocalLinks
 from tests.actors.support.recorder import subscribe
 from tests.waiting import wait_until
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "config.sock"
+def links():
+    return LocalLinks()
 
 
 @pytest.fixture
-def published(path, recorder_ref):
+def published(links, recorder_ref):
     """A publisher of two sources, whose messages go to the recorder."""
-    ref = ConfigPublisher.start(sources(2), "file:///0", path)
-    subscription = subscribe(path, recorder_ref)
+    ref = ConfigPublisher.start(sources(2), "file:///0", links)
+    subscription = subscribe("config", links, recorder_ref)
     yield ref
     subscription.stop()
 

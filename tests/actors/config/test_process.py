@@ -8,12 +8,13 @@ from actors.config.process import start
 from actors.link.messages import ValueIs
 from clusterf.config.model import Backend, BackendKey
 from clusterf.sources.url import parse_source
+from tests.actors.support.local_links import LocalLinks
 from tests.actors.support.recorder import subscribe
 from tests.actors.support.some_settings import some_settings
 from tests.waiting import wait_until
 
 KEY = BackendKey(b"web", b"1")
-HOST = Host(finish=lambda _: None, flushed=lambda: None)
+HOST = Host(finish=lambda _: None, flushed=lambda: None, links=LocalLinks())
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def run(request, tmp_path):
     """Start the actors of the config process for these sources."""
 
     def run(*urls, **changes):
-        folders = {"runtime_dir": str(tmp_path), "state_dir": str(tmp_path), "resync_interval": 1000.0}
+        folders = {"runtime_dir": str(tmp_path / "run/node"), "state_dir": str(tmp_path), "resync_interval": 1000.0}
         settings = some_settings(**folders | {"sources": tuple(map(parse_source, urls))} | changes)
         actors = start("config", settings, HOST)
         for actor in actors:
@@ -44,20 +45,20 @@ def test_invalid_value_of_a_later_source_does_not_hide_an_earlier_one(
         file = tmp_path / f"tree{number}/services/web/backends/1"
         file.parent.mkdir(parents=True)
         file.write_text(text)
-    settings, _ = run(*(f"file://{tmp_path}/tree{number}" for number in (1, 2)))
-    request.addfinalizer(subscribe(settings.config_socket, recorder_ref).stop)
+    run(*(f"file://{tmp_path}/tree{number}" for number in (1, 2)))
+    request.addfinalizer(subscribe("config", HOST.links, recorder_ref).stop)
     wait_until(lambda: recorder.syncs)
     assert recorder.state[KEY] == ValueIs(KEY, Backend(weight=1))
     wait_until(lambda: len(recorder.state) == 2)  # its problem
 
 
-def test_value_of_the_last_source_is_published_on_the_config_socket(run, tmp_path, recorder_ref, recorder, request):
+def test_value_of_the_last_source_is_published_on_the_link(run, tmp_path, recorder_ref, recorder, request):
     for number in (1, 2):
         file = tmp_path / f"tree{number}/services/web/backends/1"
         file.parent.mkdir(parents=True)
         file.write_text(f'{{"weight": {number}}}')
     settings, _ = run(*(f"file://{tmp_path}/tree{number}" for number in (1, 2)))
-    request.addfinalizer(subscribe(settings.config_socket, recorder_ref).stop)
+    request.addfinalizer(subscribe("config", HOST.links, recorder_ref).stop)
     wait_until(lambda: recorder.syncs)
     assert recorder.state == {KEY: ValueIs(KEY, Backend(weight=2))}
     assert settings.config_file.exists()

@@ -8,30 +8,31 @@ from actors.director.route_resolver import RouteResolver
 from clusterf.director.virtual_servers import Defaults
 from tests.actors.support.director import Director, sources
 from tests.actors.support.fake_kernel import FakeKernel
+from tests.actors.support.local_links import LocalLinks
 from tests.actors.support.writing import Writing
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "config.sock"
+def links():
+    return LocalLinks()
 
 
 @pytest.fixture
-def chain(path, recorder_ref):
+def chain(links, recorder_ref):
     """A config publisher whose configuration goes through the resolver and the merger to the recorder."""
-    publisher = ConfigPublisher.start(sources(1), "", path)
-    merger = BackendMerger.start(recorder_ref, elide=False)
-    RouteResolver.start(path, Defaults(), merger)
+    publisher = ConfigPublisher.start(sources(1), "", links)
+    merger = BackendMerger.start(recorder_ref, links, elide=False)
+    RouteResolver.start(links, Defaults(), merger)
     return publisher
 
 
 @pytest.fixture
-def direct(tmp_path, recorder_ref):
+def direct(links, recorder_ref):
     """Start a director whose updates go to the recorder."""
     directors = []
 
     def start(receiver=recorder_ref, **options):
-        directors.append(Director(tmp_path, receiver, **options))
+        directors.append(Director(links, receiver, **options))
         return directors[-1]
 
     yield start

@@ -102,13 +102,13 @@ def test_crash_of_a_health_process_changes_nothing(direct, recorder, known):
     wait_until(lambda: weights(recorder)[-1] == 7)
 
 
-def test_crash_of_the_config_process_changes_nothing(direct, recorder, tmp_path):
+def test_crash_of_the_config_process_changes_nothing(direct, recorder, links):
     director = direct().configure(FRONTEND, TCP, backend(7)).publish(verdict(DOWN))
     wait_until(lambda: is_synced(recorder))
     wait_until(lambda: weights(recorder)[-1:] == [0])
     before, count = items(recorder), len(updates(recorder))
     director.config.stop()
-    director.config = ConfigPublisher.start(sources(1), "", tmp_path / "config.sock")
+    director.config = ConfigPublisher.start(sources(1), "", links)
     director.configure(FRONTEND, TCP, backend(7))
     wait_until(lambda: len(updates(recorder)) > count)
     director.wait()

@@ -37,11 +37,11 @@ from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize("kind", [BackendMerger, ConfigPublisher, RouteResolver])
-def test_actors_answer_pings_accept_reloads_and_fail_on_unknown_messages(kind, path, recorder_ref):
+def test_actors_answer_pings_accept_reloads_and_fail_on_unknown_messages(kind, links, recorder_ref):
     ref = {
-        BackendMerger: lambda: BackendMerger.start(recorder_ref, elide=False),
-        ConfigPublisher: lambda: ConfigPublisher.start(sources(1), "", path),
-        RouteResolver: lambda: RouteResolver.start(path, Defaults(), recorder_ref),
+        BackendMerger: lambda: BackendMerger.start(recorder_ref, links, elide=False),
+        ConfigPublisher: lambda: ConfigPublisher.start(sources(1), "", links),
+        RouteResolver: lambda: RouteResolver.start(links, Defaults(), recorder_ref),
     }[kind]()
     ref.tell(Reload())
     ref.ask(Ping(), timeout=10)
@@ -56,14 +56,14 @@ def held_frames(director, recorder):
     return recorder.frames
 
 
-def test_frames_on_their_way_to_the_writer_are_bounded_across_reconnects(direct, recorder, tmp_path):
+def test_frames_on_their_way_to_the_writer_are_bounded_across_reconnects(direct, recorder, links):
     recorder.acknowledging = False
     director = direct(health=())
     for weight in range(1, 2 * CREDIT):
         director.configure(FRONTEND, TCP, backend(weight))
         wait_until(lambda weight=weight: held_frames(director, recorder) == min(weight, CREDIT))
     director.config.stop()
-    director.config = ConfigPublisher.start(sources(1), "", tmp_path / "config.sock")
+    director.config = ConfigPublisher.start(sources(1), "", links)
     director.configure(FRONTEND, TCP, backend(77))
     assert held_frames(director, recorder) == CREDIT
     recorder.acknowledging = True
@@ -103,7 +103,7 @@ class SlowKernel(FakeKernel):
 
 
 def writing(kernel, **options):
-    return IpvsWriter.start(kernel, Ownership(Store(None)), Companions(), Options(**options), Host(None, None))
+    return IpvsWriter.start(kernel, Ownership(Store(None)), Companions(), Options(**options), Host(None, None, None))
 
 
 SERVICE = FRONTEND, TCP, backend(7)

@@ -12,10 +12,11 @@ from clusterf.ipvs.kernel import Unavailable
 from clusterf.ipvs.table import VirtualServer
 from clusterf.lib.addresses import Family, Protocol
 from tests.actors.support.director import FRONTEND, backend
+from tests.actors.support.local_links import LocalLinks
 from tests.actors.support.some_settings import some_settings
 from tests.waiting import wait_until
 
-HOST = Host(finish=lambda _: None, flushed=lambda: None)
+HOST = Host(finish=lambda _: None, flushed=lambda: None, links=LocalLinks())
 
 
 @pytest.fixture
@@ -38,10 +39,10 @@ def run(request, tmp_path, opened):
     """Start the actors of the director process under a configuration."""
 
     def run(*messages, **changes):
-        fields = {"runtime_dir": str(tmp_path), "state_dir": str(tmp_path), "health_processes": 0}
+        fields = {"runtime_dir": str(tmp_path / "run/node"), "state_dir": str(tmp_path), "health_processes": 0}
         fields |= {"vip_interface": None, "resync_interval": 1000.0, "ipvs_scheduler": "rr"}
         settings = some_settings(**fields | changes)
-        config = Publisher(settings.config_socket)
+        config = Publisher("config", HOST.links)
         config.publish(messages, synced=True)
         config.start()
         request.addfinalizer(config.stop)

@@ -238,7 +238,7 @@ def test_no_verdicts_are_restored_without_a_store(node, tmp_path):
     assert list(tmp_path.glob("*.db")) == []
 
 
-def test_lost_configuration_link_changes_nothing(node, tmp_path):
+def test_lost_configuration_link_changes_nothing(node):
     messages = (*WEB, *map(backend, range(1, 5)))
     node.publish(*messages)
     node.start()
@@ -247,7 +247,7 @@ def test_lost_configuration_link_changes_nothing(node, tmp_path):
     published = len(node.published())
     node.probers.results[endpoint(1)] = DOWN
     wait_until(lambda: len(node.published()) == published + 1)
-    again = Publisher(tmp_path / "config.sock")
+    again = Publisher("config", node.links)
     again.publish(messages[:-1], synced=True)
     again.start()
     node.wait_for({key(1): False, key(2): True, key(3): True})

@@ -8,18 +8,19 @@ from actors.link.messages import ValueIs
 from actors.link.publisher import Publisher
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey
 from clusterf.lib.addresses import Endpoint
+from tests.actors.support.local_links import LocalLinks
 from tests.actors.support.recorder import Recorder, subscribe
 from tests.actors.support.some_settings import some_settings
 from tests.servers import Server, answer
 from tests.waiting import wait_until
 
-HOST = Host(finish=lambda _: None, flushed=lambda: None)
+HOST = Host(finish=lambda _: None, flushed=lambda: None, links=LocalLinks())
 CHECK = HealthCheck(type="http", interval=0.1, fast_interval=0.05)
 
 
 @pytest.fixture
 def settings(tmp_path):
-    folders = {"runtime_dir": str(tmp_path), "state_dir": str(tmp_path)}
+    folders = {"runtime_dir": str(tmp_path / "run/node"), "state_dir": str(tmp_path)}
 
     def settings(**changes):
         return some_settings(**{"health_processes": 1} | folders | changes)
@@ -32,7 +33,7 @@ def run(request):
     """Publish a configuration with a backend at each address, start health processes, and return their recorders."""
 
     def run(settings, addresses, port):
-        config = Publisher(settings.config_socket)
+        config = Publisher("config", HOST.links)
         request.addfinalizer(config.stop)
         frontend = Frontend(ipv4=IPv4Address("10.1.1.1"), tcp=80)
         backends = [
@@ -44,18 +45,18 @@ def run(request):
         )
         config.start()
         recorders = []
-        for name, path in zip(settings.health_names(), settings.health_sockets, strict=True):
+        for name in settings.health_names():
             for ref in start(name, settings, HOST):
                 request.addfinalizer(lambda ref=ref: ref.stop(timeout=10))
             ref = Recorder.start()
-            request.addfinalizer(subscribe(path, ref).stop)
+            request.addfinalizer(subscribe(name, HOST.links, ref).stop)
             recorders.append(ref._actor_weakref())
         return recorders
 
     return run
 
 
-def test_verdicts_are_published_on_the_socket_of_the_process_and_stored(run, settings, tmp_path):
+def test_verdicts_are_published_on_the_link_of_the_process_and_stored(run, settings, tmp_path):
     with Server(answer()) as server:
         [recorder] = run(settings(), ["127.0.0.1"], server.port)
         wait_until(lambda: [message.value.up for message in recorder.state.values()] == [True])

@@ -2,7 +2,9 @@
 
 import pytest
 
+from tests.actors.support.local_links import LocalLinks
+
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "s.sock"
+def links():
+    return LocalLinks()

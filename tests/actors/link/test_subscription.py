@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-from actors.link import subscription
 from actors.link.messages import ProblemsAre, ProblemsKey, Synced, ValueIs
 from actors.link.received import CREDIT
 from clusterf.config.model import Frontend, FrontendKey
@@ -15,19 +14,19 @@ from tests.actors.support.recorder import subscribe
 from tests.waiting import wait_until
 
 
-def test_whole_state_is_received_and_then_synced(path, recorder_ref, recorder):
+def test_whole_state_is_received_and_then_synced(links, recorder_ref, recorder):
     problem = ProblemsAre(ProblemsKey("file:///x", b"a\xff"), (Problem("file:///x", b"a\xff", "f", "bad", fatal=True),))
     with (
-        publishing(path, backend(1), ValueIs(FrontendKey(b"web"), Frontend()), problem),
-        subscribed(path, recorder_ref),
+        publishing(links, backend(1), ValueIs(FrontendKey(b"web"), Frontend()), problem),
+        subscribed(links, recorder_ref),
     ):
         wait_until(lambda: recorder.syncs)
         assert recorder.state == state_of(backend(1), ValueIs(FrontendKey(b"web"), Frontend()), problem)
         assert isinstance(recorder.messages[-1], Synced)
 
 
-def test_synced_is_not_received_before_the_publisher_is_synced(path, recorder_ref, recorder):
-    with publishing(path, backend(1), synced=False) as publisher, subscribed(path, recorder_ref):
+def test_synced_is_not_received_before_the_publisher_is_synced(links, recorder_ref, recorder):
+    with publishing(links, backend(1), synced=False) as publisher, subscribed(links, recorder_ref):
         wait_until(lambda: recorder.state)
         assert not recorder.syncs
         publisher.publish([backend(2)], synced=True)
@@ -35,19 +34,19 @@ def test_synced_is_not_received_before_the_publisher_is_synced(path, recorder_re
         assert len(recorder.state) == 2
 
 
-def test_changes_and_deletions_are_received(path, recorder_ref, recorder):
-    with publishing(path, backend(1), backend(2)) as publisher, subscribed(path, recorder_ref):
+def test_changes_and_deletions_are_received(links, recorder_ref, recorder):
+    with publishing(links, backend(1), backend(2)) as publisher, subscribed(links, recorder_ref):
         wait_until(lambda: recorder.syncs)
         publisher.publish([backend(1, 7), deletion(2), backend(3)], synced=False)
         wait_until(lambda: recorder.state == state_of(backend(1, 7), backend(3)))
         assert recorder.syncs == 1
 
 
-def test_replaced_publisher_is_found_and_sends_its_state_again(path, recorder_ref, recorder, tmp_path):
-    with subscribed(path, recorder_ref):
-        with publishing(path, backend(1), backend(2)):
+def test_replaced_publisher_is_found_and_sends_its_state_again(links, recorder_ref, recorder, tmp_path):
+    with subscribed(links, recorder_ref):
+        with publishing(links, backend(1), backend(2)):
             wait_until(lambda: recorder.syncs == 1)
-        with publishing(path, backend(1), backend(3), synced=False) as second:
+        with publishing(links, backend(1), backend(3), synced=False) as second:
             wait_until(lambda: len(recorder.state) == 3)
             # what the second one has not sent may still come
             assert recorder.state == state_of(backend(1), backend(2), backend(3))
@@ -56,20 +55,20 @@ def test_replaced_publisher_is_found_and_sends_its_state_again(path, recorder_re
             assert recorder.state == state_of(backend(1), backend(3))
 
 
-def test_keys_of_a_publisher_that_was_never_synced_are_deleted_after_a_reconnect(path, recorder_ref, recorder):
-    with subscribed(path, recorder_ref):
-        with publishing(path, backend(1), synced=False):
+def test_keys_of_a_publisher_that_was_never_synced_are_deleted_after_a_reconnect(links, recorder_ref, recorder):
+    with subscribed(links, recorder_ref):
+        with publishing(links, backend(1), synced=False):
             wait_until(lambda: recorder.state)
-        with publishing(path, backend(2)):
+        with publishing(links, backend(2)):
             wait_until(lambda: recorder.syncs)
             assert recorder.state == state_of(backend(2))
 
 
-def test_key_deleted_between_a_reconnect_and_synced_is_deleted(path, recorder_ref, recorder):
-    with subscribed(path, recorder_ref):
-        with publishing(path, backend(1)):
+def test_key_deleted_between_a_reconnect_and_synced_is_deleted(links, recorder_ref, recorder):
+    with subscribed(links, recorder_ref):
+        with publishing(links, backend(1)):
             wait_until(lambda: recorder.syncs)
-        with publishing(path, backend(1), synced=False) as second:
+        with publishing(links, backend(1), synced=False) as second:
             wait_until(lambda: len(recorder.messages) == 3)
             second.publish([deletion(1)], synced=False)
             second.publish([backend(2)], synced=True)
@@ -94,8 +93,8 @@ def test_key_deleted_between_a_reconnect_and_synced_is_deleted(path, recorder_re
         b"\0\0\0\x00",
     ],
 )
-def test_invalid_frame_breaks_the_link_and_the_state_is_kept(path, recorder_ref, recorder, invalid):
-    with serving(path) as accept, subscribed(path, recorder_ref):
+def test_invalid_frame_breaks_the_link_and_the_state_is_kept(links, recorder_ref, recorder, invalid):
+    with serving(links) as accept, subscribed(links, recorder_ref):
         first = accept()
         first.sendall(frame(backend(1), Synced(1)))
         wait_until(lambda: recorder.syncs)
@@ -109,27 +108,53 @@ def test_invalid_frame_breaks_the_link_and_the_state_is_kept(path, recorder_ref,
         assert recorder.state == state_of(backend(2))
 
 
-def test_reconnects_to_a_publisher_of_invalid_frames_are_delayed(path, recorder_ref):
-    with serving(path) as accept, subscribed(path, recorder_ref):
+def test_reconnects_to_a_publisher_of_invalid_frames_are_delayed(links, recorder_ref):
+    with serving(links) as accept, subscribed(links, recorder_ref):
         started = time.monotonic()
         for _ in range(6):
             accept().sendall(b"\xff" * 8)
         assert time.monotonic() - started > 0.3
 
 
-def test_subscription_waits_for_its_publisher(path, recorder_ref, recorder):
-    with subscribed(path, recorder_ref), publishing(path, backend(1)):
+def test_subscription_waits_for_its_publisher(links, recorder_ref, recorder):
+    with subscribed(links, recorder_ref), publishing(links, backend(1)):
         wait_until(lambda: recorder.syncs)
 
 
-def test_missing_publisher_is_logged(path, recorder_ref, monkeypatch, caplog):
-    monkeypatch.setattr(subscription, "_REPORTED", 2)
-    with subscribed(path, recorder_ref):
-        wait_until(lambda: "not connected yet" in caplog.text)
+def test_newest_connection_replaces_the_others(links, recorder_ref, recorder):
+    with subscribed(links, recorder_ref) as subscription:
+        pairs = [socket.socketpair() for _ in range(3)]
+        for number, (_, theirs) in enumerate(pairs, 1):
+            subscription._connect(theirs, number)
+        *replaced, newest = [ours for ours, _ in pairs]
+        for ours in replaced:
+            ours.settimeout(10)
+            assert ours.recv(1) == b""
+            ours.close()
+        with newest:
+            newest.sendall(frame(backend(1), Synced(1)))
+            wait_until(lambda: recorder.syncs)
 
 
-def test_subscription_without_credit_can_be_stopped(path, recorder_ref, recorder):
-    with publishing(path) as publisher, subscribed(path, recorder_ref) as subscription:
+def test_connection_that_did_not_arrive_is_asked_for_again(links, recorder_ref, recorder):
+    with publishing(links, backend(1)), subscribed(links, recorder_ref) as subscription:
+        wait_until(lambda: recorder.syncs)
+        subscription._connect(None, links.numbers)
+        wait_until(lambda: recorder.syncs == 2)
+
+
+def test_stopped_subscription_closes_a_connection_that_comes_late(links, recorder_ref):
+    with subscribed(links, recorder_ref) as subscription:
+        pass
+    ours, theirs = socket.socketpair()
+    subscription._connect(theirs, 1)
+    with ours:
+        ours.settimeout(10)
+        assert ours.recv(1) == b""
+
+
+def test_subscription_without_credit_can_be_stopped(links, recorder_ref, recorder):
+    with publishing(links) as publisher, subscribed(links, recorder_ref) as subscription:
         wait_until(lambda: recorder.syncs)
         recorder.taking.clear()
         for number in range(20):
@@ -142,26 +167,26 @@ def test_subscription_without_credit_can_be_stopped(path, recorder_ref, recorder
 
 
 @pytest.mark.parametrize("delay", [0, 0.001, 0.05])
-def test_subscription_can_be_stopped_at_any_moment(path, recorder_ref, delay):
-    with publishing(path, backend(1)):
-        subscription = subscribe(path, recorder_ref)
+def test_subscription_can_be_stopped_at_any_moment(links, recorder_ref, delay):
+    with publishing(links, backend(1)):
+        subscription = subscribe("link", links, recorder_ref)
         threading.Event().wait(delay)
         subscription.stop()
         subscription._thread.join(5)
         assert not subscription._thread.is_alive()
 
 
-def test_subscription_ends_with_its_actor(path, recorder_ref):
-    with publishing(path, backend(1)) as publisher, subscribed(path, recorder_ref) as subscription:
+def test_subscription_ends_with_its_actor(links, recorder_ref):
+    with publishing(links, backend(1)) as publisher, subscribed(links, recorder_ref) as subscription:
         recorder_ref.stop()
         publisher.publish([backend(2)], synced=True)
         subscription._thread.join(5)
         assert not subscription._thread.is_alive()
 
 
-def test_actor_holds_no_more_frames_than_its_credit(path, recorder_ref, recorder):
+def test_actor_holds_no_more_frames_than_its_credit(links, recorder_ref, recorder):
     recorder.acknowledging = False
-    with publishing(path, backend(0)) as publisher, subscribed(path, recorder_ref) as subscription:
+    with publishing(links, backend(0)) as publisher, subscribed(links, recorder_ref) as subscription:
         for number in range(1, 2 * CREDIT):
             wait_until(lambda n=number: recorder.frames == min(n, CREDIT))
             publisher.publish([backend(number)], synced=True)
@@ -173,26 +198,26 @@ def test_actor_holds_no_more_frames_than_its_credit(path, recorder_ref, recorder
             assert recorder.frames == count
 
 
-def test_credit_is_not_renewed_by_a_reconnect(path, recorder_ref, recorder):
+def test_credit_is_not_renewed_by_a_reconnect(links, recorder_ref, recorder):
     recorder.acknowledging = False
-    with subscribed(path, recorder_ref) as subscription:
+    with subscribed(links, recorder_ref) as subscription:
         for turn in range(CREDIT + 2):
-            with publishing(path, backend(turn)):
+            with publishing(links, backend(turn)):
                 wait_until(lambda turn=turn: recorder.frames == min(turn + 1, CREDIT))
         assert recorder.frames == CREDIT
         recorder.acknowledging = True
         for _ in range(CREDIT):
             subscription.acknowledge()
-        with publishing(path, backend(99)):
+        with publishing(links, backend(99)):
             wait_until(lambda: recorder.state == state_of(backend(99)))
 
 
-def test_lost_link_is_logged_and_the_state_is_kept(path, recorder_ref, recorder, caplog):
+def test_lost_link_is_logged_and_the_state_is_kept(links, recorder_ref, recorder, caplog):
     caplog.set_level("INFO")
-    with subscribed(path, recorder_ref):
-        with publishing(path, backend(1)):
+    with subscribed(links, recorder_ref):
+        with publishing(links, backend(1)):
             wait_until(lambda: recorder.syncs)
         reason = "the publisher closed the connection"
-        line = f"link {path.stem}: disconnected ({reason}), reconnecting; keeping the current state"
+        line = f"link link: disconnected ({reason}), reconnecting; keeping the current state"
         wait_until(lambda: line in [record.getMessage() for record in caplog.records])
         assert recorder.state == state_of(backend(1))

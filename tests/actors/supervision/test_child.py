@@ -7,6 +7,7 @@ import pykka
 import pytest
 
 from actors.base.messages import Confirm, Leave, Ping, Reload
+from actors.link.links import Links
 from actors.supervision import child, control
 from tests.waiting import wait_until
 
@@ -43,8 +44,9 @@ class Hosting:
         self.free = threading.Event()
         self.free.set()
         self.actors = [Recorder.start(name, self.log, self.free) for name in ("first", "second")]
+        self.links = Links(lambda *_: None)
         self.status = []
-        listener = child._Listener(self.actors, theirs, lambda message: control.send(theirs, message))
+        listener = child._Listener(self.actors, theirs, lambda message: control.send(theirs, message), self.links)
         self.thread = threading.Thread(target=lambda: self.status.append(listener.run()), daemon=True)
         self.thread.start()
 
@@ -99,6 +101,20 @@ def test_listener_goes_on_while_an_actor_does_not_reply(hosting):
     hosting.free.set()
     assert [control.receive(hosting.supervisor) for _ in range(2)] == [control.Pong()] * 2
     wait_until(lambda: ("second", Reload()) in hosting.log)
+
+
+def test_end_of_a_link_is_passed_on_to_it(hosting):
+    delivered = []
+    hosting.links.subscribe("config", lambda connection, number: delivered.append((connection, number)))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        control.send(hosting.supervisor, control.LinkEnd("config", "config", 7), theirs)
+        hosting.send(control.LinkEnd("config", "config", 8))
+    wait_until(lambda: len(delivered) == 2)
+    (connection, number), lost = delivered
+    assert (number, lost) == (7, (None, 8))
+    with connection:
+        assert connection.recv(1) == b""
 
 
 def test_child_without_a_supervisor_stops_in_order(hosting):

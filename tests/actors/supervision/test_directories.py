@@ -78,7 +78,7 @@ def test_runtime_directory_is_removed_at_the_end(tmp_path, stack):
     path = runtime_directory(tmp_path / "run", stack)
     assert path.name.startswith(f"node-{os.getpid()}-")
     assert path.stat().st_mode & 0o777 == 0o700
-    (path / "config.sock").touch()
+    (path / "left").touch()
     stack.close()
     assert list((tmp_path / "run").iterdir()) == []
 

@@ -1,11 +1,12 @@
 """A HealthChecker between a configuration that the test publishes and a recorder of the verdicts."""
 
-from actors.health.health_checker import HealthChecker, Sockets
+from actors.health.health_checker import HealthChecker
 from actors.link.messages import VerdictIs
 from actors.link.publisher import Publisher
 from clusterf.health.targets import Targets, shard_of
 from clusterf.health.verdict_store import VerdictStore
 from tests.actors.support.fake_prober import FakeProbers
+from tests.actors.support.local_links import LocalLinks
 from tests.actors.support.recorder import Recorder, subscribe
 from tests.waiting import wait_until
 
@@ -19,7 +20,8 @@ class CheckerNode:
         self._folder = folder
         self._stack = stack
         self.probers = probers or FakeProbers()
-        self.config = Publisher(folder / "config.sock")
+        self.links = LocalLinks()
+        self.config = Publisher("config", self.links)
         self.config.start()
         stack.callback(self.config.stop)
         # the changes of each write to the store
@@ -31,7 +33,7 @@ class CheckerNode:
 
     def start(self, *, references=(), shard=0, shards=1, stored=True):
         """Start a checker, and a recorder of its verdicts; without `stored` they are not stored."""
-        verdicts = self._folder / f"health{shard}.sock"
+        name = f"health{shard}"
         own = self._folder / f"health{shard}.db" if stored else None
 
         def open_store():
@@ -40,11 +42,11 @@ class CheckerNode:
             store._store.update = lambda section, changes: (self.writes.append(changes), update(section, changes))
             return store
 
-        sockets = Sockets(self._folder / "config.sock", verdicts)
-        self.ref = HealthChecker.start(sockets, Targets(shard, shards), references, open_store, self.probers)
+        targets = Targets(shard, shards)
+        self.ref = HealthChecker.start(name, self.links, targets, references, open_store, self.probers)
         self.checker = self.ref._actor_weakref()
         ref = Recorder.start()
-        subscription = subscribe(verdicts, ref)
+        subscription = subscribe(name, self.links, ref)
         self._stack.callback(subscription.stop)
         self.recorder = ref._actor_weakref()
         return self

@@ -76,15 +76,16 @@ def verdict(value, name=b"1", at=AT):
 class Director:
     """A configuration, its actors, and health processes as publishers; `receiver` stands for the writer."""
 
-    def __init__(self, directory, receiver, processes=1, **options):
-        sockets = [directory / f"health{number}.sock" for number in range(processes)]
-        self.config = ConfigPublisher.start(sources(1), "", directory / "config.sock")
-        self.health = [Publisher(socket) for socket in sockets]
+    def __init__(self, links, receiver, processes=1, **options):
+        self._links = links
+        names = [f"health{number}" for number in range(processes)]
+        self.config = ConfigPublisher.start(sources(1), "", links)
+        self.health = [Publisher(name, links) for name in names]
         for publisher in self.health:
             publisher.start()
         self.recorder = receiver
-        self.merger = BackendMerger.start(receiver, **{"elide": False, "health": sockets} | options)
-        self.resolver = RouteResolver.start(directory / "config.sock", Defaults(), self.merger)
+        self.merger = BackendMerger.start(receiver, links, **{"elide": False, "health": names} | options)
+        self.resolver = RouteResolver.start(links, Defaults(), self.merger)
 
     def configure(self, *messages, synced=True):
         self.config.tell(SourceUpdate(0, messages, synced))
@@ -97,7 +98,7 @@ class Director:
     def crash(self):
         """Replace the health process by one without verdicts."""
         self.health[0].stop()
-        self.health[0] = Publisher(self.health[0]._path)
+        self.health[0] = Publisher("health0", self._links)
         self.health[0].start()
         return self
 

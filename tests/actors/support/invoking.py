@@ -16,7 +16,7 @@ class _Supervisor:
 
     settings = None
 
-    def __init__(self, names, settings, policy, *, held):
+    def __init__(self, names, settings, policy, *, held, links):
         type(self).settings = settings
 
     def run(self):

@@ -1,7 +1,7 @@
 """Publishers and subscriptions for the time of a `with`, and the messages that they exchange."""
 
 import contextlib
-import socket
+import queue
 import struct
 
 from actors.link import publisher
@@ -26,8 +26,8 @@ def state_of(*messages):
 
 
 @contextlib.contextmanager
-def publishing(path, *messages, synced=True):
-    publisher = Publisher(path)
+def publishing(links, *messages, synced=True):
+    publisher = Publisher("link", links)
     publisher.publish(messages, synced=synced)
     publisher.start()
     try:
@@ -37,8 +37,8 @@ def publishing(path, *messages, synced=True):
 
 
 @contextlib.contextmanager
-def subscribed(path, ref):
-    subscription = subscribe(path, ref)
+def subscribed(links, ref):
+    subscription = subscribe("link", links, ref)
     try:
         yield subscription
     finally:
@@ -46,12 +46,17 @@ def subscribed(path, ref):
 
 
 @contextlib.contextmanager
-def serving(path):
-    """Listen in place of a publisher; yield a function that returns the next connection."""
-    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as stack:
-        listener.bind(str(path))
-        listener.listen()
-        yield lambda: stack.enter_context(listener.accept()[0])
+def serving(links):
+    """Stand for a publisher; yield a function that returns the next connection of a subscriber."""
+    with contextlib.ExitStack() as stack:
+        connections = queue.SimpleQueue()
+
+        def connect(connection, _):
+            connections.put(stack.enter_context(connection))
+
+        links.publish("link", connect)
+        yield lambda: connections.get(timeout=10)
+        links.detach("link", connect)
 
 
 def frame(*messages):

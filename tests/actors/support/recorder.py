@@ -66,9 +66,9 @@ class Recorder(pykka.ThreadingActor):
                 self.state[message.key] = message
 
 
-def subscribe(path, ref):
+def subscribe(name, links, ref):
     """Return a subscription that tells the recorder `ref` what comes, and has its frames acknowledged there."""
-    subscription = Subscription(path, ref.tell)
+    subscription = Subscription(name, links, ref.tell)
     ref._actor_weakref().subscriptions[subscription.name] = subscription
     subscription.start()
     return subscription

@@ -100,7 +100,7 @@ class Writing:
             Ownership(Store(self.path)),
             Companions(follower=follower, noop=options.get("noop", False)),
             Options(**options),
-            Host(self.finished.append, count_flush),
+            Host(self.finished.append, count_flush, None),
         )
         self.actor = self.ref._actor_weakref()
         self.ref.tell(Upstream(self.upstream))
