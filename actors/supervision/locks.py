@@ -71,6 +71,8 @@ def lock_directory(path: Path, stack: ExitStack) -> int:
     try:
         lock = stack.enter_context(file.open("a"))
     except OSError:
+        if not file.exists():
+            raise
         lock = stack.enter_context(file.open())  # that of an earlier node, on a disk that is read-only now
     try:
         _patiently()(_flock, lock.fileno())

@@ -1,0 +1,135 @@
+"""A node whose state directory is full, read-only, gone or another one: what it writes, and what it believes later."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.support.disk import Disk
+from tests.system.support.node import Node, Tree, ipvsadm, saved, table
+from tests.system.support.web import Web
+
+pytestmark = pytest.mark.ipvs
+
+WEB = "-A -t 10.1.0.1:80 -s wlc\n-a -t 10.1.0.1:80 -r 10.3.0.1:80 -m -w 10\n"
+API = "-A -t 10.1.0.2:80 -s wlc\n-a -t 10.1.0.2:80 -r 10.3.0.1:80 -m -w 10\n"
+FOREIGN = "-A -t 10.1.0.2:80 -s rr\n-a -t 10.1.0.2:80 -r 10.98.0.1:80 -m -w 3\n"
+
+
+@pytest.fixture
+def disk(node: Node) -> Iterator[Disk]:
+    """The disk of the node's state directory."""
+    with Disk(node.state) as disk:
+        yield disk
+
+
+@pytest.fixture
+def both(tree: Tree) -> Tree:
+    """A configuration of two services."""
+    backend = {"ipv4": "10.3.0.1", "tcp": 80}
+    tree.service("web", {"ipv4": "10.1.0.1", "tcp": 80}, b=backend)
+    tree.service("api", {"ipv4": "10.1.0.2", "tcp": 80}, b=backend)
+    return tree
+
+
+def remove_api_on_a_full_disk(node: Node, tree: Tree, disk: Disk) -> None:
+    node.wait_for_table(WEB + API)
+    disk.fill()
+    tree.put("routes/default", {"IPVSMethod": "masq"})
+    node.wait_for_log(r"state: .*/config\.db: cannot be written")
+    disk.fill()  # with what its mark has left
+    tree.remove("services/api")
+    node.wait_for_table(WEB)
+    node.wait_for_log(r"state: .*/ipvs\.db: cannot be written, retrying every 5 seconds")
+
+
+def test_change_on_a_full_disk_is_written_once_there_is_space(node: Node, both: Tree, disk: Disk) -> None:
+    node.start()
+    remove_api_on_a_full_disk(node, both, disk)
+    disk.free()
+    node.wait_for_log(r"state: .*/ipvs\.db: written again, nothing is missing")
+    assert len([line for line in node.log.splitlines() if "ipvs.db" in line]) == 2
+    node.crash()
+    ipvsadm("-R", stdin=FOREIGN)
+    with node:
+        node.wait_for_table(WEB + FOREIGN)
+        assert "out of date" not in node.log
+        assert node.operations == []
+
+
+def test_record_that_is_out_of_date_removes_no_foreign_virtual_server(node: Node, both: Tree, disk: Disk) -> None:
+    with node:
+        remove_api_on_a_full_disk(node, both, disk)
+    ipvsadm("-R", stdin=FOREIGN)
+    disk.free()
+    with node:
+        node.wait_for_table(WEB + FOREIGN)
+        node.wait_for_log(r"state: .*/ipvs\.db: may be out of date \(ignored\)")
+        assert node.operations == []
+    both.remove("services/web")
+    assert node.once() == 0
+    assert saved() == table(FOREIGN), "what was in the table and configured is recorded anew"
+
+
+def test_verdict_that_is_out_of_date_gives_no_weight_back(node: Node, tree: Tree, disk: Disk) -> None:
+    with Web(tree) as web:
+        web.serve("b1", "b2")
+        web.put_check()
+        web.put_frontend()
+        web.put_backends("b1", "b2")
+        with node:
+            web.wait(node, b1=10, b2=10)
+            disk.fill()
+            web.stop("b1")
+            web.wait(node, b1=0, b2=10)
+            node.wait_for_log(r"state: .*/health\.db: cannot be written")
+        disk.free()
+        with node:
+            web.wait_for_probes(node, 5, "b2")
+            assert node.operations == []
+            assert web.weights() == {"b1": 0, "b2": 10}
+            web.serve("b1")
+            web.wait(node, b1=10, b2=10)
+
+
+def test_state_directory_that_is_renamed_is_made_anew_and_lets_no_second_node_in(
+    node: Node, both: Tree, tmp_path: Path
+) -> None:
+    node.start()
+    node.wait_for_table(WEB + API)
+    node.state.rename(tmp_path / "renamed")
+    (tmp_path / "second").mkdir()
+    second = Node(tmp_path / "second", both, flags=["--state-dir", str(node.state)])
+    second.start()
+    assert second.wait() == 1
+    assert "another clusterf-node writes this network namespace's IPVS table: pid " in second.log
+    for name in ("ipvs", "config", "health"):
+        node.wait_for_log(rf"state: .*/{name}\.db: was removed or replaced: writing all of it again")
+    node.crash()
+    both.remove("services/api")
+    assert node.once() == 0
+    assert node.operations == ["ipvsadm -D -t 10.1.0.2:80"]
+
+
+def test_node_starts_on_a_read_only_disk_and_records_once_it_can(node: Node, both: Tree, disk: Disk) -> None:
+    disk.be("ro")
+    with node:
+        node.wait_for_table(WEB + API)
+        assert f"state directory {node.state}: Read-only file system: continuing without records" in node.log
+        disk.be("rw")
+        node.wait_for_log(r"state: .*/ipvs\.db: written again, nothing is missing")
+    both.remove("services/api")
+    assert node.once() == 0
+    assert node.operations == ["ipvsadm -D -t 10.1.0.2:80"]
+
+
+def test_read_only_record_is_not_believed_but_the_last_valid_values_are(node: Node, both: Tree, disk: Disk) -> None:
+    assert node.once() == 0
+    ipvsadm("-D", "-t", "10.1.0.2:80")
+    ipvsadm("-R", stdin=FOREIGN)
+    both.remove("services/api")
+    both.put_text("services/web/backends/b", "{")
+    disk.be("ro")
+    assert node.once() == 3
+    assert node.operations == []
+    assert saved() == table(WEB + FOREIGN)
