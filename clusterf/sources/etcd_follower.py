@@ -105,14 +105,15 @@ class EtcdFollower(Follower):
         before = self._lineage.doubt
         self._judge(client, listing, known)
         updates: list[Update] = [*self._doubt_begun(before), *self._changes(listing, known)]
-        if before is not None and self._lineage.doubt is None:
-            updates.append(SourceDoubt(None))
+        if self._lineage.doubt is None:
+            updates.extend([SourceDoubt(None)] if before is not None else self._end_doubt_of_copy())
         self._known = known
         first, self._synced = not self._synced, True
         self._last_good.complete(known)
         if updates or first:
             self._on_update(updates, first)
         self._last_good.save(self._revision)
+        self._last_good.renew()
 
     def _judge(self, client: Client, listing: KeyListing, present: Mapping[bytes, int]) -> None:
         """Begin, keep or end the doubt about the etcd that answers."""
@@ -202,7 +203,8 @@ class EtcdFollower(Follower):
             "%s: unreachable, using the last-good copy of revision %d, %.0f seconds old",
             *(self._url, copy.revision, copy.age),
         )
-        updates: list[Update] = []
+        # (a doubt about etcd itself goes on)
+        updates: list[Update] = list(self._doubt_copy()) if self._lineage.doubt is None else []
         for path, value in copy.items.items():
             self._known[path] = hash(value)
             updates.append(self._last_good.put(path, value))

@@ -1,9 +1,10 @@
 """What following a source means, whatever its kind."""
 
+import logging
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from clusterf.sources.last_good import KeyUpdate, LastGood
 from clusterf.sources.source_record import SourceRecord
 
 __all__ = ["Follower", "OnUpdate", "SourceDoubt", "Update"]
+
+log = logging.getLogger(__name__)
 
 
 class SourceDoubt(NamedTuple):
@@ -44,6 +47,8 @@ class Follower(ABC):
         self._store: Store | None = None
         # whether the source, or its stored copy, was passed on as a whole
         self._synced = False
+        # whether removals are in doubt because the copy that was passed on may be out of date
+        self._copy_doubted = False
 
     def stop(self) -> None:
         """Have `run` return soon; any thread may call this."""
@@ -74,6 +79,21 @@ class Follower(ABC):
         finally:
             self._store = None
             store.close()
+
+    def _doubt_copy(self) -> Iterator[SourceDoubt]:
+        """Report it if the copy that is to be passed on may be out of date: what it lacks may have been added since."""
+        if self._last_good.is_stale:
+            log.warning(
+                "%s: the last-good copy may be out of date: holding removals until the source responds", self._url
+            )
+            self._copy_doubted = True
+            yield SourceDoubt("the last-good copy may be out of date")
+
+    def _end_doubt_of_copy(self) -> Iterator[SourceDoubt]:
+        """End that doubt: the source was read as a whole."""
+        if self._copy_doubted:
+            self._copy_doubted = False
+            yield SourceDoubt(None)
 
     @abstractmethod
     def _follow(self) -> None:

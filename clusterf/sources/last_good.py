@@ -93,6 +93,11 @@ class LastGood:
         self._revision = mark.revision if mark is not None and self._has_copy else 0
 
     @property
+    def is_stale(self) -> bool:
+        """Whether what was saved last before this process may not have been written."""
+        return self._store.stale
+
+    @property
     def has_copy(self) -> bool:
         """Whether there is a copy of the whole source."""
         return self._has_copy
@@ -170,7 +175,10 @@ class LastGood:
         if (changes or revision) and self._has_copy:
             changes[_COPY] = msgspec.json.encode(_Mark(revision, time.time(), self._sum))
         self._store.update(self._url, changes)
-        if self._completed:
+
+    def renew(self) -> None:
+        """Note that the whole source was read and saved, however old the copy was that it was before."""
+        if not self._frozen:
             self._store.renew()
 
     def _previous(self, path: bytes, key: Key, problems: tuple[Problem, ...]) -> KeyUpdate:

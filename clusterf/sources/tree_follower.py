@@ -143,9 +143,15 @@ class TreeFollower(Follower):
         if synced:
             self._last_good.complete(self._tree.paths())
             self._synced = True
+        if self._unreadable:
+            updates[:0] = self._doubt_copy() if synced else []
+        else:
+            updates.extend(self._end_doubt_of_copy())
         if updates or synced:
             self._on_update(updates, synced)
         self._last_good.save()
+        if self._synced and not self._unreadable:
+            self._last_good.renew()
         self._record.put(_MOUNTS, self._tree.mounts.places)
         if self._once and self._synced:
             self._stopping.set()

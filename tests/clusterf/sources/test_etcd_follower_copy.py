@@ -91,3 +91,23 @@ def test_last_good_value_survives_outages_and_restarts(etcd, tmp_path):
             wait_until(lambda view=view: view.synced)
             assert view.weights == {path(1): 1, path(3): 3}
             assert path(1) not in view.deleted
+
+
+def test_copy_that_may_be_out_of_date_puts_removals_in_doubt_until_etcd_responds(etcd, tmp_path, quick, caplog):
+    state_file = tmp_path / "config.db"
+    etcd.change(path(1), weight(1))
+    with following(etcd, state_file) as (_, view):
+        view.wait_for(etcd)
+    for mark in tmp_path.glob("config.db.*.complete"):
+        mark.unlink()  # as a write that fails does
+    etcd.down = set(LOCATION.endpoints)
+    with following(etcd, state_file) as (_, view):
+        view.wait_for(etcd)
+        assert view.doubts == ["the last-good copy may be out of date"]
+        assert caplog.text.count("copy may be out of date: holding removals until the source responds") == 1
+        etcd.down = set()
+        wait_until(lambda: view.doubts[1:] == [None])
+    etcd.down = set(LOCATION.endpoints)
+    with following(etcd, state_file) as (_, view):
+        view.wait_for(etcd)
+        assert view.doubts == [], "all was written anew"

@@ -7,6 +7,7 @@ import pytest
 
 from clusterf.config.model import Backend
 from clusterf.sources import tree_follower
+from clusterf.sources.follower import SourceDoubt
 from clusterf.sources.tree_follower import TreeFollower
 from tests.waiting import wait_until
 
@@ -21,11 +22,11 @@ def root(tmp_path):
 
 
 @contextmanager
-def following(root, *, once=False):
+def following(root, *, once=False, state_file=None):
     """Follow the tree; yield the follower, its thread, and what it passed on: updates, and whether these are all."""
     passed = []
     follower = TreeFollower(
-        f"file://{root}", root, None, 1000.0, lambda updates, synced: passed.append((updates, synced)), once=once
+        f"file://{root}", root, state_file, 1000.0, lambda updates, synced: passed.append((updates, synced)), once=once
     )
     thread = threading.Thread(target=follower.run)
     thread.start()
@@ -113,3 +114,25 @@ def test_reload_reads_files_that_look_unchanged(root):
         known = len(values(passed))
         follower.reload()
         wait_until(lambda: len(values(passed)) > known)
+
+
+def test_copy_that_may_be_out_of_date_puts_removals_in_doubt_until_the_tree_is_back(root, tmp_path):
+    def doubts(passed):
+        return [update.reason for updates, _ in passed for update in updates if isinstance(update, SourceDoubt)]
+
+    write(root, "{}")
+    state_file = tmp_path / "config.db"
+    with following(root, state_file=state_file) as (_, _, passed):
+        wait_until(lambda: any(synced for _, synced in passed))
+    for mark in tmp_path.glob("config.db.*.complete"):
+        mark.unlink()  # as a write that fails does
+    root.rename(tmp_path / "away")
+    with following(root, state_file=state_file) as (_, _, passed):
+        wait_until(lambda: any(synced for _, synced in passed))
+        assert doubts(passed) == ["the last-good copy may be out of date"]
+        (tmp_path / "away").rename(root)
+        wait_until(lambda: doubts(passed)[1:] == [None])
+    root.rename(tmp_path / "away")
+    with following(root, state_file=state_file) as (_, _, passed):
+        wait_until(lambda: any(synced for _, synced in passed))
+        assert doubts(passed) == [], "all was written anew"
