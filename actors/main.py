@@ -1,6 +1,7 @@
 """`clusterf-node`, the daemon: checks its flags, then runs the supervisor."""
 
 import os
+import socket
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,8 +25,8 @@ from clusterf.etcd.location import EtcdCredentials
 from clusterf.etcd.options import etcd_credentials, etcd_options
 from clusterf.lib import logs
 from clusterf.lib.addresses import parse_endpoint
-from clusterf.lib.options import each_parsed_by
-from clusterf.sources.last_good import has_copy
+from clusterf.lib.options import each_parsed_by, parsed_by
+from clusterf.lib.text import parse_node_name
 from clusterf.sources.url import Source, check_tree, parse_source
 
 __all__ = ["main"]
@@ -49,6 +50,9 @@ def _check_trees(settings: Settings) -> None:
         try:
             check_tree(source)
         except ValueError as error:
+            # what reads configuration takes memory, which the supervisor can do without
+            from clusterf.sources.last_good import has_copy  # noqa: PLC0415
+
             if not has_copy(source.url, settings.config_file):
                 raise click.BadParameter(str(error), param_hint="'--config-source'") from None
 
@@ -120,6 +124,14 @@ def _check_trees(settings: Settings) -> None:
     help="Probed by TCP when most backends fail at once: if all references fail, too, verdicts are frozen.",
 )
 @docker_options
+@click.option(
+    "--node-name",
+    default=socket.gethostname,
+    show_default="the host name",
+    callback=parsed_by(parse_node_name),
+    metavar="NAME",
+    help="The name of this node, which the backends carry that it publishes.",
+)
 @click.option(
     "--resync-interval",
     type=Seconds(min=1),

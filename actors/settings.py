@@ -31,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `state_dir` None: nothing is kept on disk.
     """
 
+    node_name: str
     roles: tuple[str, ...]
     sources: tuple[Source, ...]
     filter_routes: str

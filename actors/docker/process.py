@@ -30,7 +30,7 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     watcher = DockerWatcher.start(
         client_options(settings.docker_endpoint)["base_url"],
         lambda: Engine(settings.docker_endpoint),
-        partial(Inventory, _addressing(settings), _routing(settings)),
+        partial(Inventory, _addressing(settings), _routing(settings), publisher=settings.node_name),
         # what it says of a run of a container stays true
         lambda: Store(settings.docker_file, read_only=settings.noop, keep_stale=True),
         settings.resync_interval,

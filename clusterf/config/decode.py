@@ -26,6 +26,7 @@ from clusterf.config.fields import (
     read_headers,
     read_method,
     read_netmask,
+    read_node_name,
     read_pattern,
     read_port,
     read_prefix,
@@ -218,6 +219,7 @@ _SHAPES: Final[Mapping[type, Shape]] = {
         | {
             "ipv4": address(parse_ipv4, check_real_server_address),
             "ipv6": address(parse_ipv6, check_real_server_address),
+            "publisher": read_node_name,
         },
         _backend,
     ),

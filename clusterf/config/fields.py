@@ -17,6 +17,7 @@ from clusterf.config.model import Port
 from clusterf.ipvs.table import SCHEDULER_FLAGS, SCHEDULERS
 from clusterf.lib.addresses import IPAddress, IPNetwork, check_real_server_address, parse_ip, parse_ipv4
 from clusterf.lib.regex import compile_pattern
+from clusterf.lib.text import parse_node_name
 
 __all__ = [
     "ALL_ONES",
@@ -31,6 +32,7 @@ __all__ = [
     "read_headers",
     "read_method",
     "read_netmask",
+    "read_node_name",
     "read_object",
     "read_pattern",
     "read_port",
@@ -228,6 +230,11 @@ def read_pattern(raw: object) -> str:
     if pattern := _short(raw, _MAX_EXPECTED):
         compile_pattern(pattern)
     return pattern
+
+
+def read_node_name(raw: object) -> object:
+    """Read the name of a node."""
+    return parse_node_name(_text(raw))
 
 
 def read_server_name(raw: object) -> str:

@@ -6,6 +6,7 @@ value; the rest of the code relies on it. Names of
 services, backends and routes are bytes: a name may hold any byte but `/`.
 """
 
+import sys
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Literal
 
@@ -136,12 +137,19 @@ class Frontend(AddressesAndPorts, frozen=True, omit_defaults=True, tag_field=TAG
 class Backend(AddressesAndPorts, frozen=True, omit_defaults=True, tag_field=TAG, tag=2, gc=False):
     """One instance: its addresses, ports and weight.
 
-    `upper_threshold` and `lower_threshold` are connections, 0: none.
+    `upper_threshold` and `lower_threshold` are connections, 0: none. `publisher`: the
+    node that has published it, None: none has.
     """
 
     weight: Weight = 10
     upper_threshold: Threshold = 0
     lower_threshold: Threshold = 0
+    publisher: str | None = None
+
+    def __post_init__(self) -> None:
+        """Share the publisher's name with the others that it has published, as there may be thousands."""
+        if self.publisher is not None:
+            msgspec.structs.force_setattr(self, "publisher", sys.intern(self.publisher))
 
 
 class Route(msgspec.Struct, frozen=True, omit_defaults=True, tag_field=TAG, tag=4, gc=False):

@@ -46,7 +46,8 @@ class Inspection(NamedTuple):
 class Inventory:
     """The containers and networks of an engine; `flush` returns what changed of what they publish.
 
-    `records` are those of an earlier inventory, as stored.
+    `records` are those of an earlier inventory, as stored. `publisher` is the name of
+    this node, which every backend carries; None: none does.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class Inventory:
         addressing: Addressing = Addressing(),  # noqa: B008
         routing: Routing = Routing(),  # noqa: B008
         records: Mapping[str, ContainerRecord] | None = None,
+        publisher: str | None = None,
     ) -> None:
+        self._publisher = publisher
         self._addressing = addressing
         self._routing = routing
         self._containers: dict[str, Container] = {}
@@ -146,7 +149,9 @@ class Inventory:
         if (container := self._containers.get(object_id)) is not None:
             record = self._records.get(object_id, _NO_RECORD)
             stopping = record.stopped_run == container.started_at or self._stops.is_stopping(container)
-            return container_publication(container, self._addressing, record.address, stopping=stopping)
+            return container_publication(
+                container, self._addressing, record.address, stopping=stopping, publisher=self._publisher
+            )
         if (network := self._networks.get(object_id)) is not None:
             return network_publication(network, self._routing)
         return NOTHING

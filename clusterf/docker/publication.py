@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
 from clusterf.config.encode import to_json
 from clusterf.config.keys import path_of
@@ -36,9 +36,14 @@ def container_address(
 
 
 def container_publication(
-    container: Container, addressing: Addressing, last: ContainerAddress | None, *, stopping: bool
+    container: Container,
+    addressing: Addressing,
+    last: ContainerAddress | None,
+    *,
+    stopping: bool,
+    publisher: str | None = None,
 ) -> Publication:
-    """Return what a container publishes; `last` is its last address.
+    """Return what a container publishes; `last` is its last address, `publisher` the name of this node.
 
     `stopping`: it gets weight 0, whatever its state. One that has never run publishes nothing.
     """
@@ -51,10 +56,10 @@ def container_publication(
         report("network", problem.reason, fatal=problem.fatal)
     backends = backends_at(found.address, labels, report) if found.address is not None else {}
     if stopping or container.paused or container.health == "unhealthy" or not found.present:
-        backends = {service: msgspec.structs.replace(backend, weight=0) for service, backend in backends.items()}
+        backends = {service: replace(backend, weight=0) for service, backend in backends.items()}
     offer = CheckOffer(container.started_at, container.id, labels.check) if labels.check is not None else None
     return Publication(
-        keys={_backend_path(s, container): to_json(b) for s, b in backends.items()},
+        keys={_backend_path(s, container): to_json(replace(b, publisher=publisher)) for s, b in backends.items()},
         checks={path_of(HealthKey(s.encode())): offer for s in backends} if offer is not None else {},
         problems=report.problems,
     )

@@ -2,7 +2,9 @@
 
 from unicodedata import category
 
-__all__ = ["escape"]
+__all__ = ["escape", "parse_node_name"]
+
+MAX_NODE_NAME = 255  # bytes
 
 
 # letters by their category, but invisible
@@ -34,3 +36,11 @@ def _escape_one(char: str) -> str:
     if code < 0x80:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def parse_node_name(text: str) -> str:
+    """Return the name of a node: printable, as it is shown in many places, and a part of a key. Raises ValueError."""
+    raw = text.encode(errors="surrogateescape")
+    if not 0 < len(raw) <= MAX_NODE_NAME or "/" in text or escape(raw) != text:
+        raise ValueError(f"not the name of a node: {escape(raw[:MAX_NODE_NAME])}")
+    return text

@@ -116,6 +116,7 @@ VALUES = {
     "route-gateway6": "fd00::9",
     "route-ipvs-method": "droute",
     "etcd-ttl": 20,
+    "node-name": "docker7",
     "etcd-ca": "PLACE/ca.pem",
     "etcd-cert": "PLACE/cert.pem",
     "etcd-key": "PLACE/key.pem",

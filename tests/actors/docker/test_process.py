@@ -15,6 +15,7 @@ from tests.waiting import wait_until
 
 SOURCES = tuple(parse_source(f"etcd://127.0.0.1:9/{prefix}", EtcdCredentials()) for prefix in ("first", "last"))
 DEFAULTS = {
+    "node_name": "docker1",
     "sources": SOURCES,
     "noop": False,
     "docker_endpoint": "unix:///no/engine.sock",
@@ -30,12 +31,12 @@ DEFAULTS = {
 
 @pytest.fixture
 def inventories(monkeypatch):
-    """The addressing and the routing of each inventory that is made."""
+    """The addressing, the routing and the publisher of each inventory that is made."""
     made = []
 
-    def inventory(addressing, routing, records):
-        made.append((addressing, routing))
-        return Inventory(addressing, routing, records)
+    def inventory(addressing, routing, records, *, publisher):
+        made.append((addressing, routing, publisher))
+        return Inventory(addressing, routing, records, publisher)
 
     monkeypatch.setattr(process, "Inventory", inventory)
     return made
@@ -80,7 +81,7 @@ def test_noop_process_publishes_nothing(start):
 )
 def test_addresses_are_published_as_the_settings_say(start, inventories, settings, addressing):
     start(noop=True, **settings)
-    assert inventories == [(addressing, Routing())]
+    assert inventories == [(addressing, Routing(), "docker1")]
 
 
 def test_networks_are_advertised_as_the_settings_say(start, inventories):
@@ -92,4 +93,4 @@ def test_networks_are_advertised_as_the_settings_say(start, inventories):
         route_ipvs_method="tunnel",
     )
     gateways = IPv4Address("192.0.2.1"), IPv6Address("2001:db8::1")
-    assert inventories == [(Addressing(), Routing(frozenset(["front", "back"]), *gateways, "tunnel"))]
+    assert inventories == [(Addressing(), Routing(frozenset(["front", "back"]), *gateways, "tunnel"), "docker1")]

@@ -1,5 +1,6 @@
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+import msgspec
 import pytest
 
 from clusterf.config.model import Backend, Frontend, Route
@@ -41,3 +42,11 @@ def test_prefix_and_gateway_of_a_route_are_of_either_family():
     assert Route().gateway is None
     assert Route(prefix4=IPv4Network("10.0.0.0/8")).prefix == IPv4Network("10.0.0.0/8")
     assert Route(prefix6=IPv6Network("fd00::/8"), gateway6=SIX).gateway == SIX
+
+
+def test_backends_share_the_name_of_their_publisher():
+    one, other = (Backend(tcp=80, publisher=name.decode()) for name in (b"docker1", b"docker1"))
+    assert one.publisher is other.publisher
+    sent = msgspec.msgpack.encode(one)
+    assert msgspec.msgpack.decode(sent, type=Backend).publisher is one.publisher
+    assert msgspec.structs.replace(one, weight=0).publisher is one.publisher

@@ -1,5 +1,6 @@
 from ipaddress import ip_address, ip_network
 
+import msgspec
 import pytest
 
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, Route
@@ -92,6 +93,11 @@ def test_backends_unchanged_by_a_changed_route_are_not_merged_again():
     resolved, merged = pipeline.put(R(b"all"), route(method="masq"))
     assert len(resolved) == 1000
     assert merged == []
+
+
+def test_change_of_the_publisher_alone_changes_no_server():
+    pipeline = Pipeline.of({F: WEB, B: ONE})
+    assert wanted(pipeline.put(B, msgspec.structs.replace(ONE, publisher="docker1"))[1]) == []
 
 
 def test_changed_frontend_costs_only_its_service():

@@ -94,3 +94,9 @@ def test_advertised_network_without_a_subnet_is_reported():
     published = network_publication(network_of(network("host")), routing)
     assert [str(problem) for problem in published.problems] == ["docker: host: no subnet to advertise"]
     assert network_publication(network_of(network("other")), routing) == NOTHING
+
+
+def test_backend_carries_its_publisher():
+    container = container_of(inspect(labels=WEB))
+    published = container_publication(container, Addressing(), None, stopping=True, publisher="docker1")
+    assert published.keys == {KEY: b'{"ipv4":"172.17.0.2","tcp":8080,"weight":0,"publisher":"docker1"}'}

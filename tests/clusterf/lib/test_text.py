@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from clusterf.lib.text import escape
+from clusterf.lib.text import escape, parse_node_name
 
 ESCAPE = re.compile(r"\\(?:(\\)|x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))|([^\\])", re.DOTALL)
 
@@ -54,3 +54,14 @@ def test_escaped_name_is_printable_and_unique(name):
     text = escape(name)
     assert text.isprintable()
     assert unescape(text) == name
+
+
+@pytest.mark.parametrize("name", ["docker1", "a.example.org", "Knoten 7", "é", "n" * 255])
+def test_name_of_a_node_is_printable(name):
+    assert parse_node_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a\nb", "\x1b[1m", "a\\b", "\udcff", "n" * 256, "é" * 128])
+def test_text_that_is_not_the_name_of_a_node_is_refused(name):
+    with pytest.raises(ValueError, match=r"^not the name of a node: "):
+        parse_node_name(name)

@@ -52,9 +52,9 @@ frontends = st.builds(
 )
 thresholds = st.sampled_from([(0, 0), (0, 0), (9, 0), (9, 5), (2**31 - 1, 2**30)])
 backends = st.builds(
-    lambda ipv4, ipv6, tcp, udp, sctp, weight, limits: Backend(ipv4, ipv6, tcp, udp, sctp, weight, *limits),
+    lambda ipv4, ipv6, tcp, udp, sctp, weight, limits, by: Backend(ipv4, ipv6, tcp, udp, sctp, weight, *limits, by),
     *(st.none() | IPV4, st.none() | IPV6, PORTS, PORTS, PORTS),
-    *(st.sampled_from([0, 1, 10, 65535]), thresholds),
+    *(st.sampled_from([0, 1, 10, 65535]), thresholds, st.sampled_from([None, None, "a", "b"])),
 )
 PREFIXES = st.sampled_from(
     [

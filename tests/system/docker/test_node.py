@@ -11,7 +11,7 @@ import pytest
 from tests.lab.docker import Engine
 from tests.lab.etcd import EtcdCluster
 from tests.lab.images import GRACEFUL, HEALTH, MULTI
-from tests.system.support.docker_node import DockerNode, Published, labels, path
+from tests.system.support.docker_node import NODE_NAME, DockerNode, Published, labels, path
 from tests.system.support.etcd_config import etcd_node
 from tests.waiting import wait_until
 
@@ -175,6 +175,7 @@ def test_container_backs_several_services(node: DockerNode, engine: Engine, publ
         path(container, "api"): {"ipv4": ipv4, "tcp": 9090, "weight": 20},
         path(container, "dns"): {"ipv4": ipv4, "tcp": 8080, "udp": 5353, "weight": 20},
     }
+    assert {backend["publisher"] for backend in published.values().values()} == {NODE_NAME}
 
 
 def test_containers_without_labels_are_ignored_and_invalid_labels_reported(
@@ -240,7 +241,7 @@ def test_noop_logs_the_writes_and_publishes_nothing(
     with DockerNode(tmp_path, engine.url, elsewhere, "--noop") as noop:
         container = engine.run(labels=labels(health="tcp"))
         key = f"/{elsewhere.prefix}/{path(container)}"
-        value = f'{{"ipv4":"{engine.address(container)}","tcp":8080}}'
+        value = f'{{"ipv4":"{engine.address(container)}","tcp":8080,"publisher":"{NODE_NAME}"}}'
         noop.wait_for_log(f"^etcd noop: etcdctl put {key} '{value}'$")
         noop.wait_for_log(r"^etcd noop: etcdctl put \S+/services/test/health '{\"type\":\"tcp\"}'  # if absent$")
         container.remove(force=True)

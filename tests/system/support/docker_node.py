@@ -14,7 +14,7 @@ from tests.lab.etcd import EtcdCluster
 from tests.system.support.node import NODE, Node
 from tests.waiting import wait_until
 
-__all__ = ["DockerNode", "Key", "Published", "labels", "path"]
+__all__ = ["NODE_NAME", "DockerNode", "Key", "Published", "labels", "path"]
 
 _PREFIXES = (f"docker/{number}" for number in count())
 
@@ -38,6 +38,10 @@ class Published:
         return self.cluster.url(self.prefix)
 
     def keys(self) -> dict[str, Any]:
+        """Return all values by path, but for the publisher of backends."""
+        return {path: {name: v[name] for name in v if name != "publisher"} for path, v in self.values().items()}
+
+    def values(self) -> dict[str, Any]:
         """Return all values by path."""
         with Client(self.cluster.location(self.prefix), self.cluster.endpoints[0]) as client:
             return {path.decode(): json.loads(value) for path, value in client.list().items}
@@ -80,6 +84,9 @@ def labels(service: str = "test", **more: str) -> dict[str, str]:
     return {f"net.qmsk.clusterf.{name}": text for name, text in own.items()}
 
 
+NODE_NAME = "docker1"
+
+
 class DockerNode(Node):
     """A node with the role docker only, for an engine at `endpoint`."""
 
@@ -87,5 +94,5 @@ class DockerNode(Node):
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__(folder)
         self._command = [str(NODE), "--role", "docker", "--config-source", published.url]
-        self._command += ["--docker-endpoint", endpoint, "--etcd-ttl", "2"]
+        self._command += ["--docker-endpoint", endpoint, "--etcd-ttl", "2", "--node-name", NODE_NAME]
         self._command += ["--state-dir", str(self.state), "--runtime-dir", str(folder / "run"), *flags]
