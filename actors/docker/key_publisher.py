@@ -41,19 +41,25 @@ class KeyPublisher(ThreadedActor):
     """Publish keys below the prefix of `location` while this actor lives, and for `ttl` seconds longer.
 
     `lease_file` holds the lease for the next publisher to take over; None:
-    none does. An actor that is stopped leaves its keys to the TTL, unless the
+    none does. `machine` is this one, during this boot. An actor that is stopped leaves its keys to the TTL, unless the
     node is stopped by its operator and `leave_nothing` is set: then all are
     removed, and every endpoint is tried once for that.
     """
 
     def __init__(
-        self, location: EtcdLocation, ttl: int, lease_file: Path | None, *, leave_nothing: bool = False
+        self,
+        location: EtcdLocation,
+        ttl: int,
+        lease_file: Path | None,
+        *,
+        machine: str = "",
+        leave_nothing: bool = False,
     ) -> None:
         super().__init__("etcd lease", patience=None)
         self._leave_nothing = leave_nothing
         # the node is being stopped: nothing is published any more
         self._leaving = False
-        self._keeper = LeaseKeeper(location, ttl, lease_file)
+        self._keeper = LeaseKeeper(location, ttl, lease_file, machine)
 
     def work(self) -> None:
         """Keep the lease, and the keys on it."""

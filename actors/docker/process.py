@@ -12,6 +12,7 @@ from clusterf.docker.addresses import Addressing
 from clusterf.docker.engine import Engine, client_options
 from clusterf.docker.inventory import Inventory
 from clusterf.docker.routes import Routing
+from clusterf.host.boot import boot_id
 from clusterf.lib.store import Store
 
 __all__ = ["start"]
@@ -25,7 +26,9 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     publisher: Ref = (
         NoopPublisher.start(location)
         if settings.noop
-        else KeyPublisher.start(location, settings.etcd_ttl, settings.lease_file, leave_nothing=settings.exit_flush)
+        else KeyPublisher.start(
+            *(location, settings.etcd_ttl, settings.lease_file), machine=boot_id(), leave_nothing=settings.exit_flush
+        )
     )
     watcher = DockerWatcher.start(
         client_options(settings.docker_endpoint)["base_url"],

@@ -30,6 +30,7 @@ from clusterf.etcd.leased_keys import LeasedKeys
 from clusterf.etcd.location import EtcdLocation
 from clusterf.lib.backoff import Backoff
 from clusterf.lib.jitter import jittered
+from clusterf.lib.store import KEEP_INTERVAL
 
 __all__ = ["LeaseKeeper"]
 
@@ -41,15 +42,16 @@ CHECK = 30.0  # seconds, about, between two reads of the keys on the lease
 class LeaseKeeper:
     """Keeps keys below the prefix of `location` on a lease of `ttl` seconds, in the thread that calls `run`.
 
-    The other methods may be called by any thread. `lease_file` None: the lease is not taken over after a restart.
+    The other methods may be called by any thread. `lease_file` None: the lease is not taken over after
+    a restart. `machine` is that of `LeaseFile`.
     """
 
-    def __init__(self, location: EtcdLocation, ttl: int, lease_file: Path | None) -> None:
+    def __init__(self, location: EtcdLocation, ttl: int, lease_file: Path | None, machine: str = "") -> None:
         self._ttl = ttl
         third = max(1.0, ttl / 3)  # seconds; how long one failure may take without losing the lease
         self._endpoints = Endpoints(location, deadline=min(DEADLINE, third))
         self._backoff = Backoff(initial=0.1, longest=third)
-        self._file = LeaseFile(lease_file, ttl, location.prefix)
+        self._file = LeaseFile(lease_file, ttl, location.prefix, machine)
         self._stopping = threading.Event()
         # set when there is work before the next renewal or check
         self._wake = threading.Event()
@@ -97,6 +99,7 @@ class LeaseKeeper:
             self._try_endpoints(lambda: not self._stopping.is_set())
             self._stopping.wait(self._backoff.next())
         self._try_endpoints(lambda: self._withdrawing)
+        self._file.keep()
 
     def _try_endpoints(self, wanted: Callable[[], bool]) -> None:
         for failure in self._endpoints.use(self._keep, wanted):
@@ -126,7 +129,9 @@ class LeaseKeeper:
                 if self._backoff.tries:
                     log.info("etcd %s: reconnected, all keys are published", client.endpoint)
                 self._backoff.reset()
-                self._wake.wait(max(0.0, min(self._next_renewal, self._next_check) - now) if self._lease else CHECK)
+                self._file.keep()
+                due = min(self._next_renewal, self._next_check) if self._lease else now + CHECK
+                self._wake.wait(max(0.0, min(due - now, KEEP_INTERVAL)))
 
     def _renew(self, client: Client) -> None:
         if client.keep_alive(self._lease):

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from actors.base.messages import Confirm
+from actors.config import source_watcher
 from actors.config.source_watcher import SourceWatcher
 from actors.link.messages import DoubtIs, DoubtKey, ProblemsAre, ProblemsKey, ValueIs
 from clusterf.config.model import Frontend, FrontendKey
@@ -20,12 +21,16 @@ class Follower:
         self.stopping = threading.Event()
         self.error = error
         self.confirmed = threading.Event()
+        self.kept = threading.Semaphore(0)
 
     def stop(self):
         self.stopping.set()
 
     def confirm(self):
         self.confirmed.set()
+
+    def keep_state(self):
+        self.kept.release()
 
     def run(self):
         assert self.stopping.wait(10)
@@ -108,4 +113,12 @@ def test_confirmation_reaches_the_follower(recorder_ref):
     watcher = SourceWatcher.start(0, "file:///x", recorder_ref, lambda _: follower)
     watcher.tell(Confirm())
     assert follower.confirmed.wait(10)
+    watcher.stop(timeout=10)
+
+
+def test_state_of_the_follower_is_kept_again_and_again(recorder_ref, monkeypatch):
+    monkeypatch.setattr(source_watcher, "KEEP_INTERVAL", 0.01)
+    follower = Follower()
+    watcher = SourceWatcher.start(0, "file:///x", recorder_ref, lambda _: follower)
+    assert all(follower.kept.acquire(timeout=10) for _ in range(3))
     watcher.stop(timeout=10)

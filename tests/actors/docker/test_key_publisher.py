@@ -63,7 +63,7 @@ def test_keys_are_passed_to_the_lease_keeper(start):
     ref.tell(Reload())
     ref.stop(timeout=10)
     assert keeper.calls == [
-        (LOCATION, 10, None),
+        (LOCATION, 10, None, ""),
         ({b"a": b"1"}, {b"c": b"3"}),
         (b"a", None, False),
         (b"c", b"4", True),
@@ -78,7 +78,7 @@ def test_leaving_withdraws_all_keys_if_nothing_is_to_be_left(start, leave_nothin
     ref.tell(Leave())
     ref.tell(Publish(b"a", b"1"))  # has no effect after a withdrawal
     ref.stop(timeout=10)
-    assert keeper.calls == [(LOCATION, 10, None), *calls, "stop"]
+    assert keeper.calls == [(LOCATION, 10, None, ""), *calls, "stop"]
 
 
 def test_failure_of_the_lease_keeper_is_the_actors(start, caplog):

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from actors.base.messages import Ping
-from actors.health import health_checker
+from actors.health import health_checker, verdict_output
 from actors.link.messages import Received, Synced, ValueIs, VerdictIs
 from actors.link.publisher import Publisher
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey, Route, RouteKey
@@ -388,3 +388,17 @@ def test_unexpected_message_stops_the_actor(node, nonsense):
     node.start()
     node.ref.tell(nonsense)
     assert node.ref.actor_stopped.wait(10)
+
+
+def test_verdicts_are_stored_anew_when_their_file_is_gone(node, tmp_path, monkeypatch):
+    monkeypatch.setattr(verdict_output, "KEEP_INTERVAL", 0.01)
+    node.publish(*WEB, backend(1))
+    node.start()
+    node.wait_for({key(1): True})
+    (file,) = tmp_path.glob("*.db")
+    file.unlink()
+    wait_until(file.exists)
+    node.probers.default = None
+    node.restart()
+    wait_until(lambda: node.recorder.syncs)
+    assert node.verdicts() == {key(1): True}

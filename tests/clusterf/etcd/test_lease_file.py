@@ -1,3 +1,6 @@
+import shutil
+
+import msgspec
 import pytest
 
 from clusterf.etcd.lease_file import LeaseFile
@@ -39,12 +42,41 @@ def test_invalid_file_is_reported_and_ignored(path, caplog, content):
     assert message.startswith(f"lease file {path}: invalid: ")
 
 
-def test_failed_write_is_reported(tmp_path, caplog):
-    path = tmp_path / "missing" / "lease"
-    LeaseFile(path, 10, PREFIX).write(7)
-    assert caplog.messages == [
-        f"lease file {path}: not written: No such file or directory: a restart will use a new lease"
-    ]
+def test_failed_write_is_reported_once_and_retried(tmp_path, caplog):
+    caplog.set_level("INFO")
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "lease"
+    file = LeaseFile(path, 10, PREFIX)
+    file.write(7)
+    file.keep()
+    failure = f"lease file {path}: not written, retrying: File exists: a restart will use a new lease"
+    assert caplog.messages == [failure]
+    (tmp_path / "file").unlink()
+    file.keep()
+    assert caplog.messages == [failure, f"lease file {path}: written"]
+    assert LeaseFile(path, 10, PREFIX).read() == 7
+
+
+def test_lease_is_written_anew_when_its_directory_was_renamed(tmp_path):
+    path = tmp_path / "state" / "lease"
+    file = LeaseFile(path, 10, PREFIX)
+    file.write(7)
+    path.parent.rename(tmp_path / "renamed")
+    file.keep()
+    assert LeaseFile(path, 10, PREFIX).read() == 7
+
+
+def test_lease_in_a_copy_of_the_directory_or_of_another_machine_is_not_taken_over(tmp_path):
+    LeaseFile(tmp_path / "state/lease", 10, PREFIX, "one").write(7)
+    shutil.copytree(tmp_path / "state", tmp_path / "copy")
+    assert LeaseFile(tmp_path / "copy/lease", 10, PREFIX, "one").read() == 0
+    assert LeaseFile(tmp_path / "state/lease", 10, PREFIX, "two").read() == 0
+    assert LeaseFile(tmp_path / "state/lease", 10, PREFIX, "one").read() == 7
+
+
+def test_lease_of_an_earlier_version_is_taken_over(path):
+    path.write_bytes(msgspec.json.encode({"id": 7, "ttl": 10, "prefix": PREFIX}))
+    assert LeaseFile(path, 10, PREFIX, "one").read() == 7
 
 
 def test_without_a_path_nothing_is_kept():

@@ -74,7 +74,7 @@ def test_record_that_is_out_of_date_removes_no_foreign_virtual_server(node: Node
 def test_verdict_that_is_out_of_date_gives_no_weight_back(node: Node, tree: Tree, disk: Disk) -> None:
     with Web(tree) as web:
         web.serve("b1", "b2")
-        web.put_check()
+        web.put_check(interval=4, fast_interval=4)  # a stale verdict would stand for 8 seconds
         web.put_frontend()
         web.put_backends("b1", "b2")
         with node:
@@ -85,7 +85,7 @@ def test_verdict_that_is_out_of_date_gives_no_weight_back(node: Node, tree: Tree
             node.wait_for_log(r"state: .*/health\.db: cannot be written")
         disk.free()
         with node:
-            web.wait_for_probes(node, 5, "b2")
+            web.wait_for_probes(node, 2, "b2")
             assert node.operations == []
             assert web.weights() == {"b1": 0, "b2": 10}
             web.serve("b1")
