@@ -34,7 +34,8 @@ class CpuWait:
         waited = 0.0
         for number, thread in self._threads.items():
             last = before.get(number)
-            if last == thread and thread.is_ready:
+            # without any turn the kernel does not count them
+            if last == thread and thread.is_ready and thread.turns:
                 return passed
             waited += (thread.waited - (last.waited if last is not None else 0)) / 1e9
         return min(passed, waited)

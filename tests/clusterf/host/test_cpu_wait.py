@@ -56,6 +56,17 @@ def test_process_that_sleeps_or_is_stopped_waits_for_no_cpu():
         sleeping.kill()
 
 
+def test_kernel_that_counts_nothing_has_nobody_wait(tmp_path, monkeypatch):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1/schedstat").write_text("0 0 0\n")
+    (tmp_path / "1/stat").write_text("1 (a) b) R 0 0\n")
+    wait = CpuWait(1 << 30)  # there is none
+    monkeypatch.setattr(wait, "_folder", tmp_path)
+    assert [wait.since_last(1) for _ in range(3)] == [0, 0, 0]
+    (tmp_path / "1/schedstat").write_text("5 500000000 1\n")
+    assert [wait.since_last(1) for _ in range(3)] == [0.5, 1, 1]
+
+
 def test_process_that_has_ended_waits_for_nothing():
     with subprocess.Popen(["/bin/true"]) as ended:
         pass
