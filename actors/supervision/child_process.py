@@ -16,7 +16,7 @@ from actors.settings import Settings
 from actors.supervision import control
 from actors.supervision.outbox import Outbox
 from actors.supervision.policy import Act, Policy, Restarts, Vigil
-from clusterf.host.cpu_wait import CpuWait
+from clusterf.host.starvation import Starvation
 
 __all__ = ["ChildProcess"]
 
@@ -82,7 +82,7 @@ class ChildProcess:
                 raise
         self._restarts.started(now)
         self.control, self._outbox = ours, Outbox(ours)
-        self._vigil, self._cpu_wait = Vigil(self._policy), CpuWait(self._process.pid)
+        self._vigil, self._starvation = Vigil(self._policy), Starvation(self._process.pid)
         self._requests.clear()  # it reads everything anyway
         self.send(control.Begin(self.name, settings))
         log.debug("%s: started", self)
@@ -97,10 +97,13 @@ class ChildProcess:
                 self._due = now + self._policy.stop_timeout
             return
         self._flush()
-        self._vigil.spend(passed, self._cpu_wait.since_last(passed) if self._vigil.asked else 0.0)
+        self._vigil.spend(passed, self._starvation.since_last(passed) if self._vigil.asked else 0.0)
         match self._vigil.act():
             case Act.PING:
                 self._ping()
+            case Act.REPORT:
+                silence = self._vigil.starved_silence
+                log.warning("%s: no response for %.0f seconds, waiting for a CPU or a device", self, silence)
             case Act.DUMP:
                 silence = self._vigil.silence
                 log.error("%s: stuck for %.0f seconds, dumping its stacks and killing it", self, silence)
@@ -181,7 +184,7 @@ class ChildProcess:
         return True
 
     def _ping(self) -> None:
-        self._cpu_wait.since_last(0)
+        self._starvation.since_last(0)
         self.send(Ping())
 
     def _send_requests(self) -> None:

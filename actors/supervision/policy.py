@@ -56,9 +56,10 @@ class RunningClock:
 
 
 class Act(Enum):
-    """What is to be done with a process: ping it, have it dump its stacks as it is stuck, or kill it."""
+    """What is to be done with a process: ping it, report it as starved, have it dump its stacks, or kill it."""
 
     PING = auto()
+    REPORT = auto()
     DUMP = auto()
     KILL = auto()
 
@@ -73,6 +74,9 @@ class Vigil:
         # the first reply has to wait until the modules are loaded and the actors have started
         self._replied = max(0.0, policy.start_timeout - policy.stuck_timeout)
         self._ping_due = 0.0
+        # since the last reply: seconds that do not count, as it was starved, and whether that was reported
+        self._starved = 0.0
+        self._reported = False
         # when to kill it, once it was found stuck
         self._kill_due: float | None = None
         # whether a ping is unanswered
@@ -84,6 +88,11 @@ class Vigil:
         return self._had - self._replied
 
     @property
+    def starved_silence(self) -> float:
+        """For how many seconds it has not replied, with those in which it was starved."""
+        return self.silence + self._starved
+
+    @property
     def remaining(self) -> float:
         """After how many seconds `act` has next something to do, at the earliest."""
         if self._kill_due is not None:
@@ -91,8 +100,9 @@ class Vigil:
         return self._timeout - self.silence if self.asked else self._ping_due - self._had
 
     def spend(self, seconds: float, starved: float = 0.0) -> None:
-        """Count time in which the supervisor ran; for so much of it the process waited for a CPU (0 if unknown)."""
+        """Count time in which the supervisor ran; for so much of it the process waited for a CPU or a device."""
         self._had += max(0.0, seconds - starved)
+        self._starved += min(seconds, starved)
 
     def act(self) -> Act | None:
         """Return what is to be done now. A ping counts as asked from here on."""
@@ -103,7 +113,7 @@ class Vigil:
             return Act.KILL
         if self.asked:
             if self.silence < self._timeout:
-                return None
+                return self._report()
             self._kill_due = self._had + DUMP_TIME
             return Act.DUMP
         if self._had < self._ping_due:
@@ -111,13 +121,20 @@ class Vigil:
         self.asked = True
         return Act.PING
 
+    def _report(self) -> Act | None:
+        """Have a silence reported, once, that is excused only as the process is starved."""
+        if self._reported or self.starved_silence < self._timeout:
+            return None
+        self._reported = True
+        return Act.REPORT
+
     def ask(self) -> None:
         """Have it pinged at once, if no ping is unanswered."""
         self._ping_due = self._had
 
     def replied(self) -> None:
         """Note a reply to the ping."""
-        self._replied = self._had
+        self._replied, self._starved, self._reported = self._had, 0.0, False
         self._ping_due = self._had + self._timeout / 4
         self.asked = False
 

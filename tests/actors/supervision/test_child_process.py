@@ -110,13 +110,15 @@ def test_silent_process_dumps_its_stacks_and_is_killed(child, caplog):
     assert child._process.signals == [signal.SIGUSR1, signal.SIGKILL]
 
 
-def test_process_that_waits_for_a_cpu_is_not_stuck(child, monkeypatch):
+def test_process_that_waits_for_a_cpu_is_not_stuck(child, monkeypatch, caplog):
     child.tend(0, 0)
     child.replied()
-    monkeypatch.setattr(child._cpu_wait, "since_last", lambda passed: passed)
+    monkeypatch.setattr(child._starvation, "since_last", lambda passed: passed)
     advance(child, 100)
     assert child._process.signals == []
-    monkeypatch.setattr(child._cpu_wait, "since_last", lambda _: 0.0)
+    (line,) = caplog.messages
+    assert line.startswith("director (pid 4711): no response for 8 seconds, waiting for a CPU or a device")
+    monkeypatch.setattr(child._starvation, "since_last", lambda _: 0.0)
     advance(child, 6.5)
     assert child._process.signals == [signal.SIGUSR1]
 

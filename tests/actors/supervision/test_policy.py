@@ -79,9 +79,22 @@ def test_start_timeout_below_the_stuck_timeout_is_that():
 
 
 def test_time_in_which_the_process_waited_for_a_cpu_does_not_count(vigil):
-    assert acts(vigil, 39, starved=0.4) == [Act.PING]
+    assert acts(vigil, 39, starved=0.4) == [Act.PING, Act.REPORT]
     assert acts(vigil, 2, starved=0.4) == [Act.DUMP]
-    assert acts(Vigil(POLICY), 1000, starved=1) == [Act.PING]
+    assert acts(Vigil(POLICY), 1000, starved=1) == [Act.PING, Act.REPORT]
+
+
+def test_starved_process_is_reported_once_for_each_silence(vigil):
+    assert acts(vigil, 2) == [Act.PING]
+    for _ in range(2):
+        assert acts(vigil, 5.5, starved=0.5) == []
+        assert acts(vigil, 0.5, starved=0.5) == [Act.REPORT]
+        assert vigil.starved_silence == 8
+        assert acts(vigil, 100, starved=0.5) == []
+        vigil.replied()
+        vigil.ask()
+        assert vigil.act() is Act.PING
+        acts(vigil, 2)
 
 
 def test_remaining_is_the_time_until_the_next_act(vigil):

@@ -1,24 +1,28 @@
-"""How long the threads of a process wait for a CPU: what a process that does not answer may have lacked."""
+"""How long the threads of a process wait for a CPU or a device: what one that does not answer may have lacked.
+
+A process that waits for a device (state D) cannot be killed before that answers,
+and the next one would wait for it, too.
+"""
 
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["CpuWait"]
+__all__ = ["Starvation"]
 
 
 class _Thread(NamedTuple):
-    """What the kernel says of a thread: whether it is ready to run, and three counters that grow when it runs."""
+    """What the kernel says of a thread: whether it would run, and three counters that grow when it does."""
 
-    is_ready: bool
+    is_waiting: bool  # for a CPU, if it does not have one, or for a device
     ran: int  # nanoseconds
     waited: int  # nanoseconds; of a wait that lasts it says nothing
     turns: int
 
 
-class CpuWait:
-    """The time that the threads of process `pid` were ready to run, and did not."""
+class Starvation:
+    """The time that the threads of process `pid` would have run, and did not."""
 
     def __init__(self, pid: int) -> None:
         self._folder = Path(f"/proc/{pid}/task")
@@ -35,7 +39,7 @@ class CpuWait:
         for number, thread in self._threads.items():
             last = before.get(number)
             # without any turn the kernel does not count them
-            if last == thread and thread.is_ready and thread.turns:
+            if last == thread and thread.is_waiting and thread.turns:
                 return passed
             waited += (thread.waited - (last.waited if last is not None else 0)) / 1e9
         return min(passed, waited)
@@ -47,4 +51,4 @@ class CpuWait:
                 with suppress(FileNotFoundError, ProcessLookupError):
                     counters = (folder / "schedstat").read_text().split()
                     state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-                    yield folder.name, _Thread(state == "R", *map(int, counters))
+                    yield folder.name, _Thread(state in {"R", "D"}, *map(int, counters))

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from clusterf.host.cpu_wait import CpuWait
+from clusterf.host.starvation import Starvation
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.process
@@ -28,7 +28,7 @@ def crowd():
 
 
 def test_process_that_waits_for_a_cpu_is_seen(crowd):
-    wait = CpuWait(crowd[0].pid)
+    wait = Starvation(crowd[0].pid)
     waited = 0.0
     while waited < 0.2:
         waited += wait.since_last(1)
@@ -37,19 +37,19 @@ def test_process_that_waits_for_a_cpu_is_seen(crowd):
 def test_process_that_never_gets_its_turn_waits_all_the_time(crowd):
     last = crowd[0].pid
     os.sched_setscheduler(last, os.SCHED_IDLE, os.sched_param(0))
-    wait = CpuWait(last)
+    wait = Starvation(last)
     # three looks with nothing run in between, where its turns come every few hundred milliseconds
     wait_until(lambda: [wait.since_last(7) for _ in range(3)] == [7, 7, 7])
 
 
 def test_wait_is_not_longer_than_the_time_that_passed(crowd):
-    wait = CpuWait(crowd[0].pid)
+    wait = Starvation(crowd[0].pid)
     wait_until(lambda: wait.since_last(0.001) == 0.001)
 
 
 def test_process_that_sleeps_or_is_stopped_waits_for_no_cpu():
     with subprocess.Popen(["/bin/sleep", "100"]) as sleeping:
-        wait = CpuWait(sleeping.pid)
+        wait = Starvation(sleeping.pid)
         wait_until(lambda: wait.since_last(1) == 0)
         sleeping.send_signal(signal.SIGSTOP)
         wait_until(lambda: wait.since_last(1) == 0)
@@ -60,14 +60,18 @@ def test_kernel_that_counts_nothing_has_nobody_wait(tmp_path, monkeypatch):
     (tmp_path / "1").mkdir()
     (tmp_path / "1/schedstat").write_text("0 0 0\n")
     (tmp_path / "1/stat").write_text("1 (a) b) R 0 0\n")
-    wait = CpuWait(1 << 30)  # there is none
+    wait = Starvation(1 << 30)  # there is none
     monkeypatch.setattr(wait, "_folder", tmp_path)
     assert [wait.since_last(1) for _ in range(3)] == [0, 0, 0]
     (tmp_path / "1/schedstat").write_text("5 500000000 1\n")
     assert [wait.since_last(1) for _ in range(3)] == [0.5, 1, 1]
+    for state, waited in {"D": 1, "S": 0, "T": 0}.items():
+        (tmp_path / "1/stat").write_text(f"1 (a) b) {state} 0 0\n")
+        wait.since_last(1)
+        assert wait.since_last(1) == waited
 
 
 def test_process_that_has_ended_waits_for_nothing():
     with subprocess.Popen(["/bin/true"]) as ended:
         pass
-    assert CpuWait(ended.pid).since_last(1) == 0
+    assert Starvation(ended.pid).since_last(1) == 0
