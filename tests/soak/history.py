@@ -13,6 +13,7 @@ import msgspec
 
 __all__ = [
     "Action",
+    "Busy",
     "Calm",
     "Change",
     "Configuration",
@@ -40,7 +41,7 @@ class Server(msgspec.Struct, frozen=True):
     rest: str = ""
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, tag=True):
     """What a sample shows of one virtual server, where it differs from the sample before; None: it is gone.
 
     It happened after `begin`, at which the sample before was begun, and before `end`.
@@ -53,7 +54,15 @@ class Change(msgspec.Struct, frozen=True):
     reals: dict[Real, Server]
 
 
-class Sampling(msgspec.Struct, frozen=True):
+class Busy(msgspec.Struct, frozen=True, tag=True):
+    """A time in which somebody was starved of CPU: the whole `kernel`, the `servers` or the `clients`."""
+
+    begin: float
+    end: float
+    who: str
+
+
+class Sampling(msgspec.Struct, frozen=True, tag=True):
     """How the table was sampled: how often, when last, and the longest time between two samples in seconds."""
 
     samples: int
@@ -90,7 +99,7 @@ class Action(msgspec.Struct, frozen=True):
     text: str = ""
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, tag=True):
     """A request that failed, and why."""
 
     begin: float
@@ -132,6 +141,7 @@ class History(msgspec.Struct):
     answered: int = 0
     log: list[LogLine] = []
     calms: list[Calm] = []
+    busy: list[Busy] = []
 
 
 class Recorder:
@@ -169,15 +179,22 @@ class Recorder:
         with self._lock:
             self.history.log.append(LogLine(time.monotonic(), text))
 
-    def finish(
-        self, changes: Iterable[Change], sampling: Sampling, requests: Iterable[Request], answered: int
-    ) -> History:
+    def finish(self, seen: Iterable[Change | Sampling | Request | Busy], answered: int) -> History:
         """Return the history, with what other processes have recorded."""
         with self._lock:
             whole = self.history
             whole.end = time.monotonic()
-            whole.changes, whole.sampling = list(changes), sampling
-            whole.requests, whole.answered = sorted(requests, key=lambda request: request.begin), answered
+            whole.answered = answered
+            for one in sorted(seen, key=lambda one: one.end):
+                match one:
+                    case Change():
+                        whole.changes.append(one)
+                    case Request():
+                        whole.requests.append(one)
+                    case Busy():
+                        whole.busy.append(one)
+                    case Sampling():
+                        whole.sampling = one
             whole.actions.sort(key=lambda action: action.begin)
             return whole
 

@@ -24,6 +24,7 @@ REPAIR = RESYNC + 5.0  # seconds in which a change by hand is undone
 DUMP = 0.1  # seconds by which a request may be ahead of the sample that shows what it met
 
 FAILED = "met a backend that failed"
+STARVED = "the client was starved of CPU"
 NOBODY = "no backend worked, or none was wanted"
 BY_HAND = "the virtual server was changed by hand"
 REMOVED = "met a backend that was being removed"
@@ -150,6 +151,8 @@ class Judge:
         begin, end, virtual = request.begin, request.end, request.virtual
         if overlapping(self._line.by_hand(virtual, REPAIR), begin, end):
             return BY_HAND
+        if overlapping(self._line.starved("clients"), begin, end):
+            return STARVED
         met = [change for period, change in self._line.states(virtual) if overlapping([period], begin - DUMP, end)]
         reals = {real for change in met for real, server in change.reals.items() if server.weight}
         if any(overlapping(self._line.failing(real.rpartition(":")[0]), begin - DUMP, end) for real in reals):

@@ -21,7 +21,7 @@ STUCK = 3.0  # seconds: its --stuck-timeout
 RESYNC = 5.0  # seconds: its --resync-interval
 HOLD = 20.0  # seconds: its --removal-hold
 RESTART = 1.0  # seconds until it is started again
-PATIENCE = 30.0  # seconds for it to stop
+PATIENCE = 60.0  # seconds for it to stop
 
 
 class Node:

@@ -17,11 +17,13 @@ import msgspec
 
 from clusterf.ipvs.netlink.client import open_kernel
 from clusterf.ipvs.table import RealServerSettings, Table
-from tests.soak.history import Change, Real, Sampling, Server, Virtual
+from tests.soak.history import Busy, Change, Real, Sampling, Server, Virtual
 
 __all__ = ["PERIOD", "read", "state", "states"]
 
 PERIOD = 0.01  # seconds between the beginnings of samples
+SECOND = 1.0  # seconds of which the load is measured
+IDLE = 0.1  # the share of them in which the CPU has to be idle; else all that happens takes longer
 State = tuple[str, dict[Real, Server]]
 
 
@@ -64,10 +66,11 @@ class Observer:
         self._table, self._begun = table, begun
         self.samples += 1
 
-    def run(self, stop: list[int]) -> Iterator[Change | Sampling]:
+    def run(self, stop: list[int]) -> Iterator[Change | Busy | Sampling]:
         """Yield changes until there is something in `stop`, and then how the table was sampled."""
-        due = time.monotonic()
+        due, load = time.monotonic(), Load()
         while not stop:
+            yield from load.busy()
             with contextlib.suppress(OSError):  # a dump that the kernel has changed meanwhile, five times
                 yield from self.sample()
             due = max(due + PERIOD, time.monotonic())
@@ -75,11 +78,29 @@ class Observer:
         yield Sampling(self.samples, time.monotonic(), self.longest)
 
 
-def read(path: Path) -> tuple[list[Change], Sampling]:
+class Load:
+    """Tells of each second whether the CPU was idle in it."""
+
+    def __init__(self) -> None:
+        self._since, self._idle = time.monotonic(), self._ticks()
+
+    def busy(self) -> Iterator[Busy]:
+        """Yield the last second if it is over, and the CPU was hardly idle in it."""
+        now = time.monotonic()
+        if now < self._since + SECOND:
+            return
+        idle = self._ticks()
+        if idle - self._idle < IDLE * (now - self._since) * os.sysconf("SC_CLK_TCK"):
+            yield Busy(self._since, now, "kernel")
+        self._since, self._idle = now, idle
+
+    def _ticks(self) -> int:
+        return int(Path("/proc/stat").read_text().split(maxsplit=5)[4])
+
+
+def read(path: Path) -> list[Change | Busy | Sampling]:
     """Return what was written to a file."""
-    lines = path.read_bytes().splitlines()
-    changes = [msgspec.json.decode(line, type=Change) for line in lines[:-1]]
-    return changes, msgspec.json.decode(lines[-1], type=Sampling)
+    return [msgspec.json.decode(line, type=Change | Busy | Sampling) for line in path.read_bytes().splitlines()]
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """The real HTTP servers behind the node: one process, many addresses, each healthy or failing as it is ordered.
 
-`python -m tests.soak.servers` reads orders, one a line: `MODE ADDRESS PORT…`. It
-answers each with an empty line when that is in force. Modes:
+`python -m tests.soak.servers FILE` reads orders, one a line: `MODE ADDRESS PORT…`. It
+answers each with an empty line when that is in force, and writes to FILE when it was
+starved; `read` reads that. Modes:
 
 - `healthy`: answers 200 with its address
 - `failing`: answers 503
@@ -11,9 +12,19 @@ answers each with an empty line when that is in force. Modes:
 
 import asyncio
 import contextlib
+import os
 import sys
+from pathlib import Path
+from typing import IO
 
-__all__ = ["FAILURES", "HEALTHY"]
+import msgspec
+
+from tests.soak.history import Busy
+from tests.soak.lag import watch
+
+__all__ = ["FAILURES", "HEALTHY", "PRIORITY", "read"]
+
+PRIORITY = -10  # of what is around the node: backends that are starved fail
 
 HEALTHY = "healthy"
 FAILURES = ("failing", "hanging", "gone")
@@ -59,9 +70,27 @@ class Servers:
         writer.close()
 
 
+def read(path: Path) -> list[Busy]:
+    """Return when the servers were starved."""
+    return [msgspec.json.decode(line, type=Busy) for line in path.read_bytes().splitlines()]
+
+
 async def main() -> None:
     """Follow orders until standard input ends."""
+    os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     servers = Servers()
+    with Path(sys.argv[1]).open("wb", buffering=0) as out:  # noqa: ASYNC230 -- before anything runs
+        watching = asyncio.create_task(watch("servers", lambda busy: print_line(out, busy)))
+        await _follow(servers)
+        watching.cancel()
+
+
+def print_line(out: IO[bytes], busy: Busy) -> None:
+    """Write one line."""
+    out.write(msgspec.json.encode(busy) + b"\n")
+
+
+async def _follow(servers: Servers) -> None:
     orders = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     while line := (await orders.readline()).decode().split():

@@ -22,6 +22,7 @@ def summary(history: History, counts: Mapping[str, Mapping[str, int]], violation
     health = sum(counts.get("health", {}).values())
     faults = Counter(action.subject for action in history.actions if action.kind == "fault")
     exact = [calm for calm in history.calms if calm.kind == "exact" and not calm.text]
+    slowest = max((calm.end - calm.begin for calm in exact), default=0)
     silent = [calm for calm in history.calms if calm.kind == "silent" and not calm.text]
     rows = [
         ("seed", history.seed),
@@ -33,9 +34,10 @@ def summary(history: History, counts: Mapping[str, Mapping[str, int]], violation
         ("requests answered", history.answered),
         ("requests failed", len(history.requests)),
         *((f"- {why or 'unexplained'}", number) for why, number in sorted(explanations(history).items())),
+        ("seconds without idle CPU", sum(busy.who == "kernel" for busy in history.busy)),
         ("faults", faults.total()),
         *((f"- {kind}", number) for kind, number in sorted(faults.items())),
-        ("times the table was exact once faults had stopped", len(exact)),
+        ("times the table was exact once faults had stopped", f"{len(exact)}, after at most {slowest:.0f} s"),
         ("restarts without a write", len(silent)),
         ("times the node ended by itself", sum(action.kind == "exit" for action in history.actions)),
         ("violations", len(violations)),

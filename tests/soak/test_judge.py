@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.soak.history import Busy
 from tests.soak.judge import DETECTION, explanations, judge
 from tests.soak.support import ONE, REALS, WEB, Story
 
@@ -244,3 +245,20 @@ def test_real_server_of_a_gateway_fails_when_all_of_its_backends_fail(story):
     story.health(60, TWO, "gone")
     story.health(60, THREE, "gone")
     assert judge(story.history) == []
+
+
+def test_starved_servers_and_clients_explain_what_they_cause(story):
+    story.history.busy += [Busy(50, 51, "servers"), Busy(60, 61, "clients")]
+    story.shows(53, {**ALL, ONE: 0})
+    story.shows(55, ALL)
+    story.request(50.5, 50.6)
+    story.request(59, 64)
+    assert judge(story.history) == []
+    story.request(70, 75)
+    assert kinds(story) == ["failed request"]
+
+
+def test_busy_kernel_delays_but_excuses_nothing(story):
+    story.history.busy.append(Busy(50, 51, "kernel"))
+    story.shows(50.5, {**ALL, ONE: 0})
+    assert kinds(story) == ["lost weight"]

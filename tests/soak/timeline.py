@@ -15,6 +15,7 @@ from tests.soak.servers import HEALTHY
 
 __all__ = ["RECOVERY", "Timeline", "Weight"]
 
+SLOW = 10.0  # seconds after a second without idle CPU, in which things took longer
 RECOVERY = 20.0  # seconds after a fault until its effects are over: a start of the node, a back-off of 5 s
 
 
@@ -57,8 +58,9 @@ class Timeline:
     def delays(self) -> Delays:
         """When faults may have delayed the node."""
         faults = [action for action in self.history.actions if action.kind in {"fault", "exit", "restart"}]
+        busy = [Period(busy.begin, busy.end + SLOW) for busy in self.history.busy]
         cuts = [calm.end for calm in self.history.calms if calm.kind == "exact" and not calm.text]
-        return Delays([Period(fault.begin, fault.end + RECOVERY) for fault in faults], cuts)
+        return Delays([*busy, *(Period(fault.begin, fault.end + RECOVERY) for fault in faults)], cuts)
 
     def reals(self, virtual: Virtual) -> list[Real]:
         """Return all real servers that a virtual server ever had."""
@@ -93,8 +95,13 @@ class Timeline:
         """Return when the backend at an address was not healthy."""
         key = address, narrowest
         if key not in self._failing:
-            self._failing[key] = merged(_failing(self.history, address, narrowest=narrowest))
+            starved = [] if narrowest else self.starved("servers")
+            self._failing[key] = merged([*_failing(self.history, address, narrowest=narrowest), *starved])
         return self._failing[key]
+
+    def starved(self, who: str) -> list[Period]:
+        """Return when somebody was starved of CPU; backends that are, fail."""
+        return [Period(busy.begin, busy.end) for busy in self.history.busy if busy.who == who]
 
     def failed(self, virtual: Virtual, real: Real, *, narrowest: bool = False) -> list[Period]:
         """Return when all backends of a real server were failing, while it was wanted."""

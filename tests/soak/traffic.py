@@ -6,6 +6,7 @@ SIGTERM, writes a line for each that fails, and at the end how many were answere
 """
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -14,7 +15,9 @@ from typing import BinaryIO
 
 import msgspec
 
-from tests.soak.history import Request
+from tests.soak.history import Busy, Request
+from tests.soak.lag import watch
+from tests.soak.servers import PRIORITY
 
 __all__ = ["TIMEOUT", "read"]
 
@@ -45,6 +48,7 @@ class Clients:
     async def run(self, vips: list[str], rate: float, stop: asyncio.Event) -> None:
         """Make requests until `stop`, to one virtual server after the other."""
         number = 0
+        lag = asyncio.create_task(watch("clients", self._write))
         while not stop.is_set():
             task = asyncio.create_task(self._request(vips[number % len(vips)]))
             self._running.add(task)
@@ -53,6 +57,7 @@ class Clients:
             await asyncio.sleep(1 / rate)
         if self._running:
             await asyncio.wait(self._running)
+        lag.cancel()
         self._write(self._answered)
 
     async def _request(self, vip: str) -> None:
@@ -68,20 +73,21 @@ class Clients:
         else:
             self._write(Request(begin, time.monotonic(), f"{vip}:{PORT}/tcp", answer or "closed"))
 
-    def _write(self, line: Request | int) -> None:
+    def _write(self, line: Request | Busy | int) -> None:
         self._out.write(msgspec.json.encode(line) + b"\n")
         self._out.flush()
 
 
-def read(path: Path) -> tuple[list[Request], int]:
-    """Return the failed requests of a file, and how many were answered."""
+def read(path: Path) -> tuple[list[Request | Busy], int]:
+    """Return the failed requests of a file and when clients were starved, and how many requests were answered."""
     *lines, answered = path.read_bytes().splitlines()
-    return [msgspec.json.decode(line, type=Request) for line in lines], int(answered)
+    return [msgspec.json.decode(line, type=Request | Busy) for line in lines], int(answered)
 
 
 async def main() -> None:
     """Make requests until SIGTERM."""
     path, rate, *vips = sys.argv[1:]
+    os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     with Path(path).open("wb") as out:  # noqa: ASYNC230 -- before anything runs

@@ -21,7 +21,7 @@ from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.transactions import OPERATIONS
 from clusterf.ipvs.netlink.client import open_kernel
 from tests.lab.etcd import EtcdCluster
-from tests.soak import observer, plan, traffic
+from tests.soak import observer, plan, servers, traffic
 from tests.soak.history import History, Recorder
 from tests.soak.node import Node
 from tests.soak.publisher import Publisher
@@ -92,9 +92,9 @@ class World:
         for process in reversed(self._watchers):
             process.send_signal(signal.SIGTERM)
             process.wait()
-        requests, answered = traffic.read(self.folder / "traffic")
-        changes, sampling = observer.read(self.folder / "observer")
-        return self.recorder.finish(changes, sampling, requests, answered)
+        seen, answered = traffic.read(self.folder / "traffic")
+        seen += servers.read(self.folder / "servers")
+        return self.recorder.finish([*observer.read(self.folder / "observer"), *seen], answered)
 
     @contextlib.contextmanager
     def client(self) -> Iterator[Client]:
@@ -158,9 +158,9 @@ class World:
         assert self._servers.stdout.readline() == b"\n", "the servers have ended"
 
     def _start_servers(self, stack: contextlib.ExitStack) -> None:
-        command = [*MODULE, "tests.soak.servers"]
-        servers = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._servers = stack.enter_context(servers)
+        command = [*MODULE, "tests.soak.servers", str(self.folder / "servers")]
+        running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._servers = stack.enter_context(running)
         for number in plan.ALL:
             for backend in plan.BACKENDS:
                 self._order(plan.address(number, backend), HEALTHY, plan.PORTS)
