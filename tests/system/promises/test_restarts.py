@@ -122,7 +122,8 @@ def test_upgrades_and_downgrades_write_nothing_while_a_backend_drains(
     for code in earlier(tmp_path):
         web.put_backends("b1", "b2", "b3")
         with OldNode(tmp_path, tree, code) as old:
-            known(old, web)
+            web.wait(old, b1=10, b2=10, b3=0)
+            web.wait_for_probes(old, 4)
             with socket.create_connection((web.vip, 80), timeout=5):
                 leaving = in_use(web)
                 others = {"b1": 10, "b2": 10} | {leaving: 0}
