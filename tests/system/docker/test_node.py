@@ -228,7 +228,7 @@ def test_host_address_is_published_with_the_published_ports(
     flags = ["--docker-address", "host", "--host-address", "192.0.2.7"]
     with DockerNode(tmp_path, engine.url, elsewhere, *flags) as host:
         container = engine.run(MULTI, labels=labels("test local") | own, ports=ports)
-        wait_until(lambda: elsewhere.keys() == {path(container): {"ipv4": "192.0.2.7", "tcp": 18080}})
+        host.wait_for(lambda: elsewhere.keys() == {path(container): {"ipv4": "192.0.2.7", "tcp": 18080}})
         host.wait_for_log("port 9090/tcp is not published at a host address")
         container.stop(timeout=0)
         elsewhere.wait_for(container, 0)
