@@ -51,16 +51,20 @@ class StateFile(NamedTuple):
         return self.inode == _inode(path) and self.log_inode in {None, _inode(_beside(path, "-wal"))}
 
 
-def open_file(path: Path, before: StateFile | None = None) -> StateFile:
+def open_file(path: Path, before: StateFile | None = None, *, durable: bool = True) -> StateFile:
     """Open the file to write it; create it if it is missing, with its directory, and replace it if it is damaged.
 
-    `before` is the file that was at `path` before: what is left of it there is removed. Raises what is in TROUBLE.
+    `before` is the file that was at `path` before: what is left of it there is removed. One
+    that is not `durable` never waits for the disk, and may be lost with the machine's power.
+    Raises what is in TROUBLE.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(path.parent):
         if before is not None:
             _clear(path, before)
         db = _open_or_replace(path)
+        # both survive a crash of ours; a loss of power may lose the last changes, or without durability all
+        db.execute(f"PRAGMA synchronous = {'NORMAL' if durable else 'OFF'}")
         return StateFile(db, True, _inode(path), _inode(_beside(path, "-wal")))
 
 
@@ -137,8 +141,6 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     try:
         if writable:
             db.execute("PRAGMA journal_mode = WAL")
-            # survives a crash of ours; a loss of power may lose the last changes
-            db.execute("PRAGMA synchronous = NORMAL")
         with db:
             db.execute("BEGIN IMMEDIATE" if writable else "BEGIN")
             new = _check(db)

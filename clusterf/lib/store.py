@@ -36,8 +36,9 @@ class Store:
     another process may write the file. `sections`: those that are used, as
     other stores have the others; a `guest` in another one's file neither judges nor marks it.
 
-    A file that may be out of date is taken as empty; with `keep_stale` it is read,
-    and `stale` until `renew`. That a disk is read-only is noted in the directory `elsewhere`.
+    A file that may be out of date is taken as empty, and a loss of power may empty it:
+    so no write waits for a slow disk. With `keep_stale` it is read, and `stale` until
+    `renew`. That a disk is read-only is noted in the directory `elsewhere`.
     """
 
     def __init__(
@@ -147,7 +148,7 @@ class Store:
 
     def _begin(self, path: Path) -> None:
         try:
-            self._file = open_read_only(path) if self._read_only else open_file(path)
+            self._file = open_read_only(path) if self._read_only else open_file(path, durable=self._keep_stale)
         except TROUBLE as error:
             if self._read_only:
                 log.error("state: %s: unusable: %s: continuing without it", path, error)
@@ -177,7 +178,7 @@ class Store:
         """Open the file at `path`, and have all written to it if it is another one than before."""
         before = self._file
         try:
-            file = open_file(path, before)
+            file = open_file(path, before, durable=self._keep_stale)
         except TROUBLE as error:
             self._fail(error)
             return

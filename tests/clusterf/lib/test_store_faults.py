@@ -215,6 +215,15 @@ def test_each_of_the_stores_that_share_a_file_has_a_mark_of_its_own(path):
     assert [dict(Store(path, sections=(name,)).items(name)) for name in ("a", "b")] == [{}, {b"k": b"2"}]
 
 
+@pytest.mark.parametrize(("keep_stale", "synchronous"), [(False, 0), (True, 1)])
+def test_only_what_is_of_use_after_a_boot_waits_for_a_slow_disk(path, keep_stale, synchronous):
+    store = Store(path, keep_stale=keep_stale)
+    assert store._file.db.execute("PRAGMA synchronous").fetchone() == (synchronous,)
+    removed(path)
+    store.keep()
+    assert store._file.db.execute("PRAGMA synchronous").fetchone() == (synchronous,)
+
+
 def test_guest_neither_judges_nor_marks_the_file(store, path):
     fill(store)
     store.update("s", {b"large": LARGE})

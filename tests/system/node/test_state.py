@@ -40,7 +40,7 @@ def remove_api_on_a_full_disk(node: Node, tree: Tree, disk: Disk) -> None:
     disk.fill()  # with what its mark has left
     tree.remove("services/api")
     node.wait_for_table(WEB)
-    node.wait_for_log(r"state: .*/ipvs\.db: cannot be written, retrying every 5 seconds")
+    node.wait_for_log(r"state: .*/ipvs\.db: cannot be written, retrying")
 
 
 def test_change_on_a_full_disk_is_written_once_there_is_space(node: Node, both: Tree, disk: Disk) -> None:
