@@ -15,7 +15,7 @@ from clusterf.config.keys import path_of
 from clusterf.config.model import MAX_THRESHOLD, BackendKey, FrontendKey, Name
 from clusterf.config.problems import KnownProblems, Problem, ProblemsOf, conflict
 from clusterf.director.groups import BackendGroups
-from clusterf.director.resolver import BackendResolved, HealthPolicy, Resolved, ServiceResolved
+from clusterf.director.resolver import BackendResolved, HealthPolicy, Member, Resolved, ServiceResolved
 from clusterf.director.rotation import Members, PanicMode, Proving, Rotation
 from clusterf.ipvs.table import RealServer, RealServerSettings, VirtualServer, VirtualServerSpec
 from clusterf.lib.text import escape
@@ -176,6 +176,7 @@ class Merger:
         old, new = dict(before), dict(members)
         for virtual, member in before:
             if virtual not in new or new[virtual].real != member.real:
+                self._note_publisher(virtual, member)
                 last = self._groups.remove(virtual, service, member.real, backend)
                 self._touch(virtual, service, member.real, elide=last)
                 if self._in_rotation(service, backend, virtual):
@@ -191,6 +192,12 @@ class Merger:
                 self._touch(virtual, service, member.real, elide=first)
             elif was.settings != member.settings:
                 self._touch(virtual, service, member.real)
+
+    def _note_publisher(self, virtual: VirtualServer, member: Member) -> None:
+        """Note who published what a real server has lost; if several did, nobody counts."""
+        publishers = self._publishers
+        key = virtual, member.real
+        publishers[key] = member.publisher if publishers.get(key, member.publisher) == member.publisher else None
 
     def _touch(self, virtual: VirtualServer, service: Name, real: RealServer, *, elide: bool = False) -> None:
         """Have the real server merged; with `elide` also the virtual server, which has its first or no backend now."""

@@ -47,11 +47,13 @@ class Member(msgspec.Struct, frozen=True, gc=False):
     """A backend's part in a virtual server: its real server, with the settings that it has in rotation.
 
     `endpoint` is where it is probed; None: it is not, and always in rotation.
+    `publisher` is the node that published the backend, None: an operator wrote it.
     """
 
     real: RealServer
     settings: RealServerSettings
     endpoint: Endpoint | None = None
+    publisher: str | None = None
 
 
 class HealthPolicy(NamedTuple):
@@ -223,7 +225,7 @@ class Resolver:
                 if placement.reason:
                     reasons.append(placement.reason)
                 if placement.real is not None:
-                    members.append((virtual, Member(*placement.real, endpoints.get(family))))
+                    members.append((virtual, Member(*placement.real, endpoints.get(family), backend.publisher)))
         yield BackendResolved(key.service, key.backend, tuple(members))
         yield from self._report(key, reasons)
 

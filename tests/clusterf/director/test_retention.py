@@ -3,6 +3,7 @@
 from ipaddress import IPv4Address
 
 import pytest
+from msgspec import structs
 
 from clusterf.config.model import BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey
 from clusterf.director.removal_hold import CALM, HoldPolicy
@@ -237,6 +238,20 @@ def test_removal_of_one_large_service_is_obeyed():
     director.put({key(n): None for n in many})
     director.wait()
     assert real_servers(director) == 0
+
+
+@pytest.mark.parametrize(("publishers", "left"), [([b"a", b"a"], 0), ([b"a", b"b"], 20)])
+def test_removal_of_all_that_one_node_published_is_obeyed(publishers, left):
+    published = {
+        each: structs.replace(value, publisher=publishers[each.backend == b"b"].decode())
+        if isinstance(each, BackendKey)
+        else value
+        for each, value in tenfold().items()
+    }
+    director = Director(published, hold=HELD)
+    director.put({each: None for each in published if isinstance(each, BackendKey)})
+    director.wait()
+    assert real_servers(director) == left
 
 
 def test_additions_go_on_during_a_hold(large):

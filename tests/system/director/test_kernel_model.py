@@ -126,7 +126,7 @@ actions = st.one_of(
     st.tuples(st.just("flash"), makers),
     *[st.tuples(st.just("meddle"), st.lists(meddling, min_size=1, max_size=6))] * 3,
     *[st.tuples(st.just("spoil"), st.integers(0, 2**16), st.integers(0, 3))] * 2,
-    *[st.tuples(st.just("work"), st.integers(1, 6), st.booleans())] * 3,
+    *[st.tuples(st.just("work"), st.integers(1, 6))] * 3,
     st.tuples(st.just("connect"), reals, st.sampled_from([0, 0, 3])),
     st.tuples(st.just("wait"), st.sampled_from([1.0, 40.0])),
     st.tuples(st.just("observe")),
