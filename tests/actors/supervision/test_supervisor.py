@@ -160,13 +160,21 @@ def test_pause_of_the_supervisor_makes_no_child_stuck(run, lives, monkeypatch):
     assert len(lived(lives)) == 1
 
 
-def test_child_that_is_starved_of_cpu_is_not_stuck(run, lives, caplog):
+@pytest.fixture
+def greedy():
+    """A process that spins on the CPU on which `fake_child.py` is last in the queue."""
     cpu = min(os.sched_getaffinity(0))
     spin = f"import os\nos.sched_setaffinity(0, {{{cpu}}})\nwhile True: pass"
-    with subprocess.Popen([sys.executable, "-S", "-c", spin]) as greedy:
-        signal_when(lambda: "no response" in caplog.text)
-        assert run("starve", QUICK._replace(start_timeout=1)) == 0
-        greedy.kill()
+    process = subprocess.Popen([sys.executable, "-S", "-c", spin])
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.usefixtures("greedy")
+def test_child_that_is_starved_of_cpu_is_not_stuck(run, lives, caplog):
+    signal_when(lambda: "no response" in caplog.text)
+    assert run("starve", QUICK._replace(start_timeout=1)) == 0
     assert len(lived(lives)) == 1
     assert "stuck" not in caplog.text
 
