@@ -202,3 +202,23 @@ def test_flags_win_over_the_environment_over_the_settings_file(monkeypatch, tmp_
     assert scheduler() == "rr"
     assert scheduler(CLUSTERF_IPVS_SCHEDULER="lc") == "lc"
     assert scheduler("--ipvs-scheduler", "sh", CLUSTERF_IPVS_SCHEDULER="lc") == "sh"
+
+
+def test_file_of_etcd_that_is_unreadable_is_reported_with_its_flag(monkeypatch, tmp_path):
+    flags = node_flags(tmp_path, "--config-source", "etcd://127.0.0.1:1/x", "--etcd-user", "u")
+    result, settings = invoke(monkeypatch, *flags, "--etcd-password-file", "/missing/password")
+    assert (result.exit_code, settings) == (2, None)
+    assert "Error: --etcd-password-file: /missing/password: No such file or directory\n" in result.stderr
+    assert "--config-source" not in result.stderr
+
+
+def test_settings_file_that_is_missing_is_named_once(monkeypatch):
+    result, _ = invoke(monkeypatch, "--config", "/missing.toml")
+    assert result.stderr.count("/missing.toml") == 1
+    assert "/missing.toml: No such file or directory" in result.stderr
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd/x", "/proc/x"])
+def test_state_directory_that_cannot_be_made_keeps_no_node_from_starting(monkeypatch, tmp_path, tree, path):
+    flags = node_flags(tmp_path, "--noop", "--config-source", f"file://{tree}")
+    assert settings_of(monkeypatch, *flags, "--state-dir", path).state_dir == path
