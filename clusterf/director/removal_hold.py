@@ -81,7 +81,8 @@ class RemovalHold:
 
     def __init__(self, policy: HoldPolicy) -> None:
         self._policy = policy
-        # when the configuration changed last, and when the changes began that have not come to rest since
+        # when the configuration changed last, and when the changes began that have not come to rest since,
+        # or when something was removed in spite of them
         self._changed: float | None = None
         self._first_changed = 0.0
         self._confirmed = False
@@ -124,7 +125,10 @@ class RemovalHold:
         if doubt is None and size is None:
             self.end()
             # a change may arrive in parts: a few removals may be the beginning of many
-            return Decision.WAIT if self._is_changing(now) else Decision.ALLOWED
+            if self._is_changing(now):
+                return Decision.WAIT
+            self._first_changed = now
+            return Decision.ALLOWED
         if self._confirmed or (doubt is None and self._until is not None and self._until <= now):
             self.end()
             return Decision.ALLOWED

@@ -100,6 +100,8 @@ def test_small_removals_wait_no_longer_than_the_limit_for_a_configuration_that_i
         now += CALM / 2
     hold.changed(now)
     assert hold.judge(now, SMALL) is ALLOWED
+    hold.changed(now + CALM / 2)
+    assert hold.judge(now + CALM / 2, SMALL) is WAIT, "what comes next has to wait, too"
 
 
 @pytest.mark.parametrize("removal", [SMALL, LARGE, SMALL._replace(one_cause=True), Removal(5, 0, 5, 0)])

@@ -1,5 +1,6 @@
 """From etcd to a real kernel: the example of README.md, put by put."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,31 @@ def test_table_survives_an_outage_of_etcd_and_a_restart_of_the_node(namespace: N
             etcd.start()
             etcd.ctl("del", f"{SERVICE}/backends/test1")
             node.wait_for_table([FRONTEND])
+
+
+def test_another_etcd_takes_nothing_from_the_table_until_it_is_confirmed(namespace: None, tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path / "etcd") as etcd:
+        etcd.ctl("put", f"{SERVICE}/frontend", '{"ipv4": "10.107.107.107", "tcp": 1337}')
+        etcd.ctl("put", f"{SERVICE}/backends/test1", '{"ipv4": "10.3.107.1", "tcp": 1337}')
+        expected = [FRONTEND, f"{ONE} -m -w 10"]
+        node = Node(tmp_path, flags=["--config-source", etcd.url(), "--removal-hold", "0"])
+        with node:
+            node.wait_for_table(expected)
+            etcd.kill()
+            etcd.start(wipe=True, token="other")
+            node.wait_for_log("ipvs: removals are held until clusterf config confirm: another etcd cluster answers")
+            etcd.ctl("put", f"{SERVICE}/backends/test2", '{"ipv4": "10.3.107.2", "tcp": 1337}')
+            etcd.ctl("put", f"{SERVICE}/frontend", '{"ipv4": "10.107.107.107", "tcp": 1337}')
+            expected.append(f"{TWO} -m -w 10")
+            node.wait_for_table(expected)
+            node.forget()
+            node.kill("director")
+            node.wait_for_log("ipvs: removals are held until clusterf config confirm")
+            node.kill("config")
+            node.wait_for_log("holding removals until that ends")
+            assert node.operations == []
+        with node:
+            node.wait_for_log("holding removals until that ends")
+            node.wait_for_kernel(expected)
+            node.send(signal.SIGUSR2)
+            node.wait_for_kernel([FRONTEND, f"{TWO} -m -w 10"])
