@@ -9,22 +9,18 @@ virtual and real servers, only for what a change concerns.
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from clusterf.config.keys import path_of
-from clusterf.config.model import MAX_THRESHOLD, BackendKey, FrontendKey, Name
+from clusterf.config.model import FrontendKey, Name
 from clusterf.config.problems import KnownProblems, Problem, ProblemsOf, conflict
 from clusterf.director.groups import BackendGroups
+from clusterf.director.meeting import merged, overruled
 from clusterf.director.resolver import BackendResolved, HealthPolicy, Member, Resolved, ServiceResolved
-from clusterf.director.rotation import Members, PanicMode, Proving, Rotation
+from clusterf.director.rotation import Members, PanicMode, Rotation
+from clusterf.director.unproven import Proving
 from clusterf.ipvs.table import RealServer, RealServerSettings, VirtualServer, VirtualServerSpec
 from clusterf.lib.text import escape
 
-__all__ = ["MAX_WEIGHT", "Merged", "Merger", "Origin", "RealServerWanted", "VirtualServerWanted"]
-
-MAX_WEIGHT = 65535
-"""The kernel accepts more, but ipvsadm does not."""
-
+__all__ = ["Merged", "Merger", "Origin", "RealServerWanted", "VirtualServerWanted"]
 
 InForce = Callable[[VirtualServer, RealServer], RealServerSettings | None]
 """Returns the settings that a real server has in force, None: it is not."""
@@ -233,7 +229,7 @@ class Merger:
             return
         names = self._groups.at(virtual, owner, real)
         members = [self._member(owner, name, virtual) for name in names]
-        yield from self._conflicts.report((virtual, real), tuple(_ignored(owner, names, members, real)))
+        yield from self._conflicts.report((virtual, real), tuple(overruled(owner, names, members, real)))
         if not members:
             yield RealServerWanted(virtual, real, None, Origin(owner, self._publishers.get((virtual, real))))
             return
@@ -272,37 +268,5 @@ class Merger:
         return self._rotation is None or self._rotation.in_rotation(service, backend, virtual)
 
 
-def merged(members: Sequence[RealServerSettings], in_rotation: Sequence[bool]) -> RealServerSettings:
-    """Return what a real server is at which `members` meet, the lowest backend name first.
-
-    The weights of those in rotation are summed, up to `MAX_WEIGHT`. So are the
-    thresholds of each kind; if one of them has none, there is none. If none is
-    in rotation, the weight is 0, and the thresholds are those of all. The method
-    and the tunnel are always those of the first.
-    """
-    if len(members) == 1:
-        return members[0] if in_rotation[0] else msgspec.structs.replace(members[0], weight=0)
-    counting = [member for member, counts in zip(members, in_rotation, strict=True) if counts]
-    weight = min(sum(member.weight for member in counting), MAX_WEIGHT)
-    upper = _threshold([member.upper for member in counting or members])
-    lower = _threshold([member.lower for member in counting or members])
-    return RealServerSettings(members[0].method, weight, upper, lower if upper else 0, members[0].tunnel)
-
-
 def _lost(service: Name, virtual: VirtualServer, owner: Name) -> Problem:
     return conflict(path_of(FrontendKey(service)), f"{virtual} belongs to service {escape(owner)}")
-
-
-def _ignored(
-    service: Name, names: Sequence[Name], members: Sequence[RealServerSettings], real: RealServer
-) -> Iterator[Problem]:
-    for name, member in zip(names, members, strict=True):
-        first = members[0]
-        if member.method is not first.method or member.tunnel != first.tunnel:
-            what = "method" if member.method is not first.method else "tunnel"
-            reason = f"{what} ignored: {real} has that of backend {escape(names[0])}"
-            yield conflict(path_of(BackendKey(service, name)), reason)
-
-
-def _threshold(values: Sequence[int]) -> int:
-    return min(sum(values), MAX_THRESHOLD) if all(values) else 0

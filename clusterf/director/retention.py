@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from clusterf.director.departures import Departures
 from clusterf.director.merger import Merged, Origin, RealServerWanted, VirtualServerWanted
 from clusterf.director.removal_hold import Decision, Removal, RemovalHold
-from clusterf.director.rotation import Proving
+from clusterf.director.unproven import Proving
 from clusterf.ipvs.table import RealServer, RealServerSettings, Table, VirtualServer, VirtualServerSpec
 
 __all__ = ["Retention"]

@@ -26,15 +26,13 @@ import msgspec
 
 from clusterf.config.model import Name
 from clusterf.director.resolver import HealthPolicy, Member
+from clusterf.director.unproven import Proving, Unproven
 from clusterf.ipvs.table import RealServer, Table, VirtualServer
 from clusterf.lib.addresses import Endpoint, Family
 from clusterf.lib.mapping import put
 from clusterf.lib.text import escape
 
-__all__ = ["GRACE", "Members", "PanicMode", "Proving", "Rotation"]
-
-GRACE = 60.0
-"""Seconds that a backend without any verdict has in addition to prove itself: its probes may have been delayed."""
+__all__ = ["Members", "PanicMode", "Rotation"]
 
 Members = tuple[tuple[VirtualServer, Member], ...]
 
@@ -53,16 +51,6 @@ class PanicMode(NamedTuple):
     down: int
     total: int
     threshold: float
-
-
-class Proving(NamedTuple):
-    """The unproven backends of a service in a virtual server: how many, and until when they may prove themselves.
-
-    `until` None: they have had their time.
-    """
-
-    unproven: int = 0
-    until: float | None = None
 
 
 class _Probe(msgspec.Struct, frozen=True, gc=False):
@@ -104,8 +92,7 @@ class Rotation:
         # verdicts on endpoints that their backend does not have at present
         self._stray: dict[tuple[Name, Name, Endpoint], bool] = {}
         self._out: set[_Membership] = set()
-        # since when members are out of rotation that have not been in it; None: since the next `settle`
-        self._unproven: dict[tuple[VirtualServer, Name], dict[Name, float | None]] = {}
+        self._unproven = Unproven()
         # pools whose counts have changed since `judge`
         self._uncounted: dict[tuple[Name, Family], None] = {}
         # backends that may have changed since `settle`
@@ -140,18 +127,12 @@ class Rotation:
 
     def proving(self, virtual: VirtualServer, service: Name, now: float) -> Proving:
         """Tell how it stands with the unproven backends of the service; `now` is in seconds, as for `settle`."""
-        unproven = self._unproven.get((virtual, service), {})
         policy = self._policies.get(service)
-        if not unproven or policy is None:
+        if policy is None:
             return Proving()
-        moments = (
-            (now if since is None else since)
-            + policy.proving
-            + (GRACE if self.is_undecided(service, backend, virtual) else 0.0)
-            for backend, since in unproven.items()
+        return self._unproven.proving(
+            virtual, service, now, policy.proving, lambda backend: self.is_undecided(service, backend, virtual)
         )
-        until = max(moments)
-        return Proving(len(unproven), until if until > now else None)
 
     def put_policy(self, service: Name, policy: HealthPolicy | None) -> None:
         """Set the policy of a service, None: its health is not checked. It comes before the service's members."""
@@ -183,7 +164,7 @@ class Rotation:
             return
         old, new = dict(before), dict(now)
         was_in = [(v, member, self.in_rotation(service, backend, v)) for v, member in before]
-        unproven = any(backend in self._unproven.get((v, service), ()) for v, _ in before)
+        unproven = any(self._unproven.has(v, service, backend) for v, _ in before)
         for virtual, _ in before:
             if virtual not in new:
                 self._leave((service, backend, virtual))
@@ -225,9 +206,7 @@ class Rotation:
                 if after != before:
                     self._put(membership, after)
                     yield membership, member.real
-                unproven = self._unproven.get((virtual, service), {})
-                if backend in unproven and unproven[backend] is None:
-                    unproven[backend] = now
+                self._unproven.stamp(virtual, service, backend, now)
         self._unsettled = {}
 
     def _decide(self, membership: _Membership, member: Member, *, before: bool) -> bool:
@@ -259,26 +238,18 @@ class Rotation:
         in_rotation = self._initially(membership, member) if moved is None else moved
         self._put(membership, in_rotation)
         if unproven and not in_rotation and member.settings.weight:
-            self._unproven.setdefault((virtual, service), {})[backend] = None
+            self._unproven.add(virtual, service, backend)
 
     def _leave(self, membership: _Membership) -> None:
+        service, backend, virtual = membership
         self._out.discard(membership)
-        self._prove(membership)
+        self._unproven.discard(virtual, service, backend)
 
     def _put(self, membership: _Membership, in_rotation: bool) -> None:
         if in_rotation:
             self._leave(membership)
         else:
             self._out.add(membership)
-
-    def _prove(self, membership: _Membership) -> None:
-        """Note that the member has been in rotation, or is gone."""
-        service, backend, virtual = membership
-        unproven = self._unproven.get((virtual, service))
-        if unproven is not None:
-            unproven.pop(backend, None)
-            if not unproven:
-                del self._unproven[virtual, service]
 
     def _aim(self, service: Name, family: Family, backend: Name, endpoint: Endpoint | None) -> None:
         """Have the backend's verdict be the one on `endpoint`; None: it is not probed."""

@@ -3,15 +3,14 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, Route, RouteKey
-from clusterf.director.merger import MAX_WEIGHT, RealServerWanted, VirtualServerWanted, merged
-from clusterf.ipvs.table import Method, RealServer, RealServerSettings, Tunnel, TunnelType
+from clusterf.director.merger import RealServerWanted, VirtualServerWanted
+from clusterf.ipvs.table import RealServer, Tunnel, TunnelType
 from tests.clusterf.support.pipeline import Pipeline
 
 VIP = IPv4Address("198.51.100.1")
 WEB = Frontend(ipv4=VIP, tcp=80)
 GATEWAY = Route(prefix4=IPv4Network("10.0.0.0/8"), gateway4=IPv4Address("10.9.0.1"), method="tunnel")
 REAL = RealServer(IPv4Address("10.9.0.1"), 80)
-MOST = 2**31 - 1
 
 
 def backend(number, **fields):
@@ -21,56 +20,6 @@ def backend(number, **fields):
 def behind_gateway(*backends):
     named = {BackendKey(b"web", b"%d" % n): value for n, value in enumerate(backends)}
     return {FrontendKey(b"web"): WEB, RouteKey(b"r"): GATEWAY} | named
-
-
-def member(weight=10, upper=0, lower=0, method=Method.MASQ):
-    return RealServerSettings(method, weight, upper, lower)
-
-
-@pytest.mark.parametrize(
-    ("members", "weight", "upper", "lower"),
-    [
-        ([member(10)], 10, 0, 0),
-        ([member(0)], 0, 0, 0),
-        ([member(10), member(20)], 30, 0, 0),
-        ([member(10), member(0)], 10, 0, 0),
-        ([member(0), member(0)], 0, 0, 0),
-        ([member(65535), member(1)], MAX_WEIGHT, 0, 0),
-        ([member(40000), member(40000), member(40000)], 65535, 0, 0),
-        ([member(1, 9, 5)], 1, 9, 5),
-        ([member(1, 9, 5), member(1, 1, 1)], 2, 10, 6),
-        ([member(1, 9, 5), member(1, 9, 0)], 2, 18, 0),
-        ([member(1, 9, 5), member(1, 0, 0)], 2, 0, 0),
-        ([member(1, MOST, MOST), member(1, MOST, 1)], 2, MOST, MOST),
-    ],
-)
-def test_weights_and_thresholds_add_up_to_at_most_the_limits_of_the_kernel(members, weight, upper, lower):
-    assert merged(members, [True] * len(members)) == RealServerSettings(Method.MASQ, weight, upper, lower)
-
-
-@pytest.mark.parametrize(
-    ("in_rotation", "weight", "upper", "lower"),
-    [
-        ([True, True, False], 3, 12, 0),
-        ([False, True, False], 2, 4, 2),
-        ([True, False, True], 5, 0, 0),
-        ([False, False, False], 0, 0, 0),
-    ],
-)
-def test_only_members_in_rotation_add_to_the_weight_and_the_thresholds(in_rotation, weight, upper, lower):
-    members = [member(1, 8, 0), member(2, 4, 2), member(4, 0, 0)]
-    assert merged(members, in_rotation) == RealServerSettings(Method.MASQ, weight, upper, lower)
-
-
-def test_real_server_without_members_in_rotation_differs_in_its_weight_only():
-    assert merged([member(10, 8, 4)], [False]) == member(0, 8, 4)
-    assert merged([member(10, 8, 4), member(10, 8, 4)], [False, False]) == member(0, 16, 8)
-
-
-def test_method_is_that_of_the_first_member_in_rotation_or_not():
-    members = [member(method=Method.TUNNEL), member(method=Method.MASQ)]
-    assert merged(members, [True, True]).method is Method.TUNNEL
-    assert merged(members, [False, True]).method is Method.TUNNEL
 
 
 def test_backends_behind_one_gateway_are_one_real_server_with_the_port_of_the_frontend():

@@ -7,7 +7,7 @@ from msgspec import structs
 
 from clusterf.config.model import BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey
 from clusterf.director.removal_hold import CALM, HoldPolicy
-from clusterf.director.rotation import GRACE
+from clusterf.director.unproven import GRACE
 from clusterf.ipvs.table import Method, RealServer, RealServerSettings, table_of
 from tests.clusterf.support.director import (
     INITIALLY_UP,

@@ -1,0 +1,68 @@
+"""New backends that have not been in rotation yet, and how long they may take to prove themselves."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from clusterf.config.model import Name
+from clusterf.ipvs.table import VirtualServer
+
+__all__ = ["GRACE", "Proving", "Unproven"]
+
+GRACE = 60.0
+"""Seconds that a backend without any verdict has in addition: its probes may have been delayed."""
+
+
+class Proving(NamedTuple):
+    """The unproven backends of a service in a virtual server: how many, and until when they may prove themselves.
+
+    `until` None: they have had their time.
+    """
+
+    unproven: int = 0
+    until: float | None = None
+
+
+class Unproven:
+    """Since when members are out of rotation that have not been in it. Times are in seconds, on one clock."""
+
+    def __init__(self) -> None:
+        # None: since the next `stamp`
+        self._since: dict[tuple[VirtualServer, Name], dict[Name, float | None]] = {}
+
+    def has(self, virtual: VirtualServer, service: Name, backend: Name) -> bool:
+        """Tell whether the service's backend is unproven in the virtual server."""
+        return backend in self._since.get((virtual, service), ())
+
+    def add(self, virtual: VirtualServer, service: Name, backend: Name) -> None:
+        """Make a member unproven, from its first `stamp` on."""
+        self._since.setdefault((virtual, service), {})[backend] = None
+
+    def discard(self, virtual: VirtualServer, service: Name, backend: Name) -> None:
+        """Note that the member has been in rotation, or is gone."""
+        members = self._since.get((virtual, service))
+        if members is not None:
+            members.pop(backend, None)
+            if not members:
+                del self._since[virtual, service]
+
+    def stamp(self, virtual: VirtualServer, service: Name, backend: Name, now: float) -> None:
+        """Have the time of a new member run from now on."""
+        members = self._since.get((virtual, service), {})
+        if backend in members and members[backend] is None:
+            members[backend] = now
+
+    def proving(
+        self, virtual: VirtualServer, service: Name, now: float, seconds: float, undecided: Callable[[Name], bool]
+    ) -> Proving:
+        """Tell how it stands with the service's backends in the virtual server.
+
+        Each has `seconds`, and `GRACE` in addition while it is `undecided`.
+        """
+        members = self._since.get((virtual, service))
+        if not members:
+            return Proving()
+        until = max(
+            (now if since is None else since) + seconds + (GRACE if undecided(backend) else 0.0)
+            for backend, since in members.items()
+        )
+        return Proving(len(members), until if until > now else None)

@@ -1,0 +1,58 @@
+import pytest
+
+from clusterf.director.unproven import GRACE, Proving, Unproven
+from tests.clusterf.support.reconciling import DNS, WEB
+
+SECONDS = 20.0
+
+
+@pytest.fixture
+def unproven():
+    return Unproven()
+
+
+def proving(unproven, now, undecided=(), virtual=WEB):
+    return unproven.proving(virtual, b"web", now, SECONDS, lambda backend: backend in undecided)
+
+
+def test_nobody_is_unproven_at_first(unproven):
+    assert proving(unproven, 0.0) == Proving(0, None)
+    assert not unproven.has(WEB, b"web", b"1")
+
+
+def test_time_of_a_backend_runs_from_the_first_stamp(unproven):
+    unproven.add(WEB, b"web", b"1")
+    assert proving(unproven, 5.0) == Proving(1, 5.0 + SECONDS)
+    unproven.stamp(WEB, b"web", b"1", 5.0)
+    unproven.stamp(WEB, b"web", b"1", 6.0)
+    assert proving(unproven, 6.0) == Proving(1, 5.0 + SECONDS)
+    assert proving(unproven, 5.0 + SECONDS - 0.1).until == 5.0 + SECONDS
+    assert proving(unproven, 5.0 + SECONDS) == Proving(1, None)
+
+
+def test_backend_without_a_verdict_has_more_time(unproven):
+    unproven.add(WEB, b"web", b"1")
+    unproven.stamp(WEB, b"web", b"1", 0.0)
+    assert proving(unproven, 1.0, undecided=[b"1"]) == Proving(1, SECONDS + GRACE)
+
+
+def test_last_one_decides_until_when(unproven):
+    for number, at in ((b"1", 0.0), (b"2", 7.0)):
+        unproven.add(WEB, b"web", number)
+        unproven.stamp(WEB, b"web", number, at)
+    assert proving(unproven, 8.0) == Proving(2, 7.0 + SECONDS)
+    unproven.discard(WEB, b"web", b"2")
+    assert proving(unproven, 8.0) == Proving(1, SECONDS)
+
+
+def test_virtual_servers_and_services_are_apart(unproven):
+    unproven.add(WEB, b"web", b"1")
+    assert unproven.has(WEB, b"web", b"1")
+    assert not unproven.has(DNS, b"web", b"1")
+    assert not unproven.has(WEB, b"other", b"1")
+    assert proving(unproven, 0.0, virtual=DNS) == Proving()
+    for _ in range(2):
+        unproven.discard(WEB, b"web", b"1")
+    assert proving(unproven, 0.0) == Proving()
+    unproven.stamp(WEB, b"web", b"1", 0.0)
+    assert not unproven.has(WEB, b"web", b"1")
