@@ -117,7 +117,7 @@ class BackendMerger(Actor):
                 self.tell_upstream(message)
             case _Self.RELEASE:
                 self._release_at = None
-                self._release()
+                self._update(None, urgent=False)
             case _:
                 super().receive(message)
 
@@ -193,11 +193,11 @@ class BackendMerger(Actor):
         if removals := tuple(self._retention.release(now, self._merger.proving)):
             self._writer.tell(MergedUpdate(removals, self._synced))
         delay = self._retention.due(now, self._merger.proving)
-        if delay is None or delay == inf:
-            return
-        if self._release_at is None or now + delay < self._release_at:
-            self._release_at = now + delay
-            self.tell_later(delay, _Self.RELEASE)
+        moments = [] if delay is None or delay == inf else [now + delay]
+        moments += [self._merger.due] if self._merger.due is not None else []
+        if moments and (self._release_at is None or min(moments) < self._release_at):
+            self._release_at = min(moments)
+            self.tell_later(max(self._release_at - now, 0.0), _Self.RELEASE)
 
     def _flush(self, now: float) -> list[Merged]:
         merged: list[Merged] = []

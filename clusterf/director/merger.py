@@ -112,6 +112,11 @@ class Merger:
         owner = self._owners.get(virtual)
         return self._rotation.proving(virtual, owner, now) if self._rotation and owner is not None else Proving()
 
+    @property
+    def due(self) -> float | None:
+        """When `flush` may yield more though nothing else changes, None: never."""
+        return self._rotation.due if self._rotation is not None else None
+
     def flush(self, now: float = 0.0) -> Iterator[Merged | PanicMode]:
         """Yield what is wanted of all that changed since the last flush, a virtual server before its real servers.
 

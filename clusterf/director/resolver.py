@@ -62,13 +62,15 @@ class HealthPolicy(NamedTuple):
     `starts_in_rotation`: a new backend counts before its first verdict.
     `removes`: a backend that is down is removed, instead of drained. Health is
     ignored while fewer than `panic_threshold` percent of the backends are up. `proving`:
-    the seconds within which a new backend that works is up.
+    the seconds within which a new backend that works is up. `lapse`: the seconds for which
+    one that is down stays out of rotation when the check has gone.
     """
 
     starts_in_rotation: bool
     removes: bool
     panic_threshold: float
     proving: float = 0.0
+    lapse: float = 0.0
 
 
 class ServiceResolved(NamedTuple):
@@ -248,4 +250,5 @@ def _policy(check: HealthCheck | None) -> HealthPolicy | None:
     if check is None or check.type == "none":
         return None
     proving = (check.interval + check.timeout) * check.fall
-    return HealthPolicy(check.initial == "up", check.on_down == "remove", check.panic_threshold, proving)
+    lapse = check.interval * check.fall
+    return HealthPolicy(check.initial == "up", check.on_down == "remove", check.panic_threshold, proving, lapse)

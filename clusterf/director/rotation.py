@@ -11,6 +11,9 @@ check's `initial` says, until its real server is found to be in force already
 
 A new backend is *unproven* until it has been in rotation once, for as long as that may take.
 
+Without a check every backend is in rotation, but one that was out when its check
+went stays out for a while, as a check may be gone for a moment only.
+
 When too few backends of a service are up in one of its families, the service
 *panics* there: health is ignored, and the backends that are down are in rotation.
 
@@ -25,6 +28,7 @@ from typing import NamedTuple
 import msgspec
 
 from clusterf.config.model import Name
+from clusterf.director.lapses import Lapses, Membership
 from clusterf.director.resolver import HealthPolicy, Member
 from clusterf.director.unproven import Proving, Unproven
 from clusterf.ipvs.table import RealServer, Table, VirtualServer
@@ -35,8 +39,6 @@ from clusterf.lib.text import escape
 __all__ = ["Members", "PanicMode", "Rotation"]
 
 Members = tuple[tuple[VirtualServer, Member], ...]
-
-_Membership = tuple[Name, Name, VirtualServer]  # of a service's backend in a virtual server
 
 
 class PanicMode(NamedTuple):
@@ -91,8 +93,11 @@ class Rotation:
         self._pools: dict[tuple[Name, Family], _Pool] = {}
         # verdicts on endpoints that their backend does not have at present
         self._stray: dict[tuple[Name, Name, Endpoint], bool] = {}
-        self._out: set[_Membership] = set()
+        self._out: set[Membership] = set()
         self._unproven = Unproven()
+        self._lapses = Lapses()
+        # policies that have changed since `settle`, as they were
+        self._replaced: dict[Name, HealthPolicy] = {}
         # pools whose counts have changed since `judge`
         self._uncounted: dict[tuple[Name, Family], None] = {}
         # backends that may have changed since `settle`
@@ -136,8 +141,11 @@ class Rotation:
 
     def put_policy(self, service: Name, policy: HealthPolicy | None) -> None:
         """Set the policy of a service, None: its health is not checked. It comes before the service's members."""
+        before = self._policies.get(service)
         if not put(self._policies, service, policy):
             return
+        if before is not None:
+            self._replaced[service] = before
         for family in Family:
             pool = self._pools.get((service, family))
             if pool is not None:
@@ -160,18 +168,21 @@ class Rotation:
     def put_members(self, service: Name, backend: Name, before: Members, now: Members) -> None:
         """Set the memberships of a backend, which were `before`."""
         probed = {virtual.family: member.endpoint for virtual, member in now if member.endpoint is not None}
-        if not probed and all(member.endpoint is None for _, member in before):
+        was_probed = any(member.endpoint is not None for _, member in before)
+        if not (probed or was_probed or any((service, backend, v) in self._out for v, _ in before)):
             return
         old, new = dict(before), dict(now)
         was_in = [(v, member, self.in_rotation(service, backend, v)) for v, member in before]
         unproven = any(self._unproven.has(v, service, backend) for v, _ in before)
-        for virtual, _ in before:
-            if virtual not in new:
-                self._leave((service, backend, virtual))
         for virtual, member in now:
             if virtual not in old or old[virtual].real != member.real:
                 moved = _moved(virtual, member, was_in)
                 self._join((service, backend, virtual), member, moved, unproven=unproven or moved is None)
+                for at in old if moved is False else ():
+                    self._lapses.move((service, backend, at), (service, backend, virtual))
+        for virtual, _ in before:
+            if virtual not in new:
+                self._leave((service, backend, virtual))
         for family in Family:
             self._aim(service, family, backend, probed.get(family))
         self._unsettled[service, backend] = None
@@ -193,59 +204,72 @@ class Rotation:
 
     def settle(
         self, members: Mapping[tuple[Name, Name], Members], now: float = 0.0
-    ) -> Iterator[tuple[_Membership, RealServer]]:
+    ) -> Iterator[tuple[Membership, RealServer]]:
         """Put members in or out of rotation, and yield those that change; to be called after `judge`.
 
         `now` is in seconds, on any clock that does not go back.
         """
+        self._unsettled.update(((service, backend), None) for service, backend, _ in self._lapses.due(now))
         for service, backend in self._unsettled:
             for virtual, member in members.get((service, backend), ()):
                 membership = (service, backend, virtual)
                 before = membership not in self._out
-                after = self._decide(membership, member, before=before)
+                after = self._decide(membership, member, now, before=before)
                 if after != before:
                     self._put(membership, after)
                     yield membership, member.real
                 self._unproven.stamp(virtual, service, backend, now)
-        self._unsettled = {}
+        self._unsettled, self._replaced = {}, {}
 
-    def _decide(self, membership: _Membership, member: Member, *, before: bool) -> bool:
+    @property
+    def due(self) -> float | None:
+        """When `settle` may put members in rotation though nothing else changes, None: never."""
+        return self._lapses.first
+
+    def _decide(self, membership: Membership, member: Member, now: float, *, before: bool) -> bool:
         service, backend, virtual = membership
         if member.endpoint is None:
-            return True
+            return before or not self._begun or not self._lapses.waits(membership, self._lapse(service), now)
+        self._lapses.discard(membership)
         pool = self._pools[service, virtual.family]
         up = pool.probes[backend].up
         if up is not None:
             return up or pool.panic
         return before if self._begun else self._initially(membership, member)
 
-    def _initially(self, membership: _Membership, member: Member) -> bool:
+    def _lapse(self, service: Name) -> float:
+        """Return for how many seconds a check that has gone still keeps backends out of rotation."""
+        policy = self._policies.get(service) or self._replaced.get(service)
+        return policy.lapse if policy is not None else 0.0
+
+    def _initially(self, membership: Membership, member: Member) -> bool:
         service, _, virtual = membership
         if not self._begun and self._in_force is None:
             self._in_force = self._read_in_force()
         present = self._in_force.reals.get(virtual, {}).get(member.real) if self._in_force is not None else None
         return present.weight > 0 if present is not None else self._policies[service].starts_in_rotation
 
-    def _join(self, membership: _Membership, member: Member, moved: bool | None, *, unproven: bool) -> None:
+    def _join(self, membership: Membership, member: Member, moved: bool | None, *, unproven: bool) -> None:
         """Add a membership; `moved`: whether the backend was in rotation where it comes from, None: it is new.
 
         `unproven`: it has not been in rotation yet, unless it is now.
         """
         service, backend, virtual = membership
         if member.endpoint is None:
-            self._leave(membership)
+            self._put(membership, moved is not False)
             return
         in_rotation = self._initially(membership, member) if moved is None else moved
         self._put(membership, in_rotation)
         if unproven and not in_rotation and member.settings.weight:
             self._unproven.add(virtual, service, backend)
 
-    def _leave(self, membership: _Membership) -> None:
+    def _leave(self, membership: Membership) -> None:
         service, backend, virtual = membership
         self._out.discard(membership)
         self._unproven.discard(virtual, service, backend)
+        self._lapses.discard(membership)
 
-    def _put(self, membership: _Membership, in_rotation: bool) -> None:
+    def _put(self, membership: Membership, in_rotation: bool) -> None:
         if in_rotation:
             self._leave(membership)
         else:

@@ -45,8 +45,11 @@ def test_backend_is_probed_at_the_port_of_its_check(checks, frontend, backend, p
     [
         (None, None),
         (HealthCheck(type="none"), None),
-        (HealthCheck(), HealthPolicy(starts_in_rotation=False, removes=False, panic_threshold=0.0, proving=21.0)),
-        (HealthCheck(initial="up", on_down="remove", panic_threshold=9), HealthPolicy(True, True, 9.0, 21.0)),
+        (
+            HealthCheck(),
+            HealthPolicy(False, False, panic_threshold=0.0, proving=21.0, lapse=15.0),
+        ),
+        (HealthCheck(initial="up", on_down="remove", panic_threshold=9), HealthPolicy(True, True, 9.0, 21.0, 15.0)),
     ],
 )
 def test_policy_follows_from_the_check(check, policy):

@@ -54,16 +54,6 @@ def test_new_check_of_a_live_service_changes_nothing_before_a_verdict(default):
     assert director.weights == {1: 0, 2: 10}
 
 
-@pytest.mark.parametrize("gone", [{H: None}, {H: UNCHECKED}])
-def test_all_backends_are_in_rotation_when_the_check_is_removed(gone):
-    director = Director({H: TCP} | service(1, 2))
-    director.judge({1: False})
-    director.put(gone)
-    assert director.weights == {1: 10, 2: 10}
-    director.put({H: TCP})
-    assert director.weights == {1: 0, 2: 10}, "what was panic_mode of the endpoint still holds"
-
-
 def test_type_none_overrides_the_default_check():
     director = Director({HealthKey(None): TCP, H: UNCHECKED} | service(1))
     assert director.weights == {1: 10}
@@ -147,7 +137,7 @@ def test_on_down_remove_removes_backends_that_are_down_and_a_change_of_it_applie
     director.put({H: REMOVES})
     assert director.weights == {1: 10}
     director.put({H: None})
-    assert director.weights == {1: 10, 2: 10}
+    assert director.weights == {1: 10, 2: 0}
 
 
 @pytest.mark.parametrize("elide", [False, True])

@@ -71,6 +71,11 @@ class Director:
         self.pipeline.flush()
         self.pipeline.want(self.pipeline.retention.begin(found or Table(), ours))
 
+    def pass_time(self, seconds):
+        """Let time go by; return what changes in the desired table."""
+        self.pipeline.now += seconds
+        return self.pipeline.flush()[1]
+
     def wait(self, seconds=CALM):
         """Let time go by, and have removed what may leave then; return that."""
         self.pipeline.now += seconds

@@ -84,7 +84,8 @@ class Model:
 
     def _decide(self, configuration: Configuration, placed: Placed) -> bool:
         if placed.endpoint is None:
-            return True
+            # (in the laws no time goes by)
+            return not self.begun or self.in_rotation.get(placed.membership, self._moved(placed) is not False)
         first = self._at_first(configuration, placed)
         up = self.verdicts.get((placed.service, placed.backend, placed.endpoint))
         if up is not None:
@@ -94,20 +95,25 @@ class Model:
     def _at_first(self, configuration: Configuration, placed: Placed) -> bool:
         if self.begun and placed.membership in self.in_rotation:
             return False
-        moved = [p for p in self.placed if self.begun and _is_moved(p, placed)]
-        if moved:
-            here = [p for p in moved if p.virtual == placed.virtual]
-            return any(self.in_rotation_before[p.membership] for p in here or moved)
+        moved = self._moved(placed)
+        if moved is not None:
+            return moved
         present = None if self.begun else self.in_force.reals.get(placed.virtual, {}).get(placed.real)
         if present is not None:
             return present.weight > 0
         return _check(configuration, placed.service).initial == "up"
 
+    def _moved(self, placed: Placed) -> bool | None:
+        """Return whether the backend was in rotation where it comes from, None: it is new."""
+        moved = [p for p in self.placed if self.begun and _is_moved(p, placed)]
+        here = [p for p in moved if p.virtual == placed.virtual]
+        return any(self.in_rotation_before[p.membership] for p in here or moved) if moved else None
+
 
 def _is_moved(before: Placed, now: Placed) -> bool:
     """Tell whether both are the same backend at the same address."""
     same = (before.service, before.backend, before.virtual.family) == (now.service, now.backend, now.virtual.family)
-    return same and (before.endpoint is None or before.endpoint.packed == now.endpoint.packed)
+    return same and (before.endpoint is None or now.endpoint is None or before.endpoint.packed == now.endpoint.packed)
 
 
 def expected(
@@ -142,7 +148,8 @@ def expected(
             reported |= {path_of(BackendKey(owner, one.backend)) for one in group if one.forwarding != forwarding}
             counting = [backends[p.backend] for p in group if model is None or model.in_rotation[p.membership]]
             settings = _merge(forwarding, counting or [backends[p.backend] for p in group], counts=bool(counting))
-            removed = not counting and _check(configuration, owner).on_down == "remove"
+            check = _check(configuration, owner)
+            removed = not counting and check is not None and check.type != "none" and check.on_down == "remove"
             table.put_real(virtual, real, None if removed else settings)
     return table, reported
 

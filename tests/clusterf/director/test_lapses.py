@@ -1,0 +1,45 @@
+from clusterf.director.lapses import Lapses
+from tests.clusterf.support.reconciling import DNS, WEB
+
+ONE, TWO = (b"web", b"1", WEB), (b"web", b"2", DNS)
+
+
+def test_time_runs_from_the_first_question():
+    lapses = Lapses()
+    assert lapses.first is None
+    assert lapses.waits(ONE, 10.0, 5.0)
+    assert lapses.waits(ONE, 99.0, 14.9)
+    assert lapses.first == 15.0
+    assert not lapses.waits(ONE, 99.0, 15.0)
+
+
+def test_those_that_are_due_come_in_the_order_of_their_time():
+    lapses = Lapses()
+    lapses.waits(ONE, 20.0, 0.0)
+    lapses.waits(TWO, 10.0, 0.0)
+    assert list(lapses.due(9.9)) == []
+    assert list(lapses.due(10.0)) == [TWO]
+    assert list(lapses.due(30.0)) == [ONE]
+    assert lapses.first is None
+
+
+def test_member_that_is_discarded_is_not_due_and_may_wait_anew():
+    lapses = Lapses()
+    lapses.waits(ONE, 10.0, 0.0)
+    for _ in range(2):
+        lapses.discard(ONE)
+    assert lapses.first is None
+    assert lapses.waits(ONE, 10.0, 50.0)
+    assert lapses.first == 60.0
+    assert list(lapses.due(60.0)) == [ONE]
+
+
+def test_time_of_a_member_that_moves_goes_on():
+    lapses = Lapses()
+    lapses.waits(ONE, 10.0, 0.0)
+    lapses.move(ONE, TWO)
+    lapses.discard(ONE)
+    assert lapses.waits(TWO, 99.0, 9.9)
+    assert not lapses.waits(TWO, 99.0, 10.0)
+    lapses.move(ONE, ONE)
+    assert lapses.waits(ONE, 1.0, 50.0), "nothing of it was left"

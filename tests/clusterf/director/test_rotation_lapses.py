@@ -1,0 +1,87 @@
+"""A check that goes raises the weight of no backend that is down, for as long as it might take to be back."""
+
+from ipaddress import IPv4Address, ip_network
+
+import pytest
+
+from clusterf.config.model import HealthKey, Route, RouteKey
+from tests.clusterf.support.director import REMOVES, TCP, UNCHECKED, Director, F, H, backend, key, service
+from tests.clusterf.support.left_behind import left_behind
+
+LAPSE = TCP.interval * TCP.fall
+
+
+def failing(check=TCP):
+    director = Director({H: check} | service(1, 2))
+    director.judge({1: False, 2: True})
+    return director
+
+
+@pytest.mark.parametrize("gone", [{H: None}, {H: UNCHECKED}])
+def test_backend_that_is_down_when_its_check_goes_stays_out_for_a_while(gone):
+    director = failing()
+    director.put(gone)
+    director.judge({1: None, 2: None})
+    assert director.weights == {1: 0, 2: 10}
+    assert director.rotation.due == LAPSE
+    director.pass_time(LAPSE - 1)
+    assert director.weights == {1: 0, 2: 10}
+    director.pass_time(1)
+    assert director.weights == {1: 10, 2: 10}
+    assert director.rotation.due is None
+
+
+def test_check_that_is_back_in_time_changes_nothing():
+    director = failing()
+    director.put({H: None})
+    director.judge({1: None, 2: None})
+    director.pass_time(LAPSE / 2)
+    director.put({H: TCP})
+    director.pass_time(LAPSE)
+    assert director.weights == {1: 0, 2: 10}
+    director.judge({1: True})
+    assert director.weights == {1: 10, 2: 10}
+
+
+def test_default_check_takes_over_from_a_check_that_goes():
+    director = failing()
+    director.put({HealthKey(None): TCP})
+    director.put({H: None})
+    director.pass_time(2 * LAPSE)
+    assert director.weights == {1: 0, 2: 10}
+
+
+def test_backend_that_moves_without_a_check_stays_out_for_as_long():
+    director = failing()
+    director.put({H: None})
+    director.put({RouteKey(b"r"): Route(ip_network("10.0.0.1/32"), gateway4=IPv4Address("10.9.9.9"), method="masq")})
+    director.pass_time(LAPSE - 1)
+    assert director.weights == {1: 0, 9: 0, 2: 10} or director.weights == {9: 0, 2: 10}
+    director.pass_time(1)
+    director.wait()
+    assert director.weights == {9: 10, 2: 10}
+
+
+def test_new_backend_without_a_check_is_in_rotation_at_once():
+    director = failing()
+    director.put({H: None})
+    director.put({key(3): backend(3)})
+    assert director.weights == {1: 0, 2: 10, 3: 10}
+
+
+def test_backend_that_health_had_removed_is_back_without_weight():
+    director = failing(REMOVES)
+    assert director.weights == {2: 10}
+    director.put({H: None})
+    assert director.weights == {1: 0, 2: 10}
+    director.pass_time(LAPSE)
+    assert director.weights == {1: 10, 2: 10}
+
+
+def test_nothing_is_kept_of_backends_that_are_deleted_while_their_check_is_gone():
+    director = failing()
+    director.put({H: None})
+    director.judge({1: None, 2: None})
+    director.put(dict.fromkeys([F, key(1), key(2)]))
+    assert director.rotation.due is None
+    assert left_behind(director.rotation) == {}
