@@ -7,6 +7,7 @@ the configuration is kept until it may go (`clusterf.director.retention`).
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from itertools import islice
@@ -18,6 +19,7 @@ import pykka
 
 from actors.base.actor import Actor
 from actors.base.messages import Upstream
+from actors.director.found_table import FoundTable
 from actors.director.messages import Credit, MergedUpdate, ResolvedUpdate
 from actors.link.links import Links
 from actors.link.messages import Received, Synced, VerdictIs
@@ -42,6 +44,7 @@ class _Self(Enum):
 
     PATIENCE_OVER = auto()
     RELEASE = auto()
+    READ = auto()
 
 
 class BackendMerger(Actor):
@@ -68,12 +71,12 @@ class BackendMerger(Actor):
         hold: HoldPolicy | None = None,
     ) -> None:
         super().__init__()
-        self._read_in_force = in_force
-        # what was found in the kernel, from when it is first needed until all is synced
-        self._found: Table | None = None
+        # what was found in the kernel, until all is synced; messages wait until it is known
+        self._found = FoundTable(in_force)
+        self._waiting: deque[ResolvedUpdate | Received] = deque()
         self._ours = ours
         self._hold = RemovalHold(hold) if hold is not None else None
-        self._rotation = Rotation(self._find)
+        self._rotation = Rotation(lambda: self._found.table)
         self._retention = Retention(self._hold or RemovalHold(HoldPolicy()))
         rotation = self._rotation if health else None
         self._merger = Merger(elide=elide, rotation=rotation, in_force=self._retention.settings)
@@ -105,10 +108,11 @@ class BackendMerger(Actor):
     def receive(self, message: Any) -> None:
         """Merge resolved configuration or verdicts, or take what flows back from the writer."""
         match message:
-            case ResolvedUpdate():
-                self._configure(message)
-            case Received():
-                self._judge(message)
+            case ResolvedUpdate() | Received():
+                self._waiting.append(message)
+                self._take()
+            case _Self.READ:
+                self._take()
             case _Self.PATIENCE_OVER:
                 self._start_without_verdicts()
             case Credit(link) if link in self._subscriptions:
@@ -126,6 +130,18 @@ class BackendMerger(Actor):
         if self._hold is not None:
             self._hold.confirm()
             self._release()
+
+    def _take(self) -> None:
+        """Handle the messages that have come, as soon as it is known what was in force at the start."""
+        if delay := self._found.awaited():
+            self.tell_later(delay, _Self.READ)
+            return
+        while self._waiting:
+            message = self._waiting.popleft()
+            if isinstance(message, Received):
+                self._judge(message)
+            else:
+                self._configure(message)
 
     def _configure(self, update: ResolvedUpdate) -> None:
         already_logged = {item for item in update.items if isinstance(item, ProblemsOf)}
@@ -180,9 +196,10 @@ class BackendMerger(Actor):
         self._rotation.begin()
         items = list(self._retention.take(self._flush(now)))
         if self._hold is not None:
-            found, ours = (self._find(), self._ours) if self._ours is not None else (Table(), {})
+            found, ours = (self._found.table, self._ours) if self._ours is not None else (Table(), {})
             items += self._retention.begin(found, ours)
-        self._found, self._ours = None, None
+        self._found.forget()
+        self._ours = None
         return items
 
     def _release(self) -> None:
@@ -207,12 +224,6 @@ class BackendMerger(Actor):
             else:
                 merged.append(result)
         return merged
-
-    def _find(self) -> Table:
-        """Return the table that the kernel had at the start."""
-        if self._found is None:
-            self._found = self._read_in_force()
-        return self._found
 
 
 def _log_panic(now: PanicMode) -> None:

@@ -1,3 +1,5 @@
+import errno
+import os
 from ipaddress import ip_address
 
 import pytest
@@ -6,7 +8,7 @@ from actors.config.config_publisher import ConfigPublisher
 from actors.link.messages import ValueIs
 from clusterf.config.model import BackendKey, HealthCheck, HealthKey
 from clusterf.director.virtual_servers import Defaults, virtual_servers
-from clusterf.ipvs.table import Method, RealServer, RealServerSettings, table_of
+from clusterf.ipvs.table import Method, RealServer, RealServerSettings, Table, table_of
 from clusterf.lib.addresses import Endpoint
 from tests.actors.support.director import (
     DOWN,
@@ -125,6 +127,22 @@ def test_real_server_in_the_kernel_at_the_start_keeps_its_weight_until_a_verdict
     assert weights(recorder) == [7]
     director.publish(verdict(DOWN))
     wait_until(lambda: weights(recorder) == [7, 0])
+
+
+def test_kernel_that_cannot_be_read_at_the_start_is_read_again(direct, recorder, caplog):
+    tries = iter([OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS)), None])
+
+    def read():
+        if error := next(tries):
+            raise error
+        return Table()
+
+    director = direct(in_force=read).configure(FRONTEND, TCP, backend(7)).publish(verdict(UP))
+    wait_until(lambda: "rereading the table" in caplog.text)
+    wait_until(lambda: is_synced(recorder))
+    wait_until(lambda: weights(recorder)[-1:] == [7])
+    assert director.merger.is_alive()
+    assert next(tries, "read twice") == "read twice"
 
 
 def test_panic_is_logged_when_it_begins_and_ends(direct, recorder, caplog):

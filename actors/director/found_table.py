@@ -1,0 +1,42 @@
+"""The table that the kernel has at the start, before anything is written."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from clusterf.ipvs.table import Table
+from clusterf.lib.backoff import Backoff
+
+__all__ = ["FoundTable"]
+
+log = logging.getLogger(__name__)
+
+
+class FoundTable:
+    """What `read` returned at its first success; `read` may raise OSError, which is logged."""
+
+    def __init__(self, read: Callable[[], Table]) -> None:
+        self._read = read
+        self._backoff = Backoff(initial=0.5, longest=30)
+        self._retry_at = 0.0
+        self._found = False
+        self.table = Table()
+
+    def awaited(self) -> float:
+        """Read the table, unless that has succeeded; return in how many seconds to call this again, 0: it is known."""
+        now = time.monotonic()
+        if self._found or now < self._retry_at:
+            return 0.0 if self._found else self._retry_at - now
+        try:
+            self.table = self._read()
+        except OSError as error:
+            delay = self._backoff.next()
+            self._retry_at = now + delay
+            log.error("ipvs: %s: rereading the table, retrying in %.1f seconds", error.strerror or error, delay)
+            return delay
+        self._found = True
+        return 0.0
+
+    def forget(self) -> None:
+        """Drop the table, which is not read again."""
+        self._found, self.table = True, Table()
