@@ -141,7 +141,7 @@ class EtcdFollower(Follower):
             self._believed = True
         elif not self._believed:
             # this process has never passed on what the known cluster had: it stays in force
-            missing = set()
+            missing -= set(self._last_good.paths())
             copy = self._last_good.copy() if not self._synced else None
             for path, value in copy.items.items() if copy is not None else ():
                 yield self._last_good.put(path, value)

@@ -1,0 +1,254 @@
+"""A simulated etcd: revisions, transactions, watches, compaction, partitions, restores, other clusters.
+
+`Client`, `Endpoints` and `WatchReader` have the interfaces of the real ones in `clusterf.etcd`,
+so that the real follower runs on them, in a fiber.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
+
+from clusterf.etcd.client import KeyListing, KeyValue
+from clusterf.etcd.endpoints import EndpointFailure
+from clusterf.etcd.errors import EtcdError
+from clusterf.etcd.watch import Event
+from tests.sim import fibers
+from tests.sim.simulation import Simulation
+
+__all__ = ["Client", "Endpoints", "Etcd", "WatchReader"]
+
+DELAY = 0.003  # seconds to or from etcd, on average
+DEADLINE = 5.0
+SILENCE = 10.0
+PAUSE = 1.0  # seconds without events after which a follower looks at its other duties
+
+
+class Etcd:
+    """The cluster behind one name. Nodes in `cut` do not reach it."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self.simulation = simulation
+        self.contents: dict[bytes, bytes] = {}
+        self.revision = 1
+        self.cluster = 1
+        self.compacted = 0
+        self.is_down = False
+        self.cut: set[str] = set()
+        self._history: deque[Event] = deque(maxlen=2000)
+        # the keys at each revision
+        self._past: dict[int, frozenset[bytes]] = {1: frozenset()}
+        self._watches: list[WatchReader] = []
+        # what the cluster was before it was replaced or restored: contents, revision and cluster id
+        self.before: tuple[dict[bytes, bytes], int, int] | None = None
+
+    def transact(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Set keys, or with None delete them, in one transaction."""
+        if self.is_down:
+            return
+        self.revision += 1
+        events = []
+        for path, value in changes.items():
+            if value is not None:
+                self.contents[path] = value
+            elif self.contents.pop(path, None) is None:
+                continue
+            events.append(Event(path, value, self.revision))
+        self._history.extend(events)
+        self._past[self.revision] = frozenset(self.contents)
+        for watch in list(self._watches):
+            watch.send(events)
+
+    def compact(self) -> None:
+        """Forget all history, and close all watches."""
+        self.compacted = self.revision
+        self._past = {self.revision: frozenset(self.contents)}
+        self._history.clear()
+        self.close_watches("leader changed")
+
+    def close_watches(self, reason: str) -> None:
+        """Close all watches with an error."""
+        watches, self._watches = self._watches, []
+        for watch in watches:
+            watch.send(EtcdError(reason))
+
+    def replace(self, contents: Mapping[bytes, bytes], revision: int, cluster: int) -> None:
+        """Be another cluster, or the same at an earlier time; `return_to_before` undoes this."""
+        self.before = self.before or (dict(self.contents), self.revision, self.cluster)
+        self._become(contents, revision, cluster)
+
+    def return_to_before(self) -> None:
+        """Be again what the cluster was before it was replaced."""
+        if self.before is not None:
+            self._become(*self.before)
+            self.before = None
+
+    def reachable(self, node: str) -> bool:
+        """Tell whether the node reaches the cluster."""
+        return not self.is_down and node not in self.cut
+
+    def since(self, revision: int) -> list[Event]:
+        """Return the events from `revision` on. Raises EtcdError."""
+        if revision <= self.compacted:
+            raise EtcdError("watch: revision compacted", compacted=True)
+        return [event for event in self._history if event.revision >= revision]
+
+    def paths(self, revision: int) -> set[bytes]:
+        """Return the keys that there were at a revision. Raises EtcdError."""
+        if revision not in self._past:
+            raise EtcdError("compacted or yet to come", compacted=revision < self.revision)
+        return set(self._past[revision])
+
+    def add_watch(self, watch: "WatchReader") -> None:
+        """Have a watch receive what changes from now on."""
+        self._watches.append(watch)
+
+    def remove_watch(self, watch: "WatchReader") -> None:
+        """Forget a watch."""
+        if watch in self._watches:
+            self._watches.remove(watch)
+
+    def _become(self, contents: Mapping[bytes, bytes], revision: int, cluster: int) -> None:
+        self.contents, self.revision, self.cluster = dict(contents), revision, cluster
+        self.compacted = revision - 1
+        self._past = {revision: frozenset(contents)}
+        self._history.clear()
+        self.close_watches("unavailable: transport is closing")
+
+
+class Client:
+    """A client in the present process."""
+
+    def __init__(self, etcd: Etcd, node: str, endpoint: str) -> None:
+        self._etcd = etcd
+        self._node = node
+        self.endpoint = endpoint
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def list(self) -> KeyListing:
+        """Return all keys, at one revision."""
+        self._call()
+        items = [KeyValue(*item) for item in sorted(self._etcd.contents.items())]
+        listed: Any = KeyListing
+        known = {"items": items, "revision": self._etcd.revision, "cluster": self._etcd.cluster}
+        listing: KeyListing = listed(*(known[name] for name in listed._fields))
+        fibers.sleep(self._delay())  # the answer is under way
+        return listing
+
+    def paths(self, revision: int) -> set[bytes]:
+        """Return the keys that there were at a revision."""
+        self._call()
+        return self._etcd.paths(revision)
+
+    def watch(self, revision: int) -> tuple[Etcd, str, int]:
+        """Return what WatchReader needs."""
+        return self._etcd, self._node, revision
+
+    def _call(self) -> None:
+        fibers.sleep(self._delay())
+        if self._etcd.is_down:
+            raise EtcdError(f"{self.endpoint}: unavailable: connection refused")
+        if not self._etcd.reachable(self._node):
+            fibers.sleep(DEADLINE)
+            raise EtcdError(f"{self.endpoint}: deadline_exceeded")
+
+    def _delay(self) -> float:
+        return self._etcd.simulation.random.random() * 2 * DELAY
+
+
+class Endpoints:
+    """The endpoints of the cluster, as one node reaches them."""
+
+    def __init__(self, etcd: Etcd, node: str) -> None:
+        self._etcd = etcd
+        self._node = node
+
+    def connect(self, endpoint: str) -> Client:
+        """Return a client."""
+        return Client(self._etcd, self._node, endpoint)
+
+    def use(self, act: Callable[[Client], object], wanted: Callable[[], bool]) -> Iterator[EndpointFailure]:
+        """Call `act` with a client of one endpoint after the other."""
+        for endpoint in ("a:2379", "b:2379"):
+            if not wanted():
+                return
+            try:
+                with self.connect(endpoint) as client:
+                    act(client)
+            except EtcdError as error:
+                yield EndpointFailure(endpoint, error)
+
+
+class WatchReader:
+    """A watch, with its events as they arrive."""
+
+    def __init__(self, watch: tuple[Etcd, str, int]) -> None:
+        self._etcd, self._node, revision = watch
+        self._simulation = self._etcd.simulation
+        self._arrived: deque[list[Event] | EtcdError] = deque()
+        self._last_sent = 0.0
+        self._heard = self._simulation.now
+        self._error: EtcdError | None = None
+        self._fiber = fibers.present()
+        # the process that reads; it also keeps what arrives from a process that is gone
+        current = self._simulation.current
+        assert current is not None
+        self._process = current
+        self._asleep = False
+        self._lost = False
+        try:
+            events = self._etcd.since(revision)
+        except EtcdError as error:
+            self.send(error)
+        else:
+            if events:
+                self.send(events)
+            self._etcd.add_watch(self)
+
+    def send(self, message: list[Event] | EtcdError) -> None:
+        """Have a message arrive, after those that were sent before."""
+        if not self._etcd.reachable(self._node) and not isinstance(message, EtcdError):
+            self._etcd.remove_watch(self)
+            self._lost = True  # silence will show it
+            return
+        at = max(self._last_sent, self._simulation.now + self._simulation.random.random() * 2 * DELAY)
+        self._last_sent = at
+        self._process.later(at - self._simulation.now, lambda: self._arrive(message))
+
+    def events(self) -> Iterator[Event]:
+        """Wait for events, and yield those that have arrived."""
+        if not self._arrived:
+            self._asleep = True
+            self._fiber.sleep(PAUSE)
+            self._asleep = False
+        if self._etcd.reachable(self._node) and not self._lost:
+            self._heard = self._simulation.now
+        while self._arrived:
+            message = self._arrived.popleft()
+            if isinstance(message, EtcdError):
+                self._error = message
+                return
+            yield from message
+
+    def check(self) -> None:
+        """Raise EtcdError if the watch has ended, or is silent."""
+        if self._error is not None:
+            raise self._error
+        if self._simulation.now - self._heard >= SILENCE:
+            raise EtcdError("watch: timed out: no progress notification")
+
+    def close(self) -> None:
+        """End the watch."""
+        self._etcd.remove_watch(self)
+
+    def _arrive(self, message: list[Event] | EtcdError) -> None:
+        self._arrived.append(message)
+        if self._asleep:
+            self._fiber.wake()
