@@ -8,7 +8,7 @@ from tests.sim.main import story_of
 from tests.sim.run import run
 from tests.sim.script import script_of
 
-NEW = 15  # seeds that are chosen anew each time
+NEW = 5  # seeds that are chosen anew each time
 
 
 def check(seed):
