@@ -8,7 +8,7 @@ ARGS ?=
 NOOP = $(shell [ "$$(id -u)" = 0 ] && [ -e /proc/net/ip_vs ] || echo --noop)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-long soak sim lint format bench clean
+.PHONY: help run check test test-long soak sim sim-mutants lint format bench clean
 
 help: ## list the targets
 	@echo 'make TARGET [ARGS="…"] [PYTHON=python3.13]'
@@ -50,6 +50,9 @@ format: $(STAMP) ## format the code, and fix what can be fixed automatically
 
 sim: $(STAMP) ## simulate whole nodes for SECONDS=60, or one SEED; minimise what breaks a rule
 	PYTHONHASHSEED=0 $(BIN)/python -m tests.sim.main --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(if $(SOURCE),--source $(SOURCE))
+
+sim-mutants: $(STAMP) ## take each safety mechanism out, and show which seed of the simulation finds that
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.sim.mutants
 
 bench: $(STAMP) ## measure (ARGS: for the benchmark)
 	PATH="$(CURDIR)/$(BIN):$$PATH" tests/bench/run $(ARGS)
