@@ -19,7 +19,7 @@ import pykka
 
 from actors.base.actor import Actor
 from actors.base.messages import Upstream
-from actors.director.found_table import FoundTable
+from actors.director.found_table import FoundTable, logging_errors
 from actors.director.messages import Credit, MergedUpdate, ResolvedUpdate
 from actors.link.links import Links
 from actors.link.messages import Received, Synced, VerdictIs
@@ -29,7 +29,7 @@ from clusterf.director.merger import Merged, Merger
 from clusterf.director.removal_hold import HoldPolicy, RemovalHold
 from clusterf.director.retention import Retention
 from clusterf.director.rotation import PanicMode, Rotation
-from clusterf.ipvs.table import Table, VirtualServer
+from clusterf.ipvs.table import Table, VirtualServer, VirtualServerState
 from clusterf.lib.text import escape
 
 __all__ = ["BackendMerger"]
@@ -51,9 +51,9 @@ class BackendMerger(Actor):
     """Tells `writer` what follows from the resolved configuration and from the verdicts on the links called `health`.
 
     Without `health` all backends are in rotation. `in_force` reads the table
-    that the kernel has before anything is written, and `ours` are those virtual servers in it that
-    are recorded as ours, with the seconds that their real servers may drain; None: the table is emptied
-    first. With `patience`, updates are
+    that the kernel has before anything is written, `find` one virtual server later. `ours`
+    are the virtual servers in it that are recorded as ours, with the seconds that their
+    real servers may drain; None: the table is emptied first. With `patience`, updates are
     complete (`synced`) only when each checked backend has a verdict, or after so
     many seconds; None: verdicts are not awaited. `hold` None: what leaves the configuration is removed at once.
     """
@@ -66,6 +66,7 @@ class BackendMerger(Actor):
         elide: bool,
         health: Sequence[str] = (),
         in_force: Callable[[], Table] = Table,
+        find: Callable[[VirtualServer], VirtualServerState | None] = lambda _virtual: None,
         ours: Mapping[VirtualServer, float] | None = MappingProxyType({}),
         patience: float | None = None,
         hold: HoldPolicy | None = None,
@@ -77,7 +78,7 @@ class BackendMerger(Actor):
         self._ours = ours
         self._hold = RemovalHold(hold) if hold is not None else None
         self._rotation = Rotation(lambda: self._found.table)
-        self._retention = Retention(self._hold or RemovalHold(HoldPolicy()))
+        self._retention = Retention(self._hold or RemovalHold(HoldPolicy()), logging_errors(find))
         rotation = self._rotation if health else None
         self._merger = Merger(elide=elide, rotation=rotation, in_force=self._retention.settings)
         self._writer = writer

@@ -1,13 +1,13 @@
-"""The table that the kernel has at the start, before anything is written."""
+"""What the kernel has before we write: its table at the start, and later a virtual server that is new to us."""
 
 import logging
 import time
 from collections.abc import Callable
 
-from clusterf.ipvs.table import Table
+from clusterf.ipvs.table import Table, VirtualServer, VirtualServerState
 from clusterf.lib.backoff import Backoff
 
-__all__ = ["FoundTable"]
+__all__ = ["FoundTable", "logging_errors"]
 
 log = logging.getLogger(__name__)
 
@@ -40,3 +40,18 @@ class FoundTable:
     def forget(self) -> None:
         """Drop the table, which is not read again."""
         self._found, self.table = True, Table()
+
+
+def logging_errors(
+    find: Callable[[VirtualServer], VirtualServerState | None],
+) -> Callable[[VirtualServer], VirtualServerState | None]:
+    """Return a reader that returns None, and logs why, where `find` raises OSError."""
+
+    def found(virtual: VirtualServer) -> VirtualServerState | None:
+        try:
+            return find(virtual)
+        except OSError as error:
+            log.error("ipvs: %s: cannot be read, treated as new: %s", virtual, error.strerror or error)
+            return None
+
+    return found

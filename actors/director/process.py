@@ -36,6 +36,8 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     """Start the actors, and return them in the order of the data flow. Raises Unavailable if IPVS cannot be used."""
     del name
     kernel = _noop_kernel() if settings.noop else open_kernel()
+    # of its own, as it is read by another thread than that which writes
+    reader = kernel if settings.noop else open_kernel()
     ours = Store(settings.director_file, read_only=settings.noop, elsewhere=settings.incomplete_directory)
     ownership = Ownership(ours)
     excluded = tuple(map(ip_network, settings.ipvs_exclude))
@@ -52,7 +54,8 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
         host.links,
         elide=settings.ipvs_elide,
         health=settings.health_names(),
-        in_force=kernel.read if settings.noop else _read_kernel,
+        in_force=reader.read,
+        find=reader.read_virtual,
         ours=None if settings.flush else recorded,
         # the rest of the time is for the writer
         patience=0.9 * settings.once_timeout if settings.once else None,

@@ -22,7 +22,14 @@ from clusterf.director.departures import Departures
 from clusterf.director.merger import Merged, Origin, RealServerWanted, VirtualServerWanted
 from clusterf.director.removal_hold import Decision, Removal, RemovalHold
 from clusterf.director.unproven import Proving
-from clusterf.ipvs.table import RealServer, RealServerSettings, Table, VirtualServer, VirtualServerSpec
+from clusterf.ipvs.table import (
+    RealServer,
+    RealServerSettings,
+    Table,
+    VirtualServer,
+    VirtualServerSpec,
+    VirtualServerState,
+)
 
 __all__ = ["Retention"]
 
@@ -30,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _UNKNOWN = Origin(None)
 
+Find = Callable[[VirtualServer], VirtualServerState | None]
 ProvingOf = Callable[[VirtualServer, float], Proving]
 
 
@@ -37,11 +45,16 @@ class Retention:
     """Passes on what is wanted, and keeps what is in force until it may be removed.
 
     Before `begin` everything is passed on as it is. `proving` tells how it stands
-    with the backends of a virtual server that are unproven.
+    with the backends of a virtual server that are unproven. `find` reads one
+    virtual server in the kernel, None: it does not exist. It is called when one is wanted that
+    was not passed on before, as somebody else may have made it, or we, without a record.
     """
 
-    def __init__(self, hold: RemovalHold) -> None:
+    def __init__(self, hold: RemovalHold, find: Find = lambda _virtual: None) -> None:
         self._hold = hold
+        self._find = find
+        # the real servers with weight of virtual servers that were found since the last `take`
+        self._found: dict[VirtualServer, dict[RealServer, RealServerSettings]] = {}
         self._begun = False
         # what was passed on, and has not been withdrawn
         self._in_force: dict[VirtualServer, dict[RealServer, RealServerSettings]] = {}
@@ -69,15 +82,14 @@ class Retention:
                 self._in_force[virtual] = {}
                 yield VirtualServerWanted(virtual, VirtualServerSpec(settings, ours[virtual]))
                 self._departures.add_virtual(virtual, _UNKNOWN)
-            for real, found_settings in found.reals[virtual].items():
-                if real not in self._in_force[virtual]:
-                    self._put(virtual, real, found_settings)
-                    yield RealServerWanted(virtual, real, found_settings)
-                    self._depart(virtual, real, _UNKNOWN)
+            yield from self._keep_found(virtual, found.reals[virtual])
 
     def settings(self, virtual: VirtualServer, real: RealServer) -> RealServerSettings | None:
         """Return the settings that the real server has in force; None: it is not, or nothing is kept yet."""
-        return self._in_force.get(virtual, {}).get(real) if self._begun else None
+        if not self._begun:
+            return None
+        reals = self._in_force.get(virtual)
+        return (self._find_reals(virtual) if reals is None else reals).get(real)
 
     def take(self, items: Iterable[Merged]) -> Iterator[Merged]:
         """Yield of `items` what is to be passed on now: all but removals that follow from the configuration."""
@@ -91,6 +103,8 @@ class Retention:
         for item in items:
             if isinstance(item, VirtualServerWanted):
                 if item.claim is not None:
+                    if self._begun and item.virtual not in self._in_force:
+                        self._find_reals(item.virtual)
                     self._in_force.setdefault(item.virtual, {})
                     self._departures.discard_virtual(item.virtual)
                     yield item
@@ -101,6 +115,10 @@ class Retention:
                     yield item
             else:
                 yield item
+        for virtual, reals in self._found.items():
+            if virtual in self._in_force:
+                yield from self._keep_found(virtual, reals)
+        self._found = {}
 
     def release(self, now: float, proving: ProvingOf) -> Iterator[Merged]:
         """Yield the removals that may be done now."""
@@ -120,6 +138,24 @@ class Retention:
         delays = [self._hold.due(now)] if self._departures else []
         moments = [proving(virtual, now).until for virtual in self._replaced]
         return min([*delays, *(max(until - now, 0.0) for until in moments if until is not None)], default=None)
+
+    def _find_reals(self, virtual: VirtualServer) -> Mapping[RealServer, RealServerSettings]:
+        """Return the real servers with weight that a virtual server has in the kernel; it is read once for a `take`."""
+        if virtual not in self._found:
+            state = self._find(virtual)
+            reals = {} if state is None else state[1]
+            self._found[virtual] = {real: settings for real, settings in reals.items() if settings.weight}
+        return self._found[virtual]
+
+    def _keep_found(
+        self, virtual: VirtualServer, reals: Mapping[RealServer, RealServerSettings]
+    ) -> Iterator[RealServerWanted]:
+        """Keep the real servers that were found and are not wanted, as if they had just left."""
+        for real, settings in reals.items():
+            if real not in self._in_force[virtual]:
+                self._put(virtual, real, settings)
+                yield RealServerWanted(virtual, real, settings)
+                self._depart(virtual, real, _UNKNOWN)
 
     def _removal(self) -> Removal:
         leaving = self._departures

@@ -3,8 +3,8 @@ import os
 
 import pytest
 
-from actors.director.found_table import FoundTable
-from tests.actors.support.writing import table
+from actors.director.found_table import FoundTable, logging_errors
+from tests.actors.support.writing import table, virtual
 
 
 @pytest.fixture
@@ -55,3 +55,12 @@ def test_other_errors_are_those_of_the_caller():
 
     with pytest.raises(RuntimeError):
         FoundTable(read).awaited()
+
+
+def test_virtual_server_that_cannot_be_read_is_reported_and_none(caplog):
+    def read(_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    assert logging_errors(read)(virtual(1)) is None
+    assert caplog.messages == ["ipvs: 10.1.1.1:80/tcp: cannot be read, treated as new: Input/output error"]
+    assert logging_errors(lambda _: ("settings", {}))(virtual(1)) == ("settings", {})

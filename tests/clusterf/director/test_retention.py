@@ -309,3 +309,25 @@ def test_removal_by_health_does_not_wait():
     director = serving(1, 2, check=HealthCheck(on_down="remove"))
     director.judge({1: False})
     assert director.weights == {2: 10}
+
+
+def test_virtual_server_of_others_that_comes_into_the_configuration_keeps_its_weights():
+    virtual, settings, reals = found({1: 10, 2: 0, 9: 10})
+    reads = []
+    director = Director({}, find=lambda wanted: reads.append(wanted) or (settings, reals))
+    director.put({H: TCP} | service(1, 2, 3))
+    assert director.weights == {1: 10, 2: 0, 3: 0, 9: 10}
+    assert reads == [virtual]
+    director.judge({3: True})
+    director.wait()
+    assert director.weights == {1: 10, 2: 0, 3: 10}
+    assert reads == [virtual]
+
+
+def test_virtual_server_that_exists_is_taken_over_without_checks_too():
+    _, settings, reals = found({1: 10, 9: 10})
+    director = Director({}, find=lambda _: (settings, reals))
+    director.put(service(1))
+    assert director.weights == {1: 10, 9: 10}
+    director.wait()
+    assert director.weights == {1: 10}

@@ -58,10 +58,10 @@ DEFAULTS = HoldPolicy()
 class Director:
     """A pipeline with a rotation, and short ways to change the configuration and the verdicts."""
 
-    def __init__(self, configuration, in_force=Table, *, ours=(), begun=True, elide=False, hold=DEFAULTS):
+    def __init__(self, configuration, in_force=Table, *, ours=(), begun=True, elide=False, hold=DEFAULTS, **options):
         self.rotation = Rotation(in_force)
         self.hold = RemovalHold(hold)
-        self.pipeline = Pipeline(elide=elide, rotation=self.rotation, retention=Retention(self.hold))
+        self.pipeline = Pipeline(elide=elide, rotation=self.rotation, retention=Retention(self.hold, **options))
         self.put(configuration)
         if begun:
             self.begin(in_force(), dict.fromkeys(ours, 30.0))
