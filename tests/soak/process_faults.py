@@ -89,7 +89,7 @@ def storm(rng: Random, world: World) -> str:
     name, pid = _one(rng, world)
     if pid:
         send(pid, signal.SIGSTOP)
-    for _ in range(1000):
+    for _ in range(1000 if pid else 0):
         world.node.send(signal.SIGHUP)
         time.sleep(0.001)
     if pid:
@@ -98,7 +98,8 @@ def storm(rng: Random, world: World) -> str:
 
 
 def reload(_: Random, world: World) -> str:
-    """Have the node reload."""
+    """Have the node reload. While the interpreter starts, SIGHUP would still end it."""
+    _children(world.node)
     world.node.send(signal.SIGHUP)
     return ""
 
