@@ -8,7 +8,6 @@ from actors.link.links import Links
 from actors.link.messages import ConfigMessage, ValueIs
 from actors.link.publisher import Publisher
 from actors.settings import CONFIG
-from clusterf.config.model import FrontendKey
 from clusterf.sources.overlay import Overlay
 from clusterf.sources.url import Source
 
@@ -43,7 +42,6 @@ class ConfigPublisher(Actor):
                 if synced:
                     self._awaited.discard(source)
                 merged = [m for message in messages if (m := self._merge(source, message)) is not None]
-                merged.sort(key=_deleted_frontends_first)
                 self._publisher.publish(merged, synced=not self._awaited)
             case _:
                 super().receive(message)
@@ -54,11 +52,3 @@ class ConfigPublisher(Actor):
         if not self._overlay.accepts(source, message.key):
             return None
         return ValueIs(message.key, self._overlay.put(source, message.key, message.value))
-
-
-def _deleted_frontends_first(message: ConfigMessage) -> bool:
-    """Return the sort key that puts deleted frontends first.
-
-    Otherwise a service that is deleted as a whole would seem to lose its backends before.
-    """
-    return not (isinstance(message.key, FrontendKey) and message.value is None)

@@ -151,11 +151,13 @@ class Retention:
         self, virtual: VirtualServer, reals: Mapping[RealServer, RealServerSettings]
     ) -> Iterator[RealServerWanted]:
         """Keep the real servers that were found and are not wanted, as if they had just left."""
-        for real, settings in reals.items():
-            if real not in self._in_force[virtual]:
-                self._put(virtual, real, settings)
-                yield RealServerWanted(virtual, real, settings)
-                self._depart(virtual, real, _UNKNOWN)
+        left = [real for real in reals if real not in self._in_force[virtual]]
+        for real in left:
+            self._put(virtual, real, reals[real])
+            yield RealServerWanted(virtual, real, reals[real])
+        # only now, as what was there is no gain
+        for real in left:
+            self._depart(virtual, real, _UNKNOWN)
 
     def _removal(self) -> Removal:
         leaving = self._departures

@@ -8,6 +8,8 @@ A file that is written in place is empty or incomplete for a moment, and one tha
 replaced by removing it first is missing. A part of a JSON object is never a valid
 one, so a value that is missing, empty or invalid is believed only once it has been so
 for a while. Time stamps of files play no part in that: their clock may be another's.
+Until then the other changes wait, too: what is written file by file is one change, and
+part of it may mean what nobody wants.
 """
 
 import logging
@@ -35,6 +37,7 @@ GATHER = 10  # milliseconds within which events are handled together
 LOOK = 250  # milliseconds between checks whether the root is still the same directory
 OVERFLOW = 4096  # events at once; with more, some may have been lost (inotify queues 16,384)
 _MOUNTS = "mounts"  # the name under which the places of directories are recorded
+LONGEST = 2 * SETTLE  # seconds that a change waits for others which do not come to rest
 PART = 1000  # updates passed on at a time, at most
 
 
@@ -51,6 +54,9 @@ class TreeFollower(Follower):
         self._backoff = Backoff(initial=LOOK / 1000, longest=5)
         # paths to scan again: when, and the bytes found, None if the file was missing
         self._unsettled: dict[bytes, tuple[float, bytes | None]] = {}
+        # changes that wait until nothing is unsettled, and the moment of the first of them
+        self._waiting: list[Update] = []
+        self._waiting_since = 0.0
         # paths of files and directories that are unreadable
         self._unreadable: set[bytes] = set()
 
@@ -122,7 +128,7 @@ class TreeFollower(Follower):
         """Scan the changed paths, and those that have settled."""
         now = time.monotonic()
         settled = {path for path, (due, _) in self._unsettled.items() if due <= now}
-        if changed or settled:
+        if changed or settled or (self._waiting and now >= self._waiting_since + LONGEST):
             self._scan(*sorted(settled.union(changed)), reread=True)
 
     def _scan(self, *paths: bytes, reread: bool = False) -> None:
@@ -131,12 +137,13 @@ class TreeFollower(Follower):
         if self._confirmed.is_set():
             self._confirmed.clear()
             self._tree.mounts.accept()
-        updates: list[Update] = []
+        if not self._waiting:
+            self._waiting_since = now
+        updates = self._waiting
         for update in chain.from_iterable(self._updates_below(path, reread, now) for path in paths):
             updates.append(update)
-            if len(updates) >= PART:
-                self._on_update(updates, False)
-                updates = []
+            if len(updates) >= PART and not self._synced:
+                self._pass_on(updates)
         # a missing root is not an empty tree
         answered = b"" not in self._unreadable or self._last_good.has_copy
         synced = answered and not self._synced and not self._unsettled
@@ -147,14 +154,20 @@ class TreeFollower(Follower):
             updates[:0] = self._doubt_copy() if synced else []
         else:
             updates.extend(self._end_doubt_of_copy())
-        if updates or synced:
-            self._on_update(updates, synced)
+        if synced or not self._synced or not self._unsettled or now >= self._waiting_since + LONGEST:
+            self._pass_on(updates, synced=synced)
         self._last_good.save()
         if self._synced and not self._unreadable:
             self._last_good.renew()
         self._record.put(_MOUNTS, self._tree.mounts.places)
         if self._once and self._synced:
             self._stopping.set()
+
+    def _pass_on(self, updates: list[Update], *, synced: bool = False) -> None:
+        """Pass on all of `updates`, and empty the list; `synced`: the first snapshot is complete with them."""
+        for start in range(0, max(len(updates), int(synced)), PART):
+            self._on_update(updates[start : start + PART], synced and start + PART >= len(updates))
+        updates.clear()
 
     def _updates_below(self, path: bytes, reread: bool, now: float) -> Iterator[KeyUpdate]:
         readable = {known for known in self._unreadable if is_below(known, path)}

@@ -92,9 +92,6 @@ class Judge:
         """Tell whether a real server has been wanted with weight since the node's horizon."""
         since = self._world.truth.weighted_since.get(pair)
         held = node.held.get(pair)
-        claimed = self._world.truth.claimed_since.get(pair[0])
-        if node.forgot_at is not None and (claimed is None or claimed > horizon(node)):
-            return False  # open: what is not on record is adopted as new when it is claimed again
         if since is None and held is not None and self._world.simulation.now < held.until:
             since = held.since
         return since is not None and since <= horizon(node)

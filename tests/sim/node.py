@@ -159,11 +159,6 @@ class Node:
 
     def failed(self, process: Process, error: Exception, text: str) -> None:
         """Note that an actor of the process failed, which nothing may cause."""
-        if isinstance(error, OSError) and self.kernel.losing:
-            # (BackendMerger reads the kernel once, at the start, and tries that again in a new process)
-            self.disturb(5.0, 60.0)
-            self.kill(process)
-            return
         self.world.violation(f"{self.name}: process {process.name} failed: {error!r}\n{text}")
         self.kill(process)
 

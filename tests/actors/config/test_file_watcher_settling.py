@@ -163,3 +163,38 @@ def test_values_behind_a_link_are_kept_while_its_target_is_missing(tree, tmp_pat
     assert tree.published_weights() == [1]
     (tree.root / "services").unlink()
     wait_until(lambda: KEY not in tree.recorder.state)
+
+
+def test_changes_wait_for_one_that_is_being_written_as_they_may_belong_together(tree):
+    tree.write(with_weight(1))
+    tree.start().synced()
+    half = tree.write("", "services/web/backends/2")
+    pause()
+    tree.write(with_weight(3))
+    pause()
+    assert tree.published_weights() == [1]
+    half.write_text(with_weight(4))
+    wait_until(lambda: tree.published_weights() == [1, 3])
+    assert tree.weight(BackendKey(b"web", b"2")) == 4
+
+
+def test_changes_do_not_wait_for_long_for_one_that_never_comes_to_rest(tree, monkeypatch):
+    tree.write(with_weight(1))
+    tree.start().synced()
+    stop = threading.Event()
+
+    def write_all_the_time():
+        number = 0
+        while not stop.wait(GAP):
+            number += 1
+            tree.write("{" * number, "services/web/backends/2")
+
+    writer = threading.Thread(target=write_all_the_time)
+    writer.start()
+    try:
+        pause()
+        tree.write(with_weight(3))
+        wait_until(lambda: tree.weight() == 3)
+    finally:
+        stop.set()
+        writer.join()

@@ -287,6 +287,16 @@ def test_real_servers_found_at_the_start_stay_until_their_successors_have_weight
     assert director.weights == {2: 10, 3: 10}
 
 
+def test_all_real_servers_found_at_the_start_stay_while_their_successors_are_unproven():
+    table = table_of([found({1: 10, 2: 10, 3: 10, 4: 0, 5: 0})])
+    director = Director({H: TCP} | service(4, 5), lambda: table)
+    director.wait()
+    assert director.weights == {1: 10, 2: 10, 3: 10, 4: 0, 5: 0}
+    director.judge({4: True})
+    director.wait()
+    assert director.weights == {2: 10, 3: 10, 4: 10, 5: 0}
+
+
 @pytest.mark.parametrize("ours", [True, False])
 def test_virtual_server_found_at_the_start_is_kept_only_if_it_is_ours(ours):
     row = found({1: 10})
@@ -312,15 +322,16 @@ def test_removal_by_health_does_not_wait():
 
 
 def test_virtual_server_of_others_that_comes_into_the_configuration_keeps_its_weights():
-    virtual, settings, reals = found({1: 10, 2: 0, 9: 10})
+    virtual, settings, reals = found({1: 10, 2: 0, 8: 10, 9: 10})
     reads = []
     director = Director({}, find=lambda wanted: reads.append(wanted) or (settings, reals))
     director.put({H: TCP} | service(1, 2, 3))
-    assert director.weights == {1: 10, 2: 0, 3: 0, 9: 10}
+    director.wait()
+    assert director.weights == {1: 10, 2: 0, 3: 0, 8: 10, 9: 10}
     assert reads == [virtual]
     director.judge({3: True})
     director.wait()
-    assert director.weights == {1: 10, 2: 0, 3: 10}
+    assert director.weights == {1: 10, 2: 0, 3: 10, 9: 10}
     assert reads == [virtual]
 
 
