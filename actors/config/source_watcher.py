@@ -74,7 +74,7 @@ class SourceWatcher(ThreadedActor):
 
     def _messages(self, update: Update) -> Iterator[ConfigMessage]:
         if isinstance(update, SourceDoubt):
-            yield DoubtIs(DoubtKey(self._url), update.reason)
+            yield DoubtIs(DoubtKey(self._url, update.passing), update.reason)
             return
         if update.key is not None and not update.unchanged:
             yield ValueIs(update.key, update.value)

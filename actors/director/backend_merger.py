@@ -152,7 +152,7 @@ class BackendMerger(Actor):
         if self._hold is not None:
             self._hold.changed(time.monotonic())
             for doubt in update.doubts:
-                self._hold.doubt(doubt.key, doubt.value)
+                self._hold.doubt(doubt.key, doubt.value, passing=doubt.key.passing)
         for result in self._update(update.link, urgent=False):
             if isinstance(result, ProblemsOf) and result not in already_logged:
                 for problem in result.problems:

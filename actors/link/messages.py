@@ -52,9 +52,10 @@ class ProblemsAre(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class DoubtKey(NamedTuple):
-    """The key of the doubt about one source."""
+    """The key of the doubt about one source; `passing`: of that which lasts while a change is under way."""
 
     source: str
+    passing: bool = False
 
 
 class DoubtIs(msgspec.Struct, frozen=True, array_like=True, tag=5):

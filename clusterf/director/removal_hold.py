@@ -81,25 +81,31 @@ class RemovalHold:
 
     def __init__(self, policy: HoldPolicy) -> None:
         self._policy = policy
-        # when the configuration changed last, and when the changes began that have not come to rest since,
-        # or when something was removed in spite of them
+        # when the configuration changed last, and since when a removal waits for the rest of a change
         self._changed: float | None = None
-        self._first_changed = 0.0
+        self._waiting_since: float | None = None
         self._confirmed = False
         # until when the present removal is held; None: it is not
         self._until: float | None = None
         # why removals by a source are not believed
         self._doubts: dict[Hashable, str] = {}
+        # the sources of which a change is under way
+        self._changing: set[Hashable] = set()
 
     def changed(self, now: float) -> None:
         """Note that the configuration has changed, and may be about to change more."""
-        if self._changed is None or now - self._changed >= CALM:
-            self._first_changed = now
         self._changed = now
 
-    def doubt(self, source: Hashable, reason: str | None) -> None:
-        """Note why removals by the source are not believed; None: they are."""
-        if reason is None:
+    def doubt(self, source: Hashable, reason: str | None, *, passing: bool = False) -> None:
+        """Note why removals by the source are not believed; None: they are.
+
+        `passing`: it only tells that a change is not complete yet.
+        """
+        if passing and reason is None:
+            self._changing.discard(source)
+        elif passing:
+            self._changing.add(source)
+        elif reason is None:
             self._doubts.pop(source, None)
         else:
             self._doubts[source] = reason
@@ -109,10 +115,9 @@ class RemovalHold:
         self._confirmed = self._until is not None
 
     def end(self) -> None:
-        """Note that nothing is to be removed, or that it may be."""
-        if self._until is not None:
-            log.warning("ipvs: removals are no longer held")
-        self._until, self._confirmed = None, False
+        """Note that nothing is to be removed."""
+        self._waiting_since = None
+        self._end_hold()
 
     def due(self, now: float) -> float:
         """Return in how many seconds to judge again a removal that is not allowed now; infinite: when that changes."""
@@ -123,20 +128,28 @@ class RemovalHold:
         doubt = next(iter(self._doubts.values()), None)
         size = removal.size(self._policy) if self._policy.seconds else None
         if doubt is None and size is None:
-            self.end()
-            # a change may arrive in parts: a few removals may be the beginning of many
-            if self._is_changing(now):
-                return Decision.WAIT
-            self._first_changed = now
-            return Decision.ALLOWED
+            self._end_hold()
+            return Decision.WAIT if self._has_to_wait(now) else Decision.ALLOWED
         if self._confirmed or (doubt is None and self._until is not None and self._until <= now):
-            self.end()
+            self._end_hold()
             return Decision.ALLOWED
         self._begin(now, doubt, size)
         return Decision.HELD
 
-    def _is_changing(self, now: float) -> bool:
-        return self._changed is not None and now - self._changed < CALM and now - self._first_changed < LONGEST
+    def _end_hold(self) -> None:
+        if self._until is not None:
+            log.warning("ipvs: removals are no longer held")
+        self._until, self._confirmed = None, False
+
+    def _has_to_wait(self, now: float) -> bool:
+        """Tell whether a removal waits: a change may arrive in parts, and a few removals be the beginning of many."""
+        calm = self._changed is None or now - self._changed >= CALM
+        if self._waiting_since is None:
+            self._waiting_since = now
+        if (calm and not self._changing) or now - self._waiting_since >= LONGEST:
+            self._waiting_since = None
+            return False
+        return True
 
     def _begin(self, now: float, doubt: str | None, size: str | None) -> None:
         """Hold the removal, unless it is held for the same reason already."""

@@ -19,9 +19,14 @@ log = logging.getLogger(__name__)
 
 
 class SourceDoubt(NamedTuple):
-    """Why removals by the source are in doubt from here on; None: they are not."""
+    """Why removals by the source are in doubt from here on; None: they are not.
+
+    `passing`: it is only until a change that is under way is complete. Apart from that there
+    may be another doubt, which is withdrawn by itself.
+    """
 
     reason: str | None
+    passing: bool = False
 
 
 Update = KeyUpdate | SourceDoubt

@@ -8,8 +8,7 @@ A file that is written in place is empty or incomplete for a moment, and one tha
 replaced by removing it first is missing. A part of a JSON object is never a valid
 one, so a value that is missing, empty or invalid is believed only once it has been so
 for a while. Time stamps of files play no part in that: their clock may be another's.
-Until then the other changes wait, too: what is written file by file is one change, and
-part of it may mean what nobody wants.
+Until then a change is under way, of which the rest is passed on, and removals are in doubt.
 """
 
 import logging
@@ -23,7 +22,7 @@ import watchfiles
 from clusterf.config.keys import parse_key
 from clusterf.lib.backoff import Backoff
 from clusterf.lib.store import is_below
-from clusterf.sources.follower import Follower, OnUpdate, Update
+from clusterf.sources.follower import Follower, OnUpdate, SourceDoubt, Update
 from clusterf.sources.last_good import KeyUpdate
 from clusterf.sources.mounts import Place
 from clusterf.sources.tree import Entry, FileTree
@@ -37,7 +36,6 @@ GATHER = 10  # milliseconds within which events are handled together
 LOOK = 250  # milliseconds between checks whether the root is still the same directory
 OVERFLOW = 4096  # events at once; with more, some may have been lost (inotify queues 16,384)
 _MOUNTS = "mounts"  # the name under which the places of directories are recorded
-LONGEST = 2 * SETTLE  # seconds that a change waits for others which do not come to rest
 PART = 1000  # updates passed on at a time, at most
 
 
@@ -54,9 +52,8 @@ class TreeFollower(Follower):
         self._backoff = Backoff(initial=LOOK / 1000, longest=5)
         # paths to scan again: when, and the bytes found, None if the file was missing
         self._unsettled: dict[bytes, tuple[float, bytes | None]] = {}
-        # changes that wait until nothing is unsettled, and the moment of the first of them
-        self._waiting: list[Update] = []
-        self._waiting_since = 0.0
+        # whether it was passed on that a change is under way
+        self._changing = False
         # paths of files and directories that are unreadable
         self._unreadable: set[bytes] = set()
 
@@ -128,7 +125,7 @@ class TreeFollower(Follower):
         """Scan the changed paths, and those that have settled."""
         now = time.monotonic()
         settled = {path for path, (due, _) in self._unsettled.items() if due <= now}
-        if changed or settled or (self._waiting and now >= self._waiting_since + LONGEST):
+        if changed or settled:
             self._scan(*sorted(settled.union(changed)), reread=True)
 
     def _scan(self, *paths: bytes, reread: bool = False) -> None:
@@ -137,13 +134,12 @@ class TreeFollower(Follower):
         if self._confirmed.is_set():
             self._confirmed.clear()
             self._tree.mounts.accept()
-        if not self._waiting:
-            self._waiting_since = now
-        updates = self._waiting
+        updates: list[Update] = []
         for update in chain.from_iterable(self._updates_below(path, reread, now) for path in paths):
             updates.append(update)
-            if len(updates) >= PART and not self._synced:
-                self._pass_on(updates)
+            if len(updates) >= PART:
+                self._on_update(updates, False)
+                updates = []
         # a missing root is not an empty tree
         answered = b"" not in self._unreadable or self._last_good.has_copy
         synced = answered and not self._synced and not self._unsettled
@@ -154,8 +150,9 @@ class TreeFollower(Follower):
             updates[:0] = self._doubt_copy() if synced else []
         else:
             updates.extend(self._end_doubt_of_copy())
-        if synced or not self._synced or not self._unsettled or now >= self._waiting_since + LONGEST:
-            self._pass_on(updates, synced=synced)
+        updates = self._with_passing_doubt(updates)
+        if updates or synced:
+            self._on_update(updates, synced)
         self._last_good.save()
         if self._synced and not self._unreadable:
             self._last_good.renew()
@@ -163,11 +160,15 @@ class TreeFollower(Follower):
         if self._once and self._synced:
             self._stopping.set()
 
-    def _pass_on(self, updates: list[Update], *, synced: bool = False) -> None:
-        """Pass on all of `updates`, and empty the list; `synced`: the first snapshot is complete with them."""
-        for start in range(0, max(len(updates), int(synced)), PART):
-            self._on_update(updates[start : start + PART], synced and start + PART >= len(updates))
-        updates.clear()
+    def _with_passing_doubt(self, updates: list[Update]) -> list[Update]:
+        """Return the updates after the doubt that begins with them, or before the end of it."""
+        changing = self._synced and bool(self._unsettled)
+        if changing == self._changing:
+            return updates
+        self._changing = changing
+        if changing:
+            return [SourceDoubt("files are being written", passing=True), *updates]
+        return [*updates, SourceDoubt(None, passing=True)]
 
     def _updates_below(self, path: bytes, reread: bool, now: float) -> Iterator[KeyUpdate]:
         readable = {known for known in self._unreadable if is_below(known, path)}

@@ -104,6 +104,28 @@ def test_small_removals_wait_no_longer_than_the_limit_for_a_configuration_that_i
     assert hold.judge(now + CALM / 2, SMALL) is WAIT, "what comes next has to wait, too"
 
 
+def test_small_removals_wait_while_a_change_of_a_source_is_under_way_but_not_for_ever(hold):
+    hold.changed(5.0)
+    hold.doubt("tree", "files are being written", passing=True)
+    assert hold.judge(5.0 + 3 * CALM, SMALL) is WAIT
+    hold.doubt("tree", None, passing=True)
+    assert hold.judge(5.0 + 3 * CALM, SMALL) is ALLOWED
+    hold.doubt("tree", "files are being written", passing=True)
+    now = 10.0
+    while now < 10.0 + LONGEST:
+        hold.changed(now)
+        assert hold.judge(now, SMALL) is WAIT
+        now += 2 * CALM
+    hold.changed(now)
+    assert hold.judge(now, SMALL) is ALLOWED
+
+
+def test_passing_doubt_does_not_withdraw_another(hold):
+    hold.doubt("etcd", "another cluster")
+    hold.doubt("etcd", None, passing=True)
+    assert hold.judge(0.0, SMALL) is HELD
+
+
 @pytest.mark.parametrize("removal", [SMALL, LARGE, SMALL._replace(one_cause=True), Removal(5, 0, 5, 0)])
 @pytest.mark.parametrize("seconds", [SECONDS, 0.0])
 def test_doubt_in_a_source_holds_removals_of_any_size_without_a_limit(removal, seconds):
