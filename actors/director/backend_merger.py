@@ -129,7 +129,7 @@ class BackendMerger(Actor):
     def confirm(self) -> None:
         """Have the removals done that are held."""
         if self._hold is not None:
-            self._hold.confirm()
+            self._hold.confirm(time.monotonic())
             self._release()
 
     def _take(self) -> None:

@@ -84,7 +84,8 @@ class RemovalHold:
         # when the configuration changed last, and since when a removal waits for the rest of a change
         self._changed: float | None = None
         self._waiting_since: float | None = None
-        self._confirmed = False
+        # when the present removal was confirmed; None: it was not
+        self._confirmed: float | None = None
         # until when the present removal is held; None: it is not
         self._until: float | None = None
         # why removals by a source are not believed
@@ -110,9 +111,13 @@ class RemovalHold:
         else:
             self._doubts[source] = reason
 
-    def confirm(self) -> None:
-        """Allow the removal that is held; those to come are not."""
-        self._confirmed = self._until is not None
+    def confirm(self, now: float) -> None:
+        """Allow the removal that is held; those to come are not.
+
+        A doubt is withdrawn by its source, which is confirmed, too, and what is to be removed may be
+        other things then. So the removal waits for that, at most `LONGEST` seconds.
+        """
+        self._confirmed = now if self._until is not None else None
 
     def end(self) -> None:
         """Note that nothing is to be removed."""
@@ -121,7 +126,10 @@ class RemovalHold:
 
     def due(self, now: float) -> float:
         """Return in how many seconds to judge again a removal that is not allowed now; infinite: when that changes."""
-        return CALM if self._until is None else max(self._until - now, 0.0)
+        if self._until is None:
+            return CALM
+        until = self._until if self._confirmed is None else min(self._until, self._confirmed + LONGEST)
+        return max(until - now, 0.0)
 
     def judge(self, now: float, removal: Removal) -> Decision:
         """Tell whether `removal` may be done. WAIT and HELD: judge it again when it is `due`."""
@@ -130,7 +138,8 @@ class RemovalHold:
         if doubt is None and size is None:
             self._end_hold()
             return Decision.WAIT if self._has_to_wait(now) else Decision.ALLOWED
-        if self._confirmed or (doubt is None and self._until is not None and self._until <= now):
+        confirmed = self._confirmed is not None and (doubt is None or now - self._confirmed >= LONGEST)
+        if confirmed or (doubt is None and self._until is not None and self._until <= now):
             self._end_hold()
             return Decision.ALLOWED
         self._begin(now, doubt, size)
@@ -139,7 +148,7 @@ class RemovalHold:
     def _end_hold(self) -> None:
         if self._until is not None:
             log.warning("ipvs: removals are no longer held")
-        self._until, self._confirmed = None, False
+        self._until, self._confirmed = None, None
 
     def _has_to_wait(self, now: float) -> bool:
         """Tell whether a removal waits: a change may arrive in parts, and a few removals be the beginning of many."""

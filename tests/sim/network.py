@@ -11,6 +11,8 @@ from tests.sim.simulation import Simulation
 
 __all__ = ["Host", "Network", "Prober", "State"]
 
+SHORT, LONG = 0.002, 0.8  # seconds; shorter than every check's timeout
+
 UNSERVED = 9999
 """A port at which no backend listens."""
 
@@ -28,8 +30,10 @@ class State(Enum):
 class Host:
     """One machine with backends on it."""
 
-    def __init__(self) -> None:
+    def __init__(self, latency: float) -> None:
         self.state = State.UP
+        # seconds within which it answers, at most
+        self.latency = latency
         # since when it is up without a break; None: it is not
         self.up_since: float | None = 0.0
         # when it was up last
@@ -46,7 +50,10 @@ class Network:
 
     def host(self, packed: bytes) -> Host:
         """Return the host at an address."""
-        return self._hosts.setdefault(packed, Host())
+        if packed not in self._hosts:
+            # some take so long that others have to serve until they are proven
+            self._hosts[packed] = Host(LONG if self.simulation.random.random() < 0.25 else SHORT)
+        return self._hosts[packed]
 
     def put(self, packed: bytes, state: State) -> None:
         """Have a host answer like that from now on."""
@@ -90,11 +97,11 @@ class Prober:
             state = State.BLACKHOLED
         match state:
             case State.UP:
-                seconds, result = 0.002 * chance, ProbeResult(True, "", 0.001)
+                seconds, result = host.latency * chance, ProbeResult(True, "", 0.001)
             case State.REFUSING:
-                seconds, result = 0.002 * chance, ProbeResult(False, "refused", 0.001)
+                seconds, result = SHORT * chance, ProbeResult(False, "refused", 0.001)
             case State.FLAPPING if chance < 0.5:
-                seconds, result = 0.002, ProbeResult(True, "", 0.001)
+                seconds, result = SHORT, ProbeResult(True, "", 0.001)
             case _:
                 seconds, result = target.check.timeout, ProbeResult(False, "timeout", target.check.timeout)
         self._loop.call_later(seconds, self._finish, done, result)

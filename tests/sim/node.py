@@ -176,7 +176,7 @@ class Node:
         process.later(seconds + START * 2 * self.simulation.random.random(), lambda: self._start(process))
 
     def _start(self, process: Process) -> None:
-        if self.disk.is_read_only:
+        if self.disk.fault is not None:
             self.forgot_at = self.simulation.now  # records on it may be out of date, and are not believed
         host = Host(
             finish=lambda status: self.world.violation(f"{self.name}: finished with {status}"),

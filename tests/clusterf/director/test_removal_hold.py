@@ -59,19 +59,19 @@ def test_removals_are_allowed_once_after_the_hold(hold):
 
 def test_confirmed_removals_are_allowed_once(hold):
     assert hold.judge(0.0, LARGE) is HELD
-    hold.confirm()
+    hold.confirm(0.0)
     assert hold.judge(0.1, LARGE) is ALLOWED
     assert hold.judge(0.2, LARGE) is HELD
 
 
 def test_confirming_while_nothing_is_held_does_not_confirm_later_removals(hold):
-    hold.confirm()
+    hold.confirm(0.0)
     assert hold.judge(0.0, LARGE) is HELD
 
 
 def test_confirming_removals_that_are_withdrawn_does_not_confirm_later_ones(hold):
     assert hold.judge(0.0, LARGE) is HELD
-    hold.confirm()
+    hold.confirm(0.0)
     hold.end()
     assert hold.judge(0.2, LARGE) is HELD
 
@@ -134,8 +134,20 @@ def test_doubt_in_a_source_holds_removals_of_any_size_without_a_limit(removal, s
     assert hold.judge(0.0, removal) is HELD
     assert hold.due(0.0) == inf
     assert hold.judge(1e9, removal) is HELD
-    hold.confirm()
+    hold.confirm(1e9)
+    assert hold.judge(1e9, removal) is HELD, "the source withdraws its doubt first"
+    assert hold.due(1e9) == LONGEST
+    hold.doubt("etcd", None)
     assert hold.judge(1e9, removal) is ALLOWED
+
+
+def test_confirmed_removal_does_not_wait_for_long_for_a_source_that_keeps_its_doubt(hold):
+    hold.doubt("etcd", "another cluster")
+    assert hold.judge(0.0, SMALL) is HELD
+    hold.confirm(10.0)
+    assert hold.judge(10.0 + LONGEST - 0.1, SMALL) is HELD
+    assert hold.judge(10.0 + LONGEST, SMALL) is ALLOWED
+    assert hold.judge(10.0 + LONGEST, SMALL) is HELD
 
 
 def test_removals_are_judged_by_their_size_when_the_doubt_is_withdrawn(hold):
@@ -164,8 +176,8 @@ def test_holds_are_logged_when_they_begin_and_when_they_end(hold, caplog):
     hold.doubt("etcd", "another cluster")
     for now in (2.0, 3.0):
         hold.judge(now, SMALL)
-    hold.confirm()
-    hold.judge(4.0, SMALL)
+    hold.confirm(3.0)
+    hold.judge(3.0 + LONGEST, SMALL)
     until = "would be removed at once: held for 60 seconds, or until clusterf config confirm"
     assert caplog.messages == [
         f"ipvs: 15 of 20 virtual servers {until}",

@@ -266,7 +266,8 @@ def test_doubt_holds_the_removal_of_one_backend(large):
     large.put({BackendKey(b"s1", b"a"): None})
     large.wait(1e6)
     assert real_servers(large) == 20
-    large.hold.confirm()
+    large.hold.confirm(large.pipeline.now)
+    large.hold.doubt("etcd", None)
     large.wait()
     assert real_servers(large) == 19
 
