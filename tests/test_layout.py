@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LARGEST = 18  # modules of a package, `__init__.py` included
-TOP = {"clusterf": {"__init__", "__main__"}, "actors": {"__init__", "main", "node", "settings"}}
+TOP = {"clusterf": {"__init__", "__main__"}, "actors": {"__init__", "entry", "main", "node", "settings"}}
 # Values, texts and wiring without a decision of their own: the tests of what uses them are theirs, too.
 WITHOUT_TESTS = {
     "clusterf/doctor/model.py",

@@ -151,6 +151,7 @@ class BackendMerger(Actor):
         self._configured = self._configured or update.synced
         if self._hold is not None:
             self._hold.changed(time.monotonic())
+            self._hold.doubt(update.link, "more follows" if update.partial else None, passing=True)
             for doubt in update.doubts:
                 self._hold.doubt(doubt.key, doubt.value, passing=doubt.key.passing)
         for result in self._update(update.link, urgent=False):

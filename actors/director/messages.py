@@ -12,13 +12,15 @@ __all__ = ["Credit", "MergedUpdate", "ResolvedUpdate"]
 class ResolvedUpdate(NamedTuple):
     """Resolved objects that changed, from one frame of `link`; `synced`: all sources are complete.
 
-    `doubts`: whether removals by a source are believed, where that changed.
+    `doubts`: whether removals by a source are believed, where that changed. `partial`: the
+    frame was full, so that the rest of a change may follow in another one.
     """
 
     items: tuple[Resolved, ...]
     synced: bool
     link: str
     doubts: tuple[DoubtIs, ...] = ()
+    partial: bool = False
 
 
 class MergedUpdate(NamedTuple):

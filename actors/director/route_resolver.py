@@ -10,6 +10,7 @@ from actors.base.messages import Upstream
 from actors.director.messages import Credit, ResolvedUpdate
 from actors.link.links import Links
 from actors.link.messages import DoubtIs, ProblemsAre, Received, Synced, ValueIs
+from actors.link.published import FRAME
 from actors.link.subscription import Subscription
 from actors.settings import CONFIG
 from clusterf.config.problems import ProblemsOf
@@ -70,4 +71,6 @@ class RouteResolver(Actor):
             if isinstance(item, ProblemsOf):
                 for problem in item.problems:
                     log.warning("%s", problem)
-        self._merger.tell(ResolvedUpdate((*problems, *resolved), self._synced, received.link, tuple(doubts)))
+        partial = len(received.messages) >= FRAME
+        update = ResolvedUpdate((*problems, *resolved), self._synced, received.link, tuple(doubts), partial)
+        self._merger.tell(update)

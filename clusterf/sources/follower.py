@@ -85,9 +85,18 @@ class Follower(ABC):
             self._store = None
             store.close()
 
-    def _doubt_copy(self) -> Iterator[SourceDoubt]:
-        """Report it if the copy that is to be passed on may be out of date: what it lacks may have been added since."""
-        if self._last_good.is_stale:
+    def _doubt_copy(self, *, part_without_copy: bool = False) -> Iterator[SourceDoubt]:
+        """Report it if the copy that is to be passed on may be out of date: what it lacks may have been added since.
+
+        `part_without_copy`: part of the source is unreadable, and there is no copy of it at all.
+        """
+        if part_without_copy:
+            log.warning(
+                "%s: unreadable in part, no last-good copy: holding removals until all of it was read", self._url
+            )
+            self._copy_doubted = True
+            yield SourceDoubt("part of the source is unreadable, and there is no last-good copy of it")
+        elif self._last_good.is_stale:
             log.warning(
                 "%s: the last-good copy may be out of date: holding removals until the source responds", self._url
             )

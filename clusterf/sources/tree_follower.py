@@ -141,13 +141,14 @@ class TreeFollower(Follower):
                 self._on_update(updates, False)
                 updates = []
         # a missing root is not an empty tree
-        answered = b"" not in self._unreadable or self._last_good.has_copy
+        had_copy = self._last_good.has_copy
+        answered = b"" not in self._unreadable or had_copy
         synced = answered and not self._synced and not self._unsettled
         if synced:
             self._last_good.complete(self._tree.paths())
             self._synced = True
         if self._unreadable:
-            updates[:0] = self._doubt_copy() if synced else []
+            updates[:0] = self._doubt_copy(part_without_copy=not had_copy) if synced else []
         else:
             updates.extend(self._end_doubt_of_copy())
         updates = self._with_passing_doubt(updates)

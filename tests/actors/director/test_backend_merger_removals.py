@@ -5,7 +5,8 @@ import pytest
 
 from actors.base.messages import Confirm
 from actors.link.messages import DoubtIs, DoubtKey, ValueIs, deletion_of
-from clusterf.config.model import BackendKey, Frontend, FrontendKey
+from actors.link.published import FRAME
+from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey
 from clusterf.director.merger import RealServerWanted, VirtualServerWanted
 from clusterf.director.removal_hold import HoldPolicy
 from clusterf.director.virtual_servers import Defaults, virtual_servers
@@ -107,6 +108,18 @@ def test_removals_are_held_while_a_source_is_doubted(serving, recorder, caplog):
     wait_until(lambda: "removals are held until clusterf config confirm: another cluster" in caplog.text)
     assert not gone(recorder)
     director.configure(DoubtIs(doubt.key, None))
+    wait_until(lambda: gone(recorder) == 1)
+
+
+def test_removals_wait_for_the_frame_after_a_full_one(serving, recorder):
+    director = serving()
+    names = [b"%d" % number for number in range(2 * FRAME)]
+    many = [ValueIs(BackendKey(b"bulk", name), Backend(ipv4=ip_address("10.3.0.1"), tcp=80)) for name in names]
+    director.configure(*deletions(*SERVICE), *many[: FRAME - len(SERVICE)])
+    merger = director.merger._actor_weakref()
+    wait_until(lambda: merger._hold._changing)
+    assert not gone(recorder)
+    director.configure(*many[FRAME : FRAME + 5])
     wait_until(lambda: gone(recorder) == 1)
 
 

@@ -10,7 +10,7 @@ from tests.waiting import wait_until
 
 __all__ = ["NodeProcess"]
 
-COMMAND = [sys.executable, "-P", "-m", "actors.main"]
+COMMAND = [sys.executable, "-P", "-m", "actors.entry"]
 
 
 def title_of(pid: str) -> str:

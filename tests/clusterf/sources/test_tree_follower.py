@@ -136,3 +136,17 @@ def test_copy_that_may_be_out_of_date_puts_removals_in_doubt_until_the_tree_is_b
     with following(root, state_file=state_file) as (_, _, passed):
         wait_until(lambda: any(synced for _, synced in passed))
         assert doubts(passed) == [], "all was written anew"
+
+
+def test_part_that_is_unreadable_at_a_start_without_a_copy_puts_removals_in_doubt(root, tmp_path, caplog):
+    def doubts(passed):
+        return [update.reason for updates, _ in passed for update in updates if isinstance(update, SourceDoubt)]
+
+    write(root, "{}", "health")
+    (root / "services").symlink_to(tmp_path / "away")
+    with following(root, state_file=tmp_path / "config.db") as (_, _, passed):
+        wait_until(lambda: is_synced(passed))
+        assert doubts(passed) == ["part of the source is unreadable, and there is no last-good copy of it"]
+        assert "unreadable in part, no last-good copy: holding removals" in caplog.text
+        (tmp_path / "away").mkdir()
+        wait_until(lambda: doubts(passed)[1:] == [None])
