@@ -135,7 +135,8 @@ class RemovalHold:
         """Tell whether `removal` may be done. WAIT and HELD: judge it again when it is `due`."""
         doubt = next(iter(self._doubts.values()), None)
         size = removal.size(self._policy) if self._policy.seconds else None
-        if doubt is None and size is None:
+        # (what is left of a large removal that is held stays held, as its rest may be on the way back)
+        if doubt is None and size is None and self._until in {None, inf}:
             self._end_hold()
             return Decision.WAIT if self._has_to_wait(now) else Decision.ALLOWED
         confirmed = self._confirmed is not None and (doubt is None or now - self._confirmed >= LONGEST)

@@ -76,11 +76,17 @@ def test_confirming_removals_that_are_withdrawn_does_not_confirm_later_ones(hold
     assert hold.judge(0.2, LARGE) is HELD
 
 
-def test_hold_ends_when_most_removals_are_withdrawn(hold):
+def test_hold_does_not_end_when_most_of_the_removal_is_withdrawn(hold):
     assert hold.judge(0.0, LARGE) is HELD
+    assert hold.judge(30.0, SMALL) is HELD
+    assert hold.due(30.0) == SECONDS - 30.0
+    assert hold.judge(SECONDS, SMALL) is ALLOWED
+
+
+def test_hold_ends_when_all_of_the_removal_is_withdrawn(hold):
+    assert hold.judge(0.0, LARGE) is HELD
+    hold.end()
     assert hold.judge(30.0, SMALL) is ALLOWED
-    assert hold.judge(SECONDS, LARGE) is HELD
-    assert hold.due(SECONDS) == SECONDS
 
 
 def test_small_removals_wait_until_the_configuration_is_calm(hold):
