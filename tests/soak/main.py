@@ -23,7 +23,7 @@ from tests.soak.history import Calm, History
 from tests.soak.judge import Violation, judge
 from tests.soak.lanes import Lane, held, lanes
 from tests.soak.node import commands
-from tests.soak.observer import State, states
+from tests.soak.observer import Load, State, states
 from tests.soak.servers import HEALTHY
 from tests.soak.story import report, summary
 from tests.soak.world import World
@@ -32,10 +32,26 @@ from tests.system.support.netns import network_namespace
 __all__ = ["Soak", "main", "run"]
 
 ROUND = 45.0  # seconds of faults between two times of calm
-BOUND = 120.0  # seconds in which the table must be exact once faults have stopped
+BOUND = 45.0  # seconds in which the table must be exact once faults have stopped, without those of `Patience`
 QUIET = 6.0  # seconds after a restart in which nothing may be written: more than a resync
+STARVED = 600.0  # seconds, at most, that do not count
 RATE = 40.0  # requests a second
-START = 120.0  # seconds for the first table to be exact
+START = 60.0  # seconds for the first table to be exact
+
+
+class Patience:
+    """A bound of time in which seconds without idle CPU do not count, up to a point."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+        self._last = self._end + STARVED
+        self._load = Load()
+
+    def over(self) -> bool:
+        """Tell whether the time is up; to be called more often than every second."""
+        for busy in self._load.busy():
+            self._end = min(self._last, self._end + busy.end - busy.begin)
+        return time.monotonic() > self._end
 
 
 class Soak(NamedTuple):
@@ -118,8 +134,8 @@ def _fails(world: World, path: str, value: Mapping[str, object]) -> bool:
 
 def _settle(world: World, bound: float) -> None:
     """Wait until the table is exact, and record whether it was in time."""
-    begin = time.monotonic()
-    while (difference := _difference(world)) and time.monotonic() < begin + bound:
+    begin, patience = time.monotonic(), Patience(bound)
+    while (difference := _difference(world)) and not patience.over():
         time.sleep(0.25)
     world.recorder.calm(Calm(begin, time.monotonic(), "exact", difference))
 
@@ -147,8 +163,8 @@ def _restart(world: World) -> None:
     log = world.recorder.history.log
     since, begin = len(log), time.monotonic()
     world.node.restart()
-    deadline = time.monotonic() + BOUND
-    while not any("health: probing" in line.text for line in log[since:]) and time.monotonic() < deadline:
+    patience = Patience(BOUND)
+    while not any("health: probing" in line.text for line in log[since:]) and not patience.over():
         time.sleep(0.1)
     world.recorder.action(begin, "restart", "in a calm")
     time.sleep(QUIET)

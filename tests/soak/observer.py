@@ -19,9 +19,10 @@ from clusterf.ipvs.netlink.client import open_kernel
 from clusterf.ipvs.table import RealServerSettings, Table
 from tests.soak.history import Busy, Change, Real, Sampling, Server, Virtual
 
-__all__ = ["PERIOD", "read", "state", "states"]
+__all__ = ["PERIOD", "Load", "State", "read", "state", "states"]
 
 PERIOD = 0.01  # seconds between the beginnings of samples
+REST = 2  # times as long as a sample takes, before the next one
 SECOND = 1.0  # seconds of which the load is measured
 IDLE = 0.1  # the share of them in which the CPU has to be idle; else all that happens takes longer
 State = tuple[str, dict[Real, Server]]
@@ -71,9 +72,12 @@ class Observer:
         due, load = time.monotonic(), Load()
         while not stop:
             yield from load.busy()
+            begin = time.monotonic()
             with contextlib.suppress(OSError):  # a dump that the kernel has changed meanwhile, five times
                 yield from self.sample()
-            due = max(due + PERIOD, time.monotonic())
+            # a machine that is starved needs what is left of its CPU
+            end = time.monotonic()
+            due = max(due + PERIOD, end + REST * (end - begin))
             time.sleep(max(0.0, due - time.monotonic()))
         yield Sampling(self.samples, time.monotonic(), self.longest)
 
