@@ -137,8 +137,9 @@ class Node:
 
     def _read(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None
-        for line in process.stderr:
-            self._recorder.logged(line.decode(errors="replace").rstrip())
+        with process.stderr as lines:
+            for line in lines:
+                self._recorder.logged(line.decode(errors="replace").rstrip())
 
 
 def send(pid: int, number: int) -> None:

@@ -70,6 +70,7 @@ class World:
             self._start_servers(stack)
             self.etcd = stack.enter_context(EtcdCluster(self.folder / "etcd"))
             self.publisher = stack.enter_context(Publisher(self.etcd))
+            stack.callback(self._disconnect)
             self.tree.make()
             self.write(plan.everything(), "the first configuration")
             self.kernel = open_kernel()
@@ -105,9 +106,13 @@ class World:
             try:
                 yield self._client
             except EtcdError:
-                self._client.close()
-                self._client = None
+                self._disconnect()
                 raise
+
+    def _disconnect(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
     def write(self, objects: plan.Objects, text: str) -> None:
         """Have etcd hold these objects, in as few transactions as possible, and record that."""
