@@ -64,7 +64,7 @@ class Model:
         self.in_rotation: dict[Membership, bool] = {}
         self.in_rotation_before: dict[Membership, bool] = {}
         # where backends were at the last step
-        self.placed: list[Placed] = []
+        self.placed: dict[tuple[bytes, bytes, Family], list[Placed]] = {}
         # the services and families for which health is ignored
         self.panicking: set[tuple[bytes, Family]] = set()
         self.unknown = 0
@@ -80,7 +80,9 @@ class Model:
         self.unknown = len(ends - self.verdicts.keys())
         self.in_rotation_before = self.in_rotation
         self.in_rotation = {p.membership: self._decide(configuration, p) for p in placed}
-        self.placed = placed
+        self.placed = {}
+        for one in placed:
+            self.placed.setdefault((one.service, one.backend, one.virtual.family), []).append(one)
 
     def _decide(self, configuration: Configuration, placed: Placed) -> bool:
         if placed.endpoint is None:
@@ -105,15 +107,15 @@ class Model:
 
     def _moved(self, placed: Placed) -> bool | None:
         """Return whether the backend was in rotation where it comes from, None: it is new."""
-        moved = [p for p in self.placed if self.begun and _is_moved(p, placed)]
+        before = self.placed.get((placed.service, placed.backend, placed.virtual.family), ())
+        moved = [p for p in before if self.begun and _is_same_address(p, placed)]
         here = [p for p in moved if p.virtual == placed.virtual]
         return any(self.in_rotation_before[p.membership] for p in here or moved) if moved else None
 
 
-def _is_moved(before: Placed, now: Placed) -> bool:
-    """Tell whether both are the same backend at the same address."""
-    same = (before.service, before.backend, before.virtual.family) == (now.service, now.backend, now.virtual.family)
-    return same and (before.endpoint is None or now.endpoint is None or before.endpoint.packed == now.endpoint.packed)
+def _is_same_address(before: Placed, now: Placed) -> bool:
+    """Tell whether a backend is at the same address; one that is not known is."""
+    return before.endpoint is None or now.endpoint is None or before.endpoint.packed == now.endpoint.packed
 
 
 def expected(
