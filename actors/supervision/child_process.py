@@ -22,6 +22,9 @@ __all__ = ["ChildProcess"]
 
 log = logging.getLogger(__name__)
 
+# processes that do not end although they were killed: the kernel ends them when it can
+_left_behind: list[subprocess.Popen[bytes]] = []
+
 COMMAND = (sys.executable, "-P", "-m", "actors.supervision.child")
 
 
@@ -171,6 +174,7 @@ class ChildProcess:
         match self.reap():
             case None:
                 log.error("%s: killed, but does not end, left behind", self)
+                _left_behind.append(self._process)
             case description, status if status:
                 log.warning("%s", description)
 
