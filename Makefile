@@ -8,7 +8,7 @@ ARGS ?=
 NOOP = $(shell [ "$$(id -u)" = 0 ] && [ -e /proc/net/ip_vs ] || echo --noop)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-long soak sim sim-mutants lint format bench clean
+.PHONY: help run check test test-long soak sim sim-mutants mutation lint format bench clean
 
 help: ## list the targets
 	@echo 'make TARGET [ARGS="…"] [PYTHON=python3.13]'
@@ -37,6 +37,10 @@ test-long: $(STAMP) ## the tests that take minutes each (ARGS: for pytest)
 
 soak: $(STAMP) ## faults, edits and traffic on a real node, 30 minutes (SECONDS: other; SEED: what is done again)
 	tests/soak/run --keep .run/soak.json $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+mutation: $(STAMP) ## change the code in thousands of ways, and see whether tests notice (MODULE: one module)
+	$(BIN)/python -m pip install --quiet --group mutation
+	$(BIN)/python -m tests.mutation.main $(ARGS) $(MODULE)
 
 lint: $(STAMP) ## check style, types and which package imports which
 	$(BIN)/ruff check
