@@ -21,6 +21,7 @@ LOG = m.Call(func=m.Attribute(value=m.Name("log") | m.Name("logging")))
 TYPES = m.Name("TypeVar") | m.Name("NewType") | m.Name("cast")
 # of classes: how a value is kept in memory, and that nobody may change it
 KEEPING = m.Name("frozen") | m.Name("gc") | m.Name("array_like") | m.Name("slots")
+NOTHING = m.Name("None") | m.Name("False")  # None in their place is no difference to who asks whether
 NAMES = m.Name("__all__") | m.Name("__slots__")
 LEFT_ALONE = (
     m.Annotation()
@@ -32,7 +33,7 @@ LEFT_ALONE = (
     | LOG
     | m.Call(func=TYPES)
     | m.Assign(targets=[m.AssignTarget(target=NAMES)])
-    | m.Assign(targets=[m.AssignTarget(target=m.Name(m.MatchRegex("[A-Z][a-z].*")))])
+    | m.Assign(targets=[m.AssignTarget(target=m.Name(m.MatchRegex("_?[A-Z][a-z].*")))])
 )
 
 
@@ -98,7 +99,7 @@ def _replacements(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
             yield from list(made)[:1] if operator is operator_string else made
     if isinstance(node, cst.Expr) and isinstance(node.value, cst.Call):
         yield cst.Pass()
-    if isinstance(node, cst.Return) and node.value and not m.matches(node.value, m.Name("None")):
+    if isinstance(node, cst.Return) and node.value and not m.matches(node.value, NOTHING):
         yield node.with_changes(value=cst.Name("None"), whitespace_after_return=cst.SimpleWhitespace(" "))
     if isinstance(node, cst.If | cst.While | cst.CompIf):
         yield node.with_changes(test=_negated(node.test))
