@@ -103,6 +103,7 @@ class IpvsWriter(Actor):
     def on_stop(self) -> None:
         """Close the record, and the kernel. Its table stays as it is."""
         self._ownership.close()
+        self._printer.close()
         self._kernel.close()
 
     def reload(self) -> None:

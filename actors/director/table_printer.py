@@ -5,10 +5,13 @@ import sys
 
 from clusterf.ipvs import ipvsadm
 from clusterf.ipvs.kernel import Kernel
+from clusterf.lib.output import Output
 
 __all__ = ["TablePrinter"]
 
 log = logging.getLogger(__name__)
+
+PATIENCE = 5.0  # seconds that the reader of the table may do without reading
 
 
 class TablePrinter:
@@ -19,6 +22,7 @@ class TablePrinter:
 
     def __init__(self, kernel: Kernel, *, enabled: bool, separate: bool) -> None:
         self._kernel = kernel
+        self._output = Output(sys.stdout)
         self._enabled = enabled
         self._end = "\n" if separate else ""
         # whether the table has been written, or not been printed at all, since it was printed last
@@ -41,10 +45,13 @@ class TablePrinter:
             return
         self._write("".join(f"{line}\n" for line in ipvsadm.lines(table)) + self._end)
 
+    def close(self) -> None:
+        """Close what was opened for the output."""
+        self._output.close()
+
     def _write(self, text: str) -> None:
         try:
-            sys.stdout.write(text)
-            sys.stdout.flush()
+            self._output.write(text, PATIENCE)
         except OSError as error:
             log.error("standard output: %s; printing stopped", error.strerror or error)
             self._enabled = False

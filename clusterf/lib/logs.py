@@ -4,6 +4,7 @@ Text lines carry no time and, below a warning, no level: the service manager
 adds them, and an operation can be copied and replayed. JSON lines carry both.
 
 Thousands of events of one moment are logged as one record of `Lines`, in few writes.
+If nobody reads standard error, lines are dropped, and counted, as a node must not wait for that.
 """
 
 import datetime as dt
@@ -15,7 +16,11 @@ from typing import Literal, TextIO
 
 import msgspec
 
+from clusterf.lib.output import Output
+
 __all__ = ["LEVELS", "Lines", "set_up"]
+
+_PATIENCE = 1.0  # seconds that a line may wait until it is read
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -49,16 +54,47 @@ class _JsonFormatter(logging.Formatter):
         return "\n".join(msgspec.json.encode(line | {"message": _utf8(message)}).decode() for message in messages)
 
 
-class _Handler(logging.StreamHandler[TextIO]):
+class _Handler(logging.Handler):
     """Writes a record in pieces of whole lines that a pipe does not interleave with other writers' (pipe(7))."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._output = Output(stream)
+        # whether nobody reads, and how many lines were dropped since the last one that was written
+        self._blocked = False
+        self._dropped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            for piece in _pieces(_utf8(self.format(record))):
-                self.stream.write(piece)
-                self.flush()
+            self._write(list(_pieces(_utf8(self.format(record)))))
         except Exception:  # noqa: BLE001 - as logging's own handlers do: an error is reported, and ignored
             self.handleError(record)
+
+    def close(self) -> None:
+        self._output.close()
+        super().close()
+
+    def _write(self, pieces: list[str]) -> None:
+        """Write the pieces, or drop them; once nobody reads, the next ones are dropped without a wait."""
+        patience = 0.0 if self._blocked else _PATIENCE
+        try:
+            if self._blocked and not self._output.ready:
+                raise TimeoutError
+            if self._dropped:
+                self._output.write(f"{self.format(_dropped(self._dropped))}\n", patience)
+                self._dropped = 0
+            while pieces:
+                self._output.write(pieces[0], patience)
+                del pieces[0]
+            self._blocked = False
+        except TimeoutError:
+            self._blocked = True
+            self._dropped += sum(piece.count("\n") for piece in pieces)
+
+
+def _dropped(count: int) -> logging.LogRecord:
+    message = f"{count} lines dropped, as nobody read standard error"
+    return logging.LogRecord(__name__, logging.WARNING, __file__, 0, message, None, None)
 
 
 def _pieces(text: str) -> Iterator[str]:

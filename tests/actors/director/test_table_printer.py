@@ -1,7 +1,9 @@
 import errno
+import os
 import sys
 
 from actors.base.messages import Reload
+from actors.director import table_printer
 from actors.director.table_printer import TablePrinter
 from clusterf.director.merger import RealServerWanted
 from tests.actors.support.writing import (
@@ -60,3 +62,18 @@ def test_unreadable_table_is_logged_and_printed_after_the_next_change(kernel, ca
     printer.changed()
     printer.print()
     assert capsys.readouterr().out == "-A -t 10.1.1.1:80 -s wlc\n"
+
+
+def test_standard_output_that_nobody_reads_stops_the_printing(kernel, monkeypatch, caplog):
+    reader, writer = os.pipe()
+    monkeypatch.setattr(table_printer, "PATIENCE", 0.05)
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        printer = TablePrinter(kernel, enabled=True, separate=False)
+        kernel.table = table(**{f"v{n}": dict.fromkeys(range(1, 30), 1) for n in range(1, 100)})
+        for _ in range(2):
+            printer.changed()
+            printer.print()
+        printer.close()
+    os.close(reader)
+    assert caplog.messages == ["standard output: not read for 0.05 seconds; printing stopped"]

@@ -1,4 +1,6 @@
 import logging
+import os
+import re
 from select import PIPE_BUF
 
 import msgspec
@@ -98,7 +100,7 @@ def test_many_lines_are_few_writes_that_a_pipe_keeps_whole(form, monkeypatch):
     writes = []
     logs.set_up(form, "info")
     (handler,) = logging.getLogger().handlers
-    monkeypatch.setattr(handler.stream, "write", writes.append)
+    monkeypatch.setattr(handler._output, "write", lambda text, _: writes.append(text))
     events = logs.Lines(f"event {number} é" for number in range(1000))
 
     logging.getLogger("clusterf.test").info(events)
@@ -109,3 +111,26 @@ def test_many_lines_are_few_writes_that_a_pipe_keeps_whole(form, monkeypatch):
     assert all(len(write.encode()) > PIPE_BUF / 2 for write in many[:-1])
     assert "".join(many).count("\n") == len(events)
     assert len(one.encode()) > PIPE_BUF
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_lines_that_nobody_reads_are_dropped_and_counted(form, monkeypatch):
+    reader, writer = os.pipe()
+    monkeypatch.setattr(logs, "_PATIENCE", 0.05)
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        logs.set_up(form, "info")
+        log = logging.getLogger("clusterf.test")
+        for number in range(200):
+            log.info("%d %s", number, "x" * 2000)
+        read = os.read(reader, 1 << 20).decode()
+        log.info("read again")
+        rest = os.read(reader, 1 << 20).decode()
+    os.close(reader)
+    written, dropped = (
+        (read + rest).count("x" * 2000),
+        re.findall(r"(\d+) lines dropped, as nobody read standard err", read + rest),
+    )
+    assert 10 < written < 200
+    assert sum(map(int, dropped)) == 200 - written
+    assert "read again" in rest.splitlines()[-1]
