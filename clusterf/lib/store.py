@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 KEEP_INTERVAL: Final = 5.0  # seconds between two calls of `Store.keep`
 _MARKS = "store"  # the section that says which marks belong to the file
+_LEFT = "left: "  # before the name of a mark: the store was written elsewhere since
 
 
 class Store:
@@ -172,7 +173,8 @@ class Store:
             "section = ? AND key = ?", _MARKS, self._mark.name.encode()
         ):
             return True  # (a file of an earlier version has no mark)
-        return self._mark.is_void or not (file.writable or self._read_only)
+        left = self._select("section = ? AND key = ?", _MARKS, os.fsencode(f"{_LEFT}{self._mark.name}"))
+        return bool(left) or self._mark.is_void or not (file.writable or self._read_only)
 
     def _reopen(self, path: Path) -> None:
         """Open the file at `path`, and have all written to it if it is another one than before."""
@@ -188,10 +190,19 @@ class Store:
             self._unwritten = {**{(at, key): value for at, key, value in self._intact(rows)}, **self._unwritten}
             self._void = True
             if self._mark is not None:
+                self._leave(before, self._mark)
                 self._mark.is_set = False
         self._file = file
         if before is not None:
             before.db.close()
+
+    def _leave(self, before: StateFile, mark: StateMark) -> None:
+        """Note in the file that was open that it is out of date from now on, in case it is put back."""
+        try:
+            with before.db as db:
+                db.execute("REPLACE INTO entries VALUES (?, ?, ?, ?)", _note(f"{_LEFT}{mark.name}"))
+        except TROUBLE as error:
+            log.debug("state: %s: the file that was removed cannot be marked: %s", self._path, error)
 
     def _write(self) -> bool:
         """Write what is unwritten, then the mark; return whether all is on disk."""
@@ -217,8 +228,10 @@ class Store:
         if self._void:
             db.execute(f"DELETE FROM entries WHERE {self._used}", self._sections)  # noqa: S608
         if self._mark is not None:
-            name = os.fsencode(self._mark.name)
-            db.execute("INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?)", (_MARKS, name, b"", checksum(name, b"")))
+            db.execute("INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?)", _note(self._mark.name))
+            if not self.stale:
+                left = os.fsencode(f"{_LEFT}{self._mark.name}")
+                db.execute("DELETE FROM entries WHERE section = ? AND key = ?", (_MARKS, left))
         db.executemany(
             "DELETE FROM entries WHERE section = ? AND key = ?",
             (place for place, value in self._unwritten.items() if value is None),
@@ -261,6 +274,12 @@ class Store:
                 yield section, key, value
             else:
                 log.error("state: %s: entry %r: damaged (skipped)", self._path, key)
+
+
+def _note(name: str) -> tuple[str, bytes, bytes, int]:
+    """Return the entry that notes a name in `_MARKS`."""
+    key = os.fsencode(name)
+    return _MARKS, key, b"", checksum(key, b"")
 
 
 def checksum(key: bytes, value: bytes) -> int:

@@ -232,3 +232,21 @@ def test_guest_neither_judges_nor_marks_the_file(store, path):
     guest.close()
     assert found(path) == ({}, False), "still out of date"
     assert found(path, keep_stale=True) == ({b"kept": b"1"}, True)
+
+
+@pytest.mark.parametrize("keep_stale", [False, True])
+def test_directory_that_was_renamed_and_is_put_back_is_not_believed(path, tmp_path, keep_stale):
+    store = Store(path, keep_stale=keep_stale)
+    store.update("s", {b"old": b"1"})
+    path.parent.rename(tmp_path / "aside")
+    store.keep()
+    store.update("s", {b"old": None})
+    store.close()
+    shutil.rmtree(path.parent)
+    (tmp_path / "aside").rename(path.parent)
+    again = Store(path, keep_stale=keep_stale)
+    assert (dict(again.items("s")), again.stale) == (({b"old": b"1"}, True) if keep_stale else ({}, False))
+    again.renew()
+    again.update("s", {b"new": b"1"})
+    again.close()
+    assert found(path) == ({b"new": b"1"} | ({b"old": b"1"} if keep_stale else {}), False)
