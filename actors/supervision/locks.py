@@ -136,7 +136,8 @@ def _may_write_table(pid: int) -> bool:
 
 def _describe(pid: int) -> str:
     try:
-        title = escape(Path(f"/proc/{pid}/comm").read_bytes().rstrip(b"\n"))
+        # (the name in `comm` is cut off)
+        title = escape(Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0])
     except OSError:
         title = "ended"
     return f"pid {pid} ({title})"

@@ -147,6 +147,10 @@ class Supervisor:
         if self._unlaunched.get(child) != str(error):
             self._unlaunched[child] = str(error)
             log.error("%s: cannot be started: %s, retrying", child, error)
+        # (otherwise the director gives up, which may be what cannot be started)
+        if self._settings.once and self._clock.now > self._settings.once_timeout:
+            log.error("--once: not applied within %g seconds, giving up", self._settings.once_timeout)
+            self._status = 1
 
     def _handle_signals(self) -> None:
         signalled, self._signalled = self._signalled, set()

@@ -203,8 +203,7 @@ class Retention:
             self._forget(item.virtual)
             yield item
             return
-        for real in self._replaced.pop(item.virtual, ()):
-            self._depart(item.virtual, real, item.origin)
+        self._replaced.pop(item.virtual, None)
         self._departures.add_virtual(item.virtual, item.origin)
         for real in self._in_force[item.virtual]:
             self._depart(item.virtual, real, item.origin)

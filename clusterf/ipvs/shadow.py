@@ -40,9 +40,9 @@ class ShadowKernel:
         return dict(self.table.virtuals)
 
     def read_virtual(self, virtual: VirtualServer) -> VirtualServerState | None:
-        """Return a copy of one virtual server."""
-        settings = self.table.virtuals.get(virtual)
-        return None if settings is None else (settings, dict(self.table.reals[virtual]))
+        """Return a copy of one virtual server. Any thread may call this."""
+        settings, reals = self.table.virtuals.get(virtual), self.table.reals.get(virtual)
+        return None if settings is None or reals is None else (settings, dict(reals))
 
     def connections(self, virtual: VirtualServer) -> Mapping[RealServer, ConnectionCount]:
         """Return nothing: a shadow has no connections."""

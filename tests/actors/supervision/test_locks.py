@@ -68,7 +68,7 @@ def test_table_is_locked_until_the_last_descriptor_is_closed(stack):
 @pytest.mark.process
 def test_node_that_holds_the_lock_on_the_table_is_named(hold, stack):
     pid = hold()
-    expected = rf"another clusterf-node writes this network namespace's IPVS table: pid {pid} \(python"
+    expected = rf"another clusterf-node writes this network namespace's IPVS table: pid {pid} \({sys.executable}\)"
     with pytest.raises(click.ClickException, match=expected) as caught:
         lock_table(stack)
     assert caught.value.exit_code == 1
@@ -79,7 +79,7 @@ def test_node_that_holds_the_lock_on_the_table_is_named(hold, stack):
 def test_process_that_cannot_write_the_table_keeps_no_node_from_it(hold, stack, caplog, drop):
     pid = hold(drop)
     assert lock_table(stack) is None
-    assert f"the IPVS table is locked by pid {pid} (python" in caplog.text
+    assert f"the IPVS table is locked by pid {pid} ({sys.executable})" in caplog.text
     assert "which cannot write it: continuing without the lock" in caplog.text
 
 

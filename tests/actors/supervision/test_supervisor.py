@@ -123,6 +123,15 @@ def test_child_that_cannot_be_started_for_the_moment_is_retried_for_ever(run, li
     assert "started, at last" in caplog.text
 
 
+def test_once_ends_although_a_child_cannot_be_started(run, caplog, monkeypatch):
+    def fail(*_, **__):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    assert run("finish", once=True, once_timeout=0.2) == 1
+    assert "--once: not applied within 0.2 seconds, giving up" in caplog.text
+
+
 def test_child_that_exits_at_once_is_counted_as_crashed(caplog):
     assert Supervisor(["one"], some_settings(), QUICK, command=["/bin/true"]).run() == 1
     assert "exited with status 0" in caplog.text
