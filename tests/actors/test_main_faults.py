@@ -3,11 +3,12 @@
 import os
 import shutil
 import signal
+import subprocess
 import time
 
 import pytest
 
-from tests.actors.support.node_process import NodeProcess
+from tests.actors.support.node_process import COMMAND, NodeProcess
 from tests.actors.support.web_tree import ADD, line, make_tree, node_flags, put
 from tests.waiting import wait_until
 
@@ -124,3 +125,31 @@ def test_links_of_all_processes_are_made_anew_after_many_deaths(node, tree):
     expected = "\n".join([ADD, *map(line, range(1, 5))])
     wait_until(lambda: node.tables()[-1] == expected)
     assert node.end() == 0
+
+
+def test_log_that_nobody_reads_stalls_nothing(tmp_path):
+    tree = make_tree(tmp_path / "tree")
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with pytest.raises(BlockingIOError):
+        fill(writer)
+    os.set_blocking(writer, True)
+    flags = node_flags(tmp_path, "--noop", "--print", "--config-source", f"file://{tree}")
+    with (tmp_path / "out").open("w") as out:
+        process = subprocess.Popen([*COMMAND, *map(str, flags)], stdin=subprocess.DEVNULL, stdout=out, stderr=writer)
+    try:
+        wait_until(lambda: line(1) in (tmp_path / "out").read_text(), 30)
+        put(tree, 2)
+        wait_until(lambda: line(2) in (tmp_path / "out").read_text(), 30)
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
+        os.close(writer)
+
+
+def fill(pipe):
+    while True:
+        os.write(pipe, b"x")

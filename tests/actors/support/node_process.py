@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.waiting import wait_until
 
-__all__ = ["NodeProcess"]
+__all__ = ["COMMAND", "NodeProcess"]
 
 COMMAND = [sys.executable, "-P", "-m", "actors.entry"]
 
