@@ -50,7 +50,7 @@ class QuietNode(Node):
     """A node that does not print its table, which is large."""
 
     def __init__(self, folder: Path, tree: Tree) -> None:
-        super().__init__(folder, tree, flags=["--noop"])
+        super().__init__(folder, tree, flags=["--noop", "--stuck-timeout", "600"])
         self._command.remove("--print")
 
     def count(self, words: str) -> int:
