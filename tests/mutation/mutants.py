@@ -21,7 +21,7 @@ LOG = m.Call(func=m.Attribute(value=m.Name("log") | m.Name("logging")))
 TYPES = m.Name("TypeVar") | m.Name("NewType") | m.Name("cast")
 # of classes: how a value is kept in memory, and that nobody may change it
 KEEPING = m.Name("frozen") | m.Name("gc") | m.Name("array_like") | m.Name("slots")
-NOTHING = m.Name("None") | m.Name("False")  # None in their place is no difference to who asks whether
+NOTHING = m.Name("None") | m.Name("False")  # one in place of the other is no difference to who asks whether
 NAMES = m.Name("__all__") | m.Name("__slots__")
 LEFT_ALONE = (
     m.Annotation()
@@ -92,6 +92,8 @@ class _Visitor(cst.CSTVisitor):
 
 
 def _replacements(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    if isinstance(node, cst.Assign | cst.AnnAssign) and node.value and m.matches(node.value, NOTHING):
+        return
     for kind, operator in mutation_operators:
         if isinstance(node, kind):
             made: Iterable[cst.CSTNode] = operator(node)

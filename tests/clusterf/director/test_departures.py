@@ -50,6 +50,37 @@ def test_cause_is_one_service_or_one_publisher(departures, first, second, one):
     assert departures.one_cause is (first.service is not None)
 
 
+def test_least_weight_counts(departures):
+    departures.add_real(WEB, ONE, WEB_BY_A, 1)
+    assert (departures.weight, departures.weighted) == (1, 1)
+
+
+@pytest.mark.parametrize("how", ["stay", "are taken"])
+def test_cause_of_what_no_longer_leaves_is_forgotten(departures, how):
+    departures.add_real(WEB, ONE, WEB_BY_A, 10)
+    departures.add_real(WEB, TWO, WEB_BY_A, 10)
+    if how == "stay":
+        departures.discard_real(WEB, ONE, 10)
+        departures.discard_real(WEB, TWO, 10)
+    else:
+        departures.take_reals()
+    assert not departures.one_cause
+    departures.add_real(DNS, ONE, Origin(b"dns", "b"), 10)
+    assert departures.one_cause
+    departures.add_real(DNS, TWO, Origin(b"api", "b"), 10)
+    assert departures.one_cause  # by publisher
+
+
+def test_cause_is_one_of_all_that_leaves_when_part_of_it_stays(departures):
+    departures.add_real(WEB, ONE, WEB_BY_A, 10)
+    departures.add_real(WEB, TWO, WEB_BY_A, 10)
+    departures.discard_real(WEB, ONE, 10)
+    departures.add_real(DNS, ONE, Origin(b"dns", "c"), 10)
+    assert not departures.one_cause
+    departures.discard_real(WEB, TWO, 10)
+    assert departures.one_cause
+
+
 def test_virtual_server_has_a_cause_too(departures):
     departures.add_virtual(WEB, Origin(b"web"))
     departures.add_virtual(WEB, Origin(b"web"))

@@ -19,6 +19,25 @@ def test_transition_has_the_verdicts_the_result_and_the_streak():
     assert world.monitor.stored(one) == StoredVerdict(verdict, True)
 
 
+def test_first_success_is_a_streak_of_one_though_failures_came_before():
+    world, one = MonitorWorld(), target(1)
+    world.watch(one)
+    world.failing.add(one)
+    world.run(1.5)
+    world.failing.clear()
+    world.run(2.0)
+    assert [(change.verdict.up, change.streak) for change in world.transitions] == [(True, 1)]
+
+
+def test_lag_is_how_late_the_last_probe_started():
+    world, one = MonitorWorld(), target(1)
+    world.watch(one, stored=UP)
+    world.run(0.1)
+    assert world.monitor.lag == 0.0
+    world.monitor.take(world.monitor.wake_at() + 3.0)
+    assert world.monitor.lag == pytest.approx(3.0)
+
+
 def test_new_target_has_no_verdict():
     world, one = MonitorWorld(), target(1)
     assert world.monitor.verdict(one) is None

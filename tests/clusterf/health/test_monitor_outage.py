@@ -185,6 +185,29 @@ def test_passing_targets_end_a_freeze_and_dead_references_are_not_trusted():
     assert not world.monitor.needs_references
 
 
+def test_freeze_lasts_while_fewer_targets_pass_than_fail():
+    world, targets = failing_world(references_up=False, count=5, failing=5)
+    world.run(10.0)
+    assert world.monitor.frozen
+    world.failing.discard(targets[0])
+    world.run(20.0)
+    assert world.monitor.frozen
+    assert world.monitor.references_trusted
+
+
+def test_failure_of_a_probe_that_started_at_the_moment_of_the_thaw_is_dropped():
+    world, one = MonitorWorld(references=True), target(1, fall=1)
+    world.watch(one, stored=UP)
+    world.monitor.take(world.now)
+    world.finish(one, FAILURE)
+    world.monitor.references_responded(False, world.now, WALL)
+    world.now = world.monitor.wake_at()
+    assert world.monitor.take(world.now) == [one]
+    world.monitor.references_responded(True, world.now, WALL)
+    assert world.finish(one, FAILURE) == []
+    assert not world.monitor.needs_references
+
+
 def test_recovering_target_comes_up_although_another_keeps_failing():
     """Of two targets without responding references, one was down when the other failed too."""
     world, one, other = MonitorWorld(references=True), target(1), target(2)

@@ -22,7 +22,7 @@ class Setup:
         self.references = References([ONE, TWO], loop, self, lambda: self.needed, self.responses.append)
 
     def start(self, target, done):
-        assert target.check.type == "tcp"
+        assert (target.check.type, target.check.timeout) == ("tcp", 1.0)
         self.probes.append((target.endpoint, done))
 
     def finish(self, number, result):
