@@ -92,7 +92,7 @@ class _Visitor(cst.CSTVisitor):
 
 
 def _replacements(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    if isinstance(node, cst.Assign | cst.AnnAssign) and node.value and m.matches(node.value, NOTHING):
+    if isinstance(node, cst.Assign | cst.AnnAssign) and node.value and m.matches(node.value, m.Name("False")):
         return
     for kind, operator in mutation_operators:
         if isinstance(node, kind):
