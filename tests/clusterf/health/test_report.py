@@ -36,6 +36,15 @@ def test_names_and_reasons_are_escaped():
     assert line == r"w\x0a\xff/\x00: 10.0.0.1:80 is down: a\x0ab\x1b[2J (1 failure, 1.0 ms)"
 
 
+def test_reason_that_is_no_text_is_reported():
+    [line] = lines(ProbeResult(False, "bad \udcff", 0.001), 1)
+    assert line.startswith("web/1: 10.0.0.1:80 is down: bad ")
+
+
+def test_ten_backends_are_named_before_others_share_a_line():
+    assert MAX_BACKENDS == 10
+
+
 def test_backends_beyond_the_limit_share_a_line():
     backends = [BackendKey(b"web", b"%d" % number) for number in range(MAX_BACKENDS + 3)]
     found = lines(ProbeResult(True, "", 0.0003), 1, backends)
