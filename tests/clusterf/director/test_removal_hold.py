@@ -14,6 +14,19 @@ def hold():
     return RemovalHold(HoldPolicy(SECONDS))
 
 
+def test_configuration_is_calm_after_a_tenth_of_a_second_and_complete_after_two():
+    assert (CALM, LONGEST) == (0.1, 2.0)
+
+
+def test_nothing_in_force_is_no_large_removal():
+    assert Removal() == Removal(0, 0, 0, 0, 0, 0, False)
+    assert Removal().size(HoldPolicy()) is None
+
+
+def test_hold_takes_a_minute_unless_it_is_set():
+    assert HoldPolicy() == HoldPolicy(60.0, 50.0, 10)
+
+
 @pytest.mark.parametrize(
     ("in_force", "leaving", "decision"),
     [(100, 1, ALLOWED), (100, 50, ALLOWED), (100, 51, HELD), (10, 5, ALLOWED), (10, 6, HELD), (9, 9, ALLOWED)],
@@ -126,6 +139,42 @@ def test_small_removals_wait_while_a_change_of_a_source_is_under_way_but_not_for
     assert hold.judge(now, SMALL) is ALLOWED
 
 
+def test_confirmed_removal_that_is_overdue_is_judged_at_once(hold):
+    hold.doubt("etcd", "another cluster")
+    hold.judge(0.0, SMALL)
+    hold.confirm(10.0)
+    assert hold.due(10.0 + LONGEST - 0.5) == pytest.approx(0.5)
+    assert hold.due(10.0 + LONGEST + 5.0) == 0.0
+
+
+def test_source_that_never_was_in_doubt_may_say_so(hold):
+    hold.doubt("tree", None)
+    assert hold.judge(0.0, LARGE) is HELD
+
+
+def test_small_removal_after_a_doubt_is_withdrawn_ends_the_hold(hold):
+    hold.doubt("etcd", "another cluster")
+    hold.judge(0.0, SMALL)
+    hold.doubt("etcd", None)
+    assert hold.judge(1.0, SMALL) is ALLOWED
+    assert hold.due(1.0) == CALM, "nothing is held any more"
+
+
+def test_small_removal_waits_for_exactly_the_limit(hold):
+    hold.changed(0.0)
+    assert hold.judge(0.0, SMALL) is WAIT
+    hold.changed(LONGEST)
+    assert hold.judge(LONGEST, SMALL) is ALLOWED
+
+
+def test_wait_that_ended_as_nothing_was_to_be_removed_begins_anew(hold):
+    hold.changed(0.0)
+    assert hold.judge(0.0, SMALL) is WAIT
+    hold.end()
+    hold.changed(LONGEST)
+    assert hold.judge(LONGEST, SMALL) is WAIT
+
+
 def test_passing_doubt_does_not_withdraw_another(hold):
     hold.doubt("etcd", "another cluster")
     hold.doubt("etcd", None, passing=True)
@@ -177,7 +226,7 @@ def test_holds_are_logged_when_they_begin_and_when_they_end(hold, caplog):
     for now in (0.0, 0.5):
         hold.judge(now, LARGE)
     hold.end()
-    hold.judge(1.0, Removal(0, 0, 20, 11, 200, 110))
+    hold.judge(1.0, Removal(0, 0, 20, 11, 300, 299))
     hold.end()
     hold.doubt("etcd", "another cluster")
     for now in (2.0, 3.0):
@@ -188,7 +237,7 @@ def test_holds_are_logged_when_they_begin_and_when_they_end(hold, caplog):
     assert caplog.messages == [
         f"ipvs: 15 of 20 virtual servers {until}",
         "ipvs: removals are no longer held",
-        f"ipvs: 11 of 20 real servers (55 % of the weight) {until}",
+        f"ipvs: 11 of 20 real servers (99 % of the weight) {until}",
         "ipvs: removals are no longer held",
         "ipvs: removals are held until clusterf config confirm: another cluster",
         "ipvs: removals are no longer held",
