@@ -20,7 +20,7 @@ __all__ = ["Mutant", "mutants"]
 LOG = m.Call(func=m.Attribute(value=m.Name("log") | m.Name("logging")))
 TYPES = m.Name("TypeVar") | m.Name("NewType") | m.Name("cast")
 # of classes: how a value is kept in memory, and that nobody may change it
-KEEPING = m.Name("frozen") | m.Name("gc") | m.Name("array_like") | m.Name("slots")
+KEEPING = m.Name("frozen") | m.Name("gc") | m.Name("array_like") | m.Name("slots") | m.Name("cache_hash")
 NOTHING = m.Name("None") | m.Name("False")  # one in place of the other is no difference to who asks whether
 NAMES = m.Name("__all__") | m.Name("__slots__")
 LEFT_ALONE = (
@@ -29,6 +29,8 @@ LEFT_ALONE = (
     | m.Import()
     | m.ImportFrom()
     | m.Raise()
+    # an ordered set is a dictionary of None
+    | m.Assign(targets=[m.AssignTarget(target=m.Subscript())], value=m.Name("None"))
     | m.Arg(keyword=KEEPING)
     | LOG
     | m.Call(func=TYPES)

@@ -109,6 +109,8 @@ def test_source_address_applies_to_its_own_family(web):
     six = flushed((WEB, Frontend(ipv6=VIP6, tcp=80)), (ONE, Backend(ipv6=IPv6Address("fd00::1"), tcp=80)))
     ((_, _, after, _),) = changes(six, (DEFAULT, HealthCheck(source4=source)))
     assert after == target("[fd00::1]")
+    ((_, _, after, _),) = changes(six, (DEFAULT, HealthCheck(source6=IPv6Address("fd00::9"))))
+    assert after.check.source6 == IPv6Address("fd00::9")
 
 
 def test_backends_that_are_probed_alike_share_a_target(web):
