@@ -15,11 +15,7 @@ PURE = [
 ]
 # the laws that concern a package, besides the test modules of its modules
 LAWS: Mapping[str, Sequence[str]] = {
-    "clusterf/director": [
-        "tests/clusterf/director/test_merger*.py",
-        "tests/clusterf/director/test_rotation*.py",
-        "tests/clusterf/director/test_resolver_laws.py",
-    ],
+    "clusterf/director": ["tests/clusterf/director/test_*.py"],
     "clusterf/reconcile": ["tests/clusterf/reconcile/test_reconciler*.py"],
     "clusterf/health": ["tests/clusterf/health/test_monitor*.py"],
     "actors/link": [],
