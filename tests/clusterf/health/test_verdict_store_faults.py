@@ -95,7 +95,8 @@ def test_files_of_others_are_read_without_a_change_and_deleted_from_as_a_guest(t
     store = open_store(tmp_path, elsewhere=tmp_path / "run")
     store.record(store.load())
     store.forget_unclaimed()
-    assert OPENED == [
+    opened = OPENED[:]
+    assert opened == [
         ("health.db", {"read_only": False, "elsewhere": tmp_path / "run"}),
         ("health2.db", {"read_only": True, "elsewhere": tmp_path / "run"}),
         ("health2.db", {"read_only": False, "guest": True}),
