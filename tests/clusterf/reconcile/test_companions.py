@@ -41,6 +41,7 @@ def test_only_the_follower_is_told_of_virtual_servers():
 
 def test_no_follower_is_needed():
     companions = Companions()
+    assert not companions.failing
     companions.follow({WEB: True})
     companions.keep()
     assert not companions.failing

@@ -27,6 +27,17 @@ def test_drain_begins_with_the_first_call(timeout):
     assert not drains.has_time(WEB, ONE, 100.0 + drains.timeout(WEB))
 
 
+def test_real_servers_drain_for_half_a_minute_unless_it_is_set():
+    assert Drains().timeout(WEB) == 30.0
+
+
+def test_real_server_that_drains_is_one_of_its_virtual_server():
+    drains = begun(0.5)
+    assert drains
+    assert WEB in drains
+    assert drains.has_time(WEB, ONE, 100.4)
+
+
 def test_nothing_drains_without_a_timeout():
     drains = begun(0.0)
     assert not drains.has_time(WEB, ONE, 100.0)

@@ -31,6 +31,7 @@ def test_step_that_finds_another_table_makes_its_virtual_server_stale_twice(fail
 def test_refused_step_waits_for_a_retry(failures):
     failures.add(ADD_ONE, errno.ENOMEM)
     assert failures.waiting == {TableKey(WEB, ONE): errno.ENOMEM}
+    assert failures
     assert len(failures) == 1
     assert WEB in failures
     assert DNS not in failures

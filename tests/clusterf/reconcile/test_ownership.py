@@ -42,6 +42,37 @@ def test_virtual_server_that_is_no_longer_ours_is_removed_from_the_record(path):
     assert Ownership(Store(path)).load() == {v: seconds for v, seconds in VIRTUALS.items() if v != gone}
 
 
+def test_record_is_where_and_as_earlier_versions_have_it(path):
+    Ownership(Store(path)).record(VIRTUALS)
+    section = f"owned {boot.boot_id()} {boot.namespace_id()}"
+    assert dict(Store(path).items(section)) == {
+        b'["IPV4","TCP","10.1.1.1",80,0]': b"",
+        b'["IPV6","SCTP","2001:db8::1",65535,0]': b"0.0",
+        f'["IPV6","UDP","{IPv6Address("::ffff:10.1.1.1")}",53,0]'.encode(): b"0.1",
+        b'["IPV4",null,null,0,4294967295]': b"86400.0",
+        b'["IPV6",null,null,0,4294967295]': b"31.0",
+    }
+
+
+@pytest.mark.parametrize("when", ["keep", "close"])
+def test_what_could_not_be_recorded_is_recorded_when_the_disk_is_well(path, monkeypatch, when):
+    record = Ownership(Store(path))
+    with monkeypatch.context() as full:
+        full.setattr(Store, "_write", lambda self: False)
+        record.record(VIRTUALS)
+    assert Ownership(Store(path)).load() == {}
+    getattr(record, when)()
+    assert Ownership(Store(path)).load() == VIRTUALS
+
+
+@pytest.mark.parametrize("value", [b'"long"', b"{}", b"["])
+def test_record_of_a_time_that_is_none_is_ignored_and_logged(path, caplog, value):
+    record = Ownership(Store(path))
+    record._record.update({b'["IPV4",null,null,0,7]': value})
+    assert record.load() == {}
+    assert len(caplog.records) == 1
+
+
 def test_record_of_an_earlier_boot_is_dropped(path, monkeypatch, tmp_path):
     reboot(monkeypatch, tmp_path, "one")
     Ownership(Store(path)).record(VIRTUALS)
