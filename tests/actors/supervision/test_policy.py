@@ -131,3 +131,22 @@ def test_node_gives_up_after_more_ends_than_its_intensity_within_a_period():
 
 def test_beat_is_a_small_part_of_the_timeout():
     assert POLICY.beat == 0.5
+
+
+def test_patience_is_that_of_the_documentation_unless_it_is_set():
+    policy = Policy()
+    assert (policy.intensity, policy.period) == (10, 60.0)
+    assert (policy.start_timeout, policy.stuck_timeout, policy.stop_timeout) == (30.0, 30.0, 15.0)
+    assert (policy.first_delay, policy.longest_delay) == (0.1, 5.0)
+
+
+def test_supervisor_may_sleep_until_the_next_ping_is_due_or_the_child_is_stuck_or_killed():
+    vigil = Vigil(Policy(stuck_timeout=20.0, start_timeout=20.0))
+    assert vigil.remaining == 0.0
+    assert vigil.act() is Act.PING
+    vigil.spend(15.0)
+    assert vigil.remaining == 5.0
+    vigil.spend(5.0)
+    assert vigil.act() is Act.DUMP
+    vigil.spend(0.25)
+    assert vigil.remaining == 0.75
