@@ -121,3 +121,12 @@ def test_gain_before_a_real_server_leaves_does_not_replace_it(retention, hold):
     assert list(retention.release(0.0, until(7.0))) == []
     list(retention.take([RealServerWanted(WEB, TWO, structs.replace(TEN, weight=40))]))
     assert list(retention.release(0.0, until(7.0))) == [RealServerWanted(WEB, ONE, None)]
+
+
+def test_gain_after_a_replacement_ended_does_not_replace_what_leaves_later(retention, hold):
+    hold.decision = Decision.ALLOWED
+    list(retention.take([RealServerWanted(WEB, ONE, None, BY_WEB)]))
+    assert list(retention.release(0.0, until(None))) == [RealServerWanted(WEB, ONE, None)]
+    list(retention.take([RealServerWanted(WEB, ONE, TEN)]))
+    list(retention.take([RealServerWanted(WEB, ONE, None, BY_WEB)]))
+    assert list(retention.release(1.0, until(7.0))) == []
