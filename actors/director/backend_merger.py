@@ -26,9 +26,10 @@ from actors.link.messages import Received, Synced, VerdictIs
 from actors.link.subscription import Subscription
 from clusterf.config.problems import ProblemsOf
 from clusterf.director.merger import Merged, Merger
+from clusterf.director.pools import PanicMode
 from clusterf.director.removal_hold import HoldPolicy, RemovalHold
 from clusterf.director.retention import Retention
-from clusterf.director.rotation import PanicMode, Rotation
+from clusterf.director.rotation import Rotation
 from clusterf.ipvs.table import Table, VirtualServer, VirtualServerState
 from clusterf.lib.text import escape
 

@@ -14,8 +14,9 @@ from clusterf.config.model import FrontendKey, Name
 from clusterf.config.problems import KnownProblems, Problem, ProblemsOf, conflict
 from clusterf.director.groups import BackendGroups
 from clusterf.director.meeting import merged, overruled
+from clusterf.director.pools import PanicMode
 from clusterf.director.resolver import BackendResolved, HealthPolicy, Member, Resolved, ServiceResolved
-from clusterf.director.rotation import Members, PanicMode, Rotation
+from clusterf.director.rotation import Members, Rotation
 from clusterf.director.unproven import Proving
 from clusterf.ipvs.table import RealServer, RealServerSettings, VirtualServer, VirtualServerSpec
 from clusterf.lib.text import escape

@@ -16,65 +16,22 @@ went stays out for a while, as a check may be gone for a moment only.
 
 When too few backends of a service are up in one of its families, the service
 *panics* there: health is ignored, and the backends that are down are in rotation.
-
-Verdicts and configuration may come in any order. A verdict holds for one
-endpoint of a backend; it is kept until it is revoked, also while the backend
-has no such endpoint.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
-
-import msgspec
 
 from clusterf.config.model import Name
 from clusterf.director.lapses import Lapses, Membership
+from clusterf.director.pools import PanicMode, Pools
 from clusterf.director.resolver import HealthPolicy, Member
 from clusterf.director.unproven import Proving, Unproven
 from clusterf.ipvs.table import RealServer, Table, VirtualServer
 from clusterf.lib.addresses import Endpoint, Family
 from clusterf.lib.mapping import put
-from clusterf.lib.text import escape
 
-__all__ = ["Members", "PanicMode", "Rotation"]
+__all__ = ["Members", "Rotation"]
 
 Members = tuple[tuple[VirtualServer, Member], ...]
-
-
-class PanicMode(NamedTuple):
-    """Whether health is ignored for a service in a family, where `down` of `total` backends are down.
-
-    `threshold` is in percent.
-    """
-
-    service: Name
-    family: Family
-    panic: bool
-    down: int
-    total: int
-    threshold: float
-
-
-class _Probe(msgspec.Struct, frozen=True, gc=False):
-    """Where a backend is probed, and its verdict; None: there is none yet."""
-
-    endpoint: Endpoint
-    up: bool | None
-
-
-class _Pool:
-    """The backends of a service that are probed in one family, and are members of its virtual servers there."""
-
-    __slots__ = ("down", "panic", "probes")
-
-    def __init__(self) -> None:
-        self.probes: dict[Name, _Probe] = {}
-        self.down = 0
-        self.panic = False
-
-    def panics(self, threshold: float) -> bool:
-        """Tell whether fewer than `threshold` percent are up; those without a verdict are not down."""
-        return (len(self.probes) - self.down) * 100 < threshold * len(self.probes)
 
 
 class Rotation:
@@ -90,32 +47,28 @@ class Rotation:
         self._in_force: Table | None = None
         self._begun = False
         self._policies: dict[Name, HealthPolicy] = {}
-        self._pools: dict[tuple[Name, Family], _Pool] = {}
-        # verdicts on endpoints that their backend does not have at present
-        self._stray: dict[tuple[Name, Name, Endpoint], bool] = {}
+        self._pools = Pools()
         self._out: set[Membership] = set()
         self._unproven = Unproven()
         self._lapses = Lapses()
         # policies that have changed since `settle`, as they were
         self._replaced: dict[Name, HealthPolicy] = {}
-        # pools whose counts have changed since `judge`
-        self._uncounted: dict[tuple[Name, Family], None] = {}
         # backends that may have changed since `settle`
         self._unsettled: dict[tuple[Name, Name], None] = {}
-        # the number of endpoints of backends without a verdict
-        self.unknown = 0
 
     def begin(self) -> None:
         """From now on a member without a verdict stays in or out; what was in force at the start is forgotten."""
         self._begun = True
         self._in_force = None
 
+    @property
+    def unknown(self) -> int:
+        """The number of endpoints of backends without a verdict."""
+        return self._pools.unknown
+
     def undecided(self) -> Iterator[str]:
         """Yield each backend without a verdict, with its endpoint, printable."""
-        for (service, _), pool in self._pools.items():
-            for backend, probe in pool.probes.items():
-                if probe.up is None:
-                    yield f"{escape(service)}/{escape(backend)}: {probe.endpoint}"
+        return self._pools.undecided()
 
     def in_rotation(self, service: Name, backend: Name, virtual: VirtualServer) -> bool:
         """Tell whether the member was in rotation at the last `settle`."""
@@ -123,7 +76,7 @@ class Rotation:
 
     def is_undecided(self, service: Name, backend: Name, virtual: VirtualServer) -> bool:
         """Tell whether the member is probed and has no verdict."""
-        probe = self._probe(service, virtual.family, backend)
+        probe = self._pools.probe(service, virtual.family, backend)
         return probe is not None and probe.up is None
 
     def inherit(self, service: Name, backend: Name, virtual: VirtualServer, *, in_rotation: bool) -> None:
@@ -146,24 +99,14 @@ class Rotation:
             return
         if before is not None:
             self._replaced[service] = before
-        for family in Family:
-            pool = self._pools.get((service, family))
-            if pool is not None:
-                self._uncounted[service, family] = None
-                if not self._begun:
-                    self._unsettled.update(((service, backend), None) for backend in pool.probes)
+        self._pools.recount(service)
+        if not self._begun:
+            self._unsettled.update(((service, backend), None) for backend in self._pools.probed(service))
 
     def put_verdict(self, service: Name, backend: Name, endpoint: Endpoint, up: bool | None) -> None:
         """Set the verdict on an endpoint of a backend; None revokes it."""
-        family = Family.IPV4 if len(endpoint.packed) == 4 else Family.IPV6
-        probe = self._probe(service, family, backend)
-        if probe is not None and probe.endpoint == endpoint:
-            if probe.up is not up:
-                self._put_probe(service, family, backend, _Probe(probe.endpoint, up))
-        elif up is None:
-            self._stray.pop((service, backend, endpoint), None)
-        else:
-            self._stray[service, backend, endpoint] = up
+        if self._pools.put_verdict(service, backend, endpoint, up):
+            self._unsettled[service, backend] = None
 
     def put_members(self, service: Name, backend: Name, before: Members, now: Members) -> None:
         """Set the memberships of a backend, which were `before`."""
@@ -184,23 +127,16 @@ class Rotation:
             if virtual not in new:
                 self._leave((service, backend, virtual))
         for family in Family:
-            self._aim(service, family, backend, probed.get(family))
+            self._pools.aim(service, family, backend, probed.get(family))
         self._unsettled[service, backend] = None
 
     def judge(self) -> Iterator[PanicMode]:
         """Yield the services and families that begin or cease to panic."""
         if not self._begun:
             return
-        for service, family in self._uncounted:
-            pool = self._pools[service, family]
-            threshold = self._policies[service].panic_threshold if service in self._policies else 0.0
-            if pool.panics(threshold) != pool.panic:
-                pool.panic = not pool.panic
-                self._unsettled.update(((service, b), None) for b, probe in pool.probes.items() if probe.up is False)
-                yield PanicMode(service, family, pool.panic, pool.down, len(pool.probes), threshold)
-            if not pool.probes:
-                del self._pools[service, family]
-        self._uncounted = {}
+        for mode, down in self._pools.judge(self._threshold):
+            self._unsettled.update(((mode.service, backend), None) for backend in down)
+            yield mode
 
     def settle(
         self, members: Mapping[tuple[Name, Name], Members], now: float = 0.0
@@ -231,10 +167,9 @@ class Rotation:
         if member.endpoint is None:
             return before or not self._begun or not self._lapses.waits(membership, self._lapse(service), now)
         self._lapses.discard(membership)
-        pool = self._pools[service, virtual.family]
-        up = pool.probes[backend].up
-        if up is not None:
-            return up or pool.panic
+        probe = self._pools.probe(service, virtual.family, backend)
+        if probe is not None and probe.up is not None:
+            return probe.up or self._pools.panics(service, virtual.family)
         return before if self._begun else self._initially(membership, member)
 
     def _lapse(self, service: Name) -> float:
@@ -275,31 +210,8 @@ class Rotation:
         else:
             self._out.add(membership)
 
-    def _aim(self, service: Name, family: Family, backend: Name, endpoint: Endpoint | None) -> None:
-        """Have the backend's verdict be the one on `endpoint`; None: it is not probed."""
-        old = self._probe(service, family, backend)
-        if endpoint == (old.endpoint if old is not None else None):
-            return
-        if old is not None and old.up is not None:
-            self._stray[service, backend, old.endpoint] = old.up
-        known = self._stray.pop((service, backend, endpoint), None) if endpoint is not None else None
-        self._put_probe(service, family, backend, _Probe(endpoint, known) if endpoint is not None else None)
-
-    def _probe(self, service: Name, family: Family, backend: Name) -> _Probe | None:
-        pool = self._pools.get((service, family))
-        return pool.probes.get(backend) if pool is not None else None
-
-    def _put_probe(self, service: Name, family: Family, backend: Name, probe: _Probe | None) -> None:
-        pool = self._pools.setdefault((service, family), _Pool())
-        old = pool.probes.pop(backend, None)
-        if probe is not None:
-            pool.probes[backend] = probe
-        for change, at in ((-1, old), (1, probe)):
-            if at is not None:
-                pool.down += change * (at.up is False)
-                self.unknown += change * (at.up is None)
-        self._uncounted[service, family] = None
-        self._unsettled[service, backend] = None
+    def _threshold(self, service: Name) -> float:
+        return self._policies[service].panic_threshold if service in self._policies else 0.0
 
 
 def _moved(virtual: VirtualServer, member: Member, before: Sequence[tuple[VirtualServer, Member, bool]]) -> bool | None:

@@ -132,7 +132,7 @@ def test_backend_that_fails_after_its_virtual_server_was_removed_comes_back_with
     wait_until(lambda: weight_of(kernel) is None)
     director.publish(verdict(last))
     rotation = director.merger._actor_weakref()._rotation
-    wait_until(lambda: list(rotation._stray.values()) == [False] * (last is DOWN))
+    wait_until(lambda: list(rotation._pools._stray.values()) == [False] * (last is DOWN))
     kernel.steps.clear()
     director.configure(*SERVICE)
     wait_until(lambda: weight_of(kernel) is not None)
@@ -151,7 +151,7 @@ def test_nothing_is_written_for_services_restored_during_the_removal_hold(direct
     director.configure(*deletions(*SERVICE, *MANY)).publish(verdict(None))
     wait_until(lambda: "12 of 12 virtual servers would be removed at once: held" in caplog.text)
     rotation = director.merger._actor_weakref()._rotation
-    wait_until(lambda: not rotation._stray)
+    wait_until(lambda: not rotation._pools._stray)
     director.configure(*SERVICE, *MANY)
     wait_until(lambda: "no longer held" in caplog.text)
     director.configure(backend(8))

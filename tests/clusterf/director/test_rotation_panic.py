@@ -1,7 +1,7 @@
 import pytest
 
 from clusterf.config.model import HealthCheck
-from clusterf.director.rotation import PanicMode
+from clusterf.director.pools import PanicMode
 from clusterf.lib.addresses import Family
 from tests.clusterf.support.director import INITIALLY_UP, Director, F, H, service
 

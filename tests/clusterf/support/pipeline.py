@@ -2,8 +2,8 @@
 
 from clusterf.config.problems import ProblemsOf
 from clusterf.director.merger import Merger, RealServerWanted, VirtualServerWanted
+from clusterf.director.pools import PanicMode
 from clusterf.director.resolver import Resolver
-from clusterf.director.rotation import PanicMode
 from clusterf.director.virtual_servers import Defaults
 from clusterf.ipvs.ipvsadm import lines
 from clusterf.reconcile.reconciler import Reconciler
