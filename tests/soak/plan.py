@@ -146,13 +146,14 @@ def configuration(objects: Mapping[str, dict[str, Any]], begin: float, end: floa
 
 
 def _backends(objects: Mapping[str, dict[str, Any]]) -> dict[Virtual, dict[Real, frozenset[str]]]:
-    """Return the addresses of the backends that make each real server; of several services the first counts."""
+    """Return the addresses of the backends that give real servers weight; of several services the first counts."""
     found: dict[Virtual, dict[Real, frozenset[str]]] = {}
     for service in reversed(services(objects)):
         reals: dict[Real, frozenset[str]] = {}
         for value in service.backends.values():
             real = _real(objects, value)
-            reals[real] = reals.get(real, frozenset()) | {value["ipv4"]}
+            counts = frozenset([value["ipv4"]] if value["weight"] else [])
+            reals[real] = reals.get(real, frozenset()) | counts
         found[virtual(service.vip)] = reals
     return found
 

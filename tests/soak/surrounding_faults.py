@@ -81,7 +81,8 @@ def clock(rng: Random, world: World) -> str:
     seconds = round(rng.uniform(0.5, 4), 1)
     offset = time.time() - time.monotonic()
     offsets = {"+1 h": 3600.0, "-1 h": -3600.0, "-0.5 s": -0.5}
-    target = {"1970": 1000.0, "2099": 129 * YEAR}.get(name) or time.time() + offsets[name]
+    # The kernel refuses a time of day before its boot at 1970 (settimeofday64: EINVAL), so it comes after its uptime.
+    target = {"1970": time.monotonic() + 1000, "2099": 129 * YEAR}.get(name) or time.time() + offsets[name]
     time.clock_settime(time.CLOCK_REALTIME, target)
     time.sleep(seconds)
     time.clock_settime(time.CLOCK_REALTIME, time.monotonic() + offset)

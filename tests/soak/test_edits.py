@@ -42,3 +42,9 @@ def test_backends_of_a_gateway_meet_at_one_real_server():
     virtual = plan.virtual(plan.vip(1))
     assert configuration.weights[virtual] == {"10.4.0.1:80": 30}
     assert configuration.backends[virtual] == {"10.4.0.1:80": {plan.address(1, n) for n in plan.FIRST}}
+
+
+def test_backend_without_weight_does_not_make_a_gateway_work():
+    objects = {**plan.everything(), "routes/r1": {"Prefix": "10.3.1.0/24", "Gateway": "10.4.0.1", "IPVSMethod": "masq"}}
+    objects["services/s01/backends/b1"] = plan.backend(1, 1, weight=0)
+    assert configured(objects).backends[plan.virtual(plan.vip(1))] == {"10.4.0.1:80": {"10.3.1.2", "10.3.1.3"}}
