@@ -1,15 +1,17 @@
 """ConfigPublisher: merges the sources, and publishes the configuration."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from actors.base.actor import Actor
 from actors.config.messages import SourceUpdate
 from actors.link.links import Links
-from actors.link.messages import ConfigMessage, ValueIs
+from actors.link.messages import ConfigMessage, DoubtIs, ValueIs
 from actors.link.publisher import Publisher
 from actors.settings import CONFIG
 from clusterf.sources.overlay import Overlay
 from clusterf.sources.url import Source
+from clusterf.sources.withheld import Withheld
 
 __all__ = ["ConfigPublisher"]
 
@@ -17,12 +19,14 @@ __all__ = ["ConfigPublisher"]
 class ConfigPublisher(Actor):
     """Merges the sources by key, and publishes the result on the link of the config process.
 
-    Routes are accepted only from sources whose URL starts with `filter_routes`.
+    Routes are accepted only from sources whose URL starts with `filter_routes`. What a source
+    deletes while it is in doubt is deleted when that ends.
     """
 
     def __init__(self, sources: tuple[Source, ...], filter_routes: str, links: Links) -> None:
         super().__init__()
         self._overlay = Overlay([source.url.startswith(filter_routes) for source in sources])
+        self._withheld = [Withheld() for _ in sources]
         self._publisher = Publisher(CONFIG, links)
         # the sources that have not been complete once
         self._awaited = set(range(len(sources)))
@@ -41,14 +45,20 @@ class ConfigPublisher(Actor):
             case SourceUpdate(source, messages, synced):
                 if synced:
                     self._awaited.discard(source)
-                merged = [m for message in messages if (m := self._merge(source, message)) is not None]
+                merged = [m for message in messages for m in self._merge(source, message)]
                 self._publisher.publish(merged, synced=not self._awaited)
             case _:
                 super().receive(message)
 
-    def _merge(self, source: int, message: ConfigMessage) -> ConfigMessage | None:
-        if not isinstance(message, ValueIs):
-            return message
-        if not self._overlay.accepts(source, message.key):
-            return None
-        return ValueIs(message.key, self._overlay.put(source, message.key, message.value))
+    def _merge(self, source: int, message: ConfigMessage) -> Iterator[ConfigMessage]:
+        """Yield what follows from a message of a source."""
+        match message:
+            case ValueIs(key, value):
+                if self._overlay.accepts(source, key) and not self._withheld[source].withholds(key, value):
+                    yield ValueIs(key, self._overlay.put(source, key, value))
+            case DoubtIs(key, value) if not key.passing:
+                yield message
+                for deleted in self._withheld[source].doubt(doubted=value is not None):
+                    yield ValueIs(deleted, self._overlay.put(source, deleted, None))
+            case _:
+                yield message

@@ -18,7 +18,7 @@ from enum import Enum, auto
 from math import inf
 from typing import NamedTuple
 
-__all__ = ["CALM", "LONGEST", "Decision", "HoldPolicy", "Removal", "RemovalHold"]
+__all__ = ["CALM", "FOLLOWS", "LONGEST", "Decision", "HoldPolicy", "Removal", "RemovalHold"]
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,9 @@ CALM = 0.1
 
 LONGEST = 2.0
 """Seconds after which it is taken as complete although it goes on changing."""
+
+FOLLOWS = 10.0
+"""Seconds after the end of a doubt that was confirmed in which the source may remove what it had to keep."""
 
 
 class HoldPolicy(NamedTuple):
@@ -86,6 +89,8 @@ class RemovalHold:
         self._waiting_since: float | None = None
         # when the present removal was confirmed; None: it was not
         self._confirmed: float | None = None
+        # until when removals are those that were confirmed, as they follow from the end of a doubt; infinite: it goes on
+        self._following: float | None = None
         # until when the present removal is held; None: it is not
         self._until: float | None = None
         # why removals by a source are not believed
@@ -98,7 +103,7 @@ class RemovalHold:
         self._changed = now
 
     def doubt(self, source: Hashable, reason: str | None, *, passing: bool = False) -> None:
-        """Note why removals by the source are not believed; None: they are.
+        """Note why removals by the source are not believed; None: they are, as of the last change.
 
         `passing`: it only tells that a change is not complete yet.
         """
@@ -108,16 +113,19 @@ class RemovalHold:
             self._changing.add(source)
         elif reason is None:
             self._doubts.pop(source, None)
+            if self._following == inf and not self._doubts:
+                self._following = (self._changed or 0.0) + FOLLOWS
         else:
             self._doubts[source] = reason
 
     def confirm(self, now: float) -> None:
-        """Allow the removal that is held; those to come are not.
+        """Allow the removal that is held; those to come are not, but for those that follow from the end of a doubt.
 
         A doubt is withdrawn by its source, which is confirmed, too, and what is to be removed may be
         other things then. So the removal waits for that, at most `LONGEST` seconds.
         """
         self._confirmed = now if self._until is not None else None
+        self._following = inf if self._doubts else None
 
     def end(self) -> None:
         """Note that nothing is to be removed."""
@@ -134,9 +142,10 @@ class RemovalHold:
     def judge(self, now: float, removal: Removal) -> Decision:
         """Tell whether `removal` may be done. WAIT and HELD: judge it again when it is `due`."""
         doubt = next(iter(self._doubts.values()), None)
-        size = removal.size(self._policy) if self._policy.seconds else None
+        follows = doubt is None and self._following is not None and now < self._following
+        size = removal.size(self._policy) if self._policy.seconds and not follows else None
         # (what is left of a large removal that is held stays held, as its rest may be on the way back)
-        if doubt is None and size is None and self._until in {None, inf}:
+        if doubt is None and size is None and (follows or self._until in {None, inf}):
             self._end_hold()
             return Decision.WAIT if self._has_to_wait(now) else Decision.ALLOWED
         confirmed = self._confirmed is not None and (doubt is None or now - self._confirmed >= LONGEST)

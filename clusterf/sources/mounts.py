@@ -2,7 +2,8 @@
 
 An unmounted file system leaves the directory beneath its mount point, which is
 usually empty, and is indistinguishable from a deletion but for where it is. A
-device number alone does not tell: it may be another one after each mount.
+device number alone does not tell: it may be another one after each mount, or the same
+one for the next file system (the kernel gives those of tmpfs and NFS out again).
 """
 
 import errno
@@ -14,11 +15,19 @@ __all__ = ["Mounts", "Place"]
 
 
 class Place(NamedTuple):
-    """The resolved path of a directory, the mount point it is below, and the number of its device."""
+    """The resolved path of a directory, the mount point it is below, the number of its device, and its file system.
+
+    `file_system` is the id that statvfs(3) has, None if it is not on record.
+    """
 
     real: bytes
     mount: bytes
     device: int
+    file_system: int | None = None
+
+    def is_on_another(self, before: "Place") -> bool:
+        """Tell whether the directory may be on another file system than before."""
+        return self.device != before.device or before.file_system not in (None, self.file_system)
 
 
 class Mounts:
@@ -53,13 +62,13 @@ class Mounts:
         Raises OSError if its file system was unmounted, or is another one that lacks all of the files.
         """
         real = os.path.realpath(absolute)
-        place = Place(real, _mount_point(real, device), device)
+        place = Place(real, _mount_point(real, device), device, os.statvfs(real).f_fsid)
         before = self._places.get(path, place)
         # another resolved path: a symbolic link points elsewhere now
         if place.real == before.real:
             if len(place.mount) < len(before.mount):
                 raise OSError(errno.ENODEV, "the file system is not mounted")
-            if place.device != before.device and lost():
+            if place.is_on_another(before) and lost():
                 raise OSError(errno.ENODEV, "another file system is mounted, which has none of the known files")
         self._places[path] = place
 

@@ -6,7 +6,7 @@ ignored; symbolic links are followed.
 
 A file is gone if its name, or that of a directory above it, is gone from the
 directory it was in. A name that is there but leads nowhere (a symbolic link without
-its target, an unmounted file system) is unreadable.
+its target, an unmounted file system), or to what is no file, is unreadable.
 """
 
 import errno
@@ -20,6 +20,7 @@ from typing import NamedTuple
 from sortedcontainers import SortedDict
 
 from clusterf.config.decode import MAX_SIZE
+from clusterf.config.keys import parse_key
 from clusterf.lib.store import is_below
 from clusterf.sources.mounts import Mounts
 
@@ -122,7 +123,8 @@ class FileTree:
             status = self._status(path, device)
             if status is None:
                 return
-            if not stat.S_ISDIR(status.st_mode):
+            # (nor is a directory that took the place of a key's file a deletion)
+            if not stat.S_ISDIR(status.st_mode) or parse_key(path) is not None:
                 yield from self._file(path, absolute, status, reread, found)
                 return
             names = os.listdir(absolute) if depth < _DEPTH else []  # noqa: PTH208

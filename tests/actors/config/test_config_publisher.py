@@ -82,3 +82,20 @@ def test_doubt_about_a_source_is_published_and_withdrawn(published, recorder):
     assert recorder.state == {key: DoubtIs(key, "another cluster"), backend(1).key: backend(1)}
     published.tell(SourceUpdate(0, (DoubtIs(key, None),)))
     wait_until(lambda: key not in recorder.state)
+
+
+def test_what_a_source_deletes_while_it_is_in_doubt_is_deleted_when_that_ends(published, recorder):
+    key, passing = DoubtKey("file:///0"), DoubtKey("file:///0", passing=True)
+    one, two, three = (backend(number) for number in (1, 2, 3))
+    values = [ValueIs(BackendKey(b"web", b"%d" % number), each.value) for number, each in enumerate((one, two, three))]
+    published.tell(SourceUpdate(1, (), synced=True))
+    published.tell(SourceUpdate(0, (*values, DoubtIs(passing, "files are being written")), synced=True))
+    wait_until(lambda: recorder.syncs)
+    published.tell(SourceUpdate(0, (DoubtIs(key, "another cluster"), *(ValueIs(v.key, None) for v in values[:2]))))
+    published.tell(SourceUpdate(1, (ValueIs(values[2].key, one.value),)))
+    published.tell(SourceUpdate(1, (ValueIs(values[2].key, None),)))
+    wait_until(lambda: recorder.state.get(key))
+    assert all(recorder.state[each.key] == each for each in values)
+    published.tell(SourceUpdate(0, (values[1], DoubtIs(key, None))))
+    wait_until(lambda: key not in recorder.state and values[0].key not in recorder.state)
+    assert recorder.state.keys() == {values[1].key, values[2].key, passing}

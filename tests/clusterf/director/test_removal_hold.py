@@ -2,7 +2,7 @@ from math import inf
 
 import pytest
 
-from clusterf.director.removal_hold import CALM, LONGEST, Decision, HoldPolicy, Removal, RemovalHold
+from clusterf.director.removal_hold import CALM, FOLLOWS, LONGEST, Decision, HoldPolicy, Removal, RemovalHold
 
 ALLOWED, WAIT, HELD = Decision.ALLOWED, Decision.WAIT, Decision.HELD
 SECONDS = 60.0
@@ -203,6 +203,37 @@ def test_confirmed_removal_does_not_wait_for_long_for_a_source_that_keeps_its_do
     assert hold.judge(10.0 + LONGEST - 0.1, SMALL) is HELD
     assert hold.judge(10.0 + LONGEST, SMALL) is ALLOWED
     assert hold.judge(10.0 + LONGEST, SMALL) is HELD
+
+
+def test_removals_that_follow_from_a_doubt_that_was_confirmed_are_not_held(hold):
+    hold.doubt("etcd", "another cluster")
+    hold.confirm(0.0)
+    hold.end()
+    hold.changed(30.0)
+    hold.doubt("etcd", None)
+    assert hold.judge(30.0, LARGE) is WAIT, "more may come"
+    assert hold.judge(30.0 + CALM, LARGE) is ALLOWED
+    assert hold.judge(30.0 + FOLLOWS - 0.1, LARGE) is ALLOWED
+    assert hold.judge(30.0 + FOLLOWS, LARGE) is HELD
+
+
+def test_removals_that_follow_wait_until_all_sources_are_believed(hold):
+    hold.doubt("etcd", "another cluster")
+    hold.doubt("tree", "unreadable")
+    hold.confirm(0.0)
+    hold.doubt("etcd", None)
+    assert hold.judge(30.0, SMALL) is HELD
+    hold.changed(60.0)
+    hold.doubt("tree", None)
+    assert hold.judge(60.0 + CALM, LARGE) is ALLOWED
+
+
+def test_removals_that_follow_from_a_doubt_that_ended_by_itself_are_held(hold):
+    hold.doubt("etcd", "another cluster")
+    hold.changed(30.0)
+    hold.doubt("etcd", None)
+    hold.confirm(30.1)
+    assert hold.judge(30.2, LARGE) is HELD
 
 
 def test_removals_are_judged_by_their_size_when_the_doubt_is_withdrawn(hold):

@@ -158,6 +158,17 @@ def test_file_replaced_by_a_pipe_stays_known(root):
     assert tree.paths() == [b"health"]
 
 
+def test_file_replaced_by_a_directory_stays_known(root):
+    path = "services/web/backends/1"
+    write(root, path, "1")
+    tree = FileTree(root)
+    look(tree)
+    (root / path).unlink()
+    write(root, f"{path}/frontend", "2")
+    assert look(tree) == {path.encode(): "not a regular file"}
+    assert tree.paths() == [path.encode()]
+
+
 def fail(monkeypatch, function, suffix, code):
     """Make the function of `os` fail for paths that end so."""
     original = getattr(os, function)

@@ -2,17 +2,20 @@
 
 import os
 import shutil
+from types import SimpleNamespace
 
 __all__ = ["FakeMounts"]
 
 
 class FakeMounts:
-    """Makes directories look like mount points, by the device number."""
+    """Makes directories look like mount points, by the device number, all of a file system with one id."""
 
     def __init__(self, monkeypatch):
         self.devices = {}
+        self.file_system = 1
         self._stat = os.stat
         monkeypatch.setattr(os, "stat", self.stat)
+        monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_fsid=self.file_system))
 
     def stat(self, path, *arguments, **options):
         status = self._stat(path, *arguments, **options)

@@ -2,6 +2,7 @@
 
 import signal
 from pathlib import Path
+from socket import create_server
 
 import pytest
 
@@ -65,14 +66,14 @@ def test_another_etcd_takes_nothing_from_the_table_until_it_is_confirmed(namespa
             node.wait_for_table(expected)
             etcd.kill()
             etcd.start(wipe=True, token="other")
-            node.wait_for_log("ipvs: removals are held until clusterf config confirm: another etcd cluster answers")
+            node.wait_for_log("another etcd cluster answers.*: holding removals until that ends")
             etcd.ctl("put", f"{SERVICE}/backends/test2", '{"ipv4": "10.3.107.2", "tcp": 1337}')
             etcd.ctl("put", f"{SERVICE}/frontend", '{"ipv4": "10.107.107.107", "tcp": 1337}')
             expected.append(f"{TWO} -m -w 10")
             node.wait_for_table(expected)
             node.forget()
             node.kill("director")
-            node.wait_for_log("ipvs: removals are held until clusterf config confirm")
+            node.wait_for_table(expected)
             node.kill("config")
             node.wait_for_log("holding removals until that ends")
             assert node.operations == []
@@ -81,3 +82,23 @@ def test_another_etcd_takes_nothing_from_the_table_until_it_is_confirmed(namespa
             node.wait_for_kernel(expected)
             node.send(signal.SIGUSR2)
             node.wait_for_kernel([FRONTEND, f"{TWO} -m -w 10"])
+
+
+def test_backends_that_another_etcd_lacks_are_probed_until_it_is_confirmed(namespace: None, tmp_path: Path) -> None:
+    server = create_server(("127.0.0.1", 0))
+    port = server.getsockname()[1]
+    with EtcdCluster(tmp_path / "etcd") as etcd, Node(tmp_path, flags=["--config-source", etcd.url()]) as node:
+        etcd.ctl("put", "/clusterf/health", '{"type": "tcp", "interval": 0.2, "timeout": 0.2, "rise": 1, "fall": 1}')
+        etcd.ctl("put", f"{SERVICE}/frontend", '{"ipv4": "10.107.107.107", "tcp": 1337}')
+        etcd.ctl("put", f"{SERVICE}/backends/test1", f'{{"ipv4": "127.0.0.1", "tcp": {port}}}')
+        real = f"-a -t 10.107.107.107:1337 -r 127.0.0.1:{port} -m -w"
+        node.wait_for_table([FRONTEND, f"{real} 10"])
+        etcd.kill()
+        etcd.start(wipe=True, token="other")
+        node.wait_for_log("another etcd cluster answers.*: holding removals until that ends")
+        server.close()
+        node.wait_for_table([FRONTEND, f"{real} 0"])
+        with create_server(("127.0.0.1", port)):
+            node.wait_for_table([FRONTEND, f"{real} 10"])
+            node.send(signal.SIGUSR2)
+            node.wait_for_table([])
