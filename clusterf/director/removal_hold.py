@@ -89,7 +89,7 @@ class RemovalHold:
         self._waiting_since: float | None = None
         # when the present removal was confirmed; None: it was not
         self._confirmed: float | None = None
-        # until when removals are those that were confirmed, as they follow from the end of a doubt; infinite: it goes on
+        # until when removals follow from the end of a doubt that was confirmed; infinite: the doubt goes on
         self._following: float | None = None
         # until when the present removal is held; None: it is not
         self._until: float | None = None

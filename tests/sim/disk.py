@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from clusterf.lib.store import KEEP_INTERVAL
 from tests.sim.process import present
 
 __all__ = ["FULL", "READ_ONLY", "Disk", "FaultySqlite"]
@@ -20,8 +21,18 @@ class Disk:
         self.folder = folder
         self.folder.mkdir(parents=True)
         folder.with_name(f"run of {folder.name}").mkdir()
-        # why nothing can be written
+        # why nothing can be written, and when that was written last that could not be before
         self.fault: str | None = None
+        self._caught_up_at = 0.0
+
+    def mend(self, now: float) -> None:
+        """End the fault; what could not be written is within a few seconds."""
+        if self.fault is not None:
+            self.fault, self._caught_up_at = None, now + KEEP_INTERVAL + 1.0
+
+    def is_behind(self, now: float) -> bool:
+        """Tell whether a process that ends now may leave records that are out of date."""
+        return self.fault is not None or now < self._caught_up_at
 
     def lose(self) -> None:
         """Remove the directory with all in it, and create an empty one."""

@@ -212,7 +212,7 @@ def connect(world: "World", number: int, which: int) -> None:
 def break_disk(world: "World", number: int, which: int) -> None:
     node = _node(world, number)
     node.disk.fault = (FULL, READ_ONLY)[which // 8 % 2]
-    world.simulation.after(_seconds(which), lambda: setattr(node.disk, "fault", None))
+    world.simulation.after(_seconds(which), lambda: node.disk.mend(world.simulation.now))
 
 
 def lose_disk(world: "World", number: int, which: int) -> None:

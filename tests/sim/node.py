@@ -140,7 +140,7 @@ class Node:
 
     def heal(self) -> None:
         """End all faults of the node."""
-        self.disk.fault = None
+        self.disk.mend(self.simulation.now)
         self.kernel.refusing = self.kernel.losing = 0.0
         self.kernel.active.clear()
         self.links_cut = False
@@ -171,13 +171,17 @@ class Node:
                     self.world.story.detail(f"received: {escape(path_of(message.key))} {what}", self.name)
 
     def _start_later(self, name: str, seconds: float = 0.0) -> None:
+        self._note_disk()
         process = Process(self.simulation, self, name)
         self.processes[name] = process
         process.later(seconds + START * 2 * self.simulation.random.random(), lambda: self._start(process))
 
-    def _start(self, process: Process) -> None:
-        if self.disk.fault is not None:
+    def _note_disk(self) -> None:
+        if self.disk.is_behind(self.simulation.now):
             self.forgot_at = self.simulation.now  # records on it may be out of date, and are not believed
+
+    def _start(self, process: Process) -> None:
+        self._note_disk()
         host = Host(
             finish=lambda status: self.world.violation(f"{self.name}: finished with {status}"),
             flushed=lambda: None,
