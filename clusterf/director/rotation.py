@@ -75,9 +75,9 @@ class Rotation:
         return (service, backend, virtual) not in self._out
 
     def is_undecided(self, service: Name, backend: Name, virtual: VirtualServer) -> bool:
-        """Tell whether the member is probed and has no verdict."""
+        """Tell whether the member has no verdict though it is probed, or out of rotation."""
         probe = self._pools.probe(service, virtual.family, backend)
-        return probe is not None and probe.up is None
+        return probe.up is None if probe is not None else (service, backend, virtual) in self._out
 
     def inherit(self, service: Name, backend: Name, virtual: VirtualServer, *, in_rotation: bool) -> None:
         """Put a member that is undecided in or out of rotation, as the real server that it takes over."""

@@ -10,6 +10,7 @@ from tests.clusterf.support.director import (
     INITIALLY_UP,
     REMOVES,
     TCP,
+    UNCHECKED,
     VIP,
     WEB,
     Director,
@@ -68,6 +69,17 @@ def test_renamed_backends_keep_their_weights(order):
             director.put({"old": old, "new": new, "both": old | new}[act])
         assert director.weights == before, act
     assert director.wait() == []
+    assert director.weights == before
+
+
+def test_service_without_a_check_keeps_its_weights_though_its_new_name_is_checked_for_a_moment():
+    director = Director({HealthKey(None): TCP, H: UNCHECKED} | service(1, 2))
+    before = director.weights
+    director.put(named(b"web2", 1, 2))
+    director.put({HealthKey(b"web2"): UNCHECKED})
+    director.put(dict.fromkeys(service(1, 2)))
+    assert director.weights == before
+    director.wait()
     assert director.weights == before
 
 
