@@ -8,7 +8,8 @@ A file that is written in place is empty or incomplete for a moment, and one tha
 replaced by removing it first is missing. A part of a JSON object is never a valid
 one, so a value that is missing, empty or invalid is believed only once it has been so
 for a while. Time stamps of files play no part in that: their clock may be another's.
-Until then a change is under way, of which the rest is passed on, and removals are in doubt.
+Until then, and until no file has changed for as long, a change is under way: what is known of it is
+passed on, and removals are in doubt.
 """
 
 import logging
@@ -31,7 +32,7 @@ __all__ = ["TreeFollower"]
 
 log = logging.getLogger(__name__)
 
-SETTLE = 0.5  # seconds without a change before a missing, empty or invalid value is believed
+SETTLE = 0.5  # seconds without a change before a missing, empty or invalid value is believed, and a change complete
 GATHER = 10  # milliseconds within which events are handled together
 LOOK = 250  # milliseconds between checks whether the root is still the same directory
 OVERFLOW = 4096  # events at once; with more, some may have been lost (inotify queues 16,384)
@@ -52,8 +53,9 @@ class TreeFollower(Follower):
         self._backoff = Backoff(initial=LOOK / 1000, longest=5)
         # paths to scan again: when, and the bytes found, None if the file was missing
         self._unsettled: dict[bytes, tuple[float, bytes | None]] = {}
-        # whether it was passed on that a change is under way
+        # whether it was passed on that a change is under way, and until when it is after the last file that changed
         self._changing = False
+        self._complete_at = 0.0
         # paths of files and directories that are unreadable
         self._unreadable: set[bytes] = set()
 
@@ -122,10 +124,10 @@ class TreeFollower(Follower):
         )
 
     def _scan_again(self, changed: Collection[bytes] = ()) -> None:
-        """Scan the changed paths, and those that have settled."""
+        """Scan the changed paths, and those that have settled, or end a change that is complete."""
         now = time.monotonic()
         settled = {path for path, (due, _) in self._unsettled.items() if due <= now}
-        if changed or settled:
+        if changed or settled or (self._changing and self._complete_at <= now):
             self._scan(*sorted(settled.union(changed)), reread=True)
 
     def _scan(self, *paths: bytes, reread: bool = False) -> None:
@@ -135,10 +137,11 @@ class TreeFollower(Follower):
             self._confirmed.clear()
             self._tree.mounts.accept()
         updates: list[Update] = []
+        was_synced = self._synced
         for update in chain.from_iterable(self._updates_below(path, reread, now) for path in paths):
             updates.append(update)
             if len(updates) >= PART:
-                self._on_update(updates, False)
+                self._on_update(self._with_passing_doubt(updates, now) if was_synced else updates, False)
                 updates = []
         # a missing root is not an empty tree
         had_copy = self._last_good.has_copy
@@ -151,7 +154,8 @@ class TreeFollower(Follower):
             updates[:0] = self._doubt_copy(part_without_copy=not had_copy) if synced else []
         else:
             updates.extend(self._end_doubt_of_copy())
-        updates = self._with_passing_doubt(updates)
+        if was_synced:
+            updates = self._with_passing_doubt(updates, now)
         if updates or synced:
             self._on_update(updates, synced)
         self._last_good.save()
@@ -161,9 +165,11 @@ class TreeFollower(Follower):
         if self._once and self._synced:
             self._stopping.set()
 
-    def _with_passing_doubt(self, updates: list[Update]) -> list[Update]:
+    def _with_passing_doubt(self, updates: list[Update], now: float) -> list[Update]:
         """Return the updates after the doubt that begins with them, or before the end of it."""
-        changing = self._synced and bool(self._unsettled)
+        if updates:
+            self._complete_at = now + SETTLE
+        changing = bool(self._unsettled) or now < self._complete_at
         if changing == self._changing:
             return updates
         self._changing = changing

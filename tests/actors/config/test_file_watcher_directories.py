@@ -50,7 +50,7 @@ def test_hidden_names_are_ignored(tree):
     tree.write("{", ".git/services/web/frontend")
     tree.write(with_weight(1))
     wait_until(lambda: tree.weight() == 1)
-    assert tree.recorder.state.keys() == {KEY}
+    wait_until(lambda: tree.recorder.state.keys() == {KEY})
 
 
 def test_root_that_is_a_symlink_is_followed_when_its_target_changes(tree, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from clusterf.config.model import Backend
 from clusterf.sources import tree_follower
 from clusterf.sources.follower import SourceDoubt
+from clusterf.sources.last_good import KeyUpdate
 from clusterf.sources.tree_follower import TreeFollower
 from tests.waiting import wait_until
 
@@ -47,7 +48,12 @@ def write(root, text, path=PATH):
 
 
 def values(passed):
-    return [update.value for updates, _ in passed for update in updates if update.path == PATH.encode()]
+    return [u.value for updates, _ in passed for u in updates if isinstance(u, KeyUpdate) and u.path == PATH.encode()]
+
+
+def doubts(passed, *, passing=False):
+    doubts = [update for updates, _ in passed for update in updates if isinstance(update, SourceDoubt)]
+    return [doubt.reason for doubt in doubts if doubt.passing == passing]
 
 
 def is_synced(passed):
@@ -116,10 +122,23 @@ def test_reload_reads_files_that_look_unchanged(root):
         wait_until(lambda: len(values(passed)) > known)
 
 
-def test_copy_that_may_be_out_of_date_puts_removals_in_doubt_until_the_tree_is_back(root, tmp_path):
-    def doubts(passed):
-        return [update.reason for updates, _ in passed for update in updates if isinstance(update, SourceDoubt)]
+def test_change_is_under_way_until_no_file_has_changed_for_a_while(root, monkeypatch):
+    monkeypatch.setattr(tree_follower, "PART", 2)
+    write(root, '{"weight": 1}')
+    with following(root) as (_, _, passed):
+        wait_until(lambda: is_synced(passed))
+        assert doubts(passed, passing=True) == []
+        (root / "new").mkdir()
+        for number in range(3):
+            write(root, "{}", f"new/{number}")
+        (root / "new").rename(root / "routes")
+        wait_until(lambda: doubts(passed, passing=True) == ["files are being written", None])
+    changes = [update for updates, _ in passed[1:] for update in updates]
+    assert isinstance(changes[0], SourceDoubt), "before all that has changed"
+    assert isinstance(changes[-1], SourceDoubt), "after it"
 
+
+def test_copy_that_may_be_out_of_date_puts_removals_in_doubt_until_the_tree_is_back(root, tmp_path):
     write(root, "{}")
     state_file = tmp_path / "config.db"
     with following(root, state_file=state_file) as (_, _, passed):
@@ -139,9 +158,6 @@ def test_copy_that_may_be_out_of_date_puts_removals_in_doubt_until_the_tree_is_b
 
 
 def test_part_that_is_unreadable_at_a_start_without_a_copy_puts_removals_in_doubt(root, tmp_path, caplog):
-    def doubts(passed):
-        return [update.reason for updates, _ in passed for update in updates if isinstance(update, SourceDoubt)]
-
     write(root, "{}", "health")
     (root / "services").symlink_to(tmp_path / "away")
     with following(root, state_file=tmp_path / "config.db") as (_, _, passed):
