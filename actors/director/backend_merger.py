@@ -152,6 +152,7 @@ class BackendMerger(Actor):
         self._configured = self._configured or update.synced
         if self._hold is not None:
             self._hold.changed(time.monotonic())
+            self._hold.complete(update.complete)
             self._hold.doubt(update.link, "more follows" if update.partial else None, passing=True)
             for doubt in update.doubts:
                 self._hold.doubt(doubt.key, doubt.value, passing=doubt.key.passing)
@@ -185,7 +186,7 @@ class BackendMerger(Actor):
     def _update(self, link: str | None, *, urgent: bool) -> list[Merged]:
         """Send the writer what has changed, because of a frame of `link`, and return it."""
         now = time.monotonic()
-        items = list(self._retention.take(self._flush(now)))
+        items = list(self._retention.take(self._flush(now), now))
         waiting = self._patience is not None and self._rotation.unknown
         if not self._synced and self._configured and not self._awaited and not waiting:
             items += self._begin(now)
@@ -197,10 +198,10 @@ class BackendMerger(Actor):
         """All is complete: from now on what is in force counts, not what was found in the kernel."""
         self._synced = True
         self._rotation.begin()
-        items = list(self._retention.take(self._flush(now)))
+        items = list(self._retention.take(self._flush(now), now))
         if self._hold is not None:
             found, ours = (self._found.table, self._ours) if self._ours is not None else (Table(), {})
-            items += self._retention.begin(found, ours)
+            items += self._retention.begin(found, ours, now)
         self._found.forget()
         self._ours = None
         return items

@@ -10,17 +10,19 @@ __all__ = ["Credit", "MergedUpdate", "ResolvedUpdate"]
 
 
 class ResolvedUpdate(NamedTuple):
-    """Resolved objects that changed, from one frame of `link`; `synced`: all sources are complete.
+    """Resolved objects that changed, from one frame of `link`, None: from none; `synced`: all were complete once.
 
     `doubts`: whether removals by a source are believed, where that changed. `partial`: the
-    frame was full, so that the rest of a change may follow in another one.
+    frame was full, so that the rest of a change may follow in another one. `complete`: the link was
+    not lost since the whole configuration was received over it.
     """
 
     items: tuple[Resolved, ...]
     synced: bool
-    link: str
+    link: str | None
     doubts: tuple[DoubtIs, ...] = ()
     partial: bool = False
+    complete: bool = True
 
 
 class MergedUpdate(NamedTuple):

@@ -1,6 +1,7 @@
 """RouteResolver: from the configuration link to claims and members."""
 
 import logging
+from enum import Enum, auto
 from typing import Any
 
 import pykka
@@ -22,16 +23,23 @@ __all__ = ["RouteResolver"]
 log = logging.getLogger(__name__)
 
 
+class _Self(Enum):
+    """The resolver's messages to itself."""
+
+    LOST = auto()
+
+
 class RouteResolver(Actor):
     """Resolves the configuration on the link of the config process, and tells `merger` the results."""
 
     def __init__(self, links: Links, defaults: Defaults, merger: pykka.ActorRef[Any]) -> None:
         super().__init__()
-        self._subscription = Subscription(CONFIG, links, self.actor_ref.tell)
+        self._subscription = Subscription(CONFIG, links, self.actor_ref.tell, lost=self._tell_lost)
         self._resolver = Resolver(defaults)
         self._merger = merger
-        # whether the configuration was complete once
+        # whether the configuration was complete once, and whether it is now
         self._synced = False
+        self._complete = False
 
     def on_start(self) -> None:
         """Begin to receive the configuration."""
@@ -47,6 +55,9 @@ class RouteResolver(Actor):
         match message:
             case Received():
                 self._resolve(message)
+            case _Self.LOST:
+                self._complete = False
+                self._merger.tell(ResolvedUpdate((), self._synced, None, complete=False))
             case Credit():
                 self._subscription.acknowledge()
             case _:
@@ -57,7 +68,7 @@ class RouteResolver(Actor):
         for message in received.messages:
             match message:
                 case Synced():
-                    self._synced = True
+                    self._synced = self._complete = True
                 case ValueIs(key, value):
                     self._resolver.update(key, value)
                 case ProblemsAre(key, value):
@@ -72,5 +83,10 @@ class RouteResolver(Actor):
                 for problem in item.problems:
                     log.warning("%s", problem)
         partial = len(received.messages) >= FRAME
-        update = ResolvedUpdate((*problems, *resolved), self._synced, received.link, tuple(doubts), partial)
-        self._merger.tell(update)
+        items = (*problems, *resolved)
+        self._merger.tell(
+            ResolvedUpdate(items, self._synced, received.link, tuple(doubts), partial, complete=self._complete)
+        )
+
+    def _tell_lost(self) -> None:
+        self.actor_ref.tell(_Self.LOST)

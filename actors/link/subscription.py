@@ -9,6 +9,7 @@ back with `acknowledge`. So what waits in the inboxes behind a link is bounded,
 and the rest is conflated by the publisher. Credits outlive a connection.
 """
 
+import contextlib
 import logging
 import socket
 import struct
@@ -38,12 +39,15 @@ _decoder = msgspec.msgpack.Decoder(list[WireMessage], dec_hook=dec_hook)
 
 
 class Subscription:
-    """Passes what comes over the link called `name` to `tell`, in a thread of its own."""
+    """Passes what comes over the link called `name` to `tell`, in a thread of its own; calls `lost` when it breaks."""
 
-    def __init__(self, name: str, links: Links, tell: Callable[[Received], None]) -> None:
+    def __init__(
+        self, name: str, links: Links, tell: Callable[[Received], None], *, lost: Callable[[], None] = lambda: None
+    ) -> None:
         self.name = name
         self._links = links
         self._tell = tell
+        self._lost = lost
         self._keys = ReceivedKeys()
         self._changed = threading.Condition()
         self._stopping = False
@@ -104,6 +108,8 @@ class Subscription:
                     backoff.reset()
                 if not self._stopping:
                     log.info("link %s: disconnected (%s), reconnecting; keeping the current state", self.name, error)
+                    with contextlib.suppress(pykka.ActorDeadError):
+                        self._lost()
 
     def _wait_for_connection(self, lost: int | None, backoff: Backoff) -> int | None:
         """Wait for the next connection, and ask for it in place of `lost`; return its number, None at the end."""

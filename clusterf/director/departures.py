@@ -1,13 +1,22 @@
-"""What is in force although the configuration no longer has it, and why it is to leave."""
+"""What is in force although the configuration no longer has it, since when, and why it is to leave."""
 
 from collections import Counter
-from collections.abc import Iterator
+from math import inf
+from typing import NamedTuple
 
 from clusterf.config.model import Name
 from clusterf.director.merger import Origin
 from clusterf.ipvs.table import RealServer, VirtualServer
 
-__all__ = ["Departures"]
+__all__ = ["Departure", "Departures"]
+
+
+class Departure(NamedTuple):
+    """Where something that leaves came from, since when it is to leave, in seconds, and its weight."""
+
+    origin: Origin
+    since: float
+    weight: int = 0
 
 
 class Departures:
@@ -17,8 +26,8 @@ class Departures:
     """
 
     def __init__(self) -> None:
-        self.virtuals: dict[VirtualServer, Origin] = {}
-        self.reals: dict[VirtualServer, dict[RealServer, Origin]] = {}
+        self.virtuals: dict[VirtualServer, Departure] = {}
+        self.reals: dict[VirtualServer, dict[RealServer, Departure]] = {}
         # the weight of these real servers, and how many of them have any
         self.weight = 0
         self.weighted = 0
@@ -33,48 +42,57 @@ class Departures:
         """Whether all belongs to one service, or was published by one node."""
         return any(len(causes) == 1 and None not in causes for causes in (self._services, self._publishers))
 
-    def add_virtual(self, virtual: VirtualServer, origin: Origin) -> None:
+    def add_virtual(self, virtual: VirtualServer, departure: Departure) -> None:
         """Have a virtual server leave."""
         self.discard_virtual(virtual)
-        self.virtuals[virtual] = origin
-        self._count(origin, 1)
+        self.virtuals[virtual] = departure
+        self._count(departure, 1)
 
     def discard_virtual(self, virtual: VirtualServer) -> None:
         """Have the virtual server stay; its real servers still are to leave."""
-        origin = self.virtuals.pop(virtual, None)
-        if origin is not None:
-            self._count(origin, -1)
+        departure = self.virtuals.pop(virtual, None)
+        if departure is not None:
+            self._count(departure, -1)
 
-    def add_real(self, virtual: VirtualServer, real: RealServer, origin: Origin, weight: int) -> None:
-        """Have a real server leave that has this weight, unless it is about to."""
+    def add_real(self, virtual: VirtualServer, real: RealServer, departure: Departure) -> None:
+        """Have a real server leave, unless it is about to."""
         if real not in self.reals.get(virtual, ()):
-            self.reals.setdefault(virtual, {})[real] = origin
-            self._count(origin, 1)
-            self._weigh(weight, 1)
+            self.reals.setdefault(virtual, {})[real] = departure
+            self._count(departure, 1)
 
-    def discard_real(self, virtual: VirtualServer, real: RealServer, weight: int) -> None:
-        """Have a real server stay that has this weight."""
+    def discard_real(self, virtual: VirtualServer, real: RealServer) -> None:
+        """Have a real server stay."""
         reals = self.reals.get(virtual, {})
-        origin = reals.pop(real, None)
-        if origin is not None:
-            self._count(origin, -1)
-            self._weigh(weight, -1)
+        departure = reals.pop(real, None)
+        if departure is not None:
+            self._count(departure, -1)
             if not reals:
                 del self.reals[virtual]
 
-    def take_reals(self) -> Iterator[tuple[VirtualServer, RealServer]]:
-        """Return all real servers whose virtual server stays; from now on nothing leaves."""
-        reals, virtuals = self.reals, self.virtuals
-        self.virtuals, self.reals, self.weight, self.weighted = {}, {}, 0, 0
-        self._services.clear()
-        self._publishers.clear()
-        return ((virtual, real) for virtual in reals.keys() - virtuals.keys() for real in reals[virtual])
+    def take(self, latest: float = inf) -> tuple[list[VirtualServer], list[tuple[VirtualServer, RealServer]]]:
+        """Return what was to leave at `latest` or before, of real servers those whose virtual server does not.
 
-    def _weigh(self, weight: int, sign: int) -> None:
-        self.weight += sign * weight
-        self.weighted += sign * (weight > 0)
+        They are no longer among these.
+        """
+        virtuals = [virtual for virtual, departure in self.virtuals.items() if departure.since <= latest]
+        for virtual in virtuals:
+            self.discard_virtual(virtual)
+            for real in list(self.reals.get(virtual, ())):
+                self.discard_real(virtual, real)
+        reals = [
+            (virtual, real)
+            for virtual, departing in self.reals.items()
+            for real, departure in departing.items()
+            if departure.since <= latest
+        ]
+        for virtual, real in reals:
+            self.discard_real(virtual, real)
+        return virtuals, reals
 
-    def _count(self, origin: Origin, sign: int) -> None:
+    def _count(self, departure: Departure, sign: int) -> None:
+        origin = departure.origin
+        self.weight += sign * departure.weight
+        self.weighted += sign * (departure.weight > 0)
         self._services[origin.service] += sign
         self._publishers[origin.publisher] += sign
         if not self._services[origin.service]:

@@ -72,9 +72,13 @@ class Removal(NamedTuple):
 
 
 class Decision(Enum):
-    """Whether what the configuration no longer has may be removed now."""
+    """Whether what the configuration no longer has may be removed now.
+
+    OVERDUE: what it has not had for `LONGEST` seconds may.
+    """
 
     ALLOWED = auto()
+    OVERDUE = auto()
     WAIT = auto()
     HELD = auto()
 
@@ -97,10 +101,16 @@ class RemovalHold:
         self._doubts: dict[Hashable, str] = {}
         # the sources of which a change is under way
         self._changing: set[Hashable] = set()
+        # whether the configuration is known as a whole
+        self._complete = True
 
     def changed(self, now: float) -> None:
         """Note that the configuration has changed, and may be about to change more."""
         self._changed = now
+
+    def complete(self, complete: bool) -> None:
+        """Note whether the configuration is known as a whole: if not, nothing is removed."""
+        self._complete = complete
 
     def doubt(self, source: Hashable, reason: str | None, *, passing: bool = False) -> None:
         """Note why removals by the source are not believed; None: they are, as of the last change.
@@ -134,6 +144,8 @@ class RemovalHold:
 
     def due(self, now: float) -> float:
         """Return in how many seconds to judge again a removal that is not allowed now; infinite: when that changes."""
+        if not self._complete:
+            return inf
         if self._until is None:
             return CALM
         until = self._until if self._confirmed is None else min(self._until, self._confirmed + LONGEST)
@@ -141,13 +153,15 @@ class RemovalHold:
 
     def judge(self, now: float, removal: Removal) -> Decision:
         """Tell whether `removal` may be done. WAIT and HELD: judge it again when it is `due`."""
+        if not self._complete:
+            return Decision.WAIT
         doubt = next(iter(self._doubts.values()), None)
         follows = doubt is None and self._following is not None and now < self._following
         size = removal.size(self._policy) if self._policy.seconds and not follows else None
         # (what is left of a large removal that is held stays held, as its rest may be on the way back)
         if doubt is None and size is None and (follows or self._until in {None, inf}):
             self._end_hold()
-            return Decision.WAIT if self._has_to_wait(now) else Decision.ALLOWED
+            return self._wait(now)
         confirmed = self._confirmed is not None and (doubt is None or now - self._confirmed >= LONGEST)
         if confirmed or (doubt is None and self._until is not None and self._until <= now):
             self._end_hold()
@@ -160,15 +174,18 @@ class RemovalHold:
             log.warning("ipvs: removals are no longer held")
         self._until, self._confirmed = None, None
 
-    def _has_to_wait(self, now: float) -> bool:
+    def _wait(self, now: float) -> Decision:
         """Tell whether a removal waits: a change may arrive in parts, and a few removals be the beginning of many."""
         calm = self._changed is None or now - self._changed >= CALM
         if self._waiting_since is None:
             self._waiting_since = now
-        if (calm and not self._changing) or now - self._waiting_since >= LONGEST:
+        if calm and not self._changing:
             self._waiting_since = None
-            return False
-        return True
+            return Decision.ALLOWED
+        if now - self._waiting_since >= LONGEST:
+            self._waiting_since = None
+            return Decision.OVERDUE
+        return Decision.WAIT
 
     def _begin(self, now: float, doubt: str | None, size: str | None) -> None:
         """Hold the removal, unless it is held for the same reason already."""

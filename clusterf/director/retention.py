@@ -17,10 +17,11 @@ an argument, in seconds on any clock that does not go back.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import inf
 
-from clusterf.director.departures import Departures
+from clusterf.director.departures import Departure, Departures
 from clusterf.director.merger import Merged, Origin, RealServerWanted, VirtualServerWanted
-from clusterf.director.removal_hold import Decision, Removal, RemovalHold
+from clusterf.director.removal_hold import LONGEST, Decision, Removal, RemovalHold
 from clusterf.director.unproven import Proving
 from clusterf.ipvs.table import (
     RealServer,
@@ -67,7 +68,7 @@ class Retention:
         # the weight that other real servers have gained since the first one was to leave
         self._gained: dict[VirtualServer, int] = {}
 
-    def begin(self, found: Table, ours: Mapping[VirtualServer, float]) -> Iterator[Merged]:
+    def begin(self, found: Table, ours: Mapping[VirtualServer, float], now: float = 0.0) -> Iterator[Merged]:
         """Keep from now on; yield what is in the table found at the start and ours, but not wanted.
 
         `ours` are virtual servers that were added by us, with the seconds that their real
@@ -81,8 +82,8 @@ class Retention:
             if not wanted:
                 self._in_force[virtual] = {}
                 yield VirtualServerWanted(virtual, VirtualServerSpec(settings, ours[virtual]))
-                self._departures.add_virtual(virtual, _UNKNOWN)
-            yield from self._keep_found(virtual, found.reals[virtual])
+                self._departures.add_virtual(virtual, Departure(_UNKNOWN, now))
+            yield from self._keep_found(virtual, found.reals[virtual], now)
 
     def settings(self, virtual: VirtualServer, real: RealServer) -> RealServerSettings | None:
         """Return the settings that the real server has in force; None: it is not, or nothing is kept yet."""
@@ -91,15 +92,15 @@ class Retention:
         reals = self._in_force.get(virtual)
         return (self._find_reals(virtual) if reals is None else reals).get(real)
 
-    def take(self, items: Iterable[Merged]) -> Iterator[Merged]:
+    def take(self, items: Iterable[Merged], now: float = 0.0) -> Iterator[Merged]:
         """Yield of `items` what is to be passed on now: all but removals that follow from the configuration."""
         items = list(items)
         # what leaves comes first, so that what is gained in the same change counts
         for item in items:
             if isinstance(item, VirtualServerWanted) and item.claim is None:
-                yield from self._unwant_virtual(item)
+                yield from self._unwant_virtual(item, now)
             elif isinstance(item, RealServerWanted) and item.settings is None:
-                yield from self._unwant_real(item)
+                yield from self._unwant_real(item, now)
         for item in items:
             if isinstance(item, VirtualServerWanted):
                 if item.claim is not None:
@@ -117,19 +118,20 @@ class Retention:
                 yield item
         for virtual, reals in self._found.items():
             if virtual in self._in_force:
-                yield from self._keep_found(virtual, reals)
+                yield from self._keep_found(virtual, reals, now)
         self._found = {}
 
     def release(self, now: float, proving: ProvingOf) -> Iterator[Merged]:
         """Yield the removals that may be done now."""
         if not self._departures:
             self._hold.end()
-        elif self._hold.judge(now, self._removal()) is Decision.ALLOWED:
-            for virtual in self._departures.virtuals:
-                self._forget(virtual)
-                yield VirtualServerWanted(virtual, None)
-            for virtual, real in self._departures.take_reals():
-                self._replaced.setdefault(virtual, {})[real] = None
+        else:
+            match self._hold.judge(now, self._removal()):
+                case Decision.ALLOWED:
+                    yield from self._allow(inf)
+                case Decision.OVERDUE:
+                    # what has only just left may be part of a change of which more follows
+                    yield from self._allow(now - LONGEST)
         for virtual in list(self._replaced):
             yield from self._replace(virtual, proving(virtual, now))
 
@@ -138,6 +140,15 @@ class Retention:
         delays = [self._hold.due(now)] if self._departures else []
         moments = [proving(virtual, now).until for virtual in self._replaced]
         return min([*delays, *(max(until - now, 0.0) for until in moments if until is not None)], default=None)
+
+    def _allow(self, latest: float) -> Iterator[Merged]:
+        """Have removed, or replaced, what was to leave at `latest` or before."""
+        virtuals, reals = self._departures.take(latest)
+        for virtual in virtuals:
+            self._forget(virtual)
+            yield VirtualServerWanted(virtual, None)
+        for virtual, real in reals:
+            self._replaced.setdefault(virtual, {})[real] = None
 
     def _find_reals(self, virtual: VirtualServer) -> Mapping[RealServer, RealServerSettings]:
         """Return the real servers with weight that a virtual server has in the kernel; it is read once for a `take`."""
@@ -148,7 +159,7 @@ class Retention:
         return self._found[virtual]
 
     def _keep_found(
-        self, virtual: VirtualServer, reals: Mapping[RealServer, RealServerSettings]
+        self, virtual: VirtualServer, reals: Mapping[RealServer, RealServerSettings], now: float
     ) -> Iterator[RealServerWanted]:
         """Keep the real servers that were found and are not wanted, as if they had just left."""
         left = [real for real in reals if real not in self._in_force[virtual]]
@@ -157,7 +168,7 @@ class Retention:
             yield RealServerWanted(virtual, real, reals[real])
         # only now, as what was there is no gain
         for real in left:
-            self._depart(virtual, real, _UNKNOWN)
+            self._depart(virtual, real, _UNKNOWN, now)
 
     def _removal(self) -> Removal:
         leaving = self._departures
@@ -196,7 +207,7 @@ class Retention:
         self._gained[virtual] -= weight
         return True
 
-    def _unwant_virtual(self, item: VirtualServerWanted) -> Iterator[Merged]:
+    def _unwant_virtual(self, item: VirtualServerWanted, now: float) -> Iterator[Merged]:
         if item.virtual not in self._in_force:
             return
         if not self._begun:
@@ -204,31 +215,30 @@ class Retention:
             yield item
             return
         self._replaced.pop(item.virtual, None)
-        self._departures.add_virtual(item.virtual, item.origin)
+        self._departures.add_virtual(item.virtual, Departure(item.origin, now))
         for real in self._in_force[item.virtual]:
-            self._depart(item.virtual, real, item.origin)
+            self._depart(item.virtual, real, item.origin, now)
 
-    def _unwant_real(self, item: RealServerWanted) -> Iterator[Merged]:
+    def _unwant_real(self, item: RealServerWanted, now: float) -> Iterator[Merged]:
         virtual, real = item.virtual, item.real
         if real not in self._in_force.get(virtual, ()) or virtual in self._departures.virtuals:
             return
         if self._begun and item.origin is not None:
             if real not in self._replaced.get(virtual, ()):
-                self._depart(virtual, real, item.origin)
+                self._depart(virtual, real, item.origin, now)
             return
         self._stay(virtual, real)
         self._put(virtual, real, None)
         yield item
 
-    def _depart(self, virtual: VirtualServer, real: RealServer, origin: Origin) -> None:
+    def _depart(self, virtual: VirtualServer, real: RealServer, origin: Origin, now: float) -> None:
         self._gained.setdefault(virtual, 0)
-        self._departures.add_real(virtual, real, origin, self._in_force[virtual][real].weight)
+        self._departures.add_real(virtual, real, Departure(origin, now, self._in_force[virtual][real].weight))
 
     def _stay(self, virtual: VirtualServer, real: RealServer) -> None:
-        settings = self._in_force.get(virtual, {}).get(real)
-        if settings is None:
+        if real not in self._in_force.get(virtual, ()):
             return
-        self._departures.discard_real(virtual, real, settings.weight)
+        self._departures.discard_real(virtual, real)
         waiting = self._replaced.get(virtual, {})
         waiting.pop(real, None)
         if not waiting:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["LAG", "Held", "Judge", "horizon"]
 
 LAG = 3.0
+TORN = 0.5  # seconds in which the files of a change may be seen one by one
 PROVEN = 30.0  # seconds for which a host has to be up, so that nothing is left of its last failure
 BOUND = 1.5  # seconds for which replaced real servers stay at least, if nothing else has weight
 EARLIER = 5.0  # seconds by which the last good moment of a host has to be over, so that no success can be under way
@@ -121,6 +122,8 @@ class Judge:
         return True
 
     def _gains(self, node: "Node", step: Step, pair: Pair) -> None:
+        if self._world.simulation.now < self._world.tree.changed_at + TORN:
+            return  # a service may be there without its check
         truth, network = self._world.truth, self._world.network
         zeroed, since = node.zeroed.get(pair), truth.weighted_since.get(pair)
         if zeroed is None or since is None or since > zeroed or node.kernel.weight(*pair) or pair in node.touched:

@@ -127,10 +127,18 @@ class _Connection:
 class Subscription:
     """The subscribing end of a link: passes on frames, as credit allows, and reconnects for ever."""
 
-    def __init__(self, name: str, links: object, tell: Callable[[Received], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        links: object,
+        tell: Callable[[Received], None],
+        *,
+        lost: Callable[[], None] = lambda: None,
+    ) -> None:
         self.process = present()
         self.name = name
         self._tell = tell
+        self._lost = lost
         self._keys = ReceivedKeys()
         self._credit = CREDIT
         self._backoff = Backoff(initial=0.02, longest=2)
@@ -167,6 +175,7 @@ class Subscription:
         """Reconnect after the loss of this connection."""
         if connection is self._connection and not self._stopping:
             self._connection = None
+            self._lost()
             self.process.later(self._backoff.next(), self._connect)
 
     def _connect(self) -> None:

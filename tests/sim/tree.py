@@ -29,6 +29,8 @@ class Tree:
         # seconds by which the clock of the file server is behind ours
         self.behind = 0.0
         self.watches: list[_Watch] = []
+        # when it was changed last; files are complete a moment later
+        self.changed_at = 0.0
         # directories that are away: where they are meanwhile
         self._away: dict[str, Path] = {}
 
@@ -39,6 +41,7 @@ class Tree:
 
     def change(self, changes: Mapping[bytes, bytes | None], how: str) -> None:
         """Change files: `in place` (empty for a moment), `anew` (unlinked first), or by `rename`."""
+        self.changed_at = self.simulation.now
         for path, value in changes.items():
             file = self.root / os.fsdecode(path)
             if value is None:

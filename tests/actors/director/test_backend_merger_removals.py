@@ -7,6 +7,7 @@ from actors.base.messages import Confirm
 from actors.link.messages import DoubtIs, DoubtKey, ValueIs, deletion_of
 from actors.link.published import FRAME
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey
+from clusterf.director import removal_hold
 from clusterf.director.merger import RealServerWanted, VirtualServerWanted
 from clusterf.director.removal_hold import HoldPolicy
 from clusterf.director.virtual_servers import Defaults, virtual_servers
@@ -104,7 +105,8 @@ def test_large_removal_is_sent_after_the_hold(direct, recorder, caplog):
 
 def test_removals_are_held_while_a_source_is_doubted(serving, recorder, caplog):
     doubt = DoubtIs(DoubtKey("etcd://h"), "another cluster")
-    director = serving().configure(doubt, *deletions(*SERVICE))
+    moved = ValueIs(FRONTEND.key, msgspec.structs.replace(FRONTEND.value, ipv4=ip_address("10.9.9.9")))
+    director = serving().configure(doubt, moved)
     wait_until(lambda: "removals are held until clusterf config confirm: another cluster" in caplog.text)
     assert not gone(recorder)
     director.configure(DoubtIs(doubt.key, None))
@@ -152,3 +154,27 @@ def test_without_a_hold_removals_are_sent_at_once(direct, recorder):
     director.configure(*deletions(*SERVICE))
     wait_until(lambda: gone(recorder) == 1)
     assert updates(recorder)[-1].link == "config"
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_nothing_is_removed_after_the_config_process_ended_until_its_successor_knows_all(
+    serving, recorder, monkeypatch, back
+):
+    director = serving(MANY[0])
+    changing = DoubtIs(DoubtKey("tree", passing=True), "files are being written")
+    director.configure(changing, *deletions(MANY[0]))
+    hold = director.merger._actor_weakref()._hold
+    wait_until(lambda: hold._changing)
+    director.crash_config()
+    wait_until(lambda: not hold._complete)
+    monkeypatch.setattr(removal_hold, "LONGEST", 0.0)
+    director.configure(*SERVICE, synced=False).publish(verdict(DOWN)).publish(verdict(UP))
+    wait_until(lambda: weights(recorder)[-1] == 7)
+    assert not gone(recorder)
+    director.configure(*([MANY[0]] if back else []))
+    wait_until(lambda: hold._complete)
+    director.wait()
+    if back:
+        assert not gone(recorder)
+    else:
+        wait_until(lambda: gone(recorder))

@@ -102,6 +102,12 @@ class Director:
         self.health[0].start()
         return self
 
+    def crash_config(self):
+        """Replace the config process by one that knows nothing yet."""
+        self.config.stop()
+        self.config = ConfigPublisher.start(sources(1), "", self._links)
+        return self
+
     def wait(self):
         """Wait until the merger has handled all messages so far."""
         self.merger.ask(Ping(), timeout=10)

@@ -1,6 +1,6 @@
 import pytest
 
-from clusterf.director.departures import Departures
+from clusterf.director.departures import Departure, Departures
 from clusterf.director.merger import Origin
 from tests.clusterf.support.reconciling import DNS, ONE, TWO, WEB
 
@@ -18,15 +18,15 @@ def test_nothing_leaves_at_first(departures):
 
 
 def test_weights_are_counted_until_the_real_servers_stay(departures):
-    departures.add_real(WEB, ONE, WEB_BY_A, 10)
-    departures.add_real(WEB, TWO, WEB_BY_A, 0)
-    departures.add_real(WEB, ONE, DNS_BY_A, 99)  # it is about to
+    departures.add_real(WEB, ONE, Departure(WEB_BY_A, 0.0, 10))
+    departures.add_real(WEB, TWO, Departure(WEB_BY_A, 0.0, 0))
+    departures.add_real(WEB, ONE, Departure(DNS_BY_A, 0.0, 99))  # it is about to
     assert (departures.weight, departures.weighted) == (10, 1)
-    departures.discard_real(WEB, ONE, 10)
-    departures.discard_real(DNS, ONE, 10)
+    departures.discard_real(WEB, ONE)
+    departures.discard_real(DNS, ONE)
     assert (departures.weight, departures.weighted) == (0, 0)
     assert departures
-    departures.discard_real(WEB, TWO, 0)
+    departures.discard_real(WEB, TWO)
     assert not departures
 
 
@@ -43,49 +43,49 @@ def test_weights_are_counted_until_the_real_servers_stay(departures):
     ],
 )
 def test_cause_is_one_service_or_one_publisher(departures, first, second, one):
-    departures.add_real(WEB, ONE, first, 10)
-    departures.add_real(DNS, TWO, second, 10)
+    departures.add_real(WEB, ONE, Departure(first, 0.0, 10))
+    departures.add_real(DNS, TWO, Departure(second, 0.0, 10))
     assert departures.one_cause is one
-    departures.discard_real(DNS, TWO, 10)
+    departures.discard_real(DNS, TWO)
     assert departures.one_cause is (first.service is not None)
 
 
 def test_least_weight_counts(departures):
-    departures.add_real(WEB, ONE, WEB_BY_A, 1)
+    departures.add_real(WEB, ONE, Departure(WEB_BY_A, 0.0, 1))
     assert (departures.weight, departures.weighted) == (1, 1)
 
 
 @pytest.mark.parametrize("how", ["stay", "are taken"])
 def test_cause_of_what_no_longer_leaves_is_forgotten(departures, how):
-    departures.add_real(WEB, ONE, WEB_BY_A, 10)
-    departures.add_real(WEB, TWO, WEB_BY_A, 10)
+    departures.add_real(WEB, ONE, Departure(WEB_BY_A, 0.0, 10))
+    departures.add_real(WEB, TWO, Departure(WEB_BY_A, 0.0, 10))
     if how == "stay":
-        departures.discard_real(WEB, ONE, 10)
-        departures.discard_real(WEB, TWO, 10)
+        departures.discard_real(WEB, ONE)
+        departures.discard_real(WEB, TWO)
     else:
-        departures.take_reals()
+        departures.take()
     assert not departures.one_cause
-    departures.add_real(DNS, ONE, Origin(b"dns", "b"), 10)
+    departures.add_real(DNS, ONE, Departure(Origin(b"dns", "b"), 0.0, 10))
     assert departures.one_cause
-    departures.add_real(DNS, TWO, Origin(b"api", "b"), 10)
+    departures.add_real(DNS, TWO, Departure(Origin(b"api", "b"), 0.0, 10))
     assert departures.one_cause  # by publisher
 
 
 def test_cause_is_one_of_all_that_leaves_when_part_of_it_stays(departures):
-    departures.add_real(WEB, ONE, WEB_BY_A, 10)
-    departures.add_real(WEB, TWO, WEB_BY_A, 10)
-    departures.discard_real(WEB, ONE, 10)
-    departures.add_real(DNS, ONE, Origin(b"dns", "c"), 10)
+    departures.add_real(WEB, ONE, Departure(WEB_BY_A, 0.0, 10))
+    departures.add_real(WEB, TWO, Departure(WEB_BY_A, 0.0, 10))
+    departures.discard_real(WEB, ONE)
+    departures.add_real(DNS, ONE, Departure(Origin(b"dns", "c"), 0.0, 10))
     assert not departures.one_cause
-    departures.discard_real(WEB, TWO, 10)
+    departures.discard_real(WEB, TWO)
     assert departures.one_cause
 
 
 def test_virtual_server_has_a_cause_too(departures):
-    departures.add_virtual(WEB, Origin(b"web"))
-    departures.add_virtual(WEB, Origin(b"web"))
+    departures.add_virtual(WEB, Departure(Origin(b"web"), 0.0))
+    departures.add_virtual(WEB, Departure(Origin(b"web"), 0.0))
     assert departures.one_cause
-    departures.add_real(DNS, ONE, DNS_BY_A, 1)
+    departures.add_real(DNS, ONE, Departure(DNS_BY_A, 0.0, 1))
     assert not departures.one_cause
     departures.discard_virtual(WEB)
     departures.discard_virtual(WEB)
@@ -93,9 +93,22 @@ def test_virtual_server_has_a_cause_too(departures):
 
 
 def test_real_servers_are_taken_without_those_whose_virtual_server_leaves(departures):
-    departures.add_virtual(WEB, Origin(b"web"))
-    departures.add_real(WEB, ONE, WEB_BY_A, 1)
-    departures.add_real(DNS, TWO, DNS_BY_A, 1)
-    assert list(departures.take_reals()) == [(DNS, TWO)]
+    departures.add_virtual(WEB, Departure(Origin(b"web"), 0.0))
+    departures.add_real(WEB, ONE, Departure(WEB_BY_A, 0.0, 1))
+    departures.add_real(DNS, TWO, Departure(DNS_BY_A, 0.0, 1))
+    assert departures.take() == ([WEB], [(DNS, TWO)])
     assert not departures
     assert (departures.weight, departures.weighted, departures.one_cause) == (0, 0, False)
+
+
+def test_what_was_to_leave_by_a_moment_is_taken_alone(departures):
+    departures.add_virtual(WEB, Departure(Origin(b"web"), 1.0))
+    departures.add_real(WEB, ONE, Departure(WEB_BY_A, 1.0, 1))
+    departures.add_virtual(DNS, Departure(Origin(b"dns"), 1.1))
+    departures.add_real(DNS, ONE, Departure(DNS_BY_A, 0.5, 3))
+    departures.add_real(DNS, TWO, Departure(DNS_BY_A, 1.1, 5))
+    assert departures.take(1.0) == ([WEB], [(DNS, ONE)])
+    assert departures.weight == 5
+    assert departures.take(1.0) == ([], [])
+    assert departures.take(1.1) == ([DNS], [])
+    assert not departures

@@ -4,7 +4,7 @@ import pytest
 
 from clusterf.director.removal_hold import CALM, FOLLOWS, LONGEST, Decision, HoldPolicy, Removal, RemovalHold
 
-ALLOWED, WAIT, HELD = Decision.ALLOWED, Decision.WAIT, Decision.HELD
+ALLOWED, OVERDUE, WAIT, HELD = Decision.ALLOWED, Decision.OVERDUE, Decision.WAIT, Decision.HELD
 SECONDS = 60.0
 LARGE, SMALL = Removal(virtuals=20, virtuals_leaving=15), Removal(virtuals=20, virtuals_leaving=1)
 
@@ -118,7 +118,7 @@ def test_small_removals_wait_no_longer_than_the_limit_for_a_configuration_that_i
         assert hold.judge(now, SMALL) is WAIT
         now += CALM / 2
     hold.changed(now)
-    assert hold.judge(now, SMALL) is ALLOWED
+    assert hold.judge(now, SMALL) is OVERDUE
     hold.changed(now + CALM / 2)
     assert hold.judge(now + CALM / 2, SMALL) is WAIT, "what comes next has to wait, too"
 
@@ -136,7 +136,7 @@ def test_small_removals_wait_while_a_change_of_a_source_is_under_way_but_not_for
         assert hold.judge(now, SMALL) is WAIT
         now += 2 * CALM
     hold.changed(now)
-    assert hold.judge(now, SMALL) is ALLOWED
+    assert hold.judge(now, SMALL) is OVERDUE
 
 
 def test_confirmed_removal_that_is_overdue_is_judged_at_once(hold):
@@ -145,6 +145,17 @@ def test_confirmed_removal_that_is_overdue_is_judged_at_once(hold):
     hold.confirm(10.0)
     assert hold.due(10.0 + LONGEST - 0.5) == pytest.approx(0.5)
     assert hold.due(10.0 + LONGEST + 5.0) == 0.0
+
+
+def test_nothing_is_removed_while_the_configuration_is_not_known_as_a_whole(hold):
+    assert hold.judge(0.0, LARGE) is HELD
+    hold.complete(False)
+    hold.confirm(0.0)
+    assert hold.judge(SECONDS, LARGE) is WAIT
+    assert hold.due(SECONDS) == inf
+    hold.complete(True)
+    assert hold.due(SECONDS) == 0.0
+    assert hold.judge(SECONDS, LARGE) is ALLOWED
 
 
 def test_source_that_never_was_in_doubt_may_say_so(hold):
@@ -164,7 +175,7 @@ def test_small_removal_waits_for_exactly_the_limit(hold):
     hold.changed(0.0)
     assert hold.judge(0.0, SMALL) is WAIT
     hold.changed(LONGEST)
-    assert hold.judge(LONGEST, SMALL) is ALLOWED
+    assert hold.judge(LONGEST, SMALL) is OVERDUE
 
 
 def test_wait_that_ended_as_nothing_was_to_be_removed_begins_anew(hold):

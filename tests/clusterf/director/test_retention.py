@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from clusterf.config.model import BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey
-from clusterf.director.removal_hold import CALM, HoldPolicy
+from clusterf.director.removal_hold import CALM, LONGEST, HoldPolicy
 from clusterf.director.unproven import GRACE
 from clusterf.ipvs.table import Method, RealServer, RealServerSettings, table_of
 from tests.clusterf.support.director import (
@@ -48,6 +48,19 @@ def test_removal_waits_until_the_configuration_is_calm():
     assert director.weights == {1: 10, 2: 10}
     director.wait(CALM / 2)
     assert director.weights == {2: 10}
+
+
+def test_what_left_a_moment_ago_does_not_go_with_what_has_waited_for_long():
+    director = serving(1, 2, 3)
+    director.put({key(1): None})
+    director.wait(0)
+    director.pass_time(LONGEST - CALM / 2)
+    director.put({key(2): None})
+    assert director.weights == {1: 10, 2: 10, 3: 10}
+    director.wait(CALM / 2)
+    assert director.weights == {2: 10, 3: 10}
+    director.wait(CALM)
+    assert director.weights == {3: 10}
 
 
 def test_emptying_without_successors_is_obeyed():

@@ -62,7 +62,7 @@ class Pipeline:
             self.merger.update(item)
         merged = list(self.merger.flush(self.now))
         if self.retention is not None:
-            merged = list(self.retention.take(merged))
+            merged = list(self.retention.take(merged, self.now))
         self.want(merged)
         return resolved, merged
 
