@@ -179,8 +179,8 @@ class BackendMerger(Actor):
         if self._synced or not self._configured or self._awaited:
             return
         log.warning("health: starting without verdicts on %d backends", self._rotation.unknown)
-        for line in islice(self._rotation.undecided(), _SHOWN):
-            log.warning("health: no verdict yet: %s", line)
+        for service, backend, endpoint in islice(self._rotation.undecided(), _SHOWN):
+            log.warning("health: no verdict yet: %s/%s: %s", escape(service), escape(backend), endpoint)
         self._update(None, urgent=False)
 
     def _update(self, link: str | None, *, urgent: bool) -> list[Merged]:
@@ -198,6 +198,8 @@ class BackendMerger(Actor):
         """All is complete: from now on what is in force counts, not what was found in the kernel."""
         self._synced = True
         self._rotation.begin()
+        reals = self._found.table.reals
+        self._merger.begin(lambda virtual, real: reals.get(virtual, {}).get(real))
         items = list(self._retention.take(self._flush(now), now))
         if self._hold is not None:
             found, ours = (self._found.table, self._ours) if self._ours is not None else (Table(), {})

@@ -138,6 +138,24 @@ class Merger:
         self._resolved_problems, self._dirty_virtuals, self._dirty_reals = [], {}, {}
         self._taken_over, self._publishers = set(), {}
 
+    def begin(self, in_force: InForce) -> None:
+        """Have backends without a verdict in rotation only as far as the weight that real servers had needs them.
+
+        To be called once all is known, at the start: `in_force` returns what was in force before. Of
+        several backends at one real server those that are up may make up for all of its weight.
+        """
+        undecided = [] if self._rotation is None else list(self._rotation.undecided())
+        places = {
+            (virtual, service, member.real): None
+            for service, name, _ in undecided
+            for virtual, member in self._members.get((service, name), ())
+        }
+        for virtual, service, real in places:
+            found, names = in_force(virtual, real), self._groups.at(virtual, service, real)
+            if found is not None and len(names) > 1:
+                self._inherit(service, names, virtual, found, anew=True)
+                self._touch(virtual, service, real)
+
     def _update_claims(self, service: Name, claims: dict[VirtualServer, VirtualServerSpec]) -> None:
         claimed = self._claimed_by.pop(service, ())
         if claims:
@@ -239,7 +257,9 @@ class Merger:
         if not members:
             yield RealServerWanted(virtual, real, None, Origin(owner, self._publishers.get((virtual, real))))
             return
-        self._inherit(owner, names, members, virtual, real)
+        in_force = self._in_force(virtual, real) if (virtual, real) in self._taken_over else None
+        if in_force is not None:
+            self._inherit(owner, names, virtual, in_force)
         in_rotation = [self._in_rotation(owner, name, virtual) for name in names]
         removed = owner in self._removing and not any(in_rotation)
         yield RealServerWanted(virtual, real, None if removed else merged(members, in_rotation))
@@ -248,24 +268,29 @@ class Merger:
         self,
         service: Name,
         names: Sequence[Name],
-        members: Sequence[RealServerSettings],
         virtual: VirtualServer,
-        real: RealServer,
+        in_force: RealServerSettings,
+        *,
+        anew: bool = False,
     ) -> None:
-        """Have the real server keep its weight, if backends without a verdict take it over."""
-        if self._rotation is None or (virtual, real) not in self._taken_over:
+        """Have the real server with these backends keep its weight, if some without a verdict take it over.
+
+        `anew`: whether these are in rotation now does not count.
+        """
+        if self._rotation is None:
             return
-        in_force = self._in_force(virtual, real)
-        if in_force is None:
-            return
-        in_rotation = [self._in_rotation(service, name, virtual) for name in names]
-        for place, name in enumerate(names):
-            if not self._rotation.is_undecided(service, name, virtual):
-                continue
-            in_rotation[place] = in_force.weight > 0 and (
-                in_rotation[place] or merged(members, in_rotation).weight < in_force.weight
-            )
-            self._rotation.inherit(service, name, virtual, in_rotation=in_rotation[place])
+        members = [self._member(service, name, virtual) for name in names]
+        undecided = [self._rotation.is_undecided(service, name, virtual) for name in names]
+        in_rotation = [
+            self._in_rotation(service, name, virtual) and not (anew and unknown)
+            for name, unknown in zip(names, undecided, strict=True)
+        ]
+        weight = merged(members, in_rotation).weight
+        for name, member, unknown, counts in zip(names, members, undecided, in_rotation, strict=True):
+            if unknown:
+                inherits = in_force.weight > 0 and (counts or weight < in_force.weight)
+                weight += member.weight if inherits and not counts else 0
+                self._rotation.inherit(service, name, virtual, in_rotation=inherits)
 
     def _member(self, service: Name, backend: Name, virtual: VirtualServer) -> RealServerSettings:
         return next(member.settings for at, member in self._members[service, backend] if at == virtual)

@@ -13,7 +13,6 @@ import msgspec
 
 from clusterf.config.model import Name
 from clusterf.lib.addresses import Endpoint, Family
-from clusterf.lib.text import escape
 
 __all__ = ["PanicMode", "Pools", "Probe"]
 
@@ -82,12 +81,12 @@ class Pools:
             pool = self._pools.get((service, family))
             yield from pool.probes if pool is not None else ()
 
-    def undecided(self) -> Iterator[str]:
-        """Yield each backend without a verdict, with its endpoint, printable."""
+    def undecided(self) -> Iterator[tuple[Name, Name, Endpoint]]:
+        """Yield the service and name of each backend without a verdict, with its endpoint."""
         for (service, _), pool in self._pools.items():
             for backend, probe in pool.probes.items():
                 if probe.up is None:
-                    yield f"{escape(service)}/{escape(backend)}: {probe.endpoint}"
+                    yield service, backend, probe.endpoint
 
     def put_verdict(self, service: Name, backend: Name, endpoint: Endpoint, up: bool | None) -> bool:
         """Set the verdict on an endpoint of a backend, None revokes it; return whether that changes its probe."""

@@ -66,8 +66,8 @@ class Rotation:
         """The number of endpoints of backends without a verdict."""
         return self._pools.unknown
 
-    def undecided(self) -> Iterator[str]:
-        """Yield each backend without a verdict, with its endpoint, printable."""
+    def undecided(self) -> Iterator[tuple[Name, Name, Endpoint]]:
+        """Yield the service and name of each backend without a verdict, with its endpoint."""
         return self._pools.undecided()
 
     def in_rotation(self, service: Name, backend: Name, virtual: VirtualServer) -> bool:

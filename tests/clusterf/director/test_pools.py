@@ -26,7 +26,7 @@ def test_probes_are_found_by_service_family_and_backend(pools):
     assert pools.probe(b"other", V4, ONE) is None
     assert list(pools.probed(WEB)) == [ONE, TWO]
     assert pools.unknown == 2
-    assert list(pools.undecided()) == ["web/1: 10.0.0.1:8080", "web/2: 10.0.0.2:8080"]
+    assert list(pools.undecided()) == [(WEB, ONE, at(1)), (WEB, TWO, at(2))]
 
 
 def test_verdict_tells_whether_it_changes_a_probe(pools):

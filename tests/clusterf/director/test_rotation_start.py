@@ -1,7 +1,9 @@
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_network
 
 import pytest
+from msgspec import structs
 
+from clusterf.config.model import Route, RouteKey
 from clusterf.ipvs.table import Method, RealServer, RealServerSettings, table_of
 from tests.clusterf.support.director import INITIALLY_UP, TCP, WEB, Director, F, H, backend, key, service
 from tests.clusterf.support.pipeline import Pipeline
@@ -55,3 +57,36 @@ def test_kernel_is_read_once():
     in_force = kernel(n1=10)
     Director({H: TCP} | service(1, 2, 3), lambda: reads.append(1) or in_force(), begun=False)
     assert reads == [1]
+
+
+def at_a_gateway(weight, *numbers, check=TCP):
+    """Return backends of 10 each that meet at one real server, which has this weight in the kernel, before `begin`."""
+    route = Route(ip_network("10.0.0.0/24"), gateway4=IPv4Address("10.9.9.1"), method="masq")
+    configuration = {H: check, RouteKey(b"r"): route} | service(*numbers)
+    ((virtual, reals),) = Pipeline.of(configuration).table.reals.items()
+    (settings,) = Pipeline.of({F: WEB}).table.virtuals.values()
+    reals = {real: structs.replace(known, weight=weight) for real, known in reals.items()}
+    found = table_of([(virtual, settings, reals)])
+    return Director(configuration, lambda: found, begun=False), found
+
+
+@pytest.mark.parametrize(
+    ("found", "verdicts", "weight"),
+    [
+        (20, {2: True, 3: True}, 20),
+        (20, {2: True, 3: False}, 20),
+        (10, {2: False, 3: False}, 10),
+        (10, {3: True}, 10),
+        (20, {3: True}, 20),
+        (20, {}, 20),
+        (0, {3: True}, 10),
+        (35, {}, 30),
+    ],
+)
+def test_of_several_backends_at_a_gateway_only_so_many_are_in_rotation_as_its_weight_needs(found, verdicts, weight):
+    director, table = at_a_gateway(found, 1, 2, 3)
+    director.judge(verdicts)
+    director.begin(table)
+    assert director.weights == {1: weight}
+    director.judge({1: True})
+    assert director.weights[1] >= weight

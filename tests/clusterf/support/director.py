@@ -68,6 +68,8 @@ class Director:
 
     def begin(self, found=None, ours=MappingProxyType({})):
         self.rotation.begin()
+        reals = (found or Table()).reals
+        self.pipeline.merger.begin(lambda virtual, real: reals.get(virtual, {}).get(real))
         self.pipeline.flush()
         self.pipeline.want(self.pipeline.retention.begin(found or Table(), ours))
 
