@@ -10,7 +10,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote
@@ -69,17 +69,20 @@ def open_file(path: Path, before: StateFile | None = None, *, durable: bool = Tr
 
 
 def open_read_only(path: Path) -> StateFile | None:
-    """Open the file to read it, None if there is none. Raises what is in TROUBLE."""
+    """Open the file to read it, or a copy of it in memory, None if there is none. Raises what is in TROUBLE."""
     if not path.exists():
         return None
     inode = _inode(path)
     try:
         db = _connect(path, "mode=ro")
     except sqlite3.OperationalError:
-        # SQLite needs a log, which cannot be made on a read-only disk; without one nobody writes the file
-        if os.access(path.parent, os.W_OK) or _beside(path, "-wal").exists():
+        if os.access(path.parent, os.W_OK):
+            db = _copy(path)
+        elif _beside(path, "-wal").exists():
             raise
-        db = _connect(path, "mode=ro&immutable=1")
+        else:
+            # SQLite needs a log, which cannot be made on a read-only disk; without one nobody writes the file
+            db = _connect(path, "mode=ro&immutable=1")
     return StateFile(db, False, inode, None)
 
 
@@ -150,6 +153,24 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _copy(path: Path) -> sqlite3.Connection:
+    """Return a copy in memory of a file that nobody has open, though the disk is full. Raises sqlite3.Error.
+
+    Only with an exclusive lock does SQLite need no space for an index of the log
+    (sqlite.org/wal.html, "Use of WAL Without Shared-Memory").
+    """
+    copy = sqlite3.connect(":memory:", isolation_level="IMMEDIATE", check_same_thread=False)
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, timeout=10)) as db:
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            db.backup(copy)
+        _check(copy)
+    except BaseException:
+        copy.close()
+        raise
+    return copy
 
 
 def _check(db: sqlite3.Connection) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
+from clusterf.config.decode import decode
+from clusterf.config.keys import parse_key
 from clusterf.etcd.errors import EtcdError
 from tests.lab.etcd import Member
 from tests.soak.world import World
@@ -74,11 +76,17 @@ def garbage(rng: Random, world: World) -> str:
     seconds = round(rng.uniform(0.1, 3), 1)
     with world.etcd_lock:
         paths = rng.sample(sorted(world.objects), rng.randint(1, 10))
-        values = [value for value in GARBAGE if value or not any(path.endswith("health") for path in paths)]
-        world.put({path: rng.choice(values) for path in paths})
+        world.put({path: rng.choice([value for value in GARBAGE if _is_bad(path, value)]) for path in paths})
         time.sleep(seconds)
         world.put({path: world.objects[path] for path in paths})
     return f"in {' '.join(paths)} for {seconds} s"
+
+
+def _is_bad(path: str, value: bytes) -> bool:
+    """Tell whether the value is none for this key; an object without known fields is one for some."""
+    key = parse_key(path.encode())
+    assert key is not None, path
+    return decode("soak", path.encode(), key, value).value is None
 
 
 def wipe(rng: Random, world: World) -> str:

@@ -1,7 +1,11 @@
 import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 
 import pytest
 
+from clusterf.lib import state_file
 from clusterf.lib.state_file import open_file, open_read_only
 
 
@@ -71,3 +75,43 @@ def test_file_that_is_open_to_be_read_cannot_be_written(path):
     file = open_read_only(path)
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         file.db.execute("DELETE FROM entries")
+
+
+@pytest.mark.process
+def test_file_is_copied_to_be_read_if_there_is_no_space_for_what_sqlite_needs_beside_it(path, monkeypatch):
+    script = f"""
+import os, pathlib
+from clusterf.lib.state_file import open_file
+file = open_file(pathlib.Path({str(path)!r}))
+with file.db as db:
+    db.execute("INSERT INTO entries VALUES ('s', x'01', x'02', 0)")
+os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert path.with_name("state.db-wal").stat().st_size, "the last change is in the log only"
+    connect = state_file._connect
+
+    def without_space(path, mode):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(state_file, "_connect", without_space)
+    file = open_read_only(path)
+    assert not file.writable
+    assert file.is_at(path)
+    monkeypatch.setattr(state_file, "_connect", connect)
+    for db in (file.db, open_file(path, file).db):
+        with closing(db):
+            assert db.execute("SELECT key FROM entries").fetchall() == [(b"\x01",)]
+
+
+def test_copy_of_a_file_that_is_not_ours_is_not_used(path, monkeypatch):
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE others (x)")
+
+    def without_space(path, mode):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(state_file, "_connect", without_space)
+    with pytest.raises(sqlite3.DatabaseError, match="not a state file"):
+        open_read_only(path)

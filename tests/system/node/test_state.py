@@ -57,6 +57,19 @@ def test_change_on_a_full_disk_is_written_once_there_is_space(node: Node, both: 
         assert node.operations == []
 
 
+def test_last_good_values_are_known_to_a_node_that_starts_on_a_full_disk(node: Node, both: Tree, disk: Disk) -> None:
+    with node:
+        node.wait_for_table(WEB + API)
+    disk.fill()
+    (both.folder / "services/web/frontend").write_text("{")
+    with node:
+        node.wait_for_log(r"state: .*/config\.db: cannot be written, retrying")
+        node.wait_for_log(r"services/web/frontend: .* \(keeping the previous valid value\)")
+        both.put("services/api/backends/b", {"ipv4": "10.3.0.1", "tcp": 80, "weight": 3})
+        node.wait_for_table(WEB + API.replace("-w 10", "-w 3"))
+        assert not [line for line in node.operations if " -d " in line or " -D " in line]
+
+
 def test_record_that_is_out_of_date_removes_no_foreign_virtual_server(node: Node, both: Tree, disk: Disk) -> None:
     with node:
         remove_api_on_a_full_disk(node, both, disk)
