@@ -180,7 +180,7 @@ class BackendMerger(Actor):
             return
         log.warning("health: starting without verdicts on %d backends", self._rotation.unknown)
         for service, backend, endpoint in islice(self._rotation.undecided(), _SHOWN):
-            log.warning("health: no verdict yet: %s/%s: %s", escape(service), escape(backend), endpoint)
+            log.warning("health: no verdict yet: %s", f"{escape(service)}/{escape(backend)}: {endpoint}")
         self._update(None, urgent=False)
 
     def _update(self, link: str | None, *, urgent: bool) -> list[Merged]:

@@ -178,7 +178,7 @@ def test_nothing_is_published_without_a_change(tree, monkeypatch):
     monkeypatch.setattr(tree_module, "_RACY", 0.3)
     tree.write(with_weight(1))
     tree.start(interval=0.1).synced()
-    rests = time.monotonic() + 1  # until time stamps are to be relied on, and longer
+    rests = time.monotonic() + 2  # until time stamps are to be relied on, the change is complete, and longer
     wait_until(lambda: time.monotonic() > rests)
     seen = len(tree.recorder.messages)
     rests = time.monotonic() + 0.5
