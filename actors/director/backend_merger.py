@@ -27,7 +27,8 @@ from actors.link.subscription import Subscription
 from clusterf.config.problems import ProblemsOf
 from clusterf.director.merger import Merged, Merger
 from clusterf.director.pools import PanicMode
-from clusterf.director.removal_hold import HoldPolicy, RemovalHold
+from clusterf.director.readiness import Readiness
+from clusterf.director.removal_hold import HoldPolicy
 from clusterf.director.retention import Retention
 from clusterf.director.rotation import Rotation
 from clusterf.ipvs.table import Table, VirtualServer, VirtualServerState
@@ -77,19 +78,16 @@ class BackendMerger(Actor):
         self._found = FoundTable(in_force)
         self._waiting: deque[ResolvedUpdate | Received] = deque()
         self._ours = ours
-        self._hold = RemovalHold(hold) if hold is not None else None
         self._rotation = Rotation(lambda: self._found.table)
-        self._retention = Retention(self._hold or RemovalHold(HoldPolicy()), logging_errors(find))
+        self._retention = Retention(hold, logging_errors(find))
         rotation = self._rotation if health else None
         self._merger = Merger(elide=elide, rotation=rotation, in_force=self._retention.settings)
         self._writer = writer
+        self._readiness = Readiness(health, patient=patience is not None)
         self._patience = patience
         subscriptions = [Subscription(name, links, self.actor_ref.tell) for name in health]
         self._subscriptions = {subscription.name: subscription for subscription in subscriptions}
-        # the links of health processes that have not been synced once
-        self._awaited = set(self._subscriptions)
-        # whether the configuration was complete once, and whether it was together with the verdicts
-        self._configured = False
+        # whether all was known once
         self._synced = False
         # the moment at which the next message RELEASE comes, on the monotonic clock
         self._release_at: float | None = None
@@ -129,9 +127,8 @@ class BackendMerger(Actor):
 
     def confirm(self) -> None:
         """Have the removals done that are held."""
-        if self._hold is not None:
-            self._hold.confirm(time.monotonic())
-            self._release()
+        self._retention.hold.confirm(time.monotonic())
+        self._release()
 
     def _take(self) -> None:
         """Handle the messages that have come, as soon as it is known what was in force at the start."""
@@ -149,13 +146,14 @@ class BackendMerger(Actor):
         already_logged = {item for item in update.items if isinstance(item, ProblemsOf)}
         for item in update.items:
             self._merger.update(item)
-        self._configured = self._configured or update.synced
-        if self._hold is not None:
-            self._hold.changed(time.monotonic())
-            self._hold.complete(update.complete)
-            self._hold.doubt(update.link, "more follows" if update.partial else None, passing=True)
-            for doubt in update.doubts:
-                self._hold.doubt(doubt.key, doubt.value, passing=doubt.key.passing)
+        if update.synced:
+            self._readiness.configured()
+        hold = self._retention.hold
+        hold.changed(time.monotonic())
+        hold.complete(update.complete)
+        hold.doubt(update.link, "more follows" if update.partial else None, passing=True)
+        for doubt in update.doubts:
+            hold.doubt(doubt.key, doubt.value, passing=doubt.key.passing)
         for result in self._update(update.link, urgent=False):
             if isinstance(result, ProblemsOf) and result not in already_logged:
                 for problem in result.problems:
@@ -166,7 +164,7 @@ class BackendMerger(Actor):
         for message in received.messages:
             match message:
                 case Synced():
-                    self._awaited.discard(received.link)
+                    self._readiness.judged(received.link)
                 case VerdictIs(key, verdict):
                     self._rotation.put_verdict(*key, verdict.up if verdict is not None else None)
                 case _:
@@ -175,8 +173,8 @@ class BackendMerger(Actor):
 
     def _start_without_verdicts(self) -> None:
         """Await verdicts no longer: a backend without one is as in the kernel, or as its check's `initial` says."""
-        self._patience = None
-        if self._synced or not self._configured or self._awaited:
+        self._readiness.lose_patience()
+        if self._synced or not self._readiness.is_ready(self._rotation.unknown):
             return
         log.warning("health: starting without verdicts on %d backends", self._rotation.unknown)
         for service, backend, endpoint in islice(self._rotation.undecided(), _SHOWN):
@@ -187,8 +185,7 @@ class BackendMerger(Actor):
         """Send the writer what has changed, because of a frame of `link`, and return it."""
         now = time.monotonic()
         items = list(self._retention.take(self._flush(now), now))
-        waiting = self._patience is not None and self._rotation.unknown
-        if not self._synced and self._configured and not self._awaited and not waiting:
+        if not self._synced and self._readiness.is_ready(self._rotation.unknown):
             items += self._begin(now)
         self._writer.tell(MergedUpdate(tuple(items), self._synced, link, urgent))
         self._release()
@@ -201,16 +198,15 @@ class BackendMerger(Actor):
         reals = self._found.table.reals
         self._merger.begin(lambda virtual, real: reals.get(virtual, {}).get(real))
         items = list(self._retention.take(self._flush(now), now))
-        if self._hold is not None:
-            found, ours = (self._found.table, self._ours) if self._ours is not None else (Table(), {})
-            items += self._retention.begin(found, ours, now)
+        found, ours = (self._found.table, self._ours) if self._ours is not None else (Table(), {})
+        items += self._retention.begin(found, ours, now)
         self._found.forget()
         self._ours = None
         return items
 
     def _release(self) -> None:
         """Have what may leave now removed, and this done again in time."""
-        if not self._synced or self._hold is None:
+        if not self._synced:
             return
         now = time.monotonic()
         if removals := tuple(self._retention.release(now, self._merger.proving)):

@@ -21,7 +21,7 @@ from math import inf
 
 from clusterf.director.departures import Departure, Departures
 from clusterf.director.merger import Merged, Origin, RealServerWanted, VirtualServerWanted
-from clusterf.director.removal_hold import LONGEST, Decision, Removal, RemovalHold
+from clusterf.director.removal_hold import LONGEST, Decision, HoldPolicy, Removal, RemovalHold
 from clusterf.director.unproven import Proving
 from clusterf.ipvs.table import (
     RealServer,
@@ -45,14 +45,15 @@ ProvingOf = Callable[[VirtualServer, float], Proving]
 class Retention:
     """Passes on what is wanted, and keeps what is in force until it may be removed.
 
-    Before `begin` everything is passed on as it is. `proving` tells how it stands
-    with the backends of a virtual server that are unproven. `find` reads one
+    Before `begin`, and if `policy` is None, everything is passed on as it is. `proving` tells how it
+    stands with the backends of a virtual server that are unproven. `find` reads one
     virtual server in the kernel, None: it does not exist. It is called when one is wanted that
     was not passed on before, as somebody else may have made it, or we, without a record.
     """
 
-    def __init__(self, hold: RemovalHold, find: Find = lambda _virtual: None) -> None:
-        self._hold = hold
+    def __init__(self, policy: HoldPolicy | None, find: Find = lambda _virtual: None) -> None:
+        self.hold = RemovalHold(policy or HoldPolicy())
+        self._keeps = policy is not None
         self._find = find
         # the real servers with weight of virtual servers that were found since the last `take`
         self._found: dict[VirtualServer, dict[RealServer, RealServerSettings]] = {}
@@ -74,6 +75,8 @@ class Retention:
         `ours` are virtual servers that were added by us, with the seconds that their real
         servers may drain; others are left alone unless they are wanted.
         """
+        if not self._keeps:
+            return
         self._begun = True
         for virtual, settings in found.virtuals.items():
             wanted = virtual in self._in_force
@@ -124,9 +127,9 @@ class Retention:
     def release(self, now: float, proving: ProvingOf) -> Iterator[Merged]:
         """Yield the removals that may be done now."""
         if not self._departures:
-            self._hold.end()
+            self.hold.end()
         else:
-            match self._hold.judge(now, self._removal()):
+            match self.hold.judge(now, self._removal()):
                 case Decision.ALLOWED:
                     yield from self._allow(inf)
                 case Decision.OVERDUE:
@@ -137,7 +140,7 @@ class Retention:
 
     def due(self, now: float, proving: ProvingOf) -> float | None:
         """Return in how many seconds `release` may have more to yield, though nothing else changes; None: never."""
-        delays = [self._hold.due(now)] if self._departures else []
+        delays = [self.hold.due(now)] if self._departures else []
         moments = [proving(virtual, now).until for virtual in self._replaced]
         return min([*delays, *(max(until - now, 0.0) for until in moments if until is not None)], default=None)
 

@@ -119,7 +119,7 @@ def test_removals_wait_for_the_frame_after_a_full_one(serving, recorder):
     many = [ValueIs(BackendKey(b"bulk", name), Backend(ipv4=ip_address("10.3.0.1"), tcp=80)) for name in names]
     director.configure(*deletions(*SERVICE), *many[: FRAME - len(SERVICE)])
     merger = director.merger._actor_weakref()
-    wait_until(lambda: merger._hold._changing)
+    wait_until(lambda: merger._retention.hold._changing)
     assert not gone(recorder)
     director.configure(*many[FRAME : FRAME + 5])
     wait_until(lambda: gone(recorder) == 1)
@@ -163,7 +163,7 @@ def test_nothing_is_removed_after_the_config_process_ended_until_its_successor_k
     director = serving(MANY[0])
     changing = DoubtIs(DoubtKey("tree", passing=True), "files are being written")
     director.configure(changing, *deletions(MANY[0]))
-    hold = director.merger._actor_weakref()._hold
+    hold = director.merger._actor_weakref()._retention.hold
     wait_until(lambda: hold._changing)
     director.crash_config()
     wait_until(lambda: not hold._complete)

@@ -4,7 +4,7 @@ import pytest
 from msgspec import structs
 
 from clusterf.director.merger import Origin, RealServerWanted, VirtualServerSpec, VirtualServerWanted
-from clusterf.director.removal_hold import CALM, Decision, Removal
+from clusterf.director.removal_hold import CALM, Decision, HoldPolicy, Removal
 from clusterf.director.retention import Retention
 from clusterf.director.unproven import Proving
 from clusterf.ipvs.table import Table
@@ -41,7 +41,8 @@ def hold():
 @pytest.fixture
 def retention(hold):
     """Two real servers of a virtual server, with weight, and one of another, without."""
-    retention = Retention(hold)
+    retention = Retention(HoldPolicy())
+    retention.hold = hold
     list(retention.begin(Table(), {}))
     idle = RealServerWanted(DNS, ONE, structs.replace(TEN, weight=0))
     wanted = [VirtualServerWanted(virtual, SPEC) for virtual in (WEB, DNS)]

@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
 
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey
-from clusterf.director.removal_hold import CALM, HoldPolicy, RemovalHold
+from clusterf.director.removal_hold import CALM, HoldPolicy
 from clusterf.director.retention import Retention
 from clusterf.director.rotation import Rotation
 from clusterf.ipvs.table import Table
@@ -60,8 +60,9 @@ class Director:
 
     def __init__(self, configuration, in_force=Table, *, ours=(), begun=True, elide=False, hold=DEFAULTS, **options):
         self.rotation = Rotation(in_force)
-        self.hold = RemovalHold(hold)
-        self.pipeline = Pipeline(elide=elide, rotation=self.rotation, retention=Retention(self.hold, **options))
+        retention = Retention(hold, **options)
+        self.hold = retention.hold
+        self.pipeline = Pipeline(elide=elide, rotation=self.rotation, retention=retention)
         self.put(configuration)
         if begun:
             self.begin(in_force(), dict.fromkeys(ours, 30.0))
