@@ -2,6 +2,7 @@
 
 Loading the rest takes up to a second, in which `systemctl reload` would end the node: SIGHUP and
 SIGUSR2 kill a process that says nothing about them. What they ask for is done by the start itself.
+A mask of blocked signals, which a careless parent leaves behind, would let SIGTERM wait for ever.
 """
 
 import signal
@@ -13,6 +14,7 @@ def main() -> None:
     """Run `clusterf-node`."""
     for number in (signal.SIGHUP, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     from actors.main import main as run  # noqa: PLC0415
 
     run()

@@ -30,3 +30,20 @@ def test_signals_of_the_operator_do_not_end_a_node_that_is_starting(tmp_path, nu
     finally:
         node.process.kill()
         node.process.wait()
+
+
+def test_signals_that_the_parent_has_blocked_are_taken(tmp_path):
+    tree = make_tree(tmp_path / "tree")
+    (tmp_path / "node").mkdir()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP})
+    try:
+        flags = node_flags(tmp_path, "--noop", "--print", "--config-source", f"file://{tree}")
+        node = NodeProcess(tmp_path / "node", *flags)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        wait_until(lambda: len(node.tables()) == 1, 30)
+        assert node.end() == 0
+    finally:
+        node.process.kill()
+        node.process.wait()

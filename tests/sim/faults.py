@@ -8,6 +8,7 @@ import msgspec
 from actors.base.messages import Reload
 from clusterf.ipvs.table import Op, RealServer, RealServerSettings, Step, VirtualServer, VirtualServerSettings
 from tests.sim.disk import FULL, READ_ONLY
+from tests.sim.event import Event
 from tests.sim.network import State
 
 if TYPE_CHECKING:
@@ -215,6 +216,21 @@ def break_disk(world: "World", number: int, which: int) -> None:
     world.simulation.after(_seconds(which), lambda: node.disk.mend(world.simulation.now))
 
 
+def forget_a_change(world: "World", number: int, which: int) -> None:
+    """Have a service go while the disk is full, others take its virtual server, and the node end behind its disk."""
+    node = _node(world, number)
+    node.disk.fault = FULL
+    world.happen(Event(0.0, "remove_service", which % 8, number))
+
+    def end() -> None:
+        node.disturb(10.0)
+        node.restart(gracefully=False, seconds=2.0)
+
+    world.simulation.after(4.0, lambda: add_foreign(world, number, which))
+    world.simulation.after(5.0, end)
+    world.simulation.after(6.0, lambda: node.disk.mend(world.simulation.now))
+
+
 def lose_disk(world: "World", number: int, which: int) -> None:
     node = _node(world, number)
     node.disturb(5.0, 70.0)
@@ -264,6 +280,7 @@ FAULTS: dict[str, tuple[int, Fault]] = {
         (2, add_foreign),
         (3, connect),
         (3, break_disk),
+        (1, forget_a_change),
         (1, lose_disk),
         (1, step_clock),
         (2, take_tree_away),

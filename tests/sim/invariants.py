@@ -6,6 +6,8 @@ V2  A virtual server that is wanted with real servers all the time is not emptie
 V3  A backend that was found failed gets no weight before it can have passed a probe.
 V4  Nothing foreign is touched.
 V5  What a wipe, or another etcd, would remove is held (as V1: it counts as wanted meanwhile).
+V6  A backend that has failed for as long as its check takes to find that has no weight, also when another
+    etcd lacks it.
 
 A node may be behind: what it does now can follow from what was the case up to `LAG` seconds ago, or,
 when it was disturbed by a fault, from what was the case before that. So each rule speaks of
@@ -13,6 +15,7 @@ what has been the case since that moment, the `horizon` of the node, without a b
 """
 
 from collections.abc import Iterable, Iterator
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from clusterf.ipvs.table import Op, RealServerSettings, Step
@@ -28,6 +31,7 @@ LAG = 3.0
 TORN = 0.5  # seconds in which the files of a change may be seen one by one
 PROVEN = 30.0  # seconds for which a host has to be up, so that nothing is left of its last failure
 BOUND = 1.5  # seconds for which replaced real servers stay at least, if nothing else has weight
+FOUND = 10.0  # seconds until a failure that was found is in the table, at most
 EARLIER = 5.0  # seconds by which the last good moment of a host has to be over, so that no success can be under way
 
 
@@ -74,6 +78,37 @@ class Judge:
                     node.zeroed.pop(pair, None)
         for pair in _pair(step):
             node.touched.pop(pair, None)
+
+    def look(self, node: "Node") -> None:
+        """Judge what is in the table of a node."""
+        now = self._world.simulation.now
+        if (
+            now < max(node.disturbed_until, node.blind_until, node.down_until)
+            or node.kernel.refusing
+            or node.kernel.losing
+        ):
+            return
+        for virtual, reals in node.kernel.table.reals.items():
+            for real, settings in reals.items() if virtual not in node.foreign else ():
+                pair = virtual, real
+                if settings.weight and pair not in node.touched and self._has_failed(node, pair):
+                    self._world.violation(f"{node.name}: V6: {real} has failed for long, and has weight", virtual)
+
+    def _has_failed(self, node: "Node", pair: Pair) -> bool:
+        """Tell whether a real server is wanted, and all backends there have failed for as long as they are checked."""
+        now, truth, network = self._world.simulation.now, self._world.truth, self._world.network
+        held = node.held.get(pair)
+        members = held.members if held is not None and held.until == inf else truth.members.get(pair, [])
+        for member in members:
+            check = member.check
+            if member.endpoint is None or check is None or check.panic_threshold:
+                return False
+            seconds = check.fall * (check.interval + check.timeout) + FOUND
+            if any(others != members for others in truth.versions(pair, now - seconds)):
+                return False
+            if network.up_since(member.endpoint) is not None or now - network.was_up(member.endpoint) < seconds:
+                return False
+        return bool(members)
 
     def _loses(self, node: "Node", step: Step, pairs: list[Pair]) -> None:
         if step.op is not Op.EDIT_REAL:

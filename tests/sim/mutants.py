@@ -13,7 +13,7 @@ from tests.sim.script import script_of
 
 __all__ = ["MUTANTS", "Mutant", "find"]
 
-SECONDS = 60.0  # after which a mutant counts as not found
+SECONDS = 120.0  # after which a mutant counts as not found
 
 
 class Mutant(NamedTuple):
@@ -34,6 +34,8 @@ MUTANTS = {
     ),
     "another etcd is believed": Mutant("clusterf.sources.lineage.Lineage.judge", _accept),
     "records that may be out of date are believed": Mutant("clusterf.lib.store.Store._is_stale", lambda *_: False),
+    "what another etcd lacks is deleted": Mutant("clusterf.sources.withheld.Withheld.withholds", lambda *_: False),
+    "a lost link is no reason to wait": Mutant("clusterf.director.removal_hold.RemovalHold.complete", lambda *_: None),
     "what cannot be written is not tried again": Mutant("clusterf.lib.store.Store.keep", lambda _: None),
     "files are believed at once": Mutant("clusterf.sources.tree_follower.SETTLE", 0.0, "tree"),
     "what is in force counts for nothing under another name": Mutant(

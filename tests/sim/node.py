@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Node"]
 
+RESTART = 40.0  # seconds, at most, until all is known, probed and written after a restart
 START = 0.2  # seconds that a process takes to start, on average
 STUCK = 30.0  # seconds after which a paused process is killed
 INTENSITY, PERIOD = 10, 60.0
@@ -62,6 +63,8 @@ class Node:
         self.disturbed_until = simulation.now + 25.0
         # until when its probes may fail though the backends work
         self.blind_until = 0.0
+        # until when it may be behind as it was not running
+        self.down_until = 0.0
         # when its state directory was lost
         self.forgot_at: float | None = None
         # for the invariants: virtual servers of others, and those that its director has removed; real servers that
@@ -133,6 +136,7 @@ class Node:
             if process is not None and process.alive:
                 (process.stop if gracefully else process.kill)()
             self.processes[name] = None
+        self.down_until = self.simulation.now + seconds + RESTART
         self._exits.clear()
         self._tries = dict.fromkeys(self.names, 0)
         for name in self.names:

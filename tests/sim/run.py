@@ -46,6 +46,7 @@ def run(script: Script, *, verbose: bool = False, keep_going: bool = False) -> R
 
 
 def _play(world: World, keep_going: bool) -> None:
+    world.look()
     world.simulation.run(30.0)
     for event in world.script.events:
         world.simulation.run(event.gap)

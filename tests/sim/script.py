@@ -8,23 +8,13 @@ import random
 from dataclasses import dataclass
 
 from tests.sim.edits import EDITS, SLOTS
+from tests.sim.event import Event
 from tests.sim.faults import FAULTS
 
 __all__ = ["Event", "Script", "script_of"]
 
 SOURCES = ("etcd", "etcd", "tree")
 HOW = ("at once", "additions first", "one by one")
-
-
-@dataclass(frozen=True)
-class Event:
-    """`gap` seconds after the one before it, an edit or a fault happens; the numbers choose to what, and how."""
-
-    gap: float
-    kind: str
-    first: int = 0
-    second: int = 0
-    third: int = 0
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from tests.sim.truth import Pair, Truth
 
 __all__ = ["Violation", "World"]
 
+LOOK = 2.0  # seconds
 WRITING = ("in place", "anew", "rename")
 
 
@@ -72,11 +73,17 @@ class World:
         for slot in range(script.services):
             add_service(self.configuration, slot, slot * 5)
         self.put(render(self.configuration))
-        judge = Judge(self)
+        self._judge = judge = Judge(self)
         self.nodes = [
             Node(self, f"node{number}", folder / f"state{number}", self._settings, judge.step)
             for number in range(1, script.nodes + 1)
         ]
+
+    def look(self) -> None:
+        """Judge the tables of all nodes, every few seconds from now on."""
+        for node in self.nodes:
+            self._judge.look(node)
+        self.simulation.after(LOOK, self.look)
 
     @property
     def contents(self) -> dict[bytes, bytes]:
