@@ -141,6 +141,8 @@ class RemovalHold:
         """Note that nothing is to be removed."""
         self._waiting_since = None
         self._end_hold()
+        if not self._changing:
+            self._end_following()
 
     def due(self, now: float) -> float:
         """Return in how many seconds to judge again a removal that is not allowed now; infinite: when that changes."""
@@ -161,7 +163,10 @@ class RemovalHold:
         # (what is left of a large removal that is held stays held, as its rest may be on the way back)
         if doubt is None and size is None and (follows or self._until in {None, inf}):
             self._end_hold()
-            return self._wait(now)
+            decision = self._wait(now)
+            if decision is Decision.ALLOWED:
+                self._end_following()
+            return decision
         confirmed = self._confirmed is not None and (doubt is None or now - self._confirmed >= LONGEST)
         if confirmed or (doubt is None and self._until is not None and self._until <= now):
             self._end_hold()
@@ -173,6 +178,11 @@ class RemovalHold:
         if self._until is not None:
             log.warning("ipvs: removals are no longer held")
         self._until, self._confirmed = None, None
+
+    def _end_following(self) -> None:
+        """What follows from the end of a doubt is done: what comes now is another removal."""
+        if self._following != inf:
+            self._following = None
 
     def _wait(self, now: float) -> Decision:
         """Tell whether a removal waits: a change may arrive in parts, and a few removals be the beginning of many."""

@@ -224,8 +224,28 @@ def test_removals_that_follow_from_a_doubt_that_was_confirmed_are_not_held(hold)
     hold.doubt("etcd", None)
     assert hold.judge(30.0, LARGE) is WAIT, "more may come"
     assert hold.judge(30.0 + CALM, LARGE) is ALLOWED
-    assert hold.judge(30.0 + FOLLOWS - 0.1, LARGE) is ALLOWED
+    assert hold.judge(30.0 + 2 * CALM, LARGE) is HELD, "it is another one"
+
+
+def test_removal_that_follows_has_to_begin_soon(hold):
+    hold.doubt("etcd", "another cluster")
+    hold.confirm(0.0)
+    hold.doubt("etcd", "more follows", passing=True)
+    hold.changed(30.0)
+    hold.doubt("etcd", None)
+    hold.end()
+    assert hold.judge(30.0 + FOLLOWS - CALM, LARGE) is WAIT
     assert hold.judge(30.0 + FOLLOWS, LARGE) is HELD
+
+
+def test_removal_after_a_confirmed_doubt_that_nothing_followed_from_is_held(hold):
+    hold.doubt("etcd", "another cluster")
+    hold.confirm(0.0)
+    hold.end()
+    hold.changed(30.0)
+    hold.doubt("etcd", None)
+    hold.end()
+    assert hold.judge(30.0 + CALM, LARGE) is HELD
 
 
 def test_removals_that_follow_wait_until_all_sources_are_believed(hold):
