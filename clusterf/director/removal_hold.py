@@ -180,7 +180,7 @@ class RemovalHold:
         self._until, self._confirmed = None, None
 
     def _end_following(self) -> None:
-        """What follows from the end of a doubt is done: what comes now is another removal."""
+        """Note that what follows from the end of a doubt is done: what comes now is another removal."""
         if self._following != inf:
             self._following = None
 

@@ -3,6 +3,7 @@
 import copy
 from collections import deque
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,6 +64,8 @@ class World:
         self.violations: list[Violation] = []
         # the etcd is another one, or older, and that is not confirmed
         self.doubt = False
+        # when the operator confirmed something last: what is done before nodes have read it is confirmed, too
+        self._confirmed_at = -inf
         self.edits = self.faults = 0
         self._last_put = 0.0
         # when each key was changed last
@@ -126,6 +129,7 @@ class World:
 
     def confirm(self) -> None:
         """Have the operator confirm what is held."""
+        self._confirmed_at = self.simulation.now
         self.doubt = False
         self.etcd.before = None
         for node in self.nodes:
@@ -249,7 +253,7 @@ class World:
             return
         removed, since = self.truth.removed_by(changes, now), self.truth.weighted_since
         for node in getattr(self, "nodes", ()):
-            calm = now >= node.disturbed_until and now - self._last_put > 1.0
+            calm = now >= node.disturbed_until and now - self._last_put > 1.0 and now - self._confirmed_at > 1.0
             if calm and _is_wipe(node, removed):
                 until = now + self.script.removal_hold - 1.0
                 node.held |= {pair: Held(until, since[pair], members) for pair, members in removed.items()}
