@@ -81,7 +81,7 @@ class BackendMerger(Actor):
         self._rotation = Rotation(lambda: self._found.table)
         self._retention = Retention(hold, logging_errors(find))
         rotation = self._rotation if health else None
-        self._merger = Merger(elide=elide, rotation=rotation, in_force=self._retention.settings)
+        self._merger = Merger(elide=elide, rotation=rotation, in_force=self._retention)
         self._writer = writer
         self._readiness = Readiness(health, patient=patience is not None)
         self._patience = patience

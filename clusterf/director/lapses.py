@@ -33,17 +33,26 @@ class Lapses:
             heapq.heappop(self._queue)
         return self._queue[0][0] if self._queue else None
 
+    def until(self, membership: Membership) -> float | None:
+        """Return until when the member stays out, None: it is not said."""
+        return self._until.get(membership)
+
+    def begin(self, membership: Membership, until: float) -> None:
+        """Have the member stay out until then, unless there is a time for it."""
+        if membership not in self._until:
+            self._until[membership] = until
+            heapq.heappush(self._queue, (until, next(self._order), membership))
+
     def waits(self, membership: Membership, seconds: float, now: float) -> bool:
         """Tell whether the member is still to stay out, `seconds` from the first call on."""
-        if membership not in self._until:
-            self._put(membership, now + seconds)
+        self.begin(membership, now + seconds)
         return now < self._until[membership]
 
     def move(self, before: Membership, after: Membership) -> None:
         """Have the time of a member that moves go on, if it runs."""
         until = self._until.get(before)
-        if until is not None and after not in self._until:
-            self._put(after, until)
+        if until is not None:
+            self.begin(after, until)
 
     def discard(self, membership: Membership) -> None:
         """Note that the member is in rotation, has a check again, or is gone."""
@@ -53,7 +62,3 @@ class Lapses:
         """Yield the members whose time is over."""
         while self.first is not None and self._queue[0][0] <= now:
             yield heapq.heappop(self._queue)[2]
-
-    def _put(self, membership: Membership, until: float) -> None:
-        self._until[membership] = until
-        heapq.heappush(self._queue, (until, next(self._order), membership))

@@ -7,7 +7,7 @@ virtual and real servers, only for what a change concerns.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from clusterf.config.keys import path_of
 from clusterf.config.model import FrontendKey, Name
@@ -23,8 +23,29 @@ from clusterf.lib.text import escape
 
 __all__ = ["Merged", "Merger", "Origin", "RealServerWanted", "VirtualServerWanted"]
 
-InForce = Callable[[VirtualServer, RealServer], RealServerSettings | None]
-"""Returns the settings that a real server has in force, None: it is not."""
+
+class InForce(Protocol):
+    """What is in force."""
+
+    def settings(self, virtual: VirtualServer, real: RealServer) -> RealServerSettings | None:
+        """Return the settings that a real server has in force; None: it is not, or that is not known."""
+
+    def lapse(self, virtual: VirtualServer, real: RealServer) -> float:
+        """Return for how many seconds verdicts that took weight from a real server count without a check."""
+
+
+class NothingInForce:
+    """What is in force if nothing is."""
+
+    def settings(self, _virtual: VirtualServer, _real: RealServer) -> None:
+        """Return None."""
+
+    def lapse(self, _virtual: VirtualServer, _real: RealServer) -> float:
+        """Return 0."""
+        return 0.0
+
+
+_NOTHING = NothingInForce()
 
 
 class Origin(NamedTuple):
@@ -49,23 +70,32 @@ class RealServerWanted(NamedTuple):
     """The real server is wanted like this in a wanted virtual server; settings None: it is not wanted.
 
     `origin`: where one came from that has left the configuration. None: it is wanted, or health removes it.
+    `lapse`: the seconds for which the verdicts that take weight from it would count without a check.
     """
 
     virtual: VirtualServer
     real: RealServer
     settings: RealServerSettings | None
     origin: Origin | None = None
+    lapse: float = 0.0
 
 
 Merged = VirtualServerWanted | RealServerWanted | ProblemsOf
+
+
+class Loan(NamedTuple):
+    """The weight that a real server had, which backends without a verdict make up for, and those that were up then."""
+
+    weight: int
+    up: frozenset[Name] = frozenset()
 
 
 class Merger:
     """Merges what was resolved; `flush` returns what changes in the desired table.
 
     With `elide` a virtual server without backends is not wanted. Without
-    `rotation` health is ignored. `in_force` returns the settings that a real server
-    has, None: it has none; one that a backend without a verdict takes over keeps its weight.
+    `rotation` health is ignored. A real server `in_force` that a backend without a verdict takes over
+    keeps its weight; so does, for a while, one that lacks weight by verdicts if a backend without a check does.
     """
 
     def __init__(
@@ -73,7 +103,7 @@ class Merger:
         *,
         elide: bool = False,
         rotation: Rotation | None = None,
-        in_force: InForce = lambda _virtual, _real: None,
+        in_force: InForce = _NOTHING,
     ) -> None:
         self._elide = elide
         self._rotation = rotation
@@ -91,6 +121,10 @@ class Merger:
         self._dirty_reals: dict[tuple[VirtualServer, RealServer], None] = {}
         # real servers that have lost or not had a member in rotation, or whose virtual server has another owner
         self._taken_over: set[tuple[VirtualServer, RealServer]] = set()
+        # those, and real servers that have lost another member
+        self._changed_hands: set[tuple[VirtualServer, RealServer]] = set()
+        # what backends without a verdict make up for, at real servers with several backends
+        self._loans: dict[tuple[VirtualServer, RealServer], Loan] = {}
         # the publisher of the backends that real servers have lost
         self._publishers: dict[tuple[VirtualServer, RealServer], str | None] = {}
         # problems to pass on, and those found here
@@ -134,11 +168,11 @@ class Merger:
         for virtual in self._dirty_virtuals:
             yield from self._merge_virtual(virtual)
         for virtual, real in self._dirty_reals:
-            yield from self._merge_real(virtual, real)
+            yield from self._merge_real(virtual, real, now)
         self._resolved_problems, self._dirty_virtuals, self._dirty_reals = [], {}, {}
-        self._taken_over, self._publishers = set(), {}
+        self._taken_over, self._changed_hands, self._publishers = set(), set(), {}
 
-    def begin(self, in_force: InForce) -> None:
+    def begin(self, in_force: Callable[[VirtualServer, RealServer], RealServerSettings | None]) -> None:
         """Have backends without a verdict in rotation only as far as the weight that real servers had needs them.
 
         To be called once all is known, at the start: `in_force` returns what was in force before. Of
@@ -151,9 +185,9 @@ class Merger:
             for virtual, member in self._members.get((service, name), ())
         }
         for virtual, service, real in places:
-            found, names = in_force(virtual, real), self._groups.at(virtual, service, real)
-            if found is not None and len(names) > 1:
-                self._inherit(service, names, virtual, found, anew=True)
+            found = in_force(virtual, real)
+            if found is not None:
+                self._loans[virtual, real] = Loan(found.weight)
                 self._touch(virtual, service, real)
 
     def _update_claims(self, service: Name, claims: dict[VirtualServer, VirtualServerSpec]) -> None:
@@ -199,6 +233,7 @@ class Merger:
                 self._note_publisher(virtual, member)
                 last = self._groups.remove(virtual, service, member.real, backend)
                 self._touch(virtual, service, member.real, elide=last)
+                self._changed_hands.add((virtual, member.real))
                 if self._in_rotation(service, backend, virtual):
                     self._taken_over.add((virtual, member.real))
         if self._rotation is not None:
@@ -208,6 +243,7 @@ class Merger:
             if was is None or was.real != member.real:
                 if not self._groups.at(virtual, service, member.real):
                     self._taken_over.add((virtual, member.real))
+                    self._changed_hands.add((virtual, member.real))
                 first = self._groups.add(virtual, service, member.real, backend)
                 self._touch(virtual, service, member.real, elide=first)
             elif was.settings != member.settings:
@@ -245,52 +281,82 @@ class Merger:
                 for real in self._groups.reals(virtual, service):
                     self._dirty_reals[virtual, real] = None
                     self._taken_over.add((virtual, real))
+                    self._changed_hands.add((virtual, real))
 
-    def _merge_real(self, virtual: VirtualServer, real: RealServer) -> Iterator[Merged]:
+    def _merge_real(self, virtual: VirtualServer, real: RealServer, now: float) -> Iterator[Merged]:
         owner = self._owners.get(virtual)
         if owner is None:
+            self._loans.pop((virtual, real), None)
             yield from self._conflicts.report((virtual, real), ())
             return
         names = self._groups.at(virtual, owner, real)
         members = [self._member(owner, name, virtual) for name in names]
         yield from self._conflicts.report((virtual, real), tuple(overruled(owner, names, members, real)))
         if not members:
+            self._loans.pop((virtual, real), None)
             yield RealServerWanted(virtual, real, None, Origin(owner, self._publishers.get((virtual, real))))
             return
-        in_force = self._in_force(virtual, real) if (virtual, real) in self._taken_over else None
-        if in_force is not None:
-            self._inherit(owner, names, virtual, in_force)
+        if self._rotation is not None:
+            self._take_over(self._rotation, owner, names, virtual, real, now)
         in_rotation = [self._in_rotation(owner, name, virtual) for name in names]
         removed = owner in self._removing and not any(in_rotation)
-        yield RealServerWanted(virtual, real, None if removed else merged(members, in_rotation))
+        settings = None if removed else merged(members, in_rotation)
+        yield RealServerWanted(virtual, real, settings, lapse=self._lapse(owner, names, virtual, now))
 
-    def _inherit(
+    def _take_over(
         self,
+        rotation: Rotation,
         service: Name,
         names: Sequence[Name],
         virtual: VirtualServer,
-        in_force: RealServerSettings,
-        *,
-        anew: bool = False,
+        real: RealServer,
+        now: float,
     ) -> None:
-        """Have the real server with these backends keep its weight, if some without a verdict take it over.
+        """Have a real server keep the weight that it has, if backends of which health knows nothing take it over."""
+        lapse = self._in_force.lapse(virtual, real) if (virtual, real) in self._changed_hands else 0.0
+        unchecked = [name for name in names if lapse and rotation.is_unchecked(service, name, virtual)]
+        in_force = self._in_force.settings(virtual, real) if unchecked or (virtual, real) in self._taken_over else None
+        weight = 0
+        for name in unchecked:
+            if self._in_rotation(service, name, virtual):
+                if in_force is None or weight >= in_force.weight:
+                    rotation.suspend(service, name, virtual, now + lapse)
+                else:
+                    weight += self._member(service, name, virtual).weight
+        if in_force is not None and (virtual, real) in self._taken_over:
+            self._loans[virtual, real] = Loan(in_force.weight)
+        if (virtual, real) in self._loans:
+            self._inherit(rotation, service, virtual, real)
 
-        `anew`: whether these are in rotation now does not count.
-        """
+    def _inherit(self, rotation: Rotation, service: Name, virtual: VirtualServer, real: RealServer) -> None:
+        """Have a real server keep its weight: backends without a verdict are in rotation as far as it needs them."""
+        loan = self._loans[virtual, real]
+        names = self._groups.at(virtual, service, real)
+        unknown = [name for name in names if rotation.is_undecided(service, name, virtual)]
+        weights = {name: self._member(service, name, virtual).weight for name in names}
+        up = {n for n in names if n not in unknown and rotation.in_rotation(service, n, virtual)}
+        # what has failed meanwhile is not made up for
+        whole = loan.weight - sum(weights.get(name, 0) for name in loan.up - up)
+        rest = whole - sum(weights[name] for name in up)
+        chosen = set()
+        for name in sorted(unknown, key=lambda n: (not rotation.in_rotation(service, n, virtual), -weights[n])):
+            if weights[name] <= rest:
+                chosen.add(name)
+                rest -= weights[name]
+        if whole > 0 and not up and not chosen:
+            chosen = set(unknown[:1])
+        for name in unknown:
+            rotation.inherit(service, name, virtual, in_rotation=name in chosen and whole > 0)
+        self._loans[virtual, real] = Loan(whole, frozenset(up))
+        if len(unknown) == 0 or len(names) == 1:
+            del self._loans[virtual, real]
+
+    def _lapse(self, service: Name, names: Sequence[Name], virtual: VirtualServer, now: float) -> float:
+        """Return the seconds for which the verdicts on these backends would count without a check."""
         if self._rotation is None:
-            return
-        members = [self._member(service, name, virtual) for name in names]
-        undecided = [self._rotation.is_undecided(service, name, virtual) for name in names]
-        in_rotation = [
-            self._in_rotation(service, name, virtual) and not (anew and unknown)
-            for name, unknown in zip(names, undecided, strict=True)
-        ]
-        weight = merged(members, in_rotation).weight
-        for name, member, unknown, counts in zip(names, members, undecided, in_rotation, strict=True):
-            if unknown:
-                inherits = in_force.weight > 0 and (counts or weight < in_force.weight)
-                weight += member.weight if inherits and not counts else 0
-                self._rotation.inherit(service, name, virtual, in_rotation=inherits)
+            return 0.0
+        out = [name for name in names if not self._rotation.in_rotation(service, name, virtual)]
+        return max((self._rotation.lapse(service, name, virtual, now) for name in out), default=0.0)
 
     def _member(self, service: Name, backend: Name, virtual: VirtualServer) -> RealServerSettings:
         return next(member.settings for at, member in self._members[service, backend] if at == virtual)

@@ -62,6 +62,8 @@ class Retention:
         self._in_force: dict[VirtualServer, dict[RealServer, RealServerSettings]] = {}
         self._weight = 0
         self._weighted = 0
+        # for how many seconds verdicts that took weight from real servers would count without a check
+        self._lapses: dict[VirtualServer, dict[RealServer, float]] = {}
         # what is to leave and has not been allowed to
         self._departures = Departures()
         # what is allowed to leave, and waits for the backends that replace it
@@ -95,6 +97,10 @@ class Retention:
         reals = self._in_force.get(virtual)
         return (self._find_reals(virtual) if reals is None else reals).get(real)
 
+    def lapse(self, virtual: VirtualServer, real: RealServer) -> float:
+        """Return for how many seconds verdicts that took weight from the real server count without a check."""
+        return self._lapses.get(virtual, {}).get(real, 0.0)
+
     def take(self, items: Iterable[Merged], now: float = 0.0) -> Iterator[Merged]:
         """Yield of `items` what is to be passed on now: all but removals that follow from the configuration."""
         items = list(items)
@@ -104,6 +110,7 @@ class Retention:
                 yield from self._unwant_virtual(item, now)
             elif isinstance(item, RealServerWanted) and item.settings is None:
                 yield from self._unwant_real(item, now)
+                self._note_lapse(item)
         for item in items:
             if isinstance(item, VirtualServerWanted):
                 if item.claim is not None:
@@ -116,6 +123,7 @@ class Retention:
                 if item.settings is not None:
                     self._stay(item.virtual, item.real)
                     self._put(item.virtual, item.real, item.settings)
+                    self._note_lapse(item)
                     yield item
             else:
                 yield item
@@ -193,6 +201,7 @@ class Retention:
             )
         for real in released:
             self._put(virtual, real, None)
+            self._lapses.get(virtual, {}).pop(real, None)
             del waiting[real]
             yield RealServerWanted(virtual, real, None)
         if not waiting:
@@ -249,6 +258,13 @@ class Retention:
             if virtual not in self._departures.reals:
                 self._gained.pop(virtual, None)
 
+    def _note_lapse(self, item: RealServerWanted) -> None:
+        """Remember that verdicts took weight from a real server, until it has weight or is gone."""
+        if item.lapse:
+            self._lapses.setdefault(item.virtual, {})[item.real] = item.lapse
+        elif item.settings is not None or item.real not in self._in_force.get(item.virtual, ()):
+            self._lapses.get(item.virtual, {}).pop(item.real, None)
+
     def _put(self, virtual: VirtualServer, real: RealServer, settings: RealServerSettings | None) -> None:
         reals = self._in_force[virtual]
         old = reals.pop(real, None)
@@ -264,5 +280,6 @@ class Retention:
         for real in list(self._in_force[virtual]):
             self._put(virtual, real, None)
         del self._in_force[virtual]
+        self._lapses.pop(virtual, None)
         self._replaced.pop(virtual, None)
         self._gained.pop(virtual, None)

@@ -79,6 +79,20 @@ class Rotation:
         probe = self._pools.probe(service, virtual.family, backend)
         return probe.up is None if probe is not None else (service, backend, virtual) in self._out
 
+    def is_unchecked(self, service: Name, backend: Name, virtual: VirtualServer) -> bool:
+        """Tell whether the member is not probed, and so in rotation unless its check has only just gone."""
+        return self._pools.probe(service, virtual.family, backend) is None
+
+    def lapse(self, service: Name, backend: Name, virtual: VirtualServer, now: float) -> float:
+        """Return for how many seconds a member that is out of rotation stays so if it is not probed any more."""
+        until = self._lapses.until((service, backend, virtual))
+        return self._lapse(service) if until is None else max(until - now, 0.0)
+
+    def suspend(self, service: Name, backend: Name, virtual: VirtualServer, until: float) -> None:
+        """Have a member that is not probed out of rotation until then."""
+        self._put((service, backend, virtual), False)
+        self._lapses.begin((service, backend, virtual), until)
+
     def inherit(self, service: Name, backend: Name, virtual: VirtualServer, *, in_rotation: bool) -> None:
         """Put a member that is undecided in or out of rotation, as the real server that it takes over."""
         self._put((service, backend, virtual), in_rotation)
@@ -221,10 +235,12 @@ def _moved(virtual: VirtualServer, member: Member, before: Sequence[tuple[Virtua
     """
     found = None
     for at, was, in_rotation in before:
-        if at.family is virtual.family and _is_same(was.endpoint, member.endpoint):
-            if at == virtual:
-                return in_rotation
+        if at.family is not virtual.family or not _is_same(was.endpoint, member.endpoint):
+            continue
+        if at != virtual:
             found = found or in_rotation
+        elif was.real.address != member.real.address or was.real.port == member.real.port:
+            return in_rotation  # (at another port of the same machine listens somebody else)
     return found
 
 

@@ -195,7 +195,9 @@ def test_verdict_costs_one_real_server_at_any_scale(count, elide):
     director.judge(dict.fromkeys(range(1, count + 1), True))
     for up in (False, True):
         (item,) = director.judge({7: up})
-        assert item == RealServerWanted(item.virtual, RealServer(IPv4Address("10.0.0.7"), 8080), item.settings)
+        assert item == RealServerWanted(
+            item.virtual, RealServer(IPv4Address("10.0.0.7"), 8080), item.settings, lapse=item.lapse
+        )
         assert item.settings.weight == (10 if up else 0)
         assert director.judge({7: up}) == []
 

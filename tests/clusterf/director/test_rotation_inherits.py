@@ -119,6 +119,19 @@ def test_backend_at_another_address_under_the_same_name_is_new():
     assert director.weights == {1: 10, 2: 10, 9: 0}
 
 
+def test_backend_at_another_port_under_the_same_name_is_new():
+    director = Director({H: TCP} | service(1))
+    director.judge({1: True})
+    director.put({key(1): backend(1, tcp=9090)})
+    ((_, reals),) = director.pipeline.table.reals.items()
+    assert {real.port: settings.weight for real, settings in reals.items()} == {8080: 10, 9090: 0}
+    director.wait()
+    assert len(reals) == 2, "the old one stays until the new one is up"
+    director.judge({1: True}, port=9090)
+    director.wait()
+    assert [real.port for real in reals] == [9090]
+
+
 def test_one_of_two_backends_at_a_gateway_that_is_renamed_keeps_its_share_of_the_weight():
     director = Director({H: TCP} | service(1, 2) | gateway(1))
     director.judge({1: True, 2: True})

@@ -4,8 +4,8 @@ from ipaddress import IPv4Address, ip_network
 
 import pytest
 
-from clusterf.config.model import HealthKey, Route, RouteKey
-from tests.clusterf.support.director import REMOVES, TCP, UNCHECKED, Director, F, H, backend, key, service
+from clusterf.config.model import BackendKey, FrontendKey, HealthKey, Route, RouteKey
+from tests.clusterf.support.director import REMOVES, TCP, UNCHECKED, WEB, Director, F, H, backend, key, service
 from tests.clusterf.support.left_behind import left_behind
 
 LAPSE = TCP.interval * TCP.fall
@@ -60,6 +60,67 @@ def test_backend_that_moves_without_a_check_stays_out_for_as_long():
     director.pass_time(1)
     director.wait()
     assert director.weights == {9: 10, 2: 10}
+
+
+def named(name, *numbers, **more):
+    return {FrontendKey(name): WEB, **more} | {BackendKey(name, b"%d" % n): backend(n) for n in numbers}
+
+
+@pytest.mark.parametrize("check", [TCP, REMOVES])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_backend_that_is_down_stays_out_for_a_while_under_another_service_without_a_check(check, at_once):
+    director = failing(check)
+    before = director.weights
+    old, new = dict.fromkeys([F, H, key(1), key(2)]), named(b"app", 1, 2)
+    if at_once:
+        director.put(old | new)
+    else:
+        director.put(new)
+        director.put(old)
+    director.judge({1: None, 2: None})
+    assert director.weights == {1: 0, 2: 10}
+    assert before.get(1, 0) == 0
+    director.pass_time(LAPSE - 1)
+    assert director.weights == {1: 0, 2: 10}
+    director.pass_time(1)
+    assert director.weights == {1: 10, 2: 10}
+
+
+def test_backend_stays_out_for_a_while_more_under_a_third_name():
+    director = failing()
+    director.put(dict.fromkeys([F, H, key(1), key(2)]) | named(b"app", 1, 2))
+    director.pass_time(LAPSE - 1)
+    director.put(dict.fromkeys(named(b"app", 1, 2)) | named(b"third", 1, 2))
+    director.pass_time(1)
+    assert director.weights == {1: 0, 2: 10}
+    director.pass_time(LAPSE)
+    assert director.weights == {1: 10, 2: 10}
+
+
+def test_backend_that_is_down_stays_out_for_a_while_under_another_name_without_a_check():
+    director = failing()
+    director.put({key(1): None, key(3): backend(1), H: None})
+    assert director.weights == {1: 0, 2: 10}
+    director.pass_time(LAPSE)
+    assert director.weights == {1: 10, 2: 10}
+
+
+def test_of_several_backends_at_a_gateway_so_many_stay_out_as_were_down():
+    director = Director(
+        {H: TCP, RouteKey(b"r"): Route(ip_network("10.0.0.0/24"), gateway4=IPv4Address("10.9.9.9"), method="masq")}
+        | service(1, 2, 3)
+    )
+    director.judge({1: False, 2: True, 3: True})
+    director.put(dict.fromkeys([F, H, key(1), key(2), key(3)]) | named(b"app", 1, 2, 3))
+    assert director.weights == {9: 20}
+    director.pass_time(LAPSE)
+    assert director.weights == {9: 30}
+
+
+def test_backend_that_was_drained_counts_at_once_under_another_name_without_a_check():
+    director = Director(service(2) | {key(1): backend(1, weight=0)})
+    director.put(dict.fromkeys([F, key(1), key(2)]) | named(b"app", 1, 2))
+    assert director.weights == {1: 10, 2: 10}
 
 
 def test_new_backend_without_a_check_is_in_rotation_at_once():

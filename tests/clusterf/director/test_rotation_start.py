@@ -70,6 +70,26 @@ def at_a_gateway(weight, *numbers, check=TCP):
     return Director(configuration, lambda: found, begun=False), found
 
 
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 1, 3), (2, 3, 1)])
+def test_of_several_backends_at_a_gateway_those_that_fail_never_count(order):
+    weights = {1: 20, 2: 5, 3: 10}
+    director, table = at_a_gateway(15, 1, 2, 3)
+    director.put({key(n): backend(n, weight=weight) for n, weight in weights.items()})
+    director.begin(table)
+    for number in order:
+        assert director.weights == {1: 15}
+        director.judge({number: number != 1})
+    assert director.weights == {1: 15}
+
+
+def test_backend_without_a_verdict_makes_up_for_none_that_was_up_and_fails():
+    director, table = at_a_gateway(20, 1, 2, 3)
+    director.judge({1: True, 2: True})
+    director.begin(table)
+    director.judge({1: False})
+    assert director.weights == {1: 10}
+
+
 @pytest.mark.parametrize(
     ("found", "verdicts", "weight"),
     [
@@ -81,6 +101,7 @@ def at_a_gateway(weight, *numbers, check=TCP):
         (20, {}, 20),
         (0, {3: True}, 10),
         (35, {}, 30),
+        (9, {}, 10),
     ],
 )
 def test_of_several_backends_at_a_gateway_only_so_many_are_in_rotation_as_its_weight_needs(found, verdicts, weight):

@@ -3,6 +3,7 @@
 from ipaddress import IPv6Address
 
 import pytest
+from msgspec import structs
 
 from clusterf.config.model import Frontend
 from clusterf.lib.addresses import Endpoint
@@ -69,7 +70,7 @@ def test_revoked_verdict_on_an_endpoint_does_not_count_later():
     director.judge({1: True, 2: True})
     director.judge({1: False}, port=9090)
     director.judge({1: None}, port=9090)
-    director.put({key(1): backend(1, tcp=9090)})
+    director.put({H: structs.replace(TCP, port=9090)})
     assert director.weights == {1: 10, 2: 10}
 
 

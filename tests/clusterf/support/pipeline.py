@@ -22,7 +22,7 @@ class Pipeline:
 
     def __init__(self, defaults=NODE, *, elide=False, rotation=None, retention=None):
         self.resolver = Resolver(defaults)
-        in_force = {} if retention is None else {"in_force": retention.settings}
+        in_force = {} if retention is None else {"in_force": retention}
         self.merger = Merger(elide=elide, rotation=rotation, **in_force)
         self.retention = retention
         self.now = 0.0

@@ -110,12 +110,18 @@ class Model:
         before = self.placed.get((placed.service, placed.backend, placed.virtual.family), ())
         moved = [p for p in before if self.begun and _is_same_address(p, placed)]
         here = [p for p in moved if p.virtual == placed.virtual]
+        if any(_is_at_another_port(p, placed) for p in here):
+            here, moved = [], [p for p in moved if p not in here]
         return any(self.in_rotation_before[p.membership] for p in here or moved) if moved else None
 
 
 def _is_same_address(before: Placed, now: Placed) -> bool:
     """Tell whether a backend is at the same address; one that is not known is."""
     return before.endpoint is None or now.endpoint is None or before.endpoint.packed == now.endpoint.packed
+
+
+def _is_at_another_port(before: Placed, now: Placed) -> bool:
+    return before.real.address == now.real.address and before.real.port != now.real.port
 
 
 def expected(
