@@ -25,6 +25,7 @@ from actors.link.links import Links
 from actors.link.messages import Received, Synced, VerdictIs
 from actors.link.subscription import Subscription
 from clusterf.config.problems import ProblemsOf
+from clusterf.director.lapse_record import LapseRecord
 from clusterf.director.merger import Merged, Merger
 from clusterf.director.pools import PanicMode
 from clusterf.director.readiness import Readiness
@@ -58,6 +59,7 @@ class BackendMerger(Actor):
     real servers may drain; None: the table is emptied first. With `patience`, updates are
     complete (`synced`) only when each checked backend has a verdict, or after so
     many seconds; None: verdicts are not awaited. `hold` None: what leaves the configuration is removed at once.
+    `lapses` records what stays out of rotation without a check.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class BackendMerger(Actor):
         ours: Mapping[VirtualServer, float] | None = MappingProxyType({}),
         patience: float | None = None,
         hold: HoldPolicy | None = None,
+        lapses: LapseRecord | None = None,
     ) -> None:
         super().__init__()
         # what was found in the kernel, until all is synced; messages wait until it is known
@@ -82,6 +85,7 @@ class BackendMerger(Actor):
         self._retention = Retention(hold, logging_errors(find))
         rotation = self._rotation if health else None
         self._merger = Merger(elide=elide, rotation=rotation, in_force=self._retention)
+        self._lapses = lapses or LapseRecord()
         self._writer = writer
         self._readiness = Readiness(health, patient=patience is not None)
         self._patience = patience
@@ -187,6 +191,8 @@ class BackendMerger(Actor):
         items = list(self._retention.take(self._flush(now), now))
         if not self._synced and self._readiness.is_ready(self._rotation.unknown):
             items += self._begin(now)
+        if self._synced:
+            self._lapses.save(self._rotation.lapsing)
         self._writer.tell(MergedUpdate(tuple(items), self._synced, link, urgent))
         self._release()
         return items
@@ -197,6 +203,7 @@ class BackendMerger(Actor):
         self._rotation.begin()
         reals = self._found.table.reals
         self._merger.begin(lambda virtual, real: reals.get(virtual, {}).get(real))
+        self._merger.resume(self._lapses.load())
         items = list(self._retention.take(self._flush(now), now))
         found, ours = (self._found.table, self._ours) if self._ours is not None else (Table(), {})
         items += self._retention.begin(found, ours, now)

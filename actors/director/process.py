@@ -9,6 +9,7 @@ from actors.director.backend_merger import BackendMerger
 from actors.director.ipvs_writer import IpvsWriter, Options
 from actors.director.route_resolver import RouteResolver
 from actors.settings import Settings
+from clusterf.director.lapse_record import LapseRecord
 from clusterf.director.removal_hold import HoldPolicy
 from clusterf.director.virtual_servers import Defaults
 from clusterf.host.interfaces import ShadowInterfaces
@@ -59,6 +60,7 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
         ours=None if settings.flush else recorded,
         # the rest of the time is for the writer
         patience=0.9 * settings.once_timeout if settings.once else None,
+        lapses=LapseRecord(Record(ours, "lapses")),
         hold=None if settings.once else HoldPolicy(settings.removal_hold, settings.hold_share, settings.hold_least),
     )
     resolver = RouteResolver.start(host.links, _defaults(settings, excluded), merger)

@@ -5,7 +5,7 @@ for a while before health no longer counts for them. Times are in seconds, on on
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 
 from clusterf.config.model import Name
@@ -25,6 +25,11 @@ class Lapses:
         # by time; entries that are not in force any more are skipped when they are due
         self._queue: list[tuple[float, int, Membership]] = []
         self._order = count()
+
+    @property
+    def all(self) -> Mapping[Membership, float]:
+        """Until when each member stays out."""
+        return self._until
 
     @property
     def first(self) -> float | None:

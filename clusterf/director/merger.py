@@ -6,13 +6,14 @@ backends meet, of which only those in rotation count. It answers with wanted
 virtual and real servers, only for what a change concerns.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from clusterf.config.keys import path_of
 from clusterf.config.model import FrontendKey, Name
 from clusterf.config.problems import KnownProblems, Problem, ProblemsOf, conflict
 from clusterf.director.groups import BackendGroups
+from clusterf.director.lapses import Membership
 from clusterf.director.meeting import merged, overruled
 from clusterf.director.pools import PanicMode
 from clusterf.director.resolver import BackendResolved, HealthPolicy, Member, Resolved, ServiceResolved
@@ -145,7 +146,11 @@ class Merger:
     def proving(self, virtual: VirtualServer, now: float) -> Proving:
         """Tell how it stands with the unproven backends in the virtual server; `now` is in seconds, as for `flush`."""
         owner = self._owners.get(virtual)
-        return self._rotation.proving(virtual, owner, now) if self._rotation and owner is not None else Proving()
+        if self._rotation is None or owner is None:
+            return Proving()
+        proving = self._rotation.proving(virtual, owner, now)
+        counting = [n for n in self._rotation.unproven(virtual, owner) if self._in_rotation(owner, n, virtual)]
+        return proving._replace(weight=sum(self._member(owner, name, virtual).weight for name in counting))
 
     @property
     def due(self) -> float | None:
@@ -186,8 +191,18 @@ class Merger:
         }
         for virtual, service, real in places:
             found = in_force(virtual, real)
-            if found is not None:
+            if found is not None and len(self._groups.at(virtual, service, real)) > 1:
                 self._loans[virtual, real] = Loan(found.weight)
+                self._touch(virtual, service, real)
+
+    def resume(self, lapses: Mapping[Membership, float]) -> None:
+        """Have members stay out of rotation until these times, unless they are checked; to be called with `begin`."""
+        if self._rotation is None:
+            return
+        for (service, name, virtual), until in lapses.items():
+            real = next((m.real for at, m in self._members.get((service, name), ()) if at == virtual), None)
+            if real is not None and self._rotation.is_unchecked(service, name, virtual):
+                self._rotation.suspend(service, name, virtual, until)
                 self._touch(virtual, service, real)
 
     def _update_claims(self, service: Name, claims: dict[VirtualServer, VirtualServerSpec]) -> None:

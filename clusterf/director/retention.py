@@ -214,7 +214,7 @@ class Retention:
         weight = self._in_force[virtual][real].weight
         if not weight or proving.until is None:
             return True
-        if weight > self._gained.get(virtual, 0):
+        if weight > self._gained.get(virtual, 0) - proving.weight:
             return False
         self._gained[virtual] -= weight
         return True

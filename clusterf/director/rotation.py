@@ -9,7 +9,8 @@ takes a backend out or puts one back. A new backend is in or out as the
 check's `initial` says, until its real server is found to be in force already
 (`inherit`); when the node starts, it is as its real server is in the kernel.
 
-A new backend is *unproven* until it has been in rotation once, for as long as that may take.
+A new backend is *unproven* until it has been up once, for as long as that may take. It may be in rotation
+before that: by its check's `initial`, or in a panic.
 
 Without a check every backend is in rotation, but one that was out when its check
 went stays out for a while, as a check may be gone for a moment only.
@@ -96,6 +97,8 @@ class Rotation:
     def inherit(self, service: Name, backend: Name, virtual: VirtualServer, *, in_rotation: bool) -> None:
         """Put a member that is undecided in or out of rotation, as the real server that it takes over."""
         self._put((service, backend, virtual), in_rotation)
+        if in_rotation:
+            self._unproven.discard(virtual, service, backend)
 
     def proving(self, virtual: VirtualServer, service: Name, now: float) -> Proving:
         """Tell how it stands with the unproven backends of the service; `now` is in seconds, as for `settle`."""
@@ -105,6 +108,10 @@ class Rotation:
         return self._unproven.proving(
             virtual, service, now, policy.proving, lambda backend: self.is_undecided(service, backend, virtual)
         )
+
+    def unproven(self, virtual: VirtualServer, service: Name) -> Iterator[Name]:
+        """Yield the unproven backends of the service."""
+        return self._unproven.backends(virtual, service)
 
     def put_policy(self, service: Name, policy: HealthPolicy | None) -> None:
         """Set the policy of a service, None: its health is not checked. It comes before the service's members."""
@@ -168,8 +175,15 @@ class Rotation:
                 if after != before:
                     self._put(membership, after)
                     yield membership, member.real
+                if self._is_proven(member, virtual, service, backend):
+                    self._unproven.discard(virtual, service, backend)
                 self._unproven.stamp(virtual, service, backend, now)
         self._unsettled, self._replaced = {}, {}
+
+    @property
+    def lapsing(self) -> Mapping[Membership, float]:
+        """Until when members stay out of rotation whose check has gone."""
+        return self._lapses.all
 
     @property
     def due(self) -> float | None:
@@ -186,22 +200,30 @@ class Rotation:
             return probe.up or self._pools.panics(service, virtual.family)
         return before if self._begun else self._initially(membership, member)
 
+    def _is_proven(self, member: Member, virtual: VirtualServer, service: Name, backend: Name) -> bool:
+        probe = self._pools.probe(service, virtual.family, backend)
+        return member.endpoint is None or (probe is not None and probe.up is True)
+
     def _lapse(self, service: Name) -> float:
         """Return for how many seconds a check that has gone still keeps backends out of rotation."""
         policy = self._policies.get(service) or self._replaced.get(service)
         return policy.lapse if policy is not None else 0.0
 
     def _initially(self, membership: Membership, member: Member) -> bool:
-        service, _, virtual = membership
+        weight = self._found_weight(membership, member)
+        return weight > 0 if weight is not None else self._policies[membership[0]].starts_in_rotation
+
+    def _found_weight(self, membership: Membership, member: Member) -> int | None:
+        """Return the weight that the member's real server had at the start; None: it was not there, or that is over."""
         if not self._begun and self._in_force is None:
             self._in_force = self._read_in_force()
-        present = self._in_force.reals.get(virtual, {}).get(member.real) if self._in_force is not None else None
-        return present.weight > 0 if present is not None else self._policies[service].starts_in_rotation
+        present = self._in_force.reals.get(membership[2], {}).get(member.real) if self._in_force is not None else None
+        return present.weight if present is not None else None
 
     def _join(self, membership: Membership, member: Member, moved: bool | None, *, unproven: bool) -> None:
         """Add a membership; `moved`: whether the backend was in rotation where it comes from, None: it is new.
 
-        `unproven`: it has not been in rotation yet, unless it is now.
+        `unproven`: it has not been up yet, unless it is found in force.
         """
         service, backend, virtual = membership
         if member.endpoint is None:
@@ -209,7 +231,8 @@ class Rotation:
             return
         in_rotation = self._initially(membership, member) if moved is None else moved
         self._put(membership, in_rotation)
-        if unproven and not in_rotation and member.settings.weight:
+        found = moved is None and self._found_weight(membership, member)
+        if unproven and not found and member.settings.weight:
             self._unproven.add(virtual, service, backend)
 
     def _leave(self, membership: Membership) -> None:
@@ -220,7 +243,8 @@ class Rotation:
 
     def _put(self, membership: Membership, in_rotation: bool) -> None:
         if in_rotation:
-            self._leave(membership)
+            self._out.discard(membership)
+            self._lapses.discard(membership)
         else:
             self._out.add(membership)
 

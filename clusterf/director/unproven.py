@@ -1,6 +1,6 @@
-"""New backends that have not been in rotation yet, and how long they may take to prove themselves."""
+"""New backends that have not been up yet, and how long they may take to prove themselves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from clusterf.config.model import Name
@@ -15,15 +15,16 @@ GRACE = 60.0
 class Proving(NamedTuple):
     """The unproven backends of a service in a virtual server: how many, and until when they may prove themselves.
 
-    `until` None: they have had their time.
+    `until` None: they have had their time. `weight`: of those that are in rotation nevertheless.
     """
 
     unproven: int = 0
     until: float | None = None
+    weight: int = 0
 
 
 class Unproven:
-    """Since when members are out of rotation that have not been in it. Times are in seconds, on one clock."""
+    """Since when members are there that have not been up. Times are in seconds, on one clock."""
 
     def __init__(self) -> None:
         # None: since the next `stamp`
@@ -33,12 +34,16 @@ class Unproven:
         """Tell whether the service's backend is unproven in the virtual server."""
         return backend in self._since.get((virtual, service), ())
 
+    def backends(self, virtual: VirtualServer, service: Name) -> Iterator[Name]:
+        """Yield the service's unproven backends in the virtual server."""
+        yield from self._since.get((virtual, service), ())
+
     def add(self, virtual: VirtualServer, service: Name, backend: Name) -> None:
         """Make a member unproven, from its first `stamp` on."""
         self._since.setdefault((virtual, service), {})[backend] = None
 
     def discard(self, virtual: VirtualServer, service: Name, backend: Name) -> None:
-        """Note that the member has been in rotation, or is gone."""
+        """Note that the member has been up, or is gone."""
         members = self._since.get((virtual, service))
         if members is not None:
             members.pop(backend, None)

@@ -17,7 +17,7 @@ from clusterf.lib.store import Store
 from clusterf.reconcile.drains import TIMEOUT
 from clusterf.reconcile.record import Record
 
-__all__ = ["Ownership"]
+__all__ = ["Ownership", "decode", "encode"]
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +37,13 @@ class Ownership:
     def _load(self) -> Iterator[tuple[VirtualServer, float]]:
         for key, value in self._record.items():
             try:
-                yield _decode(key), _decode_seconds(value)
+                yield decode(key), _decode_seconds(value)
             except (ValueError, KeyError) as error:
                 log.error("state: invalid record of a virtual server (ignored): %r: %s", key, error)
 
     def record(self, changes: Mapping[VirtualServer, float | None]) -> None:
         """Record virtual servers of ours, with the seconds that their real servers may drain; None: no longer ours."""
-        self._record.update({_encode(v): None if s is None else _encode_seconds(s) for v, s in changes.items()})
+        self._record.update({encode(v): None if s is None else _encode_seconds(s) for v, s in changes.items()})
 
     def keep(self) -> None:
         """Write what could not be written; to be called every KEEP_INTERVAL. The rest of the store is kept with it."""
@@ -54,7 +54,8 @@ class Ownership:
         self._store.close()
 
 
-def _encode(virtual: VirtualServer) -> bytes:
+def encode(virtual: VirtualServer) -> bytes:
+    """Return a virtual server as it is recorded."""
     protocol = virtual.protocol.name if virtual.protocol is not None else None
     address = str(virtual.address) if virtual.address is not None else None
     return msgspec.json.encode([virtual.family.name, protocol, address, virtual.port, virtual.fwmark])
@@ -68,7 +69,8 @@ def _decode_seconds(value: bytes) -> float:
     return msgspec.json.decode(value, type=float) if value else TIMEOUT
 
 
-def _decode(key: bytes) -> VirtualServer:
+def decode(key: bytes) -> VirtualServer:
+    """Return the virtual server that is recorded so. Raises ValueError or KeyError."""
     family, protocol, address, port, fwmark = msgspec.json.decode(
         key, type=tuple[str, str | None, str | None, int, int]
     )

@@ -125,6 +125,9 @@ class FileTree:
                 return
             # (nor is a directory that took the place of a key's file a deletion)
             if not stat.S_ISDIR(status.st_mode) or parse_key(path) is not None:
+                if any(known != path for known in self._known(path)):
+                    yield Entry(path, error="a file in the place of a directory")
+                    return
                 yield from self._file(path, absolute, status, reread, found)
                 return
             names = os.listdir(absolute) if depth < _DEPTH else []  # noqa: PTH208

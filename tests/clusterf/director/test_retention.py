@@ -96,12 +96,38 @@ def test_old_backend_stays_until_all_of_many_new_ones_that_weigh_less_were_up():
     assert director.weights == {2: 1, 3: 1}
 
 
-@pytest.mark.parametrize(("first", "check"), [(True, INITIALLY_UP), (True, UNCHECKED)])
-def test_old_backends_go_at_once_when_the_new_ones_count_at_once(first, check):
-    director = serving(1, check=check)
+def test_old_backends_go_at_once_when_the_new_ones_are_not_checked():
+    director = serving(1, check=UNCHECKED)
     replace(director, [1], [2])
     director.wait()
     assert director.weights == {2: 10}
+
+
+def test_old_backends_stay_until_new_ones_that_count_from_the_beginning_were_up():
+    director = serving(1, 2, check=INITIALLY_UP)
+    replace(director, [1, 2], [3, 4])
+    director.wait()
+    assert director.weights == {1: 10, 2: 10, 3: 10, 4: 10}
+    director.judge({3: True})
+    director.wait(0)
+    assert len(director.weights) == 3
+    director.judge({4: False})
+    director.wait(0)
+    assert len(director.weights) == 3
+    director.wait(PROVING)
+    assert director.weights == {3: 10, 4: 0}
+
+
+def test_old_backends_stay_though_new_ones_that_all_fail_count_in_a_panic():
+    director = serving(1, 2, check=structs.replace(TCP, panic_threshold=50.0))
+    replace(director, [1, 2], [3, 4])
+    director.wait()
+    director.judge({3: False, 4: False})
+    director.wait(0)
+    assert director.weights == {1: 10, 2: 10, 3: 10, 4: 10}
+    director.judge({3: True, 4: True})
+    director.wait(0)
+    assert director.weights == {3: 10, 4: 10}
 
 
 def test_old_backends_without_weight_do_not_stay():

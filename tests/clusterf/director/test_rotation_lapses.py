@@ -123,6 +123,22 @@ def test_backend_that_was_drained_counts_at_once_under_another_name_without_a_ch
     assert director.weights == {1: 10, 2: 10}
 
 
+@pytest.mark.parametrize(("configured", "weight"), [({}, 0), ({H: TCP}, 10), ({key(1): None}, None)])
+def test_backend_that_stayed_out_when_the_director_ended_stays_out_until_its_time(configured, weight):
+    director = Director(service(1, 2) | configured, begun=False)
+    ((virtual, _),) = director.pipeline.table.reals.items()
+    director.judge({1: True, 2: True})
+    director.rotation.begin()
+    lapses = {(b"web", b"1", virtual): 7.0, (b"gone", b"1", virtual): 7.0}
+    director.pipeline.merger.resume(lapses)
+    director.pass_time(0)
+    assert director.weights.get(1) == weight
+    assert director.weights[2] == 10
+    director.pass_time(7.0)
+    assert director.weights.get(1) == (None if weight is None else 10)
+    assert director.rotation.lapsing == {}
+
+
 def test_new_backend_without_a_check_is_in_rotation_at_once():
     director = failing()
     director.put({H: None})

@@ -6,6 +6,7 @@ import pytest
 from msgspec import structs
 
 from clusterf.config.model import Frontend
+from clusterf.director.unproven import Proving
 from clusterf.lib.addresses import Endpoint
 from tests.clusterf.support.director import INITIALLY_UP, TCP, VIP, VIP6, Director, F, H, at, backend, key, service
 
@@ -108,4 +109,4 @@ def test_time_to_prove_runs_from_when_the_backend_was_new():
     director.put({key(3): None})
     assert director.rotation.proving(virtual, b"web", director.pipeline.now).until == first
     director.pass_time(10_000.0)
-    assert director.rotation.proving(virtual, b"web", director.pipeline.now) == (1, None)
+    assert director.rotation.proving(virtual, b"web", director.pipeline.now) == Proving(1, None)

@@ -158,6 +158,18 @@ def test_file_replaced_by_a_pipe_stays_known(root):
     assert tree.paths() == [b"health"]
 
 
+def test_what_was_below_a_directory_that_is_replaced_by_a_file_stays_known(root):
+    write(root, "services/web/backends/1", "1")
+    tree = FileTree(root)
+    look(tree)
+    (root / "services/web").rename(root / ".web")
+    write(root, "services/web", "2")
+    assert look(tree) == {b"services/web": "a file in the place of a directory"}
+    assert tree.paths() == [b"services/web/backends/1"]
+    (root / "services/web").unlink()
+    assert look(tree) == {b"services/web/backends/1": None}
+
+
 def test_file_replaced_by_a_directory_stays_known(root):
     path = "services/web/backends/1"
     write(root, path, "1")
@@ -232,13 +244,10 @@ def test_value_over_the_limit_is_cut(root):
     assert len(look(FileTree(root))[b"health"]) == MAX_SIZE + 1
 
 
-def test_file_and_directory_may_replace_each_other(root):
-    write(root, "services/web/frontend", "1")
+def test_directory_may_replace_a_file_that_is_no_key(root):
+    write(root, "services/web", "2")
     tree = FileTree(root)
     look(tree)
-    shutil.rmtree(root / "services/web")
-    write(root, "services/web", "2")
-    assert look(tree) == {b"services/web": b"2", b"services/web/frontend": None}
     (root / "services/web").unlink()
     write(root, "services/web/frontend", "3")
     assert look(tree) == {b"services/web": None, b"services/web/frontend": b"3"}

@@ -1,0 +1,52 @@
+"""Backends that stay out of rotation for a while as their check has gone, recorded across restarts of the director.
+
+Times are in seconds on the monotonic clock, which is one for all processes of a boot, as the record is.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from clusterf.director.lapses import Membership
+from clusterf.reconcile.ownership import decode, encode
+from clusterf.reconcile.record import Record
+
+__all__ = ["LapseRecord"]
+
+log = logging.getLogger(__name__)
+
+
+class LapseRecord:
+    """Until when members stay out of rotation; without a `record` nothing is kept."""
+
+    def __init__(self, record: Record | None = None) -> None:
+        self._record = record
+        self._saved: dict[Membership, float] = {}
+
+    def load(self) -> dict[Membership, float]:
+        """Return what is recorded."""
+        self._saved = dict(self._load())
+        return dict(self._saved)
+
+    def save(self, lapses: Mapping[Membership, float]) -> None:
+        """Record these, and no others."""
+        if self._record is None or lapses == self._saved:
+            return
+        gone = {_key(membership): None for membership in self._saved.keys() - lapses.keys()}
+        new = {_key(m): msgspec.json.encode(until) for m, until in lapses.items() if self._saved.get(m) != until}
+        self._saved = dict(lapses)
+        self._record.update({**gone, **new})
+
+    def _load(self) -> Iterator[tuple[Membership, float]]:
+        for key, value in self._record.items() if self._record is not None else ():
+            try:
+                service, backend, virtual = msgspec.msgpack.decode(key, type=tuple[bytes, bytes, bytes])
+                yield (service, backend, decode(virtual)), msgspec.json.decode(value, type=float)
+            except (ValueError, KeyError) as error:
+                log.error("state: invalid record of a backend without a check (ignored): %r: %s", key, error)
+
+
+def _key(membership: Membership) -> bytes:
+    service, backend, virtual = membership
+    return msgspec.msgpack.encode((service, backend, encode(virtual)))
