@@ -25,7 +25,6 @@ from actors.link.links import Links
 from actors.link.messages import Received, Synced, VerdictIs
 from actors.link.subscription import Subscription
 from clusterf.config.problems import ProblemsOf
-from clusterf.director.lapse_record import LapseRecord
 from clusterf.director.merger import Merged, Merger
 from clusterf.director.pools import PanicMode
 from clusterf.director.readiness import Readiness
@@ -34,6 +33,7 @@ from clusterf.director.retention import Retention
 from clusterf.director.rotation import Rotation
 from clusterf.ipvs.table import Table, VirtualServer, VirtualServerState
 from clusterf.lib.text import escape
+from clusterf.reconcile.lapse_record import LapseRecord
 
 __all__ = ["BackendMerger"]
 

@@ -9,7 +9,6 @@ from actors.director.backend_merger import BackendMerger
 from actors.director.ipvs_writer import IpvsWriter, Options
 from actors.director.route_resolver import RouteResolver
 from actors.settings import Settings
-from clusterf.director.lapse_record import LapseRecord
 from clusterf.director.removal_hold import HoldPolicy
 from clusterf.director.virtual_servers import Defaults
 from clusterf.host.interfaces import ShadowInterfaces
@@ -21,6 +20,7 @@ from clusterf.ipvs.table import METHODS, Table
 from clusterf.lib.addresses import IPNetwork, is_within
 from clusterf.lib.store import Store
 from clusterf.reconcile.companions import Companion, Companions, VirtualServerCompanion
+from clusterf.reconcile.lapse_record import LapseRecord
 from clusterf.reconcile.ownership import Ownership
 from clusterf.reconcile.record import Record
 from clusterf.reconcile.sync_daemons import sync_keepers

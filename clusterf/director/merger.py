@@ -7,7 +7,7 @@ virtual and real servers, only for what a change concerns.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from clusterf.config.keys import path_of
 from clusterf.config.model import FrontendKey, Name
@@ -18,35 +18,12 @@ from clusterf.director.meeting import merged, overruled
 from clusterf.director.pools import PanicMode
 from clusterf.director.resolver import BackendResolved, HealthPolicy, Member, Resolved, ServiceResolved
 from clusterf.director.rotation import Members, Rotation
+from clusterf.director.take_overs import InForce, NothingInForce, TakeOvers
 from clusterf.director.unproven import Proving
 from clusterf.ipvs.table import RealServer, RealServerSettings, VirtualServer, VirtualServerSpec
 from clusterf.lib.text import escape
 
 __all__ = ["Merged", "Merger", "Origin", "RealServerWanted", "VirtualServerWanted"]
-
-
-class InForce(Protocol):
-    """What is in force."""
-
-    def settings(self, virtual: VirtualServer, real: RealServer) -> RealServerSettings | None:
-        """Return the settings that a real server has in force; None: it is not, or that is not known."""
-
-    def lapse(self, virtual: VirtualServer, real: RealServer) -> float:
-        """Return for how many seconds verdicts that took weight from a real server count without a check."""
-
-
-class NothingInForce:
-    """What is in force if nothing is."""
-
-    def settings(self, _virtual: VirtualServer, _real: RealServer) -> None:
-        """Return None."""
-
-    def lapse(self, _virtual: VirtualServer, _real: RealServer) -> float:
-        """Return 0."""
-        return 0.0
-
-
-_NOTHING = NothingInForce()
 
 
 class Origin(NamedTuple):
@@ -84,13 +61,6 @@ class RealServerWanted(NamedTuple):
 Merged = VirtualServerWanted | RealServerWanted | ProblemsOf
 
 
-class Loan(NamedTuple):
-    """The weight that a real server had, which backends without a verdict make up for, and those that were up then."""
-
-    weight: int
-    up: frozenset[Name] = frozenset()
-
-
 class Merger:
     """Merges what was resolved; `flush` returns what changes in the desired table.
 
@@ -104,11 +74,11 @@ class Merger:
         *,
         elide: bool = False,
         rotation: Rotation | None = None,
-        in_force: InForce = _NOTHING,
+        in_force: InForce = NothingInForce(),  # noqa: B008
     ) -> None:
         self._elide = elide
         self._rotation = rotation
-        self._in_force = in_force
+        self._take_overs = TakeOvers(in_force)
         self._claims: dict[VirtualServer, dict[Name, VirtualServerSpec]] = {}
         self._claimed_by: dict[Name, tuple[VirtualServer, ...]] = {}
         self._members: dict[tuple[Name, Name], Members] = {}
@@ -120,12 +90,6 @@ class Merger:
         # what has changed since the last flush; dictionaries keep the order
         self._dirty_virtuals: dict[VirtualServer, None] = {}
         self._dirty_reals: dict[tuple[VirtualServer, RealServer], None] = {}
-        # real servers that have lost or not had a member in rotation, or whose virtual server has another owner
-        self._taken_over: set[tuple[VirtualServer, RealServer]] = set()
-        # those, and real servers that have lost another member
-        self._changed_hands: set[tuple[VirtualServer, RealServer]] = set()
-        # what backends without a verdict make up for, at real servers with several backends
-        self._loans: dict[tuple[VirtualServer, RealServer], Loan] = {}
         # the publisher of the backends that real servers have lost
         self._publishers: dict[tuple[VirtualServer, RealServer], str | None] = {}
         # problems to pass on, and those found here
@@ -169,13 +133,14 @@ class Merger:
                 self._touch(virtual, service, real)
                 if not self._rotation.in_rotation(service, name, virtual):
                     # a verdict has taken it out: nobody is to stand in for it
-                    self._taken_over.discard((virtual, real))
+                    self._take_overs.excuse(virtual, real)
         for virtual in self._dirty_virtuals:
             yield from self._merge_virtual(virtual)
         for virtual, real in self._dirty_reals:
             yield from self._merge_real(virtual, real, now)
         self._resolved_problems, self._dirty_virtuals, self._dirty_reals = [], {}, {}
-        self._taken_over, self._changed_hands, self._publishers = set(), set(), {}
+        self._publishers = {}
+        self._take_overs.end()
 
     def begin(self, in_force: Callable[[VirtualServer, RealServer], RealServerSettings | None]) -> None:
         """Have backends without a verdict in rotation only as far as the weight that real servers had needs them.
@@ -192,7 +157,7 @@ class Merger:
         for virtual, service, real in places:
             found = in_force(virtual, real)
             if found is not None and len(self._groups.at(virtual, service, real)) > 1:
-                self._loans[virtual, real] = Loan(found.weight)
+                self._take_overs.lend(virtual, real, found.weight)
                 self._touch(virtual, service, real)
 
     def resume(self, lapses: Mapping[Membership, float]) -> None:
@@ -248,17 +213,14 @@ class Merger:
                 self._note_publisher(virtual, member)
                 last = self._groups.remove(virtual, service, member.real, backend)
                 self._touch(virtual, service, member.real, elide=last)
-                self._changed_hands.add((virtual, member.real))
-                if self._in_rotation(service, backend, virtual):
-                    self._taken_over.add((virtual, member.real))
+                self._take_overs.lost(virtual, member.real, in_rotation=self._in_rotation(service, backend, virtual))
         if self._rotation is not None:
             self._rotation.put_members(service, backend, before, members)
         for virtual, member in members:
             was = old.get(virtual)
             if was is None or was.real != member.real:
                 if not self._groups.at(virtual, service, member.real):
-                    self._taken_over.add((virtual, member.real))
-                    self._changed_hands.add((virtual, member.real))
+                    self._take_overs.change_hands(virtual, member.real)
                 first = self._groups.add(virtual, service, member.real, backend)
                 self._touch(virtual, service, member.real, elide=first)
             elif was.settings != member.settings:
@@ -295,76 +257,28 @@ class Merger:
             for service in filter(None, (before, owner)):
                 for real in self._groups.reals(virtual, service):
                     self._dirty_reals[virtual, real] = None
-                    self._taken_over.add((virtual, real))
-                    self._changed_hands.add((virtual, real))
+                    self._take_overs.change_hands(virtual, real)
 
     def _merge_real(self, virtual: VirtualServer, real: RealServer, now: float) -> Iterator[Merged]:
         owner = self._owners.get(virtual)
         if owner is None:
-            self._loans.pop((virtual, real), None)
+            self._take_overs.forget(virtual, real)
             yield from self._conflicts.report((virtual, real), ())
             return
         names = self._groups.at(virtual, owner, real)
         members = [self._member(owner, name, virtual) for name in names]
         yield from self._conflicts.report((virtual, real), tuple(overruled(owner, names, members, real)))
         if not members:
-            self._loans.pop((virtual, real), None)
+            self._take_overs.forget(virtual, real)
             yield RealServerWanted(virtual, real, None, Origin(owner, self._publishers.get((virtual, real))))
             return
         if self._rotation is not None:
-            self._take_over(self._rotation, owner, names, virtual, real, now)
+            weights = {name: member.weight for name, member in zip(names, members, strict=True)}
+            self._take_overs.settle(self._rotation, owner, weights, virtual, real, now)
         in_rotation = [self._in_rotation(owner, name, virtual) for name in names]
         removed = owner in self._removing and not any(in_rotation)
         settings = None if removed else merged(members, in_rotation)
         yield RealServerWanted(virtual, real, settings, lapse=self._lapse(owner, names, virtual, now))
-
-    def _take_over(
-        self,
-        rotation: Rotation,
-        service: Name,
-        names: Sequence[Name],
-        virtual: VirtualServer,
-        real: RealServer,
-        now: float,
-    ) -> None:
-        """Have a real server keep the weight that it has, if backends of which health knows nothing take it over."""
-        lapse = self._in_force.lapse(virtual, real) if (virtual, real) in self._changed_hands else 0.0
-        unchecked = [name for name in names if lapse and rotation.is_unchecked(service, name, virtual)]
-        in_force = self._in_force.settings(virtual, real) if unchecked or (virtual, real) in self._taken_over else None
-        weight = 0
-        for name in unchecked:
-            if self._in_rotation(service, name, virtual):
-                if in_force is None or weight >= in_force.weight:
-                    rotation.suspend(service, name, virtual, now + lapse)
-                else:
-                    weight += self._member(service, name, virtual).weight
-        if in_force is not None and (virtual, real) in self._taken_over:
-            self._loans[virtual, real] = Loan(in_force.weight)
-        if (virtual, real) in self._loans:
-            self._inherit(rotation, service, virtual, real)
-
-    def _inherit(self, rotation: Rotation, service: Name, virtual: VirtualServer, real: RealServer) -> None:
-        """Have a real server keep its weight: backends without a verdict are in rotation as far as it needs them."""
-        loan = self._loans[virtual, real]
-        names = self._groups.at(virtual, service, real)
-        unknown = [name for name in names if rotation.is_undecided(service, name, virtual)]
-        weights = {name: self._member(service, name, virtual).weight for name in names}
-        up = {n for n in names if n not in unknown and rotation.in_rotation(service, n, virtual)}
-        # what has failed meanwhile is not made up for
-        whole = loan.weight - sum(weights.get(name, 0) for name in loan.up - up)
-        rest = whole - sum(weights[name] for name in up)
-        chosen = set()
-        for name in sorted(unknown, key=lambda n: (not rotation.in_rotation(service, n, virtual), -weights[n])):
-            if weights[name] <= rest:
-                chosen.add(name)
-                rest -= weights[name]
-        if whole > 0 and not up and not chosen:
-            chosen = set(unknown[:1])
-        for name in unknown:
-            rotation.inherit(service, name, virtual, in_rotation=name in chosen and whole > 0)
-        self._loans[virtual, real] = Loan(whole, frozenset(up))
-        if len(unknown) == 0 or len(names) == 1:
-            del self._loans[virtual, real]
 
     def _lapse(self, service: Name, names: Sequence[Name], virtual: VirtualServer, now: float) -> float:
         """Return the seconds for which the verdicts on these backends would count without a check."""

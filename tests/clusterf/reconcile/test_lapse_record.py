@@ -1,7 +1,7 @@
 import pytest
 
-from clusterf.director.lapse_record import LapseRecord
 from clusterf.lib.store import Store
+from clusterf.reconcile.lapse_record import LapseRecord
 from clusterf.reconcile.record import Record
 from tests.clusterf.support.reconciling import DNS, WEB
 

@@ -8,13 +8,16 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from clusterf.director.lapses import Membership
+from clusterf.ipvs.table import VirtualServer
 from clusterf.reconcile.ownership import decode, encode
 from clusterf.reconcile.record import Record
 
 __all__ = ["LapseRecord"]
 
 log = logging.getLogger(__name__)
+
+Membership = tuple[bytes, bytes, VirtualServer]
+"""Of a service's backend in a virtual server."""
 
 
 class LapseRecord:
