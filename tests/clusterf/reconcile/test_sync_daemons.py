@@ -101,8 +101,8 @@ def test_daemon_started_from_outside_is_replaced_with_a_warning(keep, other):
     daemons = FakeDaemons(other, BACKUP)
     report, *commands = keep(daemons, MASTER)
     assert commands == [STOP, START]
-    assert "started outside clusterf on" in report
-    assert f"{other.interface} (syncid {other.syncid}, group {other.group}, port {other.port}), replacing it" in report
+    details = f"{other.interface} (syncid {other.syncid}, group {other.group}, port {other.port})"
+    assert report == f"ipvs: sync daemon master: started outside clusterf on {details}, replacing it"
     assert daemons.all == {SyncRole.MASTER: MASTER, SyncRole.BACKUP: BACKUP}
 
 
@@ -147,7 +147,8 @@ def test_daemon_is_restarted_when_its_interface_or_address_has_changed(keep, bin
     keep(daemons, MASTER)
     daemons.bindings["eth1"] = binding
     report, *commands = keep(daemons, MASTER)
-    assert "its interface or address has changed since it was started" in report
+    reason = "its interface or address has changed since it was started"
+    assert report == f"ipvs: sync daemon master: {reason}, replacing it"
     assert commands == [STOP, START]
 
 
