@@ -210,6 +210,12 @@ def test_noop_logs_once_what_it_would_do_and_does_nothing(keep):
     assert daemons.all == before
 
 
+@pytest.mark.parametrize("noop", [False, True])
+def test_only_the_reason_is_a_warning(keep, caplog, noop):
+    keep(FakeDaemons(MASTER._replace(syncid=8)), MASTER, noop=noop)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "INFO"]
+
+
 def test_noop_needs_neither_ipvs_nor_the_interface(keep):
     daemons = FakeDaemons()
     daemons.fails = dict.fromkeys(["running", "binding", "start"], errno.ENOENT)

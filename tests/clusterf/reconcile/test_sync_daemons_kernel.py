@@ -43,7 +43,7 @@ class Channel:
         self.kernel = kernel
 
     def dump(self, command, payload, decode):
-        assert command is DaemonCommand.GET
+        assert (command, payload) == (DaemonCommand.GET, b"")
         self._refuse(command)
         return [decode(encode_daemon(daemon)) for daemon in self.kernel.running]
 
