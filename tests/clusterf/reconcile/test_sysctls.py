@@ -18,6 +18,24 @@ def test_word_for_no_stands_for_no_settings(text):
     assert parse_sysctls(text) == {}
 
 
+def test_recommended_settings_are_those_of_the_guide():
+    assert RECOMMENDED == {
+        "expire_nodest_conn": 1,
+        "expire_quiescent_template": 1,
+        "conn_reuse_mode": 1,
+        "sloppy_tcp": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["expire_nodest_conn=0", "expire_quiescent_template=0", "conn_reuse_mode=3", "conntrack=1", "sloppy_tcp=0"],
+)
+def test_each_setting_may_be_set(setting):
+    name, _, value = setting.partition("=")
+    assert parse_sysctls(setting) == RECOMMENDED | {name: int(value)}
+
+
 @given(st.fixed_dictionaries({}, optional={name: st.sampled_from(allowed) for name, allowed in VALUES.items()}))
 def test_list_changes_the_recommended_settings(named):
     text = ", ".join(f"{name} = {value}" for name, value in named.items())
@@ -113,6 +131,30 @@ def test_setting_that_is_missing_in_the_kernel_is_ignored_and_logged_once(direct
     ]
     assert values(directory)["sloppy_tcp"] == "1"
     assert not (directory / "expire_nodest_conn").exists()
+
+
+@pytest.mark.parametrize("noop", [False, True])
+def test_only_what_is_missing_in_the_kernel_is_ignored(directory, logged, noop):
+    SysctlKeeper({"expire_nodest_conn": 1, "sloppy_tcp": 1}, noop=noop, directory=directory).keep()
+    assert [level for level, _ in logged()] == ["WARNING", "INFO"]
+
+
+def test_all_settings_are_missing_in_a_kernel_without_ipvs(tmp_path, logged):
+    SysctlKeeper(RECOMMENDED, directory=tmp_path / "none").keep()
+    assert [text.split()[1] for _, text in logged()] == [f"net.ipv4.vs.{name}" for name in RECOMMENDED]
+
+
+def test_setting_that_could_not_be_written_meanwhile_is_not_reported_as_drift(directory, logged):
+    keeper = SysctlKeeper({"sloppy_tcp": 0}, directory=directory)
+    keeper.keep()
+    (directory / "sloppy_tcp").unlink()
+    (directory / "sloppy_tcp").symlink_to("/proc/version")
+    with pytest.raises(OSError, match="sloppy_tcp=0"):
+        keeper.keep()
+    (directory / "sloppy_tcp").unlink()
+    (directory / "sloppy_tcp").write_text("1\n")
+    keeper.keep()
+    assert logged() == [("INFO", "ipvs: sysctl -w net.ipv4.vs.sloppy_tcp=0  # was 1")]
 
 
 def test_setting_that_cannot_be_written_is_an_error_after_the_others_are_written_and_is_retried(directory, logged):
