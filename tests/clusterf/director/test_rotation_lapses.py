@@ -43,6 +43,20 @@ def test_check_that_is_back_in_time_changes_nothing():
     assert director.weights == {1: 10, 2: 10}
 
 
+def test_each_time_that_a_check_goes_backends_stay_out_for_the_whole_while():
+    director = failing()
+    director.put({H: None})
+    director.pass_time(LAPSE / 2)
+    director.put({H: TCP})
+    director.judge({1: None, 2: None})
+    assert director.rotation.due is None
+    director.put({H: None})
+    director.pass_time(LAPSE - 1)
+    assert director.weights == {1: 0, 2: 10}
+    director.pass_time(1)
+    assert director.weights == {1: 10, 2: 10}
+
+
 def test_default_check_takes_over_from_a_check_that_goes():
     director = failing()
     director.put({HealthKey(None): TCP})
