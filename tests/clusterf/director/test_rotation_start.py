@@ -21,7 +21,7 @@ def kernel(**weights):
 
 @pytest.mark.parametrize(("check", "new"), [(TCP, 0), (INITIALLY_UP, 10)])
 def test_backend_in_the_kernel_at_the_start_is_in_or_out_of_rotation_as_there(check, new):
-    director = Director({H: check} | service(1, 2, 3), kernel(n1=4, n2=0))
+    director = Director({H: check} | service(1, 2, 3), kernel(n1=1, n2=0))
     assert director.weights == {1: 10, 2: 0, 3: new}
     director.judge({1: False, 2: True})
     assert director.weights == {1: 0, 2: 10, 3: new}
