@@ -65,6 +65,22 @@ def test_backend_that_moves_to_a_gateway_is_in_rotation_where_it_was(tcp, udp):
     assert states(director, TWO) == [tcp > 0, udp > 0]
 
 
+def test_backend_that_moves_as_its_check_comes_stays_in_rotation():
+    director = Director(service(1))
+    director.put({H: TCP, F: WEB_81})
+    assert states(director, WEB_81) == [True]
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_backend_that_moves_as_its_check_goes_stays_in_or_out(up):
+    director = Director({H: TCP} | service(1))
+    director.judge({1: up})
+    director.put({H: None, F: WEB_81})
+    assert states(director, WEB_81) == [up]
+    director.pass_time(LAPSE)
+    assert states(director, WEB_81) == [True]
+
+
 @pytest.mark.parametrize(("move", "virtual"), [(GATEWAY, AT_80), ({F: WEB_81}, AT_81)])
 def test_backend_that_moves_before_it_was_up_is_unproven_still(move, virtual):
     director = Director({H: TCP} | service(1))

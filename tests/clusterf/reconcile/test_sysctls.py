@@ -55,6 +55,7 @@ def test_list_changes_the_recommended_settings(named):
         ("conntrack=", "conntrack is 0 to 1, not ''"),
         ("conntrack=-1", "conntrack is 0 to 1, not '-1'"),
         ("conntrack=01", "conntrack is 0 to 1, not '01'"),
+        ("conntrack=1=1", "conntrack is 0 to 1, not '1=1'"),
         ("conntrack=¹", "conntrack is 0 to 1"),
         ("conn_reuse_mode=4", "conn_reuse_mode is 0 to 3, not '4'"),
         ("conntrack=1,conntrack=1", "conntrack is given twice"),
@@ -106,7 +107,9 @@ def test_only_settings_that_differ_are_written_and_logged(directory, logged):
     assert logged() == []
 
 
-def test_drift_is_repaired_and_logged(directory, logged):
+@pytest.mark.parametrize("before", [0, 1])
+def test_drift_is_repaired_and_logged(directory, logged, before):
+    (directory / "sloppy_tcp").write_text(f"{before}\n")
     keeper = SysctlKeeper({"sloppy_tcp": 1}, directory=directory)
     keeper.keep()
     logged()
@@ -140,7 +143,9 @@ def test_only_what_is_missing_in_the_kernel_is_ignored(directory, logged, noop):
 
 
 def test_all_settings_are_missing_in_a_kernel_without_ipvs(tmp_path, logged):
-    SysctlKeeper(RECOMMENDED, directory=tmp_path / "none").keep()
+    keeper = SysctlKeeper(RECOMMENDED, directory=tmp_path / "none")
+    keeper.keep()
+    keeper.keep()
     assert [text.split()[1] for _, text in logged()] == [f"net.ipv4.vs.{name}" for name in RECOMMENDED]
 
 
