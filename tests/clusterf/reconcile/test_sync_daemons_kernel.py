@@ -8,6 +8,7 @@ from clusterf.ipvs.netlink.daemons import DaemonCommand, encode_daemon, encode_r
 from clusterf.ipvs.sync import SyncDaemon, SyncRole
 from clusterf.lib.store import Store
 from clusterf.reconcile import sync_daemons
+from clusterf.reconcile.record import Record
 from clusterf.reconcile.sync_daemons import sync_keepers
 
 FAMILY = 30
@@ -112,6 +113,15 @@ def test_new_index_concerns_both_roles_and_a_new_address_only_the_master(keep, k
     setattr(kernel, changed, {"eth1": {"interfaces": 3, "addresses": "10.0.0.2"}[changed]})
     roles = {"interfaces": [MASTER, BACKUP], "addresses": [MASTER]}[changed]
     assert keep(MASTER, BACKUP) == [change for daemon in roles for change in (stop(daemon.role), start(daemon))]
+
+
+def test_daemons_that_an_earlier_version_recorded_are_ours(keep, kernel, tmp_path):
+    record = Record(Store(tmp_path / "ipvs.db"), "sync")
+    record.update({b"master": b'[[1,"eth1",7,"224.0.0.81",8848],[2,"10.0.0.1"]]'})
+    record.update({b"backup": b'[[2,"eth1",7,"224.0.0.81",8848],[2,""]]'})
+    kernel.running = [MASTER, BACKUP]
+    assert keep(MASTER, BACKUP) == []
+    assert keep() == [stop(SyncRole.MASTER), stop(SyncRole.BACKUP)]
 
 
 def test_daemon_that_has_just_ended_counts_as_stopped(keep, kernel):
