@@ -11,6 +11,8 @@ from tests.clusterf.support.reconciling import (
     ONE,
     RR,
     TEN,
+    THREE,
+    TWO,
     WEB,
     WLC,
     settled,
@@ -44,6 +46,15 @@ def test_existing_virtual_server_becomes_ours_when_it_is_desired():
     reconciler.want_virtual(WEB, None)
     work(reconciler, kernel)
     assert WEB not in kernel.table.virtuals
+
+
+def test_real_servers_of_an_existing_virtual_server_that_becomes_desired_are_removed_unless_they_are_desired():
+    reconciler, kernel = settled(virtual=DNS, kernel_table=web({ONE: TEN, TWO: TEN, THREE: TEN}))
+    reconciler.want_virtual(WEB, CLAIM)
+    reconciler.want_real(WEB, TWO, TEN)
+    work(reconciler, kernel)
+    assert kernel.table.reals[WEB] == {TWO: TEN}
+    assert kernel.writes == [Step(Op.REMOVE_REAL, WEB, real) for real in (ONE, THREE)]
 
 
 def test_virtual_server_removed_from_outside_is_no_longer_ours():
