@@ -4,6 +4,7 @@ import pytest
 
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, Route, RouteKey
 from clusterf.director.merger import RealServerWanted, VirtualServerWanted
+from clusterf.director.unproven import Proving
 from clusterf.ipvs.table import RealServer, Tunnel, TunnelType
 from tests.clusterf.support.pipeline import Pipeline
 
@@ -122,6 +123,13 @@ def test_backends_of_a_service_that_owns_no_virtual_server_change_nothing():
     pipeline = Pipeline.of({FrontendKey(b"a"): WEB, FrontendKey(b"b"): WEB})
     _, wanted = pipeline.put(BackendKey(b"b", b"1"), backend(1))
     assert wanted == []
+
+
+def test_without_rotation_no_backend_has_anything_to_prove():
+    pipeline = Pipeline.of(behind_gateway(backend(1)))
+    (virtual,) = pipeline.table.virtuals
+    assert pipeline.merger.proving(virtual, 0.0) == Proving(0, None)
+    assert pipeline.merger.due is None
 
 
 @pytest.mark.parametrize("elide", [False, True])

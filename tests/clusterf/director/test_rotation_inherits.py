@@ -16,6 +16,7 @@ from tests.clusterf.support.director import (
     Director,
     F,
     H,
+    at,
     backend,
     key,
     service,
@@ -151,6 +152,22 @@ def test_backend_without_a_verdict_does_not_stand_in_for_one_that_fails_at_the_s
     director.judge({1: True})
     director.judge({1: False})
     assert director.weights == {1: 0}
+
+
+def test_backend_without_a_verdict_does_not_stand_in_for_one_that_fails_as_another_one_leaves():
+    director = Director({H: TCP} | service(1, 2, 3) | gateway(1))
+    director.judge({1: True, 3: True})
+    director.rotation.put_verdict(b"web", b"1", at(1), up=False)
+    director.put({key(3): None})
+    assert director.weights == {1: 0}
+
+
+def test_renamed_backends_at_a_gateway_keep_what_another_one_that_comes_up_does_not_make_up_for():
+    director = Director({H: TCP} | service(1, 2, 3) | gateway(1))
+    director.judge({1: True, 3: True})
+    director.rotation.put_verdict(b"web", b"2", at(2), up=True)
+    director.put({key(1): None, key(3): None, key(11): backend(1), key(13): backend(3)})
+    assert director.weights == {1: 20}
 
 
 @pytest.mark.parametrize("removed", [False, True])

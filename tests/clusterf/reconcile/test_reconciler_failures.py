@@ -84,6 +84,29 @@ def test_real_servers_found_by_rereading_a_virtual_server_are_removed():
     assert kernel.table == web({ONE: TEN, TWO: FIVE})
 
 
+def test_virtual_server_that_is_found_missing_by_rereading_it_is_added_with_all_its_real_servers():
+    reconciler, kernel = settled({ONE: TEN})
+    kernel.table.put_virtual(WEB, None)
+    reconciler.want_real(WEB, TWO, TEN)
+    assert [failure.error for failure in work(reconciler, kernel)] == [errno.ESRCH]
+    assert kernel.table == web({ONE: TEN, TWO: TEN})
+
+
+def test_no_failure_is_left_once_the_whole_table_was_read():
+    reconciler, kernel = settled()
+    kernel.faults = [errno.ENOMEM, errno.EEXIST]
+    for real in (ONE, TWO):
+        reconciler.want_real(WEB, real, TEN)
+    steps = reconciler.next_steps(2, 0.0, kernel.connections)
+    reconciler.done(steps, kernel.apply(steps))
+    assert (list(reconciler.failures.waiting), list(reconciler.failures.stale)) == ([TableKey(WEB, ONE)], [WEB])
+    reconciler.observe(kernel.read())
+    assert not reconciler.failures
+    assert not reconciler.failures.stale
+    work(reconciler, kernel)
+    assert kernel.table == web({ONE: TEN, TWO: TEN})
+
+
 def test_retry_may_read_the_virtual_server_again():
     reconciler, kernel = started({ONE: TEN})
     kernel.refused = {(Op.ADD_REAL, WEB, ONE): errno.EEXIST}

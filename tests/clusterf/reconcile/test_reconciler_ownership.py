@@ -3,6 +3,7 @@ import pytest
 from clusterf.ipvs.table import (
     Op,
     Step,
+    Table,
     VirtualServerSpec,
 )
 from tests.clusterf.support.reconciling import (
@@ -46,6 +47,14 @@ def test_existing_virtual_server_becomes_ours_when_it_is_desired():
     reconciler.want_virtual(WEB, None)
     work(reconciler, kernel)
     assert WEB not in kernel.table.virtuals
+
+
+def test_virtual_server_that_is_found_as_it_is_desired_is_ours():
+    reconciler, kernel = started({ONE: TEN}, kernel_table=web({ONE: TEN}))
+    assert reconciler.owned.take_changes() == {WEB: 30.0}
+    reconciler.want_virtual(WEB, None)
+    work(reconciler, kernel)
+    assert kernel.table == Table()
 
 
 def test_real_servers_of_an_existing_virtual_server_that_becomes_desired_are_removed_unless_they_are_desired():
