@@ -5,7 +5,7 @@ import pytest
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, Route, RouteKey
 from clusterf.director.merger import RealServerWanted, VirtualServerWanted
 from clusterf.director.unproven import Proving
-from clusterf.ipvs.table import RealServer, Tunnel, TunnelType
+from clusterf.ipvs.table import Method, RealServer, RealServerSettings, Tunnel, TunnelType
 from tests.clusterf.support.pipeline import Pipeline
 
 VIP = IPv4Address("198.51.100.1")
@@ -130,6 +130,8 @@ def test_without_rotation_no_backend_has_anything_to_prove():
     (virtual,) = pipeline.table.virtuals
     assert pipeline.merger.proving(virtual, 0.0) == Proving(0, None)
     assert pipeline.merger.due is None
+    pipeline.merger.begin(lambda _virtual, _real: RealServerSettings(Method.MASQ, 0))
+    assert pipeline.flush() == ([], [])
 
 
 @pytest.mark.parametrize("elide", [False, True])

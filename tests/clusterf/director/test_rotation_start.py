@@ -111,3 +111,11 @@ def test_of_several_backends_at_a_gateway_only_so_many_are_in_rotation_as_its_we
     assert director.weights == {1: weight}
     director.judge({1: True})
     assert director.weights[1] >= weight
+
+
+@pytest.mark.parametrize(("found", "weight"), [(10, 10), (20, 20)])
+def test_of_two_backends_at_a_gateway_the_one_without_a_verdict_is_in_rotation_if_its_weight_needs_it(found, weight):
+    director, table = at_a_gateway(found, 1, 2)
+    director.judge({2: True})
+    director.begin(table)
+    assert director.weights == {1: weight}

@@ -29,6 +29,15 @@ from tests.clusterf.support.reconciling import (
 )
 
 
+def test_virtual_server_and_its_real_servers_are_added_in_one_part():
+    reconciler, kernel = started({ONE: TEN, TWO: FIVE})
+    assert reconciler.next_steps(3, 0.0, kernel.connections) == [
+        Step(Op.ADD_VIRTUAL, WEB, None, WLC),
+        Step(Op.ADD_REAL, WEB, ONE, TEN),
+        Step(Op.ADD_REAL, WEB, TWO, FIVE),
+    ]
+
+
 def test_empty_kernel_gets_the_desired_table():
     reconciler, kernel = started({ONE: TEN, TWO: FIVE})
     assert work(reconciler, kernel) == []
@@ -66,13 +75,23 @@ def test_drift_is_returned_and_repaired():
     assert kernel.table.reals == {WEB: {ONE: TEN, TWO: TEN}, FOREIGN: {}}
 
 
+@pytest.mark.parametrize("draining", [(ONE, TWO, THREE), (THREE,), (FOUR,)])
 @pytest.mark.parametrize("limit", [1, 2, 3])
-def test_no_part_is_longer_than_its_limit(limit):
+def test_no_part_is_longer_than_its_limit(limit, draining):
     reconciler, kernel = settled({ONE: TEN, TWO: TEN, THREE: TEN, FOUR: TEN})
-    kernel.active = {(WEB, real): 1 for real in (ONE, TWO, THREE)}
+    kernel.active = {(WEB, real): 1 for real in draining}
     reconciler.want_virtual(WEB, None)
     work(reconciler, kernel, limit=limit)
-    assert kernel.table == web({ONE: ZERO, TWO: ZERO, THREE: ZERO})
+    assert kernel.table == web(dict.fromkeys(draining, ZERO))
+
+
+def test_urgent_steps_are_written_in_parts_that_are_no_longer_than_their_limit():
+    reconciler, kernel = busy_writing()
+    for real in (ONE, TWO, THREE):
+        reconciler.want_real(WEB, real, FIVE, urgent=True)
+    parts = [reconciler.next_steps(2, 0.0, kernel.connections) for _ in range(2)]
+    assert [step.real for step in parts[0]] == [THREE, TWO], "the newest first"
+    assert parts[1][0] == Step(Op.EDIT_REAL, WEB, ONE, FIVE)
 
 
 def test_real_servers_are_added_at_once_when_new_settings_make_their_virtual_server_possible():

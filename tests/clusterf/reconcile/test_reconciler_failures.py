@@ -51,13 +51,14 @@ def test_step_that_always_fails_is_retried_while_the_others_are_done(error):
     assert not reconciler.failures
 
 
-def test_failed_virtual_server_is_reported_without_its_real_servers():
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_failed_virtual_server_is_reported_without_its_real_servers(limit):
     reconciler, kernel = started({ONE: TEN, TWO: TEN})
     kernel.refused = {(Op.ADD_VIRTUAL, WEB, None): errno.ENOMEM}
-    assert work(reconciler, kernel, limit=2) == [Failure(Step(Op.ADD_VIRTUAL, WEB, None, WLC), errno.ENOMEM)]
+    assert work(reconciler, kernel, limit=limit) == [Failure(Step(Op.ADD_VIRTUAL, WEB, None, WLC), errno.ENOMEM)]
     kernel.refused = {}
     reconciler.retry()
-    assert work(reconciler, kernel, limit=2) == []
+    assert work(reconciler, kernel, limit=limit) == []
     assert kernel.table == web({ONE: TEN, TWO: TEN})
 
 
@@ -105,6 +106,19 @@ def test_no_failure_is_left_once_the_whole_table_was_read():
     assert not reconciler.failures.stale
     work(reconciler, kernel)
     assert kernel.table == web({ONE: TEN, TWO: TEN})
+
+
+def test_nothing_is_written_to_a_virtual_server_before_it_is_read_again():
+    reconciler, kernel = settled({ONE: TEN})
+    kernel.faults = [errno.EEXIST]
+    reconciler.want_real(WEB, TWO, TEN)
+    steps = reconciler.next_steps(1, 0.0, kernel.connections)
+    reconciler.done(steps, kernel.apply(steps))
+    reconciler.want_real(WEB, THREE, TEN)
+    reconciler.want_real(WEB, ONE, None)
+    assert reconciler.next_steps(9, 0.0, kernel.connections) == []
+    work(reconciler, kernel)
+    assert kernel.table == web({TWO: TEN, THREE: TEN})
 
 
 def test_retry_may_read_the_virtual_server_again():

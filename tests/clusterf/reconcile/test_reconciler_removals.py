@@ -72,6 +72,15 @@ def test_virtual_server_that_returns_before_its_removal_is_not_written():
     assert kernel.writes == []
 
 
+def test_virtual_server_that_is_no_longer_desired_before_it_was_added_is_not_written():
+    reconciler, kernel = settled()
+    reconciler.want_virtual(DNS, CLAIM)
+    reconciler.want_real(DNS, ONE, TEN)
+    reconciler.want_virtual(DNS, None)
+    work(reconciler, kernel)
+    assert kernel.writes == []
+
+
 def test_removal_of_a_virtual_server_that_was_never_added_is_nothing_to_do():
     reconciler, kernel = settled({ONE: TEN})
     kernel.refused = {(Op.ADD_VIRTUAL, DNS, None): errno.EINVAL}
