@@ -1,3 +1,5 @@
+import errno
+
 import msgspec
 import pytest
 
@@ -75,6 +77,24 @@ def test_drained_real_server_is_removed_as_soon_as_it_has_no_connection():
     reconciler.check_drains()
     work(reconciler, kernel, now=1.0)
     assert kernel.table == web({})
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_drain_ends_when_the_real_server_was_removed_from_outside(whole):
+    reconciler, kernel = settled({ONE: TEN, TWO: TEN})
+    kernel.active[WEB, ONE] = 1
+    reconciler.want_real(WEB, ONE, None)
+    work(reconciler, kernel)
+    assert reconciler.draining
+    if whole:
+        kernel.table.put_virtual(WEB, None)
+        kernel.refused = {(Op.ADD_VIRTUAL, WEB, None): errno.ENOMEM}
+    else:
+        kernel.table.put_real(WEB, ONE, None)
+    reconciler.observe(kernel.read())
+    reconciler.check_drains()
+    work(reconciler, kernel)
+    assert not reconciler.draining
 
 
 def test_real_server_that_returns_gets_its_weight_back_and_its_next_drain_the_full_time():

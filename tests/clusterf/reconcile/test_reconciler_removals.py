@@ -7,6 +7,7 @@ from clusterf.ipvs.table import (
     Step,
     Table,
 )
+from tests.clusterf.support.left_behind import left_behind
 from tests.clusterf.support.reconciling import (
     CLAIM,
     DNS,
@@ -18,6 +19,7 @@ from tests.clusterf.support.reconciling import (
     ZERO,
     busy_writing,
     settled,
+    started,
     web,
     work,
 )
@@ -91,7 +93,19 @@ def test_removal_of_a_virtual_server_that_was_never_added_is_nothing_to_do():
     reconciler.retry()
     work(reconciler, kernel)
     assert kernel.writes == []
+    assert DNS not in reconciler.owned
     assert not reconciler.failures
+
+
+def test_nothing_is_kept_of_a_virtual_server_that_could_not_be_added():
+    reconciler, kernel = started({ONE: TEN, TWO: TEN})
+    kernel.refused = {(Op.ADD_VIRTUAL, WEB, None): errno.EINVAL}
+    work(reconciler, kernel, limit=1)
+    reconciler.want_virtual(WEB, None)
+    reconciler.retry()
+    work(reconciler, kernel)
+    reconciler.owned.take_changes()
+    assert left_behind(reconciler) == {}
 
 
 def test_virtual_server_is_removed_when_its_last_real_server_has_drained():
