@@ -57,7 +57,6 @@ class Reconciler:
     def want_virtual(self, virtual: VirtualServer, spec: VirtualServerSpec | None) -> None:
         """Set what is desired of a virtual server; None: neither it nor its real servers are."""
         new = virtual not in self.desired.virtuals
-        self._worklist.keep(virtual)
         self.desired.put_virtual(virtual, spec.settings if spec else None)
         if spec is not None:
             self.owned.set_drain_timeout(virtual, spec.drain_timeout)

@@ -53,10 +53,6 @@ class Worklist:
         self._urgent[key] = None
         self._urgent.move_to_end(key, last=not first)
 
-    def keep(self, virtual: VirtualServer) -> None:
-        """Drop the removal of a virtual server."""
-        self._removals.pop(TableKey(virtual), None)
-
     def next_urgent(self) -> TableKey | None:
         """Take the next urgent key out of all queues."""
         if not self._urgent:

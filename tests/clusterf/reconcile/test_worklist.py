@@ -71,9 +71,3 @@ def test_undesired_virtual_server_is_a_removal_with_all_its_real_servers(worklis
     for key in (TableKey(DNS, ONE), TableKey(DNS), TableKey(MARK)):
         worklist.mark(key)
     assert taken(worklist.next_removal) == [TableKey(DNS), TableKey(MARK)]
-
-
-def test_removal_of_a_virtual_server_that_is_kept_is_dropped(worklist):
-    worklist.mark(TableKey(DNS))
-    worklist.keep(DNS)
-    assert not worklist
