@@ -152,7 +152,7 @@ class Merger:
         places = {
             (virtual, service, member.real): None
             for service, name, _ in undecided
-            for virtual, member in self._members.get((service, name), ())
+            for virtual, member in self._members[service, name]
         }
         for virtual, service, real in places:
             found = in_force(virtual, real)

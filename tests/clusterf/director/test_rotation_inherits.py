@@ -169,6 +169,13 @@ def test_backend_without_a_verdict_does_not_make_up_for_a_lower_weight_as_one_th
     assert director.weights == {1: 5}
 
 
+def test_new_backend_does_not_make_up_for_a_lower_weight_of_another_one():
+    director = Director({H: TCP} | service(1) | gateway(1))
+    director.judge({1: True})
+    director.put({key(1): backend(1, weight=5), key(2): backend(2)})
+    assert director.weights == {1: 5}
+
+
 def test_renamed_backends_at_a_gateway_keep_what_another_one_that_comes_up_does_not_make_up_for():
     director = Director({H: TCP} | service(1, 2, 3) | gateway(1))
     director.judge({1: True, 3: True})
