@@ -3,7 +3,7 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, Route, RouteKey
-from clusterf.director.merger import RealServerWanted, VirtualServerWanted
+from clusterf.director.merger import Origin, RealServerWanted, VirtualServerWanted
 from clusterf.director.unproven import Proving
 from clusterf.ipvs.table import Method, RealServer, RealServerSettings, Tunnel, TunnelType
 from tests.clusterf.support.pipeline import Pipeline
@@ -117,6 +117,21 @@ def test_another_service_takes_over_when_the_owner_is_deleted():
         "-a -t 198.51.100.1:81 -r 10.0.0.2:8080 -m -w 10",
     ]
     assert pipeline.outstanding == set()
+
+
+@pytest.mark.parametrize(("publishers", "publisher"), [("aa", "a"), ("ab", None), ("ba", None)])
+def test_real_server_that_leaves_tells_its_service_and_the_one_node_that_published_it(publishers, publisher):
+    pipeline = Pipeline.of(behind_gateway(*(backend(n, publisher=name) for n, name in enumerate(publishers, 1))))
+    for name in (b"0", b"1"):
+        pipeline.resolver.update(BackendKey(b"web", name), None)
+    (virtual,) = pipeline.table.virtuals
+    assert pipeline.flush()[1] == [RealServerWanted(virtual, REAL, None, Origin(b"web", publisher))]
+
+
+def test_virtual_server_that_leaves_tells_its_service():
+    pipeline = Pipeline.of({FrontendKey(b"web"): WEB})
+    (virtual,) = pipeline.table.virtuals
+    assert pipeline.put(FrontendKey(b"web"), None)[1] == [VirtualServerWanted(virtual, None, Origin(b"web"))]
 
 
 def test_backends_of_a_service_that_owns_no_virtual_server_change_nothing():
