@@ -207,7 +207,7 @@ class Retention:
         if not waiting:
             del self._replaced[virtual]
             if virtual not in self._departures.reals:
-                self._gained.pop(virtual, None)
+                del self._gained[virtual]
 
     def _may_go(self, virtual: VirtualServer, real: RealServer, proving: Proving) -> bool:
         """Tell whether the real server may go now; if so, spend the weight that replaces its own."""

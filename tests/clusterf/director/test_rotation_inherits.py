@@ -140,6 +140,22 @@ def test_one_of_two_backends_at_a_gateway_that_is_renamed_keeps_its_share_of_the
     assert director.weights == {1: 20}
 
 
+def test_renamed_backend_of_the_least_weight_keeps_it():
+    director = Director({H: TCP} | service(1, weight=1) | gateway(1))
+    director.judge({1: True})
+    director.put({key(1): None, key(11): backend(1, weight=1)})
+    assert director.weights == {1: 1}
+
+
+@pytest.mark.parametrize("weight", [1, 10])
+def test_renamed_backend_at_a_gateway_keeps_its_share_although_no_verdict_is_known_any_more(weight):
+    director = Director({H: TCP} | service(1, 2, weight=weight) | gateway(1))
+    director.judge({1: True, 2: True})
+    director.judge({1: None, 2: None})
+    director.put({key(2): None, key(12): backend(2, weight=weight)})
+    assert director.weights == {1: 2 * weight}
+
+
 def test_new_backend_at_a_gateway_in_force_does_not_count_before_it_is_up():
     director = Director({H: TCP} | service(1) | gateway(1))
     director.judge({1: True})
