@@ -58,6 +58,13 @@ def test_panic_begins_and_ends_with_the_share_that_is_up(pools):
     assert judged(pools, 50.0) == [(PanicMode(WEB, V4, False, 1, 2, 50.0), [ONE])]
 
 
+@pytest.mark.parametrize(("threshold", "panics"), [(50.0, False), (50.2, True)])
+def test_fraction_of_a_percent_decides(pools, threshold, panics):
+    pools.put_verdict(WEB, ONE, at(1), False)
+    judged(pools, threshold)
+    assert pools.panics(WEB, V4) is panics
+
+
 def test_nothing_is_kept_of_backends_that_are_not_probed(pools):
     for name in (ONE, TWO):
         pools.aim(WEB, V4, name, None)

@@ -156,6 +156,14 @@ def test_renamed_backend_at_a_gateway_keeps_its_share_although_no_verdict_is_kno
     assert director.weights == {1: 2 * weight}
 
 
+def test_backend_that_is_in_rotation_without_a_verdict_is_not_put_out_by_one_that_takes_over_from_another():
+    director = Director({H: TCP} | service(2, 3) | gateway(1))
+    director.judge({2: True, 3: True})
+    director.judge({2: None, 3: None})
+    director.put({key(3): None, key(1): backend(3, weight=20)})
+    assert director.weights == {1: 30}
+
+
 def test_new_backend_at_a_gateway_in_force_does_not_count_before_it_is_up():
     director = Director({H: TCP} | service(1) | gateway(1))
     director.judge({1: True})
