@@ -30,7 +30,7 @@ def merged(members: Sequence[RealServerSettings], in_rotation: Sequence[bool]) -
     weight = min(sum(member.weight for member in counting), MAX_WEIGHT)
     upper = _threshold([member.upper for member in counting or members])
     lower = _threshold([member.lower for member in counting or members])
-    return RealServerSettings(members[0].method, weight, upper, lower if upper else 0, members[0].tunnel)
+    return RealServerSettings(members[0].method, weight, upper, lower, members[0].tunnel)
 
 
 def overruled(
