@@ -78,6 +78,14 @@ def test_real_server_has_the_tunnel_of_its_route():
 
 
 @pytest.mark.parametrize("method", ["droute", "tunnel"])
+def test_replaced_port_is_reported_with_the_method_that_cannot_change_it(method):
+    reason = f"port 8080 replaced by 80: {method} cannot change the port"
+    assert table_and_problems(WEB, ONE, route(method=method))[1] == [
+        f"configuration: services/web/backends/1: {reason}"
+    ]
+
+
+@pytest.mark.parametrize("method", ["droute", "tunnel"])
 def test_backend_with_the_port_of_the_frontend_is_not_reported(method):
     assert table_and_problems(WEB, Backend(ipv4=IN4, tcp=80), route(method=method))[1] == []
 

@@ -72,13 +72,20 @@ def test_changed_backend_costs_one_real_server_at_any_scale(count, elide):
     assert len(pipeline.reconciler.next_steps(10_000, 0.0, lambda _: {})) == 1
 
 
-@pytest.mark.parametrize("count", [20, 1000])
-def test_changed_route_costs_only_the_backends_under_it(count):
+@pytest.mark.parametrize("count", [40, 1000])
+@pytest.mark.parametrize(
+    ("prefix", "under"),
+    [
+        ("10.0.0.0/28", range(15)),  # 10.0.0.1 to 10.0.0.15
+        ("10.0.0.16/28", range(15, 31)),
+    ],
+)
+def test_changed_route_costs_only_the_backends_under_it(count, prefix, under):
     pipeline = Pipeline.of(many(count))
-    resolved, merged = pipeline.put(R(b"near"), route("10.0.0.0/28", "droute"))
+    resolved, merged = pipeline.put(R(b"a"), route(prefix, "droute"))
     concerned = {item.backend for item in resolved if isinstance(item, BackendResolved)}
-    assert concerned == {b"%d" % n for n in range(15)}  # 10.0.0.1 to 10.0.0.15
-    assert len([item for item in wanted(merged) if item.settings is not None]) == 15
+    assert concerned == {b"%d" % n for n in under}
+    assert len([item for item in wanted(merged) if item.settings is not None]) == len(under)
 
 
 def test_route_that_loses_to_an_equal_prefix_costs_no_backend():

@@ -63,6 +63,7 @@ def test_check_that_can_probe_no_backend_is_reported(frontend):
     pipeline = Pipeline.of({F: frontend, H: HealthCheck()})
     (problem,) = pipeline.outstanding
     assert (problem.path, problem.fatal) == (b"services/web/health", True)
+    assert problem.reason == "needs a port, as the service has no TCP port: its backends are not checked"
     for good in (HealthCheck(port=53), HealthCheck(type="none")):
         pipeline.put(H, good)
         assert not pipeline.outstanding
@@ -83,6 +84,7 @@ def test_default_check_that_can_probe_no_backend_of_a_service_is_a_warning():
     pipeline = Pipeline.of({F: Frontend(ipv4=VIP4, udp=53), DEFAULT: HealthCheck()})
     (problem,) = pipeline.outstanding
     assert (problem.path, problem.fatal) == (b"services/web/frontend", False)
+    assert problem.reason.startswith("neither the service has a TCP port nor the default health check a port: ")
     pipeline.put(F, DUAL)
     assert not pipeline.outstanding
 
@@ -92,6 +94,11 @@ def test_change_of_a_check_that_concerns_only_the_probes_costs_nothing(own):
     key = H if own else DEFAULT
     pipeline = Pipeline.of({F: WEB, B: ONE, key: HealthCheck()})
     assert pipeline.put(key, HealthCheck(type="http", path="/x", rise=9, fast_interval=2)) == ([], [])
+
+
+def test_check_of_a_service_without_a_frontend_costs_nothing():
+    pipeline = Pipeline.of({B: ONE})
+    assert pipeline.put(H, HealthCheck()) == ([], [])
 
 
 def test_change_of_policy_costs_the_service_but_not_its_backends():
