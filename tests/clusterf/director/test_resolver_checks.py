@@ -84,7 +84,8 @@ def test_default_check_that_can_probe_no_backend_of_a_service_is_a_warning():
     pipeline = Pipeline.of({F: Frontend(ipv4=VIP4, udp=53), DEFAULT: HealthCheck()})
     (problem,) = pipeline.outstanding
     assert (problem.path, problem.fatal) == (b"services/web/frontend", False)
-    assert problem.reason.startswith("neither the service has a TCP port nor the default health check a port: ")
+    reason = "neither the service has a TCP port nor the default health check a port: its backends are not checked"
+    assert str(problem) == f"configuration: services/web/frontend: {reason}"
     pipeline.put(F, DUAL)
     assert not pipeline.outstanding
 

@@ -1,10 +1,11 @@
 import pytest
 
 from clusterf.config.model import Backend, Frontend, Persistence
+from clusterf.director.virtual_servers import virtual_servers
 from clusterf.ipvs.table import ServiceFlag, VirtualServer
 from clusterf.lib.addresses import Family
 from tests.clusterf.support.one_service import IN4, IN6, ONE, VIP4, VIP6, B, F, table_and_problems
-from tests.clusterf.support.pipeline import Pipeline
+from tests.clusterf.support.pipeline import NODE, Pipeline
 
 
 def test_frontend_becomes_a_virtual_server_for_each_family_and_protocol():
@@ -51,6 +52,13 @@ def test_settings_of_a_frontend_are_those_of_its_virtual_server(fields, schedule
         *(scheduler, ServiceFlag(flags)),
         *(timeout, netmask),
     )
+
+
+@pytest.mark.parametrize("fields", [FOUR | {"tcp": 80, "udp": 80}, SIX | {"fwmark": 7}])
+def test_each_virtual_server_has_the_drain_timeout_of_its_frontend(fields):
+    found = virtual_servers(Frontend(**fields, drain_timeout=7.0), NODE)
+    assert found
+    assert {spec.drain_timeout for _, spec in found} == {7.0}
 
 
 def test_one_packet_applies_to_the_udp_virtual_server_only():
