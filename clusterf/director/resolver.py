@@ -219,7 +219,7 @@ class Resolver:
         if backend is not None and key.service in self._claims:
             frontend, check = self._frontends[key.service], self._checks.in_force(key.service)
             # one object for all virtual servers of a family, to save memory
-            endpoints = {f: endpoint(frontend, backend, check, f) for f in Family} if check is not None else {}
+            endpoints = {f: endpoint(frontend, backend, check, f) for f in Family}
             routes = {Family.of(a): self._routes.lookup(a) for a in backend.addresses}
             for virtual, _ in self._claims[key.service]:
                 family = virtual.family
@@ -227,7 +227,7 @@ class Resolver:
                 if placement.reason:
                     reasons.append(placement.reason)
                 if placement.real is not None:
-                    members.append((virtual, Member(*placement.real, endpoints.get(family), backend.publisher)))
+                    members.append((virtual, Member(*placement.real, endpoints[family], backend.publisher)))
         yield BackendResolved(key.service, key.backend, tuple(members))
         yield from self._report(key, reasons)
 
