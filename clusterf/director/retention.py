@@ -207,7 +207,7 @@ class Retention:
         if not waiting:
             del self._replaced[virtual]
             if virtual not in self._departures.reals:
-                del self._gained[virtual]
+                self._gained.pop(virtual, None)
 
     def _may_go(self, virtual: VirtualServer, real: RealServer, proving: Proving) -> bool:
         """Tell whether the real server may go now; if so, spend the weight that replaces its own."""

@@ -40,10 +40,13 @@ class NothingInForce:
 
 
 class _Loan(NamedTuple):
-    """The weight that a real server had, which backends without a verdict make up for, and those that were up then."""
+    """The weight that a real server had, which backends without a verdict make up for.
+
+    `up`: the backends that were up when it was last looked at, None: it was not.
+    """
 
     weight: int
-    up: frozenset[Name] = frozenset()
+    up: frozenset[Name] | None = None
 
 
 class TakeOvers:
@@ -119,15 +122,16 @@ class TakeOvers:
         unknown = [name for name in weights if rotation.is_undecided(service, name, virtual)]
         up = frozenset(counting).difference(unknown)
         # what has failed meanwhile is not made up for
-        whole = loan.weight - sum(weights.get(name, 0) for name in loan.up - up)
+        whole = loan.weight - sum(weights.get(name, 0) for name in (loan.up or ()) if name not in up)
         rest = whole - sum(weights[name] for name in up)
         chosen = set()
         for name in sorted(unknown, key=lambda name: (name not in counting, -weights[name])):
             if weights[name] <= rest:
                 chosen.add(name)
                 rest -= weights[name]
-        if not up and not chosen:
-            chosen = set(unknown[:1])
+        if rest > 0 and (loan.up is None or not (up or chosen)):
+            # their weights have changed, too: it is not to lose any
+            chosen.update(sorted(set(unknown) - chosen, key=lambda name: (weights[name], name))[:1])
         for name in unknown:
             rotation.inherit(service, name, virtual, in_rotation=name in chosen and whole > 0)
         if unknown and len(weights) > 1:

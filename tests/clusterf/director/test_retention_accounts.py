@@ -4,11 +4,12 @@ import pytest
 from msgspec import structs
 
 from clusterf.director.merger import Origin, RealServerWanted, VirtualServerSpec, VirtualServerWanted
-from clusterf.director.removal_hold import CALM, Decision, HoldPolicy, Removal
+from clusterf.director.removal_hold import CALM, LONGEST, Decision, HoldPolicy, Removal
 from clusterf.director.retention import Retention
 from clusterf.director.unproven import Proving
-from clusterf.ipvs.table import Table
-from tests.clusterf.support.reconciling import DNS, ONE, TEN, TWO, WEB, WLC
+from clusterf.ipvs.table import Table, table_of
+from tests.clusterf.support.left_behind import left_behind
+from tests.clusterf.support.reconciling import DNS, FIVE, MARK, ONE, RR, TEN, THREE, TWO, WEB, WLC, ZERO
 
 BY_WEB = Origin(b"web")
 SPEC = VirtualServerSpec(WLC, 30.0)
@@ -97,7 +98,8 @@ def test_virtual_server_leaves_with_its_real_servers(retention, hold):
 
 
 def test_least_weight_is_in_force_and_none_is_not(retention, hold):
-    list(retention.take([RealServerWanted(DNS, ONE, structs.replace(TEN, weight=1))]))
+    for weight in (1, 2, 1):
+        list(retention.take([RealServerWanted(DNS, ONE, structs.replace(TEN, weight=weight))]))
     list(retention.take([RealServerWanted(DNS, ONE, None, BY_WEB)]))
     list(retention.release(0.0, until(7.0)))
     assert hold.judged == [Removal(2, 0, 3, 1, 21, 1, one_cause=True)]
@@ -131,3 +133,155 @@ def test_gain_after_a_replacement_ended_does_not_replace_what_leaves_later(reten
     list(retention.take([RealServerWanted(WEB, ONE, TEN)]))
     list(retention.take([RealServerWanted(WEB, ONE, None, BY_WEB)]))
     assert list(retention.release(1.0, until(7.0))) == []
+
+
+def test_gain_while_a_real_server_was_to_leave_does_not_replace_it_when_it_leaves_again(retention, hold):
+    list(retention.take([RealServerWanted(WEB, ONE, None, BY_WEB)]))
+    list(retention.take([RealServerWanted(WEB, TWO, structs.replace(TEN, weight=30))]))
+    list(retention.take([RealServerWanted(WEB, ONE, TEN)]))
+    list(retention.take([RealServerWanted(WEB, ONE, None, BY_WEB)]))
+    hold.decision = Decision.ALLOWED
+    assert list(retention.release(0.0, until(7.0))) == []
+
+
+def test_gain_counts_on_for_one_that_leaves_as_another_one_is_wanted_again(retention, hold):
+    list(retention.take([RealServerWanted(WEB, real, None, BY_WEB) for real in (ONE, TWO)]))
+    list(retention.take([RealServerWanted(WEB, THREE, TEN)]))
+    list(retention.take([RealServerWanted(WEB, TWO, TEN)]))
+    hold.decision = Decision.ALLOWED
+    assert list(retention.release(0.0, until(7.0))) == [RealServerWanted(WEB, ONE, None)]
+
+
+def test_each_gain_replaces_one_real_server_of_its_weight(retention, hold):
+    hold.decision = Decision.ALLOWED
+    list(retention.take([RealServerWanted(WEB, real, None, BY_WEB) for real in (ONE, TWO)]))
+    for weight, real in ((10, ONE), (20, TWO)):
+        assert list(retention.release(0.0, until(7.0))) == []
+        list(retention.take([RealServerWanted(WEB, THREE, structs.replace(TEN, weight=weight))]))
+        assert list(retention.release(0.0, until(7.0))) == [RealServerWanted(WEB, real, None)]
+
+
+def test_what_is_found_at_the_start_is_kept_as_it_is_and_leaves_from_then_on(hold):
+    retention = Retention(HoldPolicy())
+    retention.hold = hold
+    found = table_of([(MARK, RR, {ONE: TEN}), (WEB, RR, {ONE: TEN, TWO: ZERO})])
+    assert list(retention.begin(found, {WEB: 7.0}, 5.0)) == [
+        VirtualServerWanted(WEB, VirtualServerSpec(RR, 7.0)),
+        RealServerWanted(WEB, ONE, TEN),
+        RealServerWanted(WEB, TWO, ZERO),
+    ]
+    hold.decision = Decision.OVERDUE
+    assert list(retention.release(5.0 + LONGEST - 0.1, until(None))) == []
+    assert hold.judged == [Removal(1, 1, 1, 1, 10, 10, one_cause=False)]
+    assert list(retention.release(5.0 + LONGEST, until(None))) == [VirtualServerWanted(WEB, None)]
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_settings_in_force_are_those_passed_on_or_else_those_found_with_weight(hold, wanted):
+    reads = []
+    retention = Retention(HoldPolicy(), lambda virtual: reads.append(virtual) or (WLC, {ONE: TEN, TWO: ZERO}))
+    retention.hold = hold
+    if wanted:
+        list(retention.take([VirtualServerWanted(WEB, SPEC), RealServerWanted(WEB, TWO, FIVE)]))
+    assert retention.settings(WEB, ONE) is None, "before it begins"
+    list(retention.begin(Table(), {}))
+    assert [retention.settings(WEB, real) for real in (ONE, TWO)] == ([None, FIVE] if wanted else [TEN, None])
+    assert reads == ([] if wanted else [WEB])
+
+
+def test_only_real_servers_with_weight_are_kept_of_a_virtual_server_that_is_taken_over(hold):
+    retention = Retention(HoldPolicy(), lambda _: (RR, {ONE: TEN, TWO: ZERO}))
+    retention.hold = hold
+    list(retention.begin(Table(), {}))
+    wanted = VirtualServerWanted(WEB, SPEC)
+    assert list(retention.take([wanted], 5.0)) == [wanted, RealServerWanted(WEB, ONE, TEN)]
+    hold.decision = Decision.OVERDUE
+    assert list(retention.release(5.0 + LONGEST - 0.1, until(None))) == []
+    assert list(retention.release(5.0 + LONGEST, until(None))) == [RealServerWanted(WEB, ONE, None)]
+
+
+def test_removal_that_is_overdue_takes_only_what_left_before_the_last_moments(retention, hold):
+    list(retention.take([RealServerWanted(WEB, ONE, None, BY_WEB)], 1.0))
+    list(retention.take([RealServerWanted(WEB, ONE, None, BY_WEB), VirtualServerWanted(DNS, None, BY_WEB)], 2.0))
+    hold.decision = Decision.OVERDUE
+    assert list(retention.release(1.0 + LONGEST, until(None))) == [RealServerWanted(WEB, ONE, None)]
+    assert list(retention.release(2.0 + LONGEST, until(None))) == [VirtualServerWanted(DNS, None)]
+
+
+def test_real_server_that_was_overdue_waits_for_its_successors_until_its_virtual_server_goes(retention, hold):
+    list(retention.take([RealServerWanted(WEB, ONE, None, BY_WEB)], 1.0))
+    list(retention.take([VirtualServerWanted(WEB, None, BY_WEB)], 2.0))
+    hold.decision = Decision.OVERDUE
+    assert list(retention.release(1.0 + LONGEST, until(7.0))) == []
+    assert list(retention.release(2.0 + LONGEST, until(7.0))) == [VirtualServerWanted(WEB, None)]
+    assert retention.due(2.0 + LONGEST, until(7.0)) is None
+
+
+def test_real_server_that_waits_for_its_successors_goes_with_its_virtual_server(retention, hold):
+    hold.decision = Decision.ALLOWED
+    list(retention.take([RealServerWanted(WEB, ONE, None, BY_WEB)]))
+    assert list(retention.release(0.0, until(7.0))) == []
+    list(retention.take([VirtualServerWanted(WEB, None, BY_WEB)]))
+    hold.decision = Decision.WAIT
+    assert list(retention.release(9.0, until(None))) == [], "the hold is for all of it"
+    hold.decision = Decision.ALLOWED
+    assert list(retention.release(9.0, until(None))) == [VirtualServerWanted(WEB, None)]
+    assert retention.due(0.0, until(7.0)) is None
+
+
+def test_real_server_that_leaves_and_that_health_removes_goes_at_once(retention, hold):
+    for decision in (Decision.WAIT, Decision.ALLOWED):
+        hold.decision = decision
+        list(retention.take([RealServerWanted(WEB, ONE, TEN)]))
+        list(retention.take([RealServerWanted(WEB, ONE, None, BY_WEB)]))
+        assert list(retention.release(0.0, until(7.0))) == []
+        assert list(retention.take([RealServerWanted(WEB, ONE, None)])) == [RealServerWanted(WEB, ONE, None)]
+        assert retention.due(0.0, until(7.0)) is None
+    list(retention.take([RealServerWanted(WEB, TWO, None, BY_WEB)]))
+    list(retention.release(0.0, until(7.0)))
+    assert hold.judged[-1] == Removal(2, 0, 1, 1, 10, 10, one_cause=True), "what has gone is not in force"
+
+
+def test_real_server_that_waits_for_its_successors_does_not_leave_once_more(retention, hold):
+    hold.decision = Decision.ALLOWED
+    for _ in range(2):
+        assert list(retention.take([RealServerWanted(WEB, ONE, None, BY_WEB)])) == []
+        assert list(retention.release(0.0, until(7.0))) == []
+    assert len(hold.judged) == 1
+
+
+def test_removal_of_what_was_never_wanted_is_nothing_to_do(retention):
+    never = [VirtualServerWanted(MARK, None, BY_WEB), RealServerWanted(MARK, ONE, None, BY_WEB)]
+    assert list(retention.take([*never, RealServerWanted(DNS, TWO, None, BY_WEB)])) == []
+    assert retention.due(0.0, until(7.0)) is None
+
+
+@pytest.mark.parametrize(("weights", "count"), [([10, 1], 2), ([10, 0], 1), ([0, 0], 0)])
+def test_only_real_servers_with_weight_are_reported_as_removed_before_their_successors_were_up(
+    retention, hold, caplog, weights, count
+):
+    for real, weight in zip((ONE, TWO), weights, strict=True):
+        list(retention.take([RealServerWanted(WEB, real, structs.replace(TEN, weight=weight))]))
+        list(retention.take([RealServerWanted(WEB, real, None, BY_WEB)]))
+    hold.decision = Decision.ALLOWED
+    assert len(list(retention.release(0.0, until(None, unproven=3)))) == 2
+    what = f"{count} real servers removed; of the backends that replace them 3 were not up in time"
+    assert caplog.messages == ([f"ipvs: {WEB}: {what}"] if count else [])
+
+
+@pytest.mark.parametrize("decision", [Decision.WAIT, Decision.ALLOWED])
+@pytest.mark.parametrize("begun", [True, False])
+def test_nothing_is_kept_of_what_has_gone(hold, decision, begun):
+    retention = Retention(HoldPolicy())
+    retention.hold = hold
+    if begun:
+        list(retention.begin(Table(), {}))
+    for real in (ONE, TWO):
+        list(retention.take([VirtualServerWanted(WEB, SPEC), RealServerWanted(WEB, real, TEN)]))
+    hold.decision = decision
+    list(retention.take([RealServerWanted(WEB, ONE, None, BY_WEB)]))
+    list(retention.release(0.0, until(7.0)))
+    list(retention.take([VirtualServerWanted(WEB, None, BY_WEB)]))
+    hold.decision = Decision.ALLOWED
+    list(retention.release(0.0, until(7.0)))
+    assert left_behind(retention) == {}

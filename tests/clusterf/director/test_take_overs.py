@@ -65,6 +65,7 @@ def settle(take_overs, members):
         (20, b"", b"abc", b"c"),
         (35, b"", b"abc", b"abc"),
         (3, b"", b"abc", b"a"),
+        (12, b"", b"abc", b"ab"),
         (0, b"abc", b"abc", b""),
         (25, b"a", b"a", b"a"),
         (30, b"bc", b"abc", b"bc"),
