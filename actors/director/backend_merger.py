@@ -33,6 +33,7 @@ from clusterf.director.retention import Retention
 from clusterf.director.rotation import Rotation
 from clusterf.ipvs.table import Table, VirtualServer, VirtualServerState
 from clusterf.lib.text import escape
+from clusterf.reconcile.hold_record import HoldRecord
 from clusterf.reconcile.lapse_record import LapseRecord
 
 __all__ = ["BackendMerger"]
@@ -59,7 +60,7 @@ class BackendMerger(Actor):
     real servers may drain; None: the table is emptied first. With `patience`, updates are
     complete (`synced`) only when each checked backend has a verdict, or after so
     many seconds; None: verdicts are not awaited. `hold` None: what leaves the configuration is removed at once.
-    `lapses` records what stays out of rotation without a check.
+    `lapses` records what stays out of rotation without a check, `held` until when removals are held.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class BackendMerger(Actor):
         patience: float | None = None,
         hold: HoldPolicy | None = None,
         lapses: LapseRecord | None = None,
+        held: HoldRecord | None = None,
     ) -> None:
         super().__init__()
         # what was found in the kernel, until all is synced; messages wait until it is known
@@ -86,6 +88,7 @@ class BackendMerger(Actor):
         rotation = self._rotation if health else None
         self._merger = Merger(elide=elide, rotation=rotation, in_force=self._retention)
         self._lapses = lapses or LapseRecord()
+        self._held = held or HoldRecord()
         self._writer = writer
         self._readiness = Readiness(health, patient=patience is not None)
         self._patience = patience
@@ -204,6 +207,8 @@ class BackendMerger(Actor):
         reals = self._found.table.reals
         self._merger.begin(lambda virtual, real: reals.get(virtual, {}).get(real))
         self._merger.resume(self._lapses.load())
+        if (until := self._held.load()) is not None:
+            self._retention.hold.resume(now, until)
         items = list(self._retention.take(self._flush(now), now))
         found, ours = (self._found.table, self._ours) if self._ours is not None else (Table(), {})
         items += self._retention.begin(found, ours, now)
@@ -216,7 +221,9 @@ class BackendMerger(Actor):
         if not self._synced:
             return
         now = time.monotonic()
-        if removals := tuple(self._retention.release(now, self._merger.proving)):
+        removals = tuple(self._retention.release(now, self._merger.proving))
+        self._held.save(self._retention.hold.until)
+        if removals:
             self._writer.tell(MergedUpdate(removals, self._synced))
         delay = self._retention.due(now, self._merger.proving)
         moments = [] if delay is None or delay == inf else [now + delay]

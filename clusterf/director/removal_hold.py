@@ -104,6 +104,20 @@ class RemovalHold:
         # whether the configuration is known as a whole
         self._complete = True
 
+    @property
+    def until(self) -> float | None:
+        """Until when removals are held for their size, None: they are not."""
+        return self._until if self._until != inf else None
+
+    def resume(self, now: float, until: float) -> None:
+        """Go on with a hold that the director before had begun."""
+        if until > now:
+            self._until = until
+            log.error(
+                "ipvs: removals are held for %.0f more seconds, or until clusterf config confirm, as before the start",
+                until - now,
+            )
+
     def changed(self, now: float) -> None:
         """Note that the configuration has changed, and may be about to change more."""
         self._changed = now

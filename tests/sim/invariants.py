@@ -97,13 +97,17 @@ class Judge:
     def _has_failed(self, node: "Node", pair: Pair) -> bool:
         """Tell whether a real server is wanted, and all backends there have failed for as long as they are checked."""
         now, truth, network = self._world.simulation.now, self._world.truth, self._world.network
-        held = node.held.get(pair)
-        members = held.members if held is not None and held.until == inf else truth.members.get(pair, [])
+        held, since = node.held.get(pair), truth.weighted_since.get(pair, now)
+        members = truth.members.get(pair, [])
+        if held is not None and held.until == inf and node.forgot_at is None:
+            members, since = held.members, held.since
         for member in members:
             check = member.check
             if member.endpoint is None or check is None or check.panic_threshold:
                 return False
             seconds = check.fall * (check.interval + check.timeout) + FOUND
+            if since > now - seconds:
+                return False
             if any(others != members for others in truth.versions(pair, now - seconds)):
                 return False
             if network.up_since(member.endpoint) is not None or now - network.was_up(member.endpoint) < seconds:

@@ -70,6 +70,29 @@ def test_removals_are_allowed_once_after_the_hold(hold):
     assert hold.judge(10.0 + SECONDS, LARGE) is HELD  # others, which have a hold of their own
 
 
+def test_hold_goes_on_after_a_restart_for_what_is_left_of_it(hold, caplog):
+    assert hold.until is None
+    hold.resume(10.0, 30.0)
+    assert hold.until == 30.0
+    assert "held for 20 more seconds" in caplog.text
+    assert hold.judge(29.9, SMALL) is HELD
+    assert hold.judge(30.0, SMALL) is ALLOWED
+    assert hold.until is None
+
+
+def test_hold_that_is_over_does_not_go_on_after_a_restart(hold, caplog):
+    hold.resume(30.0, 30.0)
+    assert hold.until is None
+    assert not caplog.text
+    assert hold.judge(30.0, SMALL) is ALLOWED
+
+
+def test_hold_for_a_doubt_ends_with_the_doubt_only(hold):
+    hold.doubt("etcd", "another cluster")
+    hold.judge(0.0, SMALL)
+    assert hold.until is None
+
+
 def test_confirmed_removals_are_allowed_once(hold):
     assert hold.judge(0.0, LARGE) is HELD
     hold.confirm(0.0)
