@@ -26,7 +26,7 @@ from clusterf.director.lapses import Lapses, Membership
 from clusterf.director.pools import PanicMode, Pools
 from clusterf.director.resolver import HealthPolicy, Member
 from clusterf.director.unproven import Proving, Unproven
-from clusterf.ipvs.table import RealServer, Table, VirtualServer
+from clusterf.ipvs.table import Method, RealServer, Table, VirtualServer
 from clusterf.lib.addresses import Endpoint, Family
 from clusterf.lib.mapping import put
 
@@ -263,9 +263,18 @@ def _moved(virtual: VirtualServer, member: Member, before: Sequence[tuple[Virtua
             continue
         if at != virtual:
             found = found or in_rotation
-        elif was.real.address != member.real.address or was.real.port == member.real.port:
-            return in_rotation  # (at another port of the same machine listens somebody else)
+        elif not _is_at_another_port(was, member):
+            return in_rotation
     return found
+
+
+def _is_at_another_port(was: Member, now: Member) -> bool:
+    """Tell whether a backend is at another port of the same machine, where somebody else listens.
+
+    Only masquerading forwards to a port of the backend's own.
+    """
+    masqueraded = was.settings.method is now.settings.method is Method.MASQ
+    return masqueraded and was.real.address == now.real.address and was.real.port != now.real.port
 
 
 def _is_same(was: Endpoint | None, now: Endpoint | None) -> bool:

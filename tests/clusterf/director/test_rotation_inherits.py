@@ -133,6 +133,16 @@ def test_backend_at_another_port_under_the_same_name_is_new():
     assert [real.port for real in reals] == [9090]
 
 
+def test_backend_whose_route_is_no_longer_masqueraded_is_in_or_out_as_before():
+    director = Director({H: TCP} | service(1, 2))
+    director.judge({1: True, 2: False})
+    director.put({RouteKey(b"r"): Route(ip_network("10.0.0.0/24"), method="droute")})
+    director.judge({1: None, 2: None})
+    ((_, reals),) = director.pipeline.table.reals.items()
+    new = {int(real.address) & 0xFF: settings.weight for real, settings in reals.items() if real.port == WEB.tcp}
+    assert new == {1: 10, 2: 0}
+
+
 def test_one_of_two_backends_at_a_gateway_that_is_renamed_keeps_its_share_of_the_weight():
     director = Director({H: TCP} | service(1, 2) | gateway(1))
     director.judge({1: True, 2: True})

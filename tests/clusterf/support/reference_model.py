@@ -121,7 +121,8 @@ def _is_same_address(before: Placed, now: Placed) -> bool:
 
 
 def _is_at_another_port(before: Placed, now: Placed) -> bool:
-    return before.real.address == now.real.address and before.real.port != now.real.port
+    masqueraded = before.forwarding[0] is now.forwarding[0] is Method.MASQ
+    return masqueraded and before.real.address == now.real.address and before.real.port != now.real.port
 
 
 def expected(
