@@ -104,10 +104,16 @@ class Rotation:
         """Tell how it stands with the unproven backends of the service; `now` is in seconds, as for `settle`."""
         policy = self._policies.get(service)
         if policy is None:
-            return Proving()
+            return self._lapsing(virtual, service, now)
         return self._unproven.proving(
             virtual, service, now, policy.proving, lambda backend: self.is_undecided(service, backend, virtual)
         )
+
+    def _lapsing(self, virtual: VirtualServer, service: Name, now: float) -> Proving:
+        """Tell how it stands with unproven backends whose check has gone: they are out of rotation for a while."""
+        ends = [self._lapses.until((service, name, virtual)) or now for name in self.unproven(virtual, service)]
+        until = max(ends, default=now)
+        return Proving(len(ends), until if until > now else None)
 
     def unproven(self, virtual: VirtualServer, service: Name) -> Iterator[Name]:
         """Yield the unproven backends of the service."""
@@ -175,7 +181,7 @@ class Rotation:
                 if after != before:
                     self._put(membership, after)
                     yield membership, member.real
-                if self._is_proven(member, virtual, service, backend):
+                if after and self._is_proven(member, virtual, service, backend):
                     self._unproven.discard(virtual, service, backend)
                 self._unproven.stamp(virtual, service, backend, now)
         self._unsettled, self._replaced = {}, {}

@@ -130,6 +130,20 @@ def test_old_backends_stay_though_new_ones_that_all_fail_count_in_a_panic():
     assert director.weights == {3: 10, 4: 10}
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_old_backends_stay_while_new_ones_are_out_as_their_check_has_gone(at_once):
+    director = serving(1, 2)
+    replace(director, [1, 2], [3, 4])
+    if not at_once:
+        director.wait()
+    director.put({H: None})
+    director.wait()
+    assert director.weights == {1: 10, 2: 10, 3: 0, 4: 0}
+    director.pass_time(TCP.interval * TCP.fall)
+    director.wait(0)
+    assert director.weights == {3: 10, 4: 10}
+
+
 def test_old_backends_without_weight_do_not_stay():
     director = serving(1, 2)
     director.judge({1: False})
