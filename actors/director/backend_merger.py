@@ -94,8 +94,9 @@ class BackendMerger(Actor):
         self._patience = patience
         subscriptions = [Subscription(name, links, self.actor_ref.tell) for name in health]
         self._subscriptions = {subscription.name: subscription for subscription in subscriptions}
-        # whether all was known once
+        # whether all was known once, and whether the operator confirmed something before
         self._synced = False
+        self._confirmed = False
         # the moment at which the next message RELEASE comes, on the monotonic clock
         self._release_at: float | None = None
 
@@ -133,7 +134,8 @@ class BackendMerger(Actor):
                 super().receive(message)
 
     def confirm(self) -> None:
-        """Have the removals done that are held."""
+        """Have the removals done that are held, or will be at the start."""
+        self._confirmed = not self._synced
         self._retention.hold.confirm(time.monotonic())
         self._release()
 
@@ -209,6 +211,8 @@ class BackendMerger(Actor):
         self._merger.resume(self._lapses.load())
         if (until := self._held.load()) is not None:
             self._retention.hold.resume(now, until)
+        if self._confirmed:
+            self._retention.hold.confirm(now)
         items = list(self._retention.take(self._flush(now), now))
         found, ours = (self._found.table, self._ours) if self._ours is not None else (Table(), {})
         items += self._retention.begin(found, ours, now)

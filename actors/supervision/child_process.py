@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from math import inf
 
 from actors.base.messages import Confirm, Ping, Reload
 from actors.settings import Settings
@@ -18,12 +19,14 @@ from actors.supervision.outbox import Outbox
 from actors.supervision.policy import Act, Policy, Restarts, Vigil
 from clusterf.host.starvation import Starvation
 
-__all__ = ["ChildProcess"]
+__all__ = ["CONFIRMED", "ChildProcess"]
 
 log = logging.getLogger(__name__)
 
 # processes that do not end although they were killed: the kernel ends them when it can
 _left_behind: list[subprocess.Popen[bytes]] = []
+
+CONFIRMED = 15.0  # seconds for which the successor of a process is told of a confirmation
 
 COMMAND = (sys.executable, "-P", "-m", "actors.supervision.child")
 
@@ -48,6 +51,8 @@ class ChildProcess:
         self._due = 0.0
         # requests of the operator that wait for the reply to a ping: a child has one of a kind to carry out at a time
         self._requests: dict[type, Confirm | Reload] = {}
+        # when the operator confirmed something last
+        self._confirmed = -inf
 
     def __str__(self) -> str:
         """Return how log lines begin that are about this process."""
@@ -87,6 +92,8 @@ class ChildProcess:
         self.control, self._outbox = ours, Outbox(ours)
         self._vigil, self._starvation = Vigil(self._policy), Starvation(self._process.pid)
         self._requests.clear()  # it reads everything anyway
+        if now - self._confirmed < CONFIRMED:
+            self._requests[Confirm] = Confirm()
         self.send(control.Begin(self.name, settings))
         log.debug("%s: started", self)
         return ours
@@ -119,8 +126,13 @@ class ChildProcess:
         self._vigil.replied()
         self._send_requests()
 
-    def request(self, message: Confirm | Reload) -> None:
-        """Pass on a request of the operator; those of one kind that come while one is carried out become one."""
+    def request(self, message: Confirm | Reload, now: float) -> None:
+        """Pass on a request of the operator; those of one kind that come while one is carried out become one.
+
+        A process that ends may not have carried it out. Its successor reads everything, and is told of a confirmation.
+        """
+        if isinstance(message, Confirm):
+            self._confirmed = now
         if self.control is not None:
             self._requests[type(message)] = message
             self._send_requests()

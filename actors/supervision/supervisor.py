@@ -167,7 +167,7 @@ class Supervisor:
 
     def _request(self, message: Confirm | Reload) -> None:
         for child in self._children:
-            child.request(message)
+            child.request(message, self._clock.now)
 
     def _handle_message(self, child: ChildProcess) -> None:
         assert child.control is not None

@@ -1,3 +1,4 @@
+import time
 from ipaddress import ip_address
 
 import msgspec
@@ -13,6 +14,9 @@ from clusterf.director.removal_hold import HoldPolicy
 from clusterf.director.virtual_servers import Defaults, virtual_servers
 from clusterf.ipvs.table import Method, RealServer, RealServerSettings, table_of
 from clusterf.lib.addresses import Endpoint
+from clusterf.lib.store import Store
+from clusterf.reconcile.hold_record import HoldRecord
+from clusterf.reconcile.record import Record
 from tests.actors.support.director import (
     DOWN,
     FRONTEND,
@@ -178,3 +182,24 @@ def test_nothing_is_removed_after_the_config_process_ended_until_its_successor_k
         assert not gone(recorder)
     else:
         wait_until(lambda: gone(recorder))
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_hold_that_the_director_before_had_begun_goes_on_unless_it_is_confirmed(direct, recorder, tmp_path, confirmed):
+    (virtual, spec), *_ = virtual_servers(FRONTEND.value, Defaults())
+    left = RealServer(ip_address("10.9.9.9"), 8080)
+    table = table_of([(virtual, spec.settings, {left: RealServerSettings(Method.MASQ, 7)})])
+    store = Store(tmp_path / "ipvs.db")
+    record = HoldRecord(Record(store, "hold"))
+    record.save(time.monotonic() + 1000)
+    director = direct(in_force=lambda: table, ours={virtual: 30.0}, hold=HoldPolicy(1000.0), held=record)
+    if confirmed:
+        director.merger.tell(Confirm())
+    director.configure(*SERVICE).publish(verdict(UP))
+    wait_until(lambda: is_synced(recorder))
+    if confirmed:
+        wait_until(lambda: removed(recorder) == [str(left)])
+    director.wait()
+    assert removed(recorder) == ([str(left)] if confirmed else [])
+    assert (HoldRecord(Record(store, "hold")).load() is None) is confirmed
+    store.close()

@@ -8,7 +8,7 @@ import pytest
 
 from actors.base.messages import Confirm, Ping, Reload
 from actors.supervision import control
-from actors.supervision.child_process import ChildProcess
+from actors.supervision.child_process import CONFIRMED, ChildProcess
 from actors.supervision.policy import Policy
 from tests.actors.support.some_settings import some_settings
 
@@ -128,8 +128,8 @@ def test_requests_become_one_while_one_is_carried_out(child):
     child.replied()
     sent(child)
     for _ in range(1000):
-        child.request(Reload())
-        child.request(Confirm())
+        child.request(Reload(), 0)
+        child.request(Confirm(), 0)
     assert sent(child) == [Reload(), Ping()]
     child.replied()
     assert sent(child) == [Confirm(), Reload(), Ping()]
@@ -140,10 +140,25 @@ def test_requests_become_one_while_one_is_carried_out(child):
 
 def test_request_before_the_first_reply_follows_it(child):
     child.tend(0, 0)
-    child.request(Reload())
+    child.request(Reload(), 0)
     assert sent(child)[1:] == [Ping()]
     child.replied()
     assert sent(child) == [Reload(), Ping()]
+
+
+@pytest.mark.parametrize(("after", "told"), [(CONFIRMED - 1, [Confirm(), Ping()]), (CONFIRMED, [])])
+def test_successor_of_a_process_is_told_of_what_was_confirmed_just_before(child, after, told):
+    child.request(Confirm(), 100)
+    child.request(Reload(), 100)
+    os.close(child._process.end)
+    child.hung_up(100)
+    child._process.status = 70
+    child.reap()
+    child.start(some_settings(), 100 + after)
+    child.tend(100 + after, 0)
+    sent(child)
+    child.replied()
+    assert sent(child) == told
 
 
 def test_ended_process_is_reaped_with_a_description(child):
@@ -154,7 +169,7 @@ def test_ended_process_is_reaped_with_a_description(child):
     assert child.reap() == ("director (pid 4711): exited with status 70", 70)
     assert (child.runs, str(child), child.control) == (False, "director", None)
     child.send(Ping())  # does nothing
-    child.request(Reload())  # likewise
+    child.request(Reload(), 0)  # likewise
     assert child.reap() is None
 
 
