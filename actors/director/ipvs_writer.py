@@ -218,7 +218,8 @@ class IpvsWriter(Actor):
                 return
         self._printer.print()
         if self._once is not None:
-            self._once.applied(len(self._reconciler.failures), complete=not self._companions.failing)
+            complete = not self._companions.failing and not self._printer.failed
+            self._once.applied(len(self._reconciler.failures), complete=complete)
 
     def _keep_companions(self) -> None:
         self._companions.keep()

@@ -1,5 +1,6 @@
 """Printing the kernel's table to standard output, for `--print`."""
 
+import errno
 import logging
 import sys
 
@@ -27,6 +28,8 @@ class TablePrinter:
         self._end = "\n" if separate else ""
         # whether the table has been written, or not been printed at all, since it was printed last
         self._outdated = True
+        # whether a table that was to be printed was not
+        self.failed = False
 
     def changed(self) -> None:
         """Note that the table has been written."""
@@ -42,6 +45,7 @@ class TablePrinter:
             table = self._kernel.read()
         except OSError as error:
             log.error("ipvs: the table cannot be read for printing: %s", error.strerror or error)
+            self.failed = True
             return
         self._write("".join(f"{line}\n" for line in ipvsadm.lines(table)) + self._end)
 
@@ -55,3 +59,5 @@ class TablePrinter:
         except OSError as error:
             log.error("standard output: %s; printing stopped", error.strerror or error)
             self._enabled = False
+            # (a reader that has gone has what it wanted)
+            self.failed = error.errno != errno.EPIPE

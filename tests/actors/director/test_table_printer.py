@@ -2,6 +2,8 @@ import errno
 import os
 import sys
 
+import pytest
+
 from actors.base.messages import Reload
 from actors.director import table_printer
 from actors.director.table_printer import TablePrinter
@@ -12,6 +14,7 @@ from tests.actors.support.writing import (
     virtual,
     weighing,
 )
+from tests.waiting import wait_until
 
 
 def test_table_is_printed_after_each_apply_with_an_empty_line(writing, capsys):
@@ -50,6 +53,20 @@ def test_closed_standard_output_stops_the_printing_only(writing, kernel, monkeyp
     writing.want(v2={}).settled()
     assert caplog.text.count("Broken pipe") == 1
     assert kernel.table == table(v1={}, v2={})
+
+
+@pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 1), (errno.EPIPE, 0)])
+def test_table_that_cannot_be_written_gives_exit_status_1_with_once(writing, monkeypatch, number, status):
+    class Full:
+        def write(self, text):
+            raise OSError(number, os.strerror(number))
+
+        def flush(self):
+            pass
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    writing.start(print_table=True, once=True).want(v1={})
+    assert wait_until(lambda: writing.finished) == [status]
 
 
 def test_unreadable_table_is_logged_and_printed_after_the_next_change(kernel, capsys, caplog):
