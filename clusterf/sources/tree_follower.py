@@ -128,10 +128,13 @@ class TreeFollower(Follower):
         now = time.monotonic()
         settled = {path for path, (due, _) in self._unsettled.items() if due <= now}
         if changed or settled or (self._changing and self._complete_at <= now):
-            self._scan(*sorted(settled.union(changed)), reread=True)
+            self._scan(*sorted(settled.union(changed)), reread=True, settled=not changed)
 
-    def _scan(self, *paths: bytes, reread: bool = False) -> None:
-        """Pass on what changed at the paths and below; the first snapshot is complete once no path is unsettled."""
+    def _scan(self, *paths: bytes, reread: bool = False, settled: bool = False) -> None:
+        """Pass on what changed at the paths and below; the first snapshot is complete once no path is unsettled.
+
+        `settled`: nothing there has changed for a while.
+        """
         now = time.monotonic()
         if self._confirmed.is_set():
             self._confirmed.clear()
@@ -141,7 +144,7 @@ class TreeFollower(Follower):
         for update in chain.from_iterable(self._updates_below(path, reread, now) for path in paths):
             updates.append(update)
             if len(updates) >= PART:
-                self._on_update(self._with_passing_doubt(updates, now) if was_synced else updates, False)
+                self._on_update(self._with_passing_doubt(updates, now, settled) if was_synced else updates, False)
                 updates = []
         # a missing root is not an empty tree
         had_copy = self._last_good.has_copy
@@ -155,7 +158,7 @@ class TreeFollower(Follower):
         else:
             updates.extend(self._end_doubt_of_copy())
         if was_synced:
-            updates = self._with_passing_doubt(updates, now)
+            updates = self._with_passing_doubt(updates, now, settled)
         if updates or synced:
             self._on_update(updates, synced)
         self._last_good.save()
@@ -165,9 +168,9 @@ class TreeFollower(Follower):
         if self._once and self._synced:
             self._stopping.set()
 
-    def _with_passing_doubt(self, updates: list[Update], now: float) -> list[Update]:
+    def _with_passing_doubt(self, updates: list[Update], now: float, settled: bool) -> list[Update]:
         """Return the updates after the doubt that begins with them, or before the end of it."""
-        if updates:
+        if updates and not settled:
             self._complete_at = now + SETTLE
         changing = bool(self._unsettled) or now < self._complete_at
         if changing == self._changing:
