@@ -34,8 +34,9 @@ class Disk:
         """Tell whether a process that ends now may leave records that are out of date."""
         return self.fault is not None or now < self._caught_up_at
 
-    def lose(self) -> None:
-        """Remove the directory with all in it, and create an empty one."""
+    def lose(self, now: float) -> None:
+        """Remove the directory with all in it, and create an empty one; soon all is written to it again."""
+        self._caught_up_at = now + KEEP_INTERVAL + 1.0
         shutil.rmtree(self.folder)
         self.folder.mkdir()
 

@@ -235,7 +235,8 @@ def lose_disk(world: "World", number: int, which: int) -> None:
     node = _node(world, number)
     node.disturb(5.0, 70.0)
     node.forgot_at = world.simulation.now
-    node.disk.lose()
+    node.disk.lose(world.simulation.now)
+    node.lost_at = world.simulation.now
 
 
 def step_clock(world: "World", number: int, which: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,7 @@ class Node:
         self.down_until = 0.0
         # when its state directory was lost
         self.forgot_at: float | None = None
+        self.lost_at: float | None = None
         # for the invariants: virtual servers of others, and those that its director has removed; real servers that
         # others have touched, or that its director gave weight 0, and when; what counts as wanted though it is not
         self.foreign: set[VirtualServer] = set()
@@ -176,6 +178,9 @@ class Node:
 
     def _start_later(self, name: str, seconds: float = 0.0) -> None:
         self._note_disk()
+        if name == "config" and self.lost_at is not None and self.disk.is_behind(self.simulation.now):
+            # nobody knows any more that the etcd is another one
+            self.held = {pair: held for pair, held in self.held.items() if held.until != inf}
         process = Process(self.simulation, self, name)
         self.processes[name] = process
         process.later(seconds + START * 2 * self.simulation.random.random(), lambda: self._start(process))
