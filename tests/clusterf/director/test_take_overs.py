@@ -30,13 +30,15 @@ class Members:
         self.counting, self.unknown, self.unchecked = (_names(each) for each in (counting, unknown, unchecked))
         self.suspended = {}
 
-    def in_rotation(self, _service, name, _virtual):
+    def in_rotation(self, service, name, virtual):
+        assert (service, virtual) == (SERVICE, WEB)
         return name in self.counting
 
     def is_undecided(self, _service, name, _virtual):
         return name in self.unknown
 
-    def is_unchecked(self, _service, name, _virtual):
+    def is_unchecked(self, service, name, virtual):
+        assert (service, virtual) == (SERVICE, WEB)
         return name in self.unchecked
 
     def inherit(self, _service, name, _virtual, *, in_rotation):
@@ -51,8 +53,8 @@ def _names(text):
     return {bytes([byte]) for byte in text}
 
 
-def settle(take_overs, members):
-    take_overs.settle(members, SERVICE, WEIGHTS, WEB, ONE, 7.0)
+def settle(take_overs, members, weights=WEIGHTS):
+    take_overs.settle(members, SERVICE, weights, WEB, ONE, 7.0)
     take_overs.end()
     return b"".join(sorted(members.counting))
 
@@ -65,6 +67,7 @@ def settle(take_overs, members):
         (20, b"", b"abc", b"c"),
         (35, b"", b"abc", b"abc"),
         (3, b"", b"abc", b"a"),
+        (1, b"", b"abc", b"a"),
         (12, b"", b"abc", b"ab"),
         (0, b"abc", b"abc", b""),
         (25, b"a", b"a", b"a"),
@@ -106,6 +109,31 @@ def test_nobody_makes_up_for_a_backend_that_was_up_and_fails():
     assert settle(take_overs, members) == b"ab"
     members.counting.remove(b"b")
     assert settle(take_overs, members) == b"a"
+
+
+def test_backend_that_makes_up_for_the_rest_goes_on_when_another_one_fails():
+    take_overs, members = TakeOvers(NothingInForce()), Members(b"bc", b"a")
+    take_overs.lend(WEB, ONE, 35)
+    assert settle(take_overs, members) == b"abc"
+    members.counting.remove(b"b")
+    assert settle(take_overs, members) == b"ac"
+    assert settle(take_overs, members) == b"ac"
+
+
+def test_of_two_backends_the_one_that_was_not_meant_is_put_out():
+    weights = {b"a": 10, b"b": 10}
+    take_overs, members = TakeOvers(NothingInForce()), Members(b"", b"ab")
+    take_overs.lend(WEB, ONE, 10)
+    assert settle(take_overs, members, weights) == b"a"
+    members.unknown.remove(b"b")
+    members.counting.add(b"b")
+    assert settle(take_overs, members, weights) == b"b"
+
+
+def test_backend_of_the_least_weight_makes_up_for_what_no_backend_weighs():
+    take_overs, members = TakeOvers(NothingInForce()), Members(b"", b"abc")
+    take_overs.lend(WEB, ONE, 3)
+    assert settle(take_overs, members, {b"a": 20, b"b": 10, b"c": 5}) == b"c"
 
 
 def test_loan_ends_with_the_backends():
