@@ -285,3 +285,28 @@ def test_nothing_is_kept_of_what_has_gone(hold, decision, begun):
     hold.decision = Decision.ALLOWED
     list(retention.release(0.0, until(7.0)))
     assert left_behind(retention) == {}
+
+
+def out(settings=None):
+    """Return that health takes the weight of a real server, or removes it."""
+    return RealServerWanted(WEB, ONE, settings, lapse=3.0)
+
+
+@pytest.mark.parametrize("settings", [None, structs.replace(TEN, weight=0)])
+@pytest.mark.parametrize("how", ["is up", "leaves", "its virtual server leaves"])
+def test_verdicts_that_took_weight_are_remembered_until_it_is_back_or_the_server_gone(retention, hold, settings, how):
+    assert retention.lapse(WEB, ONE) == 0.0
+    list(retention.take([out(settings)]))
+    assert (retention.lapse(WEB, ONE), retention.lapse(WEB, TWO), retention.lapse(DNS, ONE)) == (3.0, 0.0, 0.0)
+    hold.decision = Decision.WAIT
+    if how == "is up":
+        list(retention.take([RealServerWanted(WEB, ONE, TEN)]))
+    elif how == "leaves":
+        list(retention.take([RealServerWanted(WEB, ONE, None, BY_WEB)]))
+        assert retention.lapse(WEB, ONE) == (3.0 if settings else 0.0), "while it is in force"
+    else:
+        list(retention.take([VirtualServerWanted(WEB, None, BY_WEB)]))
+        assert retention.lapse(WEB, ONE) == 3.0
+    hold.decision = Decision.ALLOWED
+    list(retention.release(0.0, until(None)))
+    assert retention.lapse(WEB, ONE) == 0.0
