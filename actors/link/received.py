@@ -3,11 +3,27 @@
 A publisher replays its whole state on each connection and then says `Synced`.
 Until then what was known stays; at `Synced` the keys that were not repeated are
 deleted. So either end may crash and return at any time.
+
+A publisher that has lost its last good values says of a key only that its value is
+invalid, or that a directory is unreadable. That deletes nothing: what is known stays until the problem ends.
 """
 
 from collections.abc import Iterable
 
-from actors.link.messages import StateKey, StateMessage, Synced, WireMessage, deletion_of, is_deletion
+from actors.link.messages import (
+    DoubtKey,
+    ProblemsAre,
+    ProblemsKey,
+    StateKey,
+    StateMessage,
+    Synced,
+    WireMessage,
+    deletion_of,
+    is_deletion,
+)
+from clusterf.config.keys import path_of
+from clusterf.health.verdict import VerdictKey
+from clusterf.lib.store import is_below
 
 __all__ = ["CREDIT", "ReceivedKeys"]
 
@@ -21,6 +37,9 @@ class ReceivedKeys:
         self._known: set[StateKey] = set()
         # the keys that this connection has repeated; None once it is synced
         self._repeated: set[StateKey] | None = set()
+        # paths with fatal problems, and the keys that were kept because of them
+        self._invalid: set[ProblemsKey] = set()
+        self._kept: dict[ProblemsKey, set[StateKey]] = {}
 
     def connected(self) -> None:
         """Note a new connection, on which the whole state is to be repeated."""
@@ -36,16 +55,40 @@ class ReceivedKeys:
                 _note(message, self._known)
                 if self._repeated is not None:
                     _note(message, self._repeated)
+                messages += map(deletion_of, self._note_problems(message))
             messages.append(message)
         return tuple(messages)
+
+    def _note_problems(self, message: StateMessage) -> set[StateKey]:
+        """Note whether a path has fatal problems; return the keys that are gone, as one has none any more."""
+        if not isinstance(message, ProblemsAre):
+            for kept in self._kept.values():
+                kept.discard(message.key)
+            return set()
+        if any(problem.fatal for problem in message.value):
+            self._invalid.add(message.key)
+            return set()
+        self._invalid.discard(message.key)
+        gone = self._kept.pop(message.key, set())
+        self._known -= gone
+        return gone
 
     def _sync(self) -> set[StateKey]:
         """Return the keys that are gone, and forget them."""
         if self._repeated is None:
             return set()
         gone = self._known - self._repeated
-        self._known, self._repeated = self._repeated, None
-        return gone
+        self._invalid &= self._repeated
+        self._kept = {problems: _below(problems.path, gone) for problems in self._invalid} if gone else {}
+        kept = set[StateKey]().union(*self._kept.values())
+        self._known, self._repeated = self._repeated | kept, None
+        return gone - kept
+
+
+def _below(path: bytes, keys: set[StateKey]) -> set[StateKey]:
+    """Return the keys of the configuration at a path, and below it."""
+    values = (key for key in keys if not isinstance(key, ProblemsKey | DoubtKey | VerdictKey))
+    return {key for key in values if is_below(path_of(key), path)}
 
 
 def _note(message: StateMessage, keys: set[StateKey]) -> None:

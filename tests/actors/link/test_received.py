@@ -1,9 +1,12 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.link.messages import Synced, is_deletion
+from actors.link.messages import ProblemsAre, ProblemsKey, Synced, deletion_of, is_deletion
 from actors.link.published import Published
 from actors.link.received import ReceivedKeys
+from clusterf.config.keys import path_of
+from clusterf.config.problems import Problem
 from tests.actors.support.link import backend, deletion, state_of
 
 
@@ -42,6 +45,54 @@ def test_second_synced_of_a_connection_deletes_nothing():
     keys = ReceivedKeys()
     keys.receive([backend(1), Synced(1), backend(2)])
     assert keys.receive([Synced(2)]) == (Synced(2),)
+
+
+def problems(path, *, fatal=True):
+    key = ProblemsKey("etcd://h", path)
+    return ProblemsAre(key, (Problem("etcd://h", path, "", "bad", fatal=fatal),))
+
+
+PATH = path_of(backend(1).key)
+
+
+@pytest.mark.parametrize("path", [PATH, PATH.rpartition(b"/")[0], b""])
+def test_key_whose_value_is_invalid_or_unreadable_is_not_gone_until_that_ends(path):
+    keys = ReceivedKeys()
+    keys.receive([backend(1), Synced(1)])
+    keys.connected()
+    assert keys.receive([problems(path), Synced(1)]) == (problems(path), Synced(1))
+    ended = deletion_of(problems(path).key)
+    assert keys.receive([ended]) == (deletion(1), ended)
+    assert keys.receive([ended]) == (ended,)
+
+
+def test_value_that_is_invalid_when_it_is_put_right_is_not_deleted():
+    keys = ReceivedKeys()
+    keys.receive([backend(1), Synced(1)])
+    keys.connected()
+    keys.receive([problems(PATH), Synced(1)])
+    ended = deletion_of(problems(PATH).key)
+    assert keys.receive([backend(1, 5), ended]) == (backend(1, 5), ended)
+
+
+def test_key_that_is_kept_is_gone_if_the_next_connection_says_nothing_of_it():
+    keys = ReceivedKeys()
+    keys.receive([backend(1), Synced(1)])
+    for _ in range(2):
+        keys.connected()
+        assert keys.receive([problems(PATH), Synced(1)]) == (problems(PATH), Synced(1))
+    keys.connected()
+    *gone, last = keys.receive([Synced(0)])
+    assert set(gone) == {deletion(1), deletion_of(problems(PATH).key)}
+    assert last == Synced(0)
+
+
+@pytest.mark.parametrize("problem", [problems(PATH, fatal=False), problems(b"services/other")])
+def test_other_problems_keep_no_key(problem):
+    keys = ReceivedKeys()
+    keys.receive([backend(1), Synced(1)])
+    keys.connected()
+    assert keys.receive([problem, Synced(1)]) == (problem, deletion(1), Synced(1))
 
 
 class _Ends:

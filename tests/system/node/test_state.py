@@ -1,5 +1,6 @@
 """A node whose state directory is full, read-only, gone or another one: what it writes, and what it believes later."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,23 @@ def test_last_good_values_are_known_to_a_node_that_starts_on_a_full_disk(node: N
         both.put("services/api/backends/b", {"ipv4": "10.3.0.1", "tcp": 80, "weight": 3})
         node.wait_for_table(WEB + API.replace("-w 10", "-w 3"))
         assert not [line for line in node.operations if " -d " in line or " -D " in line]
+
+
+def test_invalid_value_takes_nothing_though_the_config_process_has_lost_its_records(node: Node, both: Tree) -> None:
+    with node:
+        node.wait_for_table(WEB + API)
+        (both.folder / "services/web/frontend").write_text("{")
+        node.wait_for_log(r"services/web/frontend: .* \(keeping the previous valid value\)")
+        shutil.rmtree(node.state)
+        node.kill("config")
+        node.wait_for_log(r"services/web/frontend: .* \(skipped: no previous valid value\)")
+        both.put("services/api/backends/b", {"ipv4": "10.3.0.1", "tcp": 80, "weight": 3})
+        node.wait_for_table(WEB + API.replace("-w 10", "-w 3"))
+        assert not [line for line in node.operations if " -d " in line or " -D " in line]
+        both.put("services/web/frontend", {"ipv4": "10.1.0.1", "tcp": 80, "scheduler": "rr"})
+        node.wait_for_table(WEB.replace("wlc", "rr") + API.replace("-w 10", "-w 3"))
+        both.remove("services/web")
+        node.wait_for_table(API.replace("-w 10", "-w 3"))
 
 
 def test_record_that_is_out_of_date_removes_no_foreign_virtual_server(node: Node, both: Tree, disk: Disk) -> None:
