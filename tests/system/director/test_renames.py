@@ -142,7 +142,7 @@ def test_keys_put_back_after_a_crash_during_a_hold_write_nothing(
             server.behaviour = silent
         node.forget()
         node.kill("director", "health")
-        node.wait_for_log("would be removed at once: held for 600 seconds")
+        node.wait_for_log(r"removals are held for \d+ more seconds, .* as before the start")
         for name in ("web", "other"):
             (aside / name).rename(tree.folder / "services" / name)
         node.wait_for_log("removals are no longer held")

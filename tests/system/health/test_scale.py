@@ -20,7 +20,7 @@ SERVICES, BACKENDS = 10, 1000
 MANY = SERVICES * BACKENDS
 MEMORY = 160_000  # kB, limit of the peak memory of a health process with so many targets
 PARTS = 1500  # operations that may come first; the writer does 500 at a time
-PATIENCE = 60.0  # seconds; an idle machine takes a tenth of them
+PATIENCE = 150.0  # seconds; an idle machine takes a tenth of them, and CI has two guests at the same time
 
 
 def free_port() -> int:
@@ -114,6 +114,7 @@ def peak_memory(pid: int) -> int:
     return int(next(line.split()[1] for line in lines if line.startswith("VmHWM:")))
 
 
+@pytest.mark.timeout(400)
 def test_verdict_overtakes_thousands_of_configuration_changes(large: Large) -> None:
     node, web = large.node, large.web
     node.forget()
