@@ -110,7 +110,8 @@ class RemovalHold:
         return self._until if self._until != inf else None
 
     def resume(self, now: float, until: float) -> None:
-        """Go on with a hold that the director before had begun."""
+        """Go on with a hold that the director before had begun, no longer than a hold takes now."""
+        until = min(until, now + self._policy.seconds)
         if until > now:
             self._until = until
             log.error(

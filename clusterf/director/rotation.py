@@ -104,12 +104,12 @@ class Rotation:
         """Tell how it stands with the unproven backends of the service; `now` is in seconds, as for `settle`."""
         policy = self._policies.get(service)
         if policy is None:
-            return self._lapsing(virtual, service, now)
+            return self._proving_unchecked(virtual, service, now)
         return self._unproven.proving(
             virtual, service, now, policy.proving, lambda backend: self.is_undecided(service, backend, virtual)
         )
 
-    def _lapsing(self, virtual: VirtualServer, service: Name, now: float) -> Proving:
+    def _proving_unchecked(self, virtual: VirtualServer, service: Name, now: float) -> Proving:
         """Tell how it stands with unproven backends whose check has gone: they are out of rotation for a while."""
         ends = [self._lapses.until((service, name, virtual)) or now for name in self.unproven(virtual, service)]
         until = max(ends, default=now)

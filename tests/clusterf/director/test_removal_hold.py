@@ -87,6 +87,13 @@ def test_hold_that_is_over_does_not_go_on_after_a_restart(hold, caplog):
     assert hold.judge(30.0, SMALL) is ALLOWED
 
 
+@pytest.mark.parametrize(("seconds", "until"), [(0.0, None), (5.0, 15.0), (SECONDS, 30.0)])
+def test_hold_goes_on_after_a_restart_no_longer_than_the_new_setting(seconds, until):
+    hold = RemovalHold(HoldPolicy(seconds))
+    hold.resume(10.0, 30.0)
+    assert hold.until == until
+
+
 def test_hold_for_a_doubt_ends_with_the_doubt_only(hold):
     hold.doubt("etcd", "another cluster")
     hold.judge(0.0, SMALL)

@@ -1,15 +1,7 @@
 import pytest
 
-from clusterf.lib.store import Store
 from clusterf.reconcile.hold_record import HoldRecord
 from clusterf.reconcile.record import Record
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path / "ipvs.db")
-    yield store
-    store.close()
 
 
 @pytest.fixture

@@ -1,18 +1,10 @@
 import pytest
 
-from clusterf.lib.store import Store
 from clusterf.reconcile.lapse_record import LapseRecord
 from clusterf.reconcile.record import Record
 from tests.clusterf.support.reconciling import DNS, WEB
 
 ONE, TWO = (b"web", b"1", WEB), (b"dns", b"2", DNS)
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path / "ipvs.db")
-    yield store
-    store.close()
 
 
 @pytest.fixture

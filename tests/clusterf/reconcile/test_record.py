@@ -1,13 +1,7 @@
 import pytest
 
 from clusterf.host import boot
-from clusterf.lib.store import Store
 from clusterf.reconcile.record import Record
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "ipvs.db")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import logging
 import pytest
 
 from clusterf.ipvs.sync import SyncDaemon, SyncRole
-from clusterf.lib.store import Store
 from clusterf.reconcile.record import Record
 from clusterf.reconcile.sync_daemons import DaemonBinding, SyncDaemonKeeper
 
@@ -42,11 +41,6 @@ class FakeDaemons:
     def stop(self, role):
         self._fail("stop")
         self.all.pop(role, None)
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "ipvs.db")
 
 
 @pytest.fixture
