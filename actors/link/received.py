@@ -69,7 +69,8 @@ class ReceivedKeys:
             self._invalid.add(message.key)
             return set()
         self._invalid.discard(message.key)
-        gone = self._kept.pop(message.key, set())
+        # (another problem may concern the same key, such as one of its directory)
+        gone = self._kept.pop(message.key, set()).difference(*self._kept.values())
         self._known -= gone
         return gone
 

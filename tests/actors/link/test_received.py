@@ -66,6 +66,16 @@ def test_key_whose_value_is_invalid_or_unreadable_is_not_gone_until_that_ends(pa
     assert keys.receive([ended]) == (ended,)
 
 
+def test_key_with_two_problems_is_not_gone_until_both_have_ended():
+    keys = ReceivedKeys()
+    keys.receive([backend(1), Synced(1)])
+    keys.connected()
+    keys.receive([problems(PATH), problems(b"services"), Synced(1)])
+    first, second = (deletion_of(problems(path).key) for path in (b"services", PATH))
+    assert keys.receive([first]) == (first,)
+    assert keys.receive([second]) == (deletion(1), second)
+
+
 def test_value_that_is_invalid_when_it_is_put_right_is_not_deleted():
     keys = ReceivedKeys()
     keys.receive([backend(1), Synced(1)])
