@@ -11,6 +11,7 @@ TOP = {"clusterf": {"__init__", "__main__"}, "actors": {"__init__", "entry", "ma
 # Values, texts and wiring without a decision of their own: the tests of what uses them are theirs, too.
 WITHOUT_TESTS = {
     "clusterf/doctor/model.py",
+    "clusterf/sources/doubt.py",
     "actors/base/messages.py",
     "actors/base/process.py",
     "actors/config/messages.py",

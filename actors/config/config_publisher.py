@@ -9,6 +9,7 @@ from actors.link.links import Links
 from actors.link.messages import ConfigMessage, DoubtIs, ValueIs
 from actors.link.publisher import Publisher
 from actors.settings import CONFIG
+from clusterf.sources.doubt import DoubtKind
 from clusterf.sources.overlay import Overlay
 from clusterf.sources.url import Source
 from clusterf.sources.withheld import Withheld
@@ -56,7 +57,7 @@ class ConfigPublisher(Actor):
             case ValueIs(key, value):
                 if self._overlay.accepts(source, key) and not self._withheld[source].withholds(key, value):
                     yield ValueIs(key, self._overlay.put(source, key, value))
-            case DoubtIs(key, value) if not key.passing:
+            case DoubtIs(key, value) if key.kind is DoubtKind.SOURCE:
                 yield message
                 for deleted in self._withheld[source].doubt(doubted=value is not None):
                     yield ValueIs(deleted, self._overlay.put(source, deleted, None))

@@ -12,7 +12,8 @@ from actors.config.messages import SourceUpdate
 from actors.link.messages import ConfigMessage, DoubtIs, DoubtKey, ProblemsAre, ProblemsKey, ValueIs
 from clusterf.lib.log_once import LogOnce
 from clusterf.lib.store import KEEP_INTERVAL
-from clusterf.sources.follower import Follower, OnUpdate, SourceDoubt, Update
+from clusterf.sources.doubt import SourceDoubt
+from clusterf.sources.follower import Follower, OnUpdate, Update
 from clusterf.sources.last_good import describe
 
 __all__ = ["SourceWatcher"]
@@ -74,7 +75,7 @@ class SourceWatcher(ThreadedActor):
 
     def _messages(self, update: Update) -> Iterator[ConfigMessage]:
         if isinstance(update, SourceDoubt):
-            yield DoubtIs(DoubtKey(self._url, update.passing), update.reason)
+            yield DoubtIs(DoubtKey(self._url, update.kind), update.reason)
             return
         if update.key is not None and not update.unchanged:
             yield ValueIs(update.key, update.value)

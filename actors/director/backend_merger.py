@@ -35,6 +35,7 @@ from clusterf.ipvs.table import Table, VirtualServer, VirtualServerState
 from clusterf.lib.text import escape
 from clusterf.reconcile.hold_record import HoldRecord
 from clusterf.reconcile.lapse_record import LapseRecord
+from clusterf.sources.doubt import DoubtKind
 
 __all__ = ["BackendMerger"]
 
@@ -136,7 +137,7 @@ class BackendMerger(Actor):
     def confirm(self) -> None:
         """Have the removals done that are held, or will be at the start."""
         self._confirmed = not self._synced
-        self._retention.hold.confirm(time.monotonic())
+        self._retention.confirm(time.monotonic())
         self._release()
 
     def _take(self) -> None:
@@ -162,7 +163,10 @@ class BackendMerger(Actor):
         hold.complete(update.complete)
         hold.doubt(update.link, "more follows" if update.partial else None, passing=True)
         for doubt in update.doubts:
-            hold.doubt(doubt.key, doubt.value, passing=doubt.key.passing)
+            if doubt.key.kind is DoubtKind.UNKNOWN:
+                self._retention.doubt_found(doubt.key.source, doubt.value, time.monotonic())
+            else:
+                hold.doubt(doubt.key, doubt.value, passing=doubt.key.kind is DoubtKind.CHANGE)
         for result in self._update(update.link, urgent=False):
             if isinstance(result, ProblemsOf) and result not in already_logged:
                 for problem in result.problems:
@@ -212,7 +216,7 @@ class BackendMerger(Actor):
         if (until := self._held.load()) is not None:
             self._retention.hold.resume(now, until)
         if self._confirmed:
-            self._retention.hold.confirm(now)
+            self._retention.confirm(now)
         items = list(self._retention.take(self._flush(now), now))
         found, ours = (self._found.table, self._ours) if self._ours is not None else (Table(), {})
         items += self._retention.begin(found, ours, now)

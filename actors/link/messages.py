@@ -11,6 +11,7 @@ import msgspec
 from clusterf.config.model import Key, Value
 from clusterf.config.problems import Problem
 from clusterf.health.verdict import Verdict, VerdictKey
+from clusterf.sources.doubt import DoubtKind
 
 __all__ = [
     "ConfigMessage",
@@ -52,14 +53,14 @@ class ProblemsAre(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class DoubtKey(NamedTuple):
-    """The key of the doubt about one source; `passing`: of that which lasts while a change is under way."""
+    """The key of the doubt of one kind about one source."""
 
     source: str
-    passing: bool = False
+    kind: DoubtKind = DoubtKind.SOURCE
 
 
 class DoubtIs(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """`value` says why removals by a source are not believed at present; None: they are."""
+    """`value` says why there is this doubt about a source at present; None: there is none."""
 
     key: DoubtKey
     value: str | None

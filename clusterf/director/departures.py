@@ -1,6 +1,7 @@
 """What is in force although the configuration no longer has it, since when, and why it is to leave."""
 
 from collections import Counter
+from collections.abc import Collection
 from math import inf
 from typing import NamedTuple
 
@@ -22,10 +23,14 @@ class Departure(NamedTuple):
 class Departures:
     """Virtual and real servers that are to leave. True if there are any.
 
-    With a virtual server all real servers that are in force there are to leave, too.
+    With a virtual server all real servers that are in force there are to leave, too. While there are `doubts`,
+    sources of which what was found in the kernel may be, that stays apart, as *kept*, and does not count.
     """
 
     def __init__(self) -> None:
+        # why it may be of these sources
+        self.doubts: dict[str, str] = {}
+        self._kept: dict[tuple[VirtualServer, RealServer | None], Departure] = {}
         self.virtuals: dict[VirtualServer, Departure] = {}
         self.reals: dict[VirtualServer, dict[RealServer, Departure]] = {}
         # the weight of these real servers, and how many of them have any
@@ -38,6 +43,11 @@ class Departures:
         return bool(self.virtuals or self.reals)
 
     @property
+    def kept(self) -> Collection[tuple[VirtualServer, RealServer | None]]:
+        """The real servers that are kept; without a real server, the virtual server itself."""
+        return self._kept.keys()
+
+    @property
     def one_cause(self) -> bool:
         """Whether all belongs to one service, or was published by one node."""
         return any(len(causes) == 1 and None not in causes for causes in (self._services, self._publishers))
@@ -45,29 +55,46 @@ class Departures:
     def add_virtual(self, virtual: VirtualServer, departure: Departure) -> None:
         """Have a virtual server leave."""
         self.discard_virtual(virtual)
+        if self._keeps(departure):
+            self._kept[virtual, None] = departure
+            return
         self.virtuals[virtual] = departure
         self._count(departure, 1)
 
     def discard_virtual(self, virtual: VirtualServer) -> None:
         """Have the virtual server stay; its real servers still are to leave."""
+        self._kept.pop((virtual, None), None)
         departure = self.virtuals.pop(virtual, None)
         if departure is not None:
             self._count(departure, -1)
 
     def add_real(self, virtual: VirtualServer, real: RealServer, departure: Departure) -> None:
         """Have a real server leave, unless it is about to."""
-        if real not in self.reals.get(virtual, ()):
+        if self._keeps(departure):
+            self._kept[virtual, real] = departure
+        elif real not in self.reals.get(virtual, ()):
+            self._kept.pop((virtual, real), None)
             self.reals.setdefault(virtual, {})[real] = departure
             self._count(departure, 1)
 
     def discard_real(self, virtual: VirtualServer, real: RealServer) -> None:
         """Have a real server stay."""
+        self._kept.pop((virtual, real), None)
         reals = self.reals.get(virtual, {})
         departure = reals.pop(real, None)
         if departure is not None:
             self._count(departure, -1)
             if not reals:
                 del self.reals[virtual]
+
+    def release_kept(self, now: float) -> None:
+        """Have what was kept leave, as of `now`."""
+        kept, self._kept, self.doubts = self._kept, {}, {}
+        for (virtual, real), departure in kept.items():
+            if real is None:
+                self.add_virtual(virtual, departure._replace(since=now))
+            else:
+                self.add_real(virtual, real, departure._replace(since=now))
 
     def take(self, latest: float = inf) -> tuple[list[VirtualServer], list[tuple[VirtualServer, RealServer]]]:
         """Return what was to leave at `latest` or before, of real servers those whose virtual server does not.
@@ -88,6 +115,9 @@ class Departures:
         for virtual, real in reals:
             self.discard_real(virtual, real)
         return virtuals, reals
+
+    def _keeps(self, departure: Departure) -> bool:
+        return bool(self.doubts) and departure.origin.service is None
 
     def _count(self, departure: Departure, sign: int) -> None:
         origin = departure.origin

@@ -143,14 +143,15 @@ class RemovalHold:
         else:
             self._doubts[source] = reason
 
-    def confirm(self, now: float) -> None:
+    def confirm(self, now: float, *, follows: bool = False) -> None:
         """Allow the removal that is held; those to come are not, but for those that follow from the end of a doubt.
 
         A doubt is withdrawn by its source, which is confirmed, too, and what is to be removed may be
-        other things then. So the removal waits for that, at most `LONGEST` seconds.
+        other things then. So the removal waits for that, at most `LONGEST` seconds. `follows`: there is more to
+        remove because of the confirmation.
         """
         self._confirmed = now if self._until is not None else None
-        self._following = inf if self._doubts else None
+        self._following = inf if self._doubts else now + FOLLOWS if follows else None
 
     def end(self) -> None:
         """Note that nothing is to be removed."""

@@ -31,6 +31,7 @@ from clusterf.ipvs.table import (
     VirtualServerSpec,
     VirtualServerState,
 )
+from clusterf.lib.mapping import put
 
 __all__ = ["Retention"]
 
@@ -89,6 +90,18 @@ class Retention:
                 yield VirtualServerWanted(virtual, VirtualServerSpec(settings, ours[virtual]))
                 self._departures.add_virtual(virtual, Departure(_UNKNOWN, now))
             yield from self._keep_found(virtual, found.reals[virtual], now)
+        self._log_kept()
+
+    def doubt_found(self, source: str, reason: str | None, now: float) -> None:
+        """Keep what is found and not wanted, as it may be of the source, `reason` says why; None: no longer."""
+        put(self._departures.doubts, source, reason)
+        if not self._departures.doubts:
+            self._release_kept(now)
+
+    def confirm(self, now: float) -> None:
+        """Allow the removals that are held, and of what is kept though it is not wanted."""
+        self.hold.confirm(now, follows=bool(self._departures.kept))
+        self._release_kept(now)
 
     def settings(self, virtual: VirtualServer, real: RealServer) -> RealServerSettings | None:
         """Return the settings that the real server has in force; None: it is not, or nothing is kept yet."""
@@ -151,6 +164,24 @@ class Retention:
         delays = [self.hold.due(now)] if self._departures else []
         moments = [proving(virtual, now).until for virtual in self._replaced]
         return min([*delays, *(max(until - now, 0.0) for until in moments if until is not None)], default=None)
+
+    def _release_kept(self, now: float) -> None:
+        if self._departures.kept:
+            log.warning("ipvs: what is not configured is no longer kept")
+        self._departures.release_kept(now)
+        for virtual in self._departures.reals:
+            self._gained.setdefault(virtual, 0)
+
+    def _log_kept(self) -> None:
+        kept = self._departures.kept
+        if kept:
+            log.error(
+                "ipvs: %d virtual servers and %d real servers are not configured, and kept "
+                "until clusterf config confirm, or until that ends: %s",
+                sum(real is None for _, real in kept),
+                sum(real is not None for _, real in kept),
+                "; ".join(f"{source}: {reason}" for source, reason in self._departures.doubts.items()),
+            )
 
     def _allow(self, latest: float) -> Iterator[Merged]:
         """Have removed, or replaced, what was to leave at `latest` or before."""

@@ -23,7 +23,8 @@ from clusterf.etcd.location import EtcdLocation
 from clusterf.etcd.watch_reader import WatchReader
 from clusterf.lib.backoff import Backoff
 from clusterf.lib.log_once import LogOnce
-from clusterf.sources.follower import Follower, OnUpdate, SourceDoubt, Update
+from clusterf.sources.doubt import SourceDoubt
+from clusterf.sources.follower import Follower, OnUpdate, Update
 from clusterf.sources.last_good import KeyUpdate
 from clusterf.sources.lineage import Lineage
 
@@ -55,8 +56,7 @@ class EtcdFollower(Follower):
 
     def _follow(self) -> None:
         self._lineage = Lineage(self._record, self._last_good.revision)
-        if doubt := list(self._doubt_begun(None)):
-            self._on_update([*doubt], False)
+        self._on_update([*self._doubt_begun(None)], False)
         self._try_endpoints()
         if not self._synced and not self._stopping.is_set():
             self._use_copy()
@@ -110,17 +110,15 @@ class EtcdFollower(Follower):
         self._known = known
         first, self._synced = not self._synced, True
         self._last_good.complete(known)
-        if updates or first:
-            self._on_update(updates, first)
+        self._on_update(updates, first)
         self._last_good.save(self._revision)
         self._last_good.renew()
 
     def _judge(self, client: Client, listing: KeyListing, present: Mapping[bytes, int]) -> None:
         """Begin, keep or end the doubt about the etcd that answers."""
         doubt = self._lineage.doubt
-        confirmed = self._confirmed.is_set() and doubt is not None
-        self._confirmed.clear()
-        if confirmed:
+        confirmed = self._take_confirmation()
+        if confirmed and doubt is not None:
             self._lineage.accept(listing.cluster, listing.revision)
             self._known = dict.fromkeys(self._known, _NO_HASH)  # all that is there is to be recorded
             log.warning("%s: etcd cluster %x confirmed: no longer holding removals", self._url, listing.cluster)

@@ -6,27 +6,16 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from clusterf.lib.jitter import jittered
 from clusterf.lib.store import Store
+from clusterf.sources.doubt import DoubtKind, SourceDoubt
 from clusterf.sources.last_good import KeyUpdate, LastGood
 from clusterf.sources.source_record import SourceRecord
 
-__all__ = ["Follower", "OnUpdate", "SourceDoubt", "Update"]
+__all__ = ["Follower", "OnUpdate", "Update"]
 
 log = logging.getLogger(__name__)
-
-
-class SourceDoubt(NamedTuple):
-    """Why removals by the source are in doubt from here on; None: they are not.
-
-    `passing`: it is only until a change that is under way is complete. Apart from that there
-    may be another doubt, which is withdrawn by itself.
-    """
-
-    reason: str | None
-    passing: bool = False
 
 
 Update = KeyUpdate | SourceDoubt
@@ -48,12 +37,14 @@ class Follower(ABC):
         self._url = url
         self._state_file = state_file
         self._interval = interval
-        self._on_update = on_update
+        self._receive = on_update
         self._store: Store | None = None
         # whether the source, or its stored copy, was passed on as a whole
         self._synced = False
         # whether removals are in doubt because the copy that was passed on may be out of date
         self._copy_doubted = False
+        # whether it was passed on that some values are not known
+        self._unknown = False
 
     def stop(self) -> None:
         """Have `run` return soon; any thread may call this."""
@@ -85,18 +76,29 @@ class Follower(ABC):
             self._store = None
             store.close()
 
-    def _doubt_copy(self, *, part_without_copy: bool = False) -> Iterator[SourceDoubt]:
-        """Report it if the copy that is to be passed on may be out of date: what it lacks may have been added since.
+    def _on_update(self, updates: list[Update], synced: bool) -> None:
+        """Pass on updates, and whether there are values now that are invalid or unreadable, and were not recorded."""
+        if self._synced and self._last_good.unknown != self._unknown:
+            self._unknown = self._last_good.unknown
+            if self._unknown:
+                reason = "values are invalid or unreadable, and what they were is not known"
+                updates = [SourceDoubt(reason, DoubtKind.UNKNOWN), *updates]
+            else:
+                updates = [*updates, SourceDoubt(None, DoubtKind.UNKNOWN)]
+        if updates or synced:
+            self._receive(updates, synced)
 
-        `part_without_copy`: part of the source is unreadable, and there is no copy of it at all.
-        """
-        if part_without_copy:
-            log.warning(
-                "%s: unreadable in part, no last-good copy: holding removals until all of it was read", self._url
-            )
-            self._copy_doubted = True
-            yield SourceDoubt("part of the source is unreadable, and there is no last-good copy of it")
-        elif self._last_good.is_stale:
+    def _take_confirmation(self) -> bool:
+        """Return whether `confirm` was called since the last time. If so, nothing is kept for what is not known."""
+        confirmed = self._confirmed.is_set()
+        if confirmed:
+            self._confirmed.clear()
+            self._last_good.forget_unknown()
+        return confirmed
+
+    def _doubt_copy(self) -> Iterator[SourceDoubt]:
+        """Report it if the copy that is to be passed on may be out of date: what it lacks may have been added since."""
+        if self._last_good.is_stale:
             log.warning(
                 "%s: the last-good copy may be out of date: holding removals until the source responds", self._url
             )

@@ -23,6 +23,8 @@ from clusterf.config.model import Key, Value
 from clusterf.config.problems import Problem
 from clusterf.lib.store import Store, checksum, is_below
 from clusterf.lib.text import escape
+from clusterf.sources.source_record import SourceRecord
+from clusterf.sources.unknown import UnknownPaths
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +93,9 @@ class LastGood:
         # whether the copy on disk is one of the whole source, as of the next save
         self._has_copy = mark is not None and mark.sum == self._sum
         self._revision = mark.revision if mark is not None and self._has_copy else 0
+        self._unknown = UnknownPaths(SourceRecord(url, store))
+        # whether a path that is not recorded is known to have had no value
+        self._knows_all = self._has_copy and not store.stale
 
     @property
     def is_stale(self) -> bool:
@@ -106,6 +111,15 @@ class LastGood:
     def revision(self) -> int:
         """The revision of the copy as it was found, 0 without one."""
         return self._revision
+
+    @property
+    def unknown(self) -> bool:
+        """Whether values are invalid or unreadable of which it is not known what they were before this process."""
+        return bool(self._unknown)
+
+    def forget_unknown(self) -> None:
+        """Have nothing in force for these."""
+        self._unknown.clear()
 
     def paths(self) -> AbstractSet[bytes]:
         """Return the paths of the recorded values."""
@@ -132,6 +146,7 @@ class LastGood:
         """Take the bytes at `path`, None if there are none; return its new state."""
         key = parse_key(path)
         if raw is None:
+            self._unknown.discard(path)
             self._record(path, None)
             return KeyUpdate(path, key, None, ())
         if key is None:
@@ -139,6 +154,7 @@ class LastGood:
         decoded = decode(self._url, path, key, raw)
         if decoded.value is None:
             return self._previous(path, key, decoded.problems)
+        self._unknown.discard(path)
         self._record(path, raw)
         return KeyUpdate(path, key, decoded.value, decoded.problems)
 
@@ -149,20 +165,29 @@ class LastGood:
         if self._completed:
             return  # the values in force are those
         self._unreadable.add(path)
+        if not self._knows_all:
+            self._unknown.add(path)
         for known, raw in self._store.items(self._url, below=path):
             key = parse_key(known)
             if key is not None:
                 value = decode(self._url, known, key, raw).value
                 yield KeyUpdate(known, key, value, (problem,) if known == path else (), unchanged=value is None)
 
+    def readable(self, path: bytes) -> KeyUpdate:
+        """Take `path` as readable again; return that it has no problem by itself."""
+        self._unreadable.discard(path)
+        self._unknown.discard(path)
+        return KeyUpdate(path, None, None, ())
+
     def complete(self, present: Iterable[bytes]) -> None:
         """Mark the snapshot complete: forget recorded paths that are not in `present`."""
         if self._completed or self._frozen:
             return
-        for path in self._recorded.keys() - set(present):
+        for path in (self._recorded.keys() | self._unknown.paths()) - set(present):
             if not any(is_below(path, root) for root in self._unreadable):
+                self._unknown.discard(path)
                 self._record(path, None)
-        self._completed = True
+        self._completed = self._knows_all = True
         if not self._has_copy:
             self._has_copy = True
             self._changes[_COPY] = None  # has `save` write it
@@ -175,6 +200,7 @@ class LastGood:
         if (changes or revision) and self._has_copy:
             changes[_COPY] = msgspec.json.encode(_Mark(revision, time.time(), self._sum))
         self._store.update(self._url, changes)
+        self._unknown.save()
 
     def renew(self) -> None:
         """Note that the whole source was read and saved, however old the copy was that it was before."""
@@ -184,6 +210,8 @@ class LastGood:
     def _previous(self, path: bytes, key: Key, problems: tuple[Problem, ...]) -> KeyUpdate:
         last = self._changes[path] if path in self._changes else self._store.get(self._url, path)
         value = decode(self._url, path, key, last).value if last is not None else None
+        if value is None and (last is not None or not self._knows_all):
+            self._unknown.add(path)
         # without a store, only the receiver knows the last good value
         return KeyUpdate(path, key, value, problems, unchanged=value is None)
 

@@ -23,7 +23,8 @@ import watchfiles
 from clusterf.config.keys import parse_key
 from clusterf.lib.backoff import Backoff
 from clusterf.lib.store import is_below
-from clusterf.sources.follower import Follower, OnUpdate, SourceDoubt, Update
+from clusterf.sources.doubt import DoubtKind, SourceDoubt
+from clusterf.sources.follower import Follower, OnUpdate, Update
 from clusterf.sources.last_good import KeyUpdate
 from clusterf.sources.mounts import Place
 from clusterf.sources.tree import Entry, FileTree
@@ -136,8 +137,7 @@ class TreeFollower(Follower):
         `settled`: nothing there has changed for a while.
         """
         now = time.monotonic()
-        if self._confirmed.is_set():
-            self._confirmed.clear()
+        if self._take_confirmation():
             self._tree.mounts.accept()
         updates: list[Update] = []
         was_synced = self._synced
@@ -147,20 +147,18 @@ class TreeFollower(Follower):
                 self._on_update(self._with_passing_doubt(updates, now, settled) if was_synced else updates, False)
                 updates = []
         # a missing root is not an empty tree
-        had_copy = self._last_good.has_copy
-        answered = b"" not in self._unreadable or had_copy
+        answered = b"" not in self._unreadable or self._last_good.has_copy
         synced = answered and not self._synced and not self._unsettled
         if synced:
             self._last_good.complete(self._tree.paths())
             self._synced = True
         if self._unreadable:
-            updates[:0] = self._doubt_copy(part_without_copy=not had_copy) if synced else []
+            updates[:0] = self._doubt_copy() if synced else []
         else:
             updates.extend(self._end_doubt_of_copy())
         if was_synced:
             updates = self._with_passing_doubt(updates, now, settled)
-        if updates or synced:
-            self._on_update(updates, synced)
+        self._on_update(updates, synced)
         self._last_good.save()
         if self._synced and not self._unreadable:
             self._last_good.renew()
@@ -177,8 +175,8 @@ class TreeFollower(Follower):
             return updates
         self._changing = changing
         if changing:
-            return [SourceDoubt("files are being written", passing=True), *updates]
-        return [*updates, SourceDoubt(None, passing=True)]
+            return [SourceDoubt("files are being written", DoubtKind.CHANGE), *updates]
+        return [*updates, SourceDoubt(None, DoubtKind.CHANGE)]
 
     def _updates_below(self, path: bytes, reread: bool, now: float) -> Iterator[KeyUpdate]:
         readable = {known for known in self._unreadable if is_below(known, path)}
@@ -187,7 +185,7 @@ class TreeFollower(Follower):
             yield from self._updates(entry, now)
         for known in readable:
             self._unreadable.discard(known)
-            yield KeyUpdate(known, None, None, ())
+            yield self._last_good.readable(known)
         if path in self._unsettled and self._unsettled[path][0] <= now:
             del self._unsettled[path]  # its file was not found: it is unreadable
 

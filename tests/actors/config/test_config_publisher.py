@@ -5,6 +5,7 @@ from actors.config.messages import SourceUpdate
 from actors.link.messages import DoubtIs, DoubtKey, ProblemsAre, ProblemsKey, ValueIs
 from clusterf.config.model import BackendKey, Frontend, FrontendKey, RouteKey
 from clusterf.config.problems import Problem
+from clusterf.sources.doubt import DoubtKind
 from tests.actors.support.director import backend, sources, value
 from tests.actors.support.local_links import LocalLinks
 from tests.actors.support.recorder import subscribe
@@ -85,7 +86,7 @@ def test_doubt_about_a_source_is_published_and_withdrawn(published, recorder):
 
 
 def test_what_a_source_deletes_while_it_is_in_doubt_is_deleted_when_that_ends(published, recorder):
-    key, passing = DoubtKey("file:///0"), DoubtKey("file:///0", passing=True)
+    key, passing = DoubtKey("file:///0"), DoubtKey("file:///0", DoubtKind.CHANGE)
     one, two, three = (backend(number) for number in (1, 2, 3))
     values = [ValueIs(BackendKey(b"web", b"%d" % number), each.value) for number, each in enumerate((one, two, three))]
     published.tell(SourceUpdate(1, (), synced=True))

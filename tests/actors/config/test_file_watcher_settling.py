@@ -11,6 +11,7 @@ from actors.link.messages import DoubtKey, ValueIs
 from clusterf.config.model import BackendKey, HealthCheck, HealthKey
 from clusterf.sources import tree as tree_module
 from clusterf.sources import tree_follower
+from clusterf.sources.doubt import DoubtKind
 from tests.actors.support.watched_tree import KEY, PATH, with_weight
 from tests.waiting import wait_until
 
@@ -169,7 +170,7 @@ def test_values_behind_a_link_are_kept_while_its_target_is_missing(tree, tmp_pat
 def test_change_under_way_puts_removals_in_passing_doubt(tree):
     tree.write(with_weight(1))
     tree.start().synced()
-    key = DoubtKey(tree.url, passing=True)
+    key = DoubtKey(tree.url, DoubtKind.CHANGE)
     half = tree.write("", "services/web/backends/2")
     wait_until(lambda: key in tree.recorder.state)
     tree.write(with_weight(3))

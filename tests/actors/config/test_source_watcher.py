@@ -9,7 +9,7 @@ from actors.config.source_watcher import SourceWatcher
 from actors.link.messages import DoubtIs, DoubtKey, ProblemsAre, ProblemsKey, ValueIs
 from clusterf.config.model import Frontend, FrontendKey
 from clusterf.config.problems import Problem
-from clusterf.sources.follower import SourceDoubt
+from clusterf.sources.doubt import SourceDoubt
 from clusterf.sources.last_good import KeyUpdate
 from tests.waiting import wait_until
 

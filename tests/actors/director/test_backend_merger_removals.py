@@ -17,6 +17,7 @@ from clusterf.lib.addresses import Endpoint
 from clusterf.lib.store import Store
 from clusterf.reconcile.hold_record import HoldRecord
 from clusterf.reconcile.record import Record
+from clusterf.sources.doubt import DoubtKind
 from tests.actors.support.director import (
     DOWN,
     FRONTEND,
@@ -35,6 +36,10 @@ from tests.waiting import wait_until
 SERVICE = FRONTEND, TCP, backend(7)
 OTHER = ValueIs(BackendKey(b"web", b"2"), value(b"services/web/backends/2", b'{"ipv4": "10.2.2.2", "tcp": 8080}'))
 MANY = tuple(ValueIs(FrontendKey(b"s%d" % n), Frontend(ipv4=ip_address("10.1.2.0") + n, tcp=80)) for n in range(11))
+
+
+REALS = ("10.2.2.1", "10.9.9.9")
+OTHER_9 = ValueIs(BackendKey(b"web", b"9"), value(b"services/web/backends/9", b'{"ipv4": "10.9.9.9", "tcp": 8080}'))
 
 
 @pytest.fixture
@@ -139,9 +144,7 @@ def test_verdict_during_a_hold_is_passed_on(serving, recorder, caplog):
 @pytest.mark.parametrize("flush", [False, True])
 def test_what_is_found_at_the_start_and_not_wanted_is_kept_until_it_may_go(direct, recorder, flush):
     (virtual, spec), *_ = virtual_servers(FRONTEND.value, Defaults())
-    settings = {
-        RealServer(ip_address(real), 8080): RealServerSettings(Method.MASQ, 7) for real in ("10.2.2.1", "10.9.9.9")
-    }
+    settings = {RealServer(ip_address(real), 8080): RealServerSettings(Method.MASQ, 7) for real in REALS}
     table = table_of([(virtual, spec.settings, settings)])
     director = direct(in_force=lambda: table, ours=None if flush else {virtual: 30.0}, hold=HoldPolicy(1000.0))
     director.configure(*SERVICE).publish()
@@ -165,7 +168,7 @@ def test_nothing_is_removed_after_the_config_process_ended_until_its_successor_k
     serving, recorder, monkeypatch, back
 ):
     director = serving(MANY[0])
-    changing = DoubtIs(DoubtKey("tree", passing=True), "files are being written")
+    changing = DoubtIs(DoubtKey("tree", DoubtKind.CHANGE), "files are being written")
     director.configure(changing, *deletions(MANY[0]))
     hold = director.merger._actor_weakref()._retention.hold
     wait_until(lambda: hold._changing)
@@ -203,3 +206,27 @@ def test_hold_that_the_director_before_had_begun_goes_on_unless_it_is_confirmed(
     assert removed(recorder) == ([str(left)] if confirmed else [])
     assert (HoldRecord(Record(store, "hold")).load() is None) is confirmed
     store.close()
+
+
+@pytest.mark.parametrize("end", ["deleted", "valid", "confirmed", "confirmed before"])
+def test_what_is_found_is_kept_while_values_are_unknown_of_which_it_may_be(direct, recorder, caplog, end):
+    (virtual, spec), *_ = virtual_servers(FRONTEND.value, Defaults())
+    settings = {RealServer(ip_address(real), 8080): RealServerSettings(Method.MASQ, 7) for real in REALS}
+    table = table_of([(virtual, spec.settings, settings)])
+    director = direct(in_force=lambda: table, ours={virtual: 30.0}, hold=HoldPolicy(1000.0))
+    key = DoubtKey("etcd://h", DoubtKind.UNKNOWN)
+    if end == "confirmed before":
+        director.merger.tell(Confirm())
+    director.configure(DoubtIs(key, "values are invalid"), *SERVICE).publish(verdict(UP))
+    if end != "confirmed before":
+        wait_until(lambda: "1 real servers are not configured, and kept" in caplog.text)
+        director.configure(OTHER)
+        wait_until(lambda: len(weights(recorder)) > 2)
+        director.configure(*deletions(OTHER))
+        wait_until(lambda: removed(recorder) == ["10.2.2.2:8080"])
+    if end in {"deleted", "valid"}:
+        director.configure(*[OTHER_9] * (end == "valid"), DoubtIs(key, None))
+    elif end == "confirmed":
+        director.merger.tell(Confirm())
+    wait_until(lambda: len(removed(recorder)) == 2 - (end in {"valid", "confirmed before"}))
+    assert ("10.9.9.9:8080" in removed(recorder)) is (end != "valid")

@@ -112,3 +112,40 @@ def test_what_was_to_leave_by_a_moment_is_taken_alone(departures):
     assert departures.take(1.0) == ([], [])
     assert departures.take(1.1) == ([DNS], [])
     assert not departures
+
+
+def test_what_was_found_stays_apart_while_that_is_doubted(departures):
+    departures.doubts["tree"] = "values are invalid"
+    departures.add_virtual(DNS, Departure(Origin(None), 0.0))
+    departures.add_virtual(DNS, Departure(Origin(None), 0.0))
+    departures.add_real(WEB, ONE, Departure(Origin(None), 0.0, 10))
+    departures.add_real(WEB, TWO, Departure(Origin(None), 0.0, 5))
+    departures.add_real(DNS, TWO, Departure(DNS_BY_A, 0.0, 1))
+    assert set(departures.kept) == {(DNS, None), (WEB, ONE), (WEB, TWO)}
+    assert (departures.weight, departures.one_cause, departures.virtuals) == (1, True, {})
+    departures.discard_real(WEB, TWO)
+    assert departures.take() == ([], [(DNS, TWO)])
+    departures.release_kept(7.0)
+    assert not departures.kept
+    assert departures.take(6.9) == ([], [])
+    assert departures.weight == 10
+    assert departures.take(7.0) == ([DNS], [(WEB, ONE)])
+    departures.add_real(WEB, ONE, Departure(Origin(None), 0.0, 10))
+    assert departures, "the doubt has ended"
+
+
+@pytest.mark.parametrize("how", ["is wanted", "leaves with its service"])
+def test_what_was_kept_and_is_decided_is_kept_no_longer(departures, how):
+    departures.doubts["tree"] = "values are invalid"
+    departures.add_virtual(WEB, Departure(Origin(None), 0.0))
+    departures.add_real(WEB, ONE, Departure(Origin(None), 0.0, 10))
+    if how == "is wanted":
+        departures.discard_virtual(WEB)
+        departures.discard_real(WEB, ONE)
+    else:
+        departures.add_virtual(WEB, Departure(Origin(b"web"), 1.0))
+        departures.add_real(WEB, ONE, Departure(Origin(b"web"), 1.0, 10))
+        assert departures.take() == ([WEB], [])
+    assert not departures.kept
+    departures.release_kept(2.0)
+    assert not departures

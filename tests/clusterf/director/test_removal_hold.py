@@ -334,3 +334,11 @@ def test_holds_are_logged_when_they_begin_and_when_they_end(hold, caplog):
         "ipvs: removals are held until clusterf config confirm: another cluster",
         "ipvs: removals are no longer held",
     ]
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_removal_that_follows_from_a_confirmation_at_once_is_not_held(hold, follows):
+    hold.changed(-1.0)
+    hold.confirm(0.0, follows=follows)
+    assert hold.judge(0.0, LARGE) is (ALLOWED if follows else HELD)
+    assert hold.judge(1.0, LARGE) is HELD, "it is another one"

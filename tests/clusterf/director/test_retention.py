@@ -396,3 +396,25 @@ def test_virtual_server_that_exists_is_taken_over_without_checks_too():
     assert director.weights == {1: 10, 9: 10}
     director.wait()
     assert director.weights == {1: 10}
+
+
+@pytest.mark.parametrize("end", ["known", "confirmed"])
+def test_what_is_found_and_kept_is_replaced_like_all_that_leaves(end, caplog):
+    table = table_of([found({1: 10, 2: 10})])
+    director = Director({H: TCP} | service(3), lambda: table, begun=False)
+    retention = director.pipeline.retention
+    retention.doubt_found("a", "values are invalid", 0.0)
+    retention.doubt_found("b", "values are invalid", 0.0)
+    retention.doubt_found("a", None, 0.0)
+    director.begin(table)
+    assert "0 virtual servers and 2 real servers are not configured, and kept" in caplog.text
+    assert "b: values are invalid" in caplog.text
+    director.judge({3: True})
+    director.wait(1e6)
+    assert director.weights == {1: 10, 2: 10, 3: 10}
+    if end == "known":
+        retention.doubt_found("b", None, director.pipeline.now)
+    else:
+        retention.confirm(director.pipeline.now)
+    director.wait()
+    assert director.weights == {3: 10}

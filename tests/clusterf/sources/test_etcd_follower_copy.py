@@ -111,3 +111,16 @@ def test_copy_that_may_be_out_of_date_puts_removals_in_doubt_until_etcd_responds
     with following(etcd, state_file) as (_, view):
         view.wait_for(etcd)
         assert view.doubts == [], "all was written anew"
+
+
+def test_what_an_invalid_value_was_is_unknown_without_a_copy_until_it_is_valid(etcd, tmp_path, quick):
+    etcd.change(path(1), b"{")
+    with following(etcd, tmp_path / "config.db") as (_, view):
+        view.wait_for_sync()
+        assert view.doubts == ["values are invalid or unreadable, and what they were is not known"]
+    with following(etcd, tmp_path / "config.db") as (_, view):
+        view.wait_for_sync()
+        assert len(view.doubts) == 1
+        etcd.change(path(1), weight(1))
+        view.wait_for(etcd)
+        assert view.doubts[1:] == [None]

@@ -233,3 +233,65 @@ def test_copy_with_a_missing_entry_is_none(path):
     Store(path).update(URL, {PATH: None})
     assert not has_copy(URL, path)
     assert not state(path).has_copy
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_what_an_invalid_value_was_is_unknown_unless_the_record_is_one_of_the_whole_source(path, stale):
+    source = state(path)
+    source.put(PATH, BAD)
+    assert source.unknown
+    store = Store(path)
+    before = LastGood(URL, store)
+    before.complete([])
+    before.save()
+    before.renew()
+    store.close()
+    if stale:
+        for mark in path.parent.glob("config.db*.complete"):
+            mark.unlink()
+    after = LastGood(URL, Store(path, keep_stale=True))
+    after.put(PATH, BAD)
+    assert after.unknown is stale
+
+
+def test_recorded_value_that_is_no_longer_valid_is_unknown(path):
+    store = Store(path)
+    store.update(URL, {PATH: BAD})
+    store.close()
+    source = restarted(path, (b"health", b"{}"))
+    assert not source.unknown, "as it is not there any more"
+    source.complete([])
+    source.save()
+    Store(path).update(URL, {PATH: BAD})
+    source = state(path)
+    source.put(PATH, BAD)
+    assert source.unknown
+
+
+def test_path_whose_value_is_unknown_is_so_after_a_restart_until_it_is_decided(path):
+    source = restarted(path, (PATH, BAD), (b"routes/r", b"{"), (b"health", b"{"))
+    assert source.unknown
+    source.put(PATH, GOOD)
+    source.put(b"routes/r", None)
+    assert source.unknown
+    source.complete([PATH])
+    assert not source.unknown, "health has gone"
+    source.put(b"health", b"{")
+    assert not source.unknown, "it had no value"
+    source.save()
+    assert not state(path).unknown
+
+
+@pytest.mark.parametrize("end", ["readable", "forgotten"])
+def test_what_an_unreadable_part_had_is_unknown_until_it_is_readable(path, end):
+    source = state(path)
+    list(source.unreadable(b"services", "Input/output error"))
+    source.complete([])
+    source.save()
+    assert state(path).unknown
+    if end == "readable":
+        assert source.readable(b"services") == KeyUpdate(b"services", None, None, ())
+    else:
+        source.forget_unknown()
+    source.save()
+    assert not state(path).unknown

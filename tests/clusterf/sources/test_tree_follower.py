@@ -7,7 +7,7 @@ import pytest
 
 from clusterf.config.model import Backend
 from clusterf.sources import tree_follower
-from clusterf.sources.follower import SourceDoubt
+from clusterf.sources.doubt import DoubtKind, SourceDoubt
 from clusterf.sources.last_good import KeyUpdate
 from clusterf.sources.tree_follower import TreeFollower
 from tests.waiting import wait_until
@@ -39,6 +39,9 @@ def following(root, *, once=False, state_file=None):
         assert not thread.is_alive()
 
 
+UNKNOWN = "values are invalid or unreadable, and what they were is not known"
+
+
 def write(root, text, path=PATH):
     file = root / path
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -51,9 +54,9 @@ def values(passed):
     return [u.value for updates, _ in passed for u in updates if isinstance(u, KeyUpdate) and u.path == PATH.encode()]
 
 
-def doubts(passed, *, passing=False):
+def doubts(passed, kind=DoubtKind.SOURCE):
     doubts = [update for updates, _ in passed for update in updates if isinstance(update, SourceDoubt)]
-    return [doubt.reason for doubt in doubts if doubt.passing == passing]
+    return [doubt.reason for doubt in doubts if doubt.kind is kind]
 
 
 def is_synced(passed):
@@ -90,8 +93,9 @@ def test_snapshot_waits_until_a_bad_value_is_believed(root):
     write(root, '{"weight": ')
     with following(root) as (_, _, passed):
         wait_until(lambda: passed)
-        ((update,), synced) = passed[0]
+        ((doubt, update), synced) = passed[0]
     assert synced
+    assert doubt == SourceDoubt(UNKNOWN, DoubtKind.UNKNOWN)
     assert update.unchanged
     assert update.problems
 
@@ -127,12 +131,12 @@ def test_change_is_under_way_until_no_file_has_changed_for_a_while(root, monkeyp
     write(root, '{"weight": 1}')
     with following(root) as (_, _, passed):
         wait_until(lambda: is_synced(passed))
-        assert doubts(passed, passing=True) == []
+        assert doubts(passed, DoubtKind.CHANGE) == []
         (root / "new").mkdir()
         for number in range(3):
             write(root, "{}", f"new/{number}")
         (root / "new").rename(root / "routes")
-        wait_until(lambda: doubts(passed, passing=True) == ["files are being written", None])
+        wait_until(lambda: doubts(passed, DoubtKind.CHANGE) == ["files are being written", None])
     changes = [update for updates, _ in passed[1:] for update in updates]
     assert isinstance(changes[0], SourceDoubt), "before all that has changed"
     assert isinstance(changes[-1], SourceDoubt), "after it"
@@ -157,12 +161,34 @@ def test_copy_that_may_be_out_of_date_puts_removals_in_doubt_until_the_tree_is_b
         assert doubts(passed) == [], "all was written anew"
 
 
-def test_part_that_is_unreadable_at_a_start_without_a_copy_puts_removals_in_doubt(root, tmp_path, caplog):
+def test_what_a_part_had_that_is_unreadable_at_a_start_without_a_copy_is_unknown_until_it_is_back(root, tmp_path):
     write(root, "{}", "health")
     (root / "services").symlink_to(tmp_path / "away")
     with following(root, state_file=tmp_path / "config.db") as (_, _, passed):
         wait_until(lambda: is_synced(passed))
-        assert doubts(passed) == ["part of the source is unreadable, and there is no last-good copy of it"]
-        assert "unreadable in part, no last-good copy: holding removals" in caplog.text
+        assert doubts(passed, DoubtKind.UNKNOWN) == [UNKNOWN]
+    with following(root, state_file=tmp_path / "config.db") as (_, _, passed):
+        wait_until(lambda: is_synced(passed))
+        assert doubts(passed, DoubtKind.UNKNOWN) == [UNKNOWN], "also though there is a copy now"
         (tmp_path / "away").mkdir()
-        wait_until(lambda: doubts(passed)[1:] == [None])
+        wait_until(lambda: doubts(passed, DoubtKind.UNKNOWN) == [UNKNOWN, None])
+    assert doubts(passed) == []
+
+
+@pytest.mark.parametrize("how", ["valid", "deleted", "confirmed"])
+def test_what_an_invalid_value_was_is_unknown_until_it_is_valid_or_deleted_or_confirmed(root, tmp_path, how):
+    write(root, "{", "health")
+    with following(root, state_file=tmp_path / "config.db") as (follower, _, passed):
+        wait_until(lambda: is_synced(passed))
+        first = next(update for updates, _ in passed for update in updates)
+        assert first == SourceDoubt(UNKNOWN, DoubtKind.UNKNOWN)
+        if how == "valid":
+            write(root, "{}", "health")
+        elif how == "deleted":
+            (root / "health").unlink()
+        else:
+            follower.confirm()
+        wait_until(lambda: doubts(passed, DoubtKind.UNKNOWN) == [UNKNOWN, None])
+    with following(root, state_file=tmp_path / "config.db") as (_, _, passed):
+        wait_until(lambda: is_synced(passed))
+    assert doubts(passed, DoubtKind.UNKNOWN) == []

@@ -9,8 +9,8 @@ from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.location import EtcdLocation
 from clusterf.etcd.watch import Event
 from clusterf.lib.backoff import Backoff
+from clusterf.sources.doubt import SourceDoubt
 from clusterf.sources.etcd_follower import EtcdFollower
-from clusterf.sources.follower import SourceDoubt
 from tests.waiting import wait_until
 
 __all__ = [

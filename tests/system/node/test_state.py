@@ -1,6 +1,7 @@
 """A node whose state directory is full, read-only, gone or another one: what it writes, and what it believes later."""
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +87,33 @@ def test_invalid_value_takes_nothing_though_the_config_process_has_lost_its_reco
         node.wait_for_table(WEB.replace("wlc", "rr") + API.replace("-w 10", "-w 3"))
         both.remove("services/web")
         node.wait_for_table(API.replace("-w 10", "-w 3"))
+
+
+@pytest.mark.parametrize("records", ["all", "config.db"])
+def test_invalid_values_take_nothing_though_node_and_records_have_gone(node: Node, both: Tree, records: str) -> None:
+    node.start()
+    node.wait_for_table(WEB + API)
+    (both.folder / "services/web/frontend").write_text("{")
+    (both.folder / "services/api/backends/b").write_text("{")
+    node.wait_for_log(r"services/web/frontend: .* \(keeping the previous valid value\)")
+    node.wait_for_log(r"services/api/backends/b: .* \(keeping the previous valid value\)")
+    node.crash()
+    for file in node.state.glob("*" if records == "all" else "config.db*"):
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    with node:
+        node.wait_for_log(r"real servers are not configured, and kept until clusterf config confirm, or until")
+        both.put("services/new/frontend", {"ipv4": "10.1.0.3", "tcp": 80})
+        new = "-A -t 10.1.0.3:80 -s wlc\n"
+        node.wait_for_table(WEB + API + new)
+        both.remove("services/new")
+        node.wait_for_table(WEB + API)
+    with node:
+        node.wait_for_log(r"real servers are not configured, and kept until clusterf config confirm, or until")
+        both.put("services/api/backends/b", {"ipv4": "10.3.0.1", "tcp": 80, "weight": 3})
+        node.wait_for_table(WEB + API.replace("-w 10", "-w 3"))
+        node.send(signal.SIGUSR2)
+        # (without its record, nothing tells that the other one is ours)
+        node.wait_for_table((WEB if records == "all" else "") + API.replace("-w 10", "-w 3"))
 
 
 def test_record_that_is_out_of_date_removes_no_foreign_virtual_server(node: Node, both: Tree, disk: Disk) -> None:
