@@ -18,9 +18,10 @@ Membership = tuple[Name, Name, VirtualServer]
 
 
 class Lapses:
-    """Until when each of these members stays out of rotation."""
+    """Until when each of these members stays out of rotation; while `held`, none is due."""
 
     def __init__(self) -> None:
+        self.held = False
         self._until: dict[Membership, float] = {}
         # by time; entries that are not in force any more are skipped when they are due
         self._queue: list[tuple[float, int, Membership]] = []
@@ -33,7 +34,9 @@ class Lapses:
 
     @property
     def first(self) -> float | None:
-        """When the first of them is due, None: there is none."""
+        """When the first of them is due, None: none is."""
+        if self.held:
+            return None
         while self._queue and self._until.get(self._queue[0][2]) != self._queue[0][0]:
             heapq.heappop(self._queue)
         return self._queue[0][0] if self._queue else None
@@ -51,7 +54,7 @@ class Lapses:
     def waits(self, membership: Membership, seconds: float, now: float) -> bool:
         """Tell whether the member is still to stay out, `seconds` from the first call on."""
         self.begin(membership, now + seconds)
-        return now < self._until[membership]
+        return self.held or now < self._until[membership]
 
     def move(self, before: Membership, after: Membership) -> None:
         """Have the time of a member that moves go on, if it runs."""

@@ -80,6 +80,11 @@ class Rotation:
         probe = self._pools.probe(service, virtual.family, backend)
         return probe.up is None if probe is not None else (service, backend, virtual) in self._out
 
+    def endpoint(self, service: Name, backend: Name, virtual: VirtualServer) -> Endpoint | None:
+        """Return where the member is probed, None: it is not."""
+        probe = self._pools.probe(service, virtual.family, backend)
+        return probe.endpoint if probe is not None else None
+
     def is_unchecked(self, service: Name, backend: Name, virtual: VirtualServer) -> bool:
         """Tell whether the member is not probed, and so in rotation unless its check has only just gone."""
         return self._pools.probe(service, virtual.family, backend) is None
@@ -146,7 +151,7 @@ class Rotation:
         unproven = any(self._unproven.has(v, service, backend) for v, _ in before)
         for virtual, member in now:
             if virtual not in old or old[virtual].real != member.real:
-                moved = _moved(virtual, member, was_in)
+                moved = _moved(virtual, member, was_in) if self._begun else None
                 self._join((service, backend, virtual), member, moved, unproven=unproven or moved is None)
                 for at in old if moved is False else ():
                     self._lapses.move((service, backend, at), (service, backend, virtual))
@@ -185,6 +190,10 @@ class Rotation:
                     self._unproven.discard(virtual, service, backend)
                 self._unproven.stamp(virtual, service, backend, now)
         self._unsettled, self._replaced = {}, {}
+
+    def hold(self, *, held: bool) -> None:
+        """Begin or end to have all members out of rotation whose check has gone, as that may not be meant."""
+        self._lapses.held = held
 
     @property
     def lapsing(self) -> Mapping[Membership, float]:
@@ -238,7 +247,9 @@ class Rotation:
         in_rotation = self._initially(membership, member) if moved is None else moved
         self._put(membership, in_rotation)
         found = moved is None and self._found_weight(membership, member)
-        if unproven and not found and member.settings.weight:
+        if found:
+            self._unproven.discard(virtual, service, backend)
+        elif unproven and member.settings.weight:
             self._unproven.add(virtual, service, backend)
 
     def _leave(self, membership: Membership) -> None:

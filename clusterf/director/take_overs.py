@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from clusterf.config.model import Name
 from clusterf.director.rotation import Rotation
 from clusterf.ipvs.table import RealServer, RealServerSettings, VirtualServer
+from clusterf.lib.addresses import Endpoint
 
 __all__ = ["InForce", "NothingInForce", "TakeOvers"]
 
@@ -42,11 +43,12 @@ class NothingInForce:
 class _Loan(NamedTuple):
     """The weight that a real server had, which backends without a verdict make up for.
 
-    `up`: the backends that were up when it was last looked at, None: it was not.
+    `up`: the backends that were up when it was last looked at, None: it was not. A backend is known by
+    where it is probed, as it has two names while it is renamed.
     """
 
     weight: int
-    up: frozenset[Name] | None = None
+    up: frozenset[Endpoint | Name] | None = None
 
 
 class TakeOvers:
@@ -120,14 +122,18 @@ class TakeOvers:
         loan, virtual = self._loans.pop(place), place[0]
         counting = [name for name in weights if rotation.in_rotation(service, name, virtual)]
         unknown = [name for name in weights if rotation.is_undecided(service, name, virtual)]
-        up = frozenset(counting).difference(unknown)
+        backends = {name: rotation.endpoint(service, name, virtual) or name for name in weights}
+        # (with two names, it is the greater weight)
+        weighs = {backends[name]: weights[name] for name in sorted(weights, key=lambda name: weights[name])}
+        up = frozenset(backends[name] for name in counting if name not in unknown)
         # what has failed meanwhile is not made up for
-        whole = loan.weight - sum(weights.get(name, 0) for name in (loan.up or ()) if name not in up)
-        rest = whole - sum(weights[name] for name in up)
-        chosen = set()
+        whole = loan.weight - sum(weighs.get(backend, 0) for backend in (loan.up or ()) if backend not in up)
+        rest = whole - sum(weighs[backend] for backend in up)
+        chosen, known = set(), set(up)
         for name in sorted(unknown, key=lambda name: (name not in counting, -weights[name])):
-            if weights[name] <= rest:
+            if weights[name] <= rest and backends[name] not in known:
                 chosen.add(name)
+                known.add(backends[name])
                 rest -= weights[name]
         if rest > 0 and (loan.up is None or not (up or chosen)):
             # their weights have changed, too: it is not to lose any

@@ -43,3 +43,16 @@ def test_time_of_a_member_that_moves_goes_on():
     assert not lapses.waits(TWO, 99.0, 10.0)
     lapses.move(ONE, ONE)
     assert lapses.waits(ONE, 1.0, 50.0), "nothing of it was left"
+
+
+def test_nothing_is_due_while_lapses_are_held():
+    lapses = Lapses()
+    lapses.begin(ONE, 5.0)
+    lapses.held = True
+    assert lapses.first is None
+    assert list(lapses.due(9.0)) == []
+    assert lapses.waits(ONE, 1.0, 9.0)
+    lapses.held = False
+    assert lapses.first == 5.0
+    assert not lapses.waits(ONE, 1.0, 9.0)
+    assert list(lapses.due(9.0)) == [ONE]

@@ -91,6 +91,11 @@ def test_verdict_after_a_rename_counts():
     assert director.weights == {1: 0, 2: 10, 3: 10}
 
 
+def last_digit(number, port):
+    """Return the endpoint of backends whose names end with a digit."""
+    return at(number % 10, port)
+
+
 def gateway(number):
     return {RouteKey(b"r"): Route(ip_network("10.0.0.0/24"), gateway4=IPv4Address("10.9.9.0") + number, method="masq")}
 
@@ -172,6 +177,24 @@ def test_backend_that_is_in_rotation_without_a_verdict_is_not_put_out_by_one_tha
     director.judge({2: None, 3: None})
     director.put({key(3): None, key(1): backend(3, weight=20)})
     assert director.weights == {1: 30}
+
+
+@pytest.mark.parametrize("judged_first", [True, False])
+def test_backend_with_two_names_makes_up_for_no_other_one_at_its_gateway(judged_first):
+    director = Director({H: TCP} | service(1, 2) | gateway(1))
+    director.judge({1: True, 2: True})
+    director.put({key(1): None, key(2): None, key(11): backend(1), key(12): backend(2)})
+    if judged_first:
+        director.judge({12: True}, at=last_digit)
+    director.put({key(21): backend(1), key(22): backend(2)})
+    director.judge({12: True, 22: True}, at=last_digit)
+    assert director.weights[1] >= 20
+    director.judge({12: False, 22: False}, at=last_digit)
+    assert director.weights == {1: 10}
+    director.put({key(11): None, key(12): None})
+    assert director.weights == {1: 10}
+    director.judge({21: True}, at=last_digit)
+    assert director.weights == {1: 10}
 
 
 def test_new_backend_at_a_gateway_in_force_does_not_count_before_it_is_up():

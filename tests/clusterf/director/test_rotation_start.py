@@ -82,6 +82,29 @@ def test_of_several_backends_at_a_gateway_those_that_fail_never_count(order):
     assert director.weights == {1: 15}
 
 
+def test_backends_that_move_before_all_is_known_replace_what_is_in_force_once_they_are_up():
+    director, table = at_a_gateway(20, 1, 2)
+    director.put({RouteKey(b"r"): Route(ip_network("10.0.0.0/24"), gateway4=IPv4Address("10.9.9.2"), method="masq")})
+    director.begin(table)
+    director.wait()
+    assert director.weights == {1: 20, 2: 0}
+    director.judge({1: True, 2: True})
+    director.wait()
+    assert director.weights == {2: 20}
+
+
+def test_backends_that_move_to_what_is_in_force_before_all_is_known_have_nothing_to_prove():
+    director, table = at_a_gateway(20, 1, 2)
+    away = Route(ip_network("10.0.0.0/24"), gateway4=IPv4Address("10.9.9.2"), method="masq")
+    back = structs.replace(away, gateway4=IPv4Address("10.9.9.1"))
+    director.put({RouteKey(b"r"): away})
+    director.put({RouteKey(b"r"): back})
+    director.begin(table)
+    assert director.weights == {1: 20}
+    (virtual,) = director.pipeline.table.virtuals
+    assert not director.pipeline.merger.proving(virtual, 0.0).unproven
+
+
 def test_backend_without_a_verdict_makes_up_for_none_that_was_up_and_fails():
     director, table = at_a_gateway(20, 1, 2, 3)
     director.judge({1: True, 2: True})

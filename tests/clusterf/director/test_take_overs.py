@@ -37,6 +37,9 @@ class Members:
     def is_undecided(self, _service, name, _virtual):
         return name in self.unknown
 
+    def endpoint(self, _service, _name, _virtual):
+        return None
+
     def is_unchecked(self, service, name, virtual):
         assert (service, virtual) == (SERVICE, WEB)
         return name in self.unchecked
