@@ -88,7 +88,7 @@ class Action(msgspec.Struct, frozen=True):
 
     Kinds: `fault` (subject: its kind), `hand` (a virtual server of ours that was changed by hand),
     `foreign` (a virtual server of others; `text` is its whole state from then on, empty: none),
-    `restart` (of the node, in a calm), `exit` (of the node by itself, its status),
+    `restart` (of the node, in a calm), `confirm` (of the etcd, likewise), `exit` (of the node by itself, its status),
     `health` (the address of a backend; `text` is `healthy`, or how it fails).
     """
 

@@ -7,6 +7,8 @@ may only run in a kernel that is there for it.
 import argparse
 import contextlib
 import logging
+import re
+import signal
 import sys
 import tempfile
 import time
@@ -31,6 +33,7 @@ from tests.system.support.netns import network_namespace
 
 __all__ = ["Soak", "main", "run"]
 
+ANOTHER = re.compile(r"another etcd cluster answers, (?P<answers>[0-9a-f]+) instead of")
 ROUND = 45.0  # seconds of faults between two times of calm
 BOUND = 45.0  # seconds in which the table must be exact once faults have stopped, without those of `Patience`
 QUIET = 6.0  # seconds after a restart in which nothing may be written: more than a resync
@@ -136,8 +139,27 @@ def _settle(world: World, bound: float) -> None:
     """Wait until the table is exact, and record whether it was in time."""
     begin, patience = time.monotonic(), Patience(bound)
     while (difference := _difference(world)) and not patience.over():
+        _confirm_known(world)
         time.sleep(0.25)
     world.recorder.calm(Calm(begin, time.monotonic(), "exact", difference))
+
+
+def _confirm_known(world: World) -> None:
+    """Confirm the etcd, as an operator has to, if the node takes the other one of a fault for the known one.
+
+    It does if its records were lost, and it was started, while the other one answered.
+    """
+    history = world.recorder.history
+    confirmed = max((action.begin for action in history.actions if action.kind == "confirm"), default=0.0)
+    doubts = [line for line in history.log if ANOTHER.search(line.text) or "no longer holding removals" in line.text]
+    doubt = ANOTHER.search(doubts[-1].text) if doubts and doubts[-1].time > confirmed else None
+    if doubt is not None:
+        with world.client() as client:
+            known = f"{client.list().cluster:x}"
+        if doubt["answers"] == known:
+            begin = time.monotonic()
+            world.node.send(signal.SIGUSR2)
+            world.recorder.action(begin, "confirm", known)
 
 
 def _difference(world: World) -> str:

@@ -39,6 +39,7 @@ def summary(history: History, counts: Mapping[str, Mapping[str, int]], violation
         *((f"- {kind}", number) for kind, number in sorted(faults.items())),
         ("times the table was exact once faults had stopped", f"{len(exact)}, after at most {slowest:.0f} s"),
         ("restarts without a write", len(silent)),
+        ("times that the etcd had to be confirmed", sum(action.kind == "confirm" for action in history.actions)),
         ("times the node ended by itself", sum(action.kind == "exit" for action in history.actions)),
         ("violations", len(violations)),
         *((f"- {kind}", number) for kind, number in sorted(Counter(v.kind for v in violations).items())),
