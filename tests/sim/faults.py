@@ -10,6 +10,7 @@ from clusterf.ipvs.table import Op, RealServer, RealServerSettings, Step, Virtua
 from tests.sim.disk import FULL, READ_ONLY
 from tests.sim.event import Event
 from tests.sim.network import State
+from tests.sim.operator import render
 
 if TYPE_CHECKING:
     from tests.sim.node import Node
@@ -107,10 +108,35 @@ def return_etcd(world: "World", number: int, which: int) -> None:
 
 def garbage(world: "World", number: int, which: int) -> None:
     """Have an invalid value at a key whose last good value every node knows."""
-    now = world.simulation.now
-    paths = sorted(path for path in world.contents if now - world.put_at[path] > 5.0)
-    if paths and all(now > node.disturbed_until for node in world.nodes):
+    if paths := _known(world):
         world.put({paths[(number * 64 + which) % len(paths)]: (b"{", b"", b'{"tcp": 0}')[which % 3]})
+
+
+def forget_values(world: "World", number: int, which: int) -> None:
+    """Have values become invalid, and a node end and lose its records; later they are valid again."""
+    node, paths = _node(world, number), _known(world)[which % 7 :: which % 5 + 1]
+    if not paths:
+        return
+    world.put(dict.fromkeys(paths, b"{"))
+
+    def end() -> None:
+        node.disturb(25.0)
+        lose_disk(world, number, which)
+        node.restart(gracefully=which % 2 == 0)
+
+    def repair() -> None:
+        world.put({path: value for path, value in render(world.configuration).items() if path in paths})
+
+    world.simulation.after(2.0, end)
+    world.simulation.after(22.0, repair)
+
+
+def _known(world: "World") -> list[bytes]:
+    """Return the keys whose value every node has recorded."""
+    now = world.simulation.now
+    if any(now <= node.disturbed_until for node in world.nodes):
+        return []
+    return sorted(path for path in world.contents if now - world.put_at[path] > 5.0)
 
 
 def confirm(world: "World", number: int, which: int) -> None:
@@ -283,6 +309,7 @@ FAULTS: dict[str, tuple[int, Fault]] = {
         (3, break_disk),
         (1, forget_a_change),
         (1, lose_disk),
+        (1, forget_values),
         (1, step_clock),
         (2, take_tree_away),
     )

@@ -58,7 +58,9 @@ class Judge:
     def step(self, node: "Node", step: Step) -> None:
         """Judge a step, and note what it does."""
         self._world.story.step(node.name, step)
-        if step.virtual in node.foreign:
+        if step.virtual in node.foreign and self._knows_only_old(node):
+            node.foreign.discard(step.virtual)  # as one that exists becomes ours once it is configured
+        elif step.virtual in node.foreign:
             self._report(node, step, "V4: a foreign virtual server is touched")
         match step.op:
             case Op.ADD_VIRTUAL | Op.EDIT_VIRTUAL:
@@ -78,6 +80,12 @@ class Judge:
                     node.zeroed.pop(pair, None)
         for pair in _pair(step):
             node.touched.pop(pair, None)
+
+    def _knows_only_old(self, node: "Node") -> bool:
+        """Tell whether a copy of the source is all that the node has, and the copy may be out of date."""
+        etcd = self._world.etcd
+        away = self._world.tree.is_away or etcd.is_down or node.name in etcd.cut
+        return away and node.forgot_at is not None
 
     def look(self, node: "Node") -> None:
         """Judge what is in the table of a node."""
@@ -99,8 +107,13 @@ class Judge:
         now, truth, network = self._world.simulation.now, self._world.truth, self._world.network
         held, since = node.held.get(pair), truth.weighted_since.get(pair, now)
         members = truth.members.get(pair, [])
+        if self._world.doubt and pair in self._world.doubted:
+            return False  # what another etcd adds may go by routes that only the one before had
         if held is not None and held.until == inf and node.forgot_at is None:
             members, since = held.members, held.since
+            present = {(m.service, m.backend) for others in truth.members.values() for m in others}
+            if pair not in truth.members and not present.isdisjoint((m.service, m.backend) for m in members):
+                return False  # they are elsewhere, and probed there: what is held of them is not
         for member in members:
             check = member.check
             if member.endpoint is None or check is None or check.panic_threshold:
@@ -142,6 +155,8 @@ class Judge:
         filled, left = truth.filled_since.get(pair[0]), truth.left.get(pair)
         if filled is None or filled > horizon(node) or left is None or now - left[0] >= BOUND:
             return False
+        if not any(virtual == pair[0] and since > left[0] - LAG for (virtual, _), since in truth.present_since.items()):
+            return False  # it was removed, and those that stay were there before
         by_hand = any(virtual == pair[0] for virtual, _ in node.touched)
         return not by_hand and self._works(node, self._versions(node, pair))
 

@@ -20,6 +20,19 @@ FOUND = {
         nodes=1,
         services=7,
     ),
+    # what was put back in time was removed by a director that was stopped then, and went on after the end of the hold
+    "a service restored within a hold, while the director was stopped": Script(
+        186,
+        (
+            Event(21.39, "wipe", 0, 31),
+            Event(18.613, "pause", 10, 29),
+            Event(0.002, "add_service", 0, 57),
+        ),
+        nodes=2,
+        services=4,
+        check=1,
+        removal_hold=20.0,
+    ),
 }
 
 

@@ -44,6 +44,8 @@ class Truth:
         self._values: dict[bytes, ConfigValue] = {}
         self.virtuals: dict[VirtualServer, VirtualServerSettings] = {}
         self.members: dict[Pair, list[Member]] = {}
+        # since when a real server is wanted, with or without weight
+        self.present_since: dict[Pair, float] = {}
         # since when a real server is wanted with weight without a break, and a virtual server with any
         self.weighted_since: dict[Pair, float] = {}
         self.filled_since: dict[VirtualServer, float] = {}
@@ -162,6 +164,7 @@ class Truth:
 
     def _note(self, before: Mapping[Pair, list[Member]], now: float) -> None:
         weighted = {pair for pair, members in self.members.items() if _weight(members)}
+        _keep(self.present_since, set(self.members), now)
         _keep(self.weighted_since, weighted, now)
         _keep(self.claimed_since, set(self.virtuals), now)
         _keep(self.filled_since, {virtual for virtual, _ in weighted}, now)

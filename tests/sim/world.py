@@ -3,6 +3,7 @@
 import copy
 from collections import deque
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from math import inf
 from pathlib import Path
 from typing import NamedTuple
@@ -62,10 +63,13 @@ class World:
         self.tree = Tree(self.simulation, folder / "tree")
         self.configuration = Configuration(default_check=script.check)
         self.violations: list[Violation] = []
-        # the etcd is another one, or older, and that is not confirmed
+        # the etcd is another one, or older, and that is not confirmed; the real servers that it adds
         self.doubt = False
+        self.doubted: AbstractSet[Pair] = set()
         # when the operator confirmed something last: what is done before nodes have read it is confirmed, too
         self._confirmed_at = -inf
+        # when a real server that was held was put back
+        self._restored: dict[Pair, float] = {}
         self.edits = self.faults = 0
         self._last_put = 0.0
         # when each key was changed last
@@ -132,6 +136,10 @@ class World:
         self._confirmed_at = self.simulation.now
         self.doubt = False
         self.etcd.before = None
+        for pair, at in self._restored.items():
+            # what no node can have read before it is confirmed is confirmed, too
+            if pair in self.truth.weighted_since and any(at > horizon(node) for node in self.nodes):
+                self.truth.weighted_since[pair] = self.simulation.now
         for node in self.nodes:
             node.held.clear()
             node.tell_all(Confirm())
@@ -149,8 +157,9 @@ class World:
         self.disturb(15.0)
         self._before = self.truth.values()
         self.etcd.replace(contents, revision, self.etcd.cluster if older else self.etcd.cluster + 1)
+        before = self.truth.members
         self._commit(changes)
-        self.doubt = True
+        self.doubt, self.doubted = True, self.truth.members.keys() - before.keys()
 
     def return_etcd(self) -> None:
         """Have the etcd of before behind the name."""
@@ -244,6 +253,7 @@ class World:
             for pair, held in list(node.held.items()):
                 if pair in truth.weighted_since and now < held.until:
                     truth.weighted_since[pair] = min(truth.weighted_since[pair], held.since)
+                    self._restored[pair] = now
                 if pair in truth.weighted_since or pair[0] in truth.virtuals:
                     del node.held[pair]
 
