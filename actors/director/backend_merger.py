@@ -21,6 +21,7 @@ from actors.base.actor import Actor
 from actors.base.messages import Upstream
 from actors.director.found_table import FoundTable, logging_errors
 from actors.director.messages import Credit, MergedUpdate, ResolvedUpdate
+from actors.director.release_timer import ReleaseTimer
 from actors.link.links import Links
 from actors.link.messages import Received, Synced, VerdictIs
 from actors.link.subscription import Subscription
@@ -34,6 +35,7 @@ from clusterf.director.rotation import Rotation
 from clusterf.ipvs.table import Table, VirtualServer, VirtualServerState
 from clusterf.lib.text import escape
 from clusterf.reconcile.hold_record import HoldRecord
+from clusterf.reconcile.kept_record import KeptRecord
 from clusterf.reconcile.lapse_record import LapseRecord
 from clusterf.sources.doubt import DoubtKind
 
@@ -61,7 +63,8 @@ class BackendMerger(Actor):
     real servers may drain; None: the table is emptied first. With `patience`, updates are
     complete (`synced`) only when each checked backend has a verdict, or after so
     many seconds; None: verdicts are not awaited. `hold` None: what leaves the configuration is removed at once.
-    `lapses` records what stays out of rotation without a check, `held` until when removals are held.
+    `lapses` records what stays out of rotation without a check, `held` until when removals are held, `kept` what
+    is kept though it is not configured.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class BackendMerger(Actor):
         hold: HoldPolicy | None = None,
         lapses: LapseRecord | None = None,
         held: HoldRecord | None = None,
+        kept: KeptRecord | None = None,
     ) -> None:
         super().__init__()
         # what was found in the kernel, until all is synced; messages wait until it is known
@@ -90,6 +94,7 @@ class BackendMerger(Actor):
         self._merger = Merger(elide=elide, rotation=rotation, in_force=self._retention)
         self._lapses = lapses or LapseRecord()
         self._held = held or HoldRecord()
+        self._kept = kept or KeptRecord()
         self._writer = writer
         self._readiness = Readiness(health, patient=patience is not None)
         self._patience = patience
@@ -98,8 +103,7 @@ class BackendMerger(Actor):
         # whether all was known once, and whether the operator confirmed something before
         self._synced = False
         self._confirmed = False
-        # the moment at which the next message RELEASE comes, on the monotonic clock
-        self._release_at: float | None = None
+        self._timer = ReleaseTimer(lambda seconds: self.tell_later(seconds, _Self.RELEASE))
 
     def on_start(self) -> None:
         """Begin to receive verdicts."""
@@ -129,8 +133,8 @@ class BackendMerger(Actor):
             case Credit():
                 self.tell_upstream(message)
             case _Self.RELEASE:
-                self._release_at = None
-                self._update(None, urgent=False)
+                if self._timer.expired(time.monotonic()):
+                    self._update(None, urgent=False)
             case _:
                 super().receive(message)
 
@@ -138,6 +142,8 @@ class BackendMerger(Actor):
         """Have the removals done that are held, or will be at the start."""
         self._confirmed = not self._synced
         self._retention.confirm(time.monotonic())
+        if self._synced:
+            self._kept.save(self._retention.kept)
         self._release()
 
     def _take(self) -> None:
@@ -197,11 +203,13 @@ class BackendMerger(Actor):
     def _update(self, link: str | None, *, urgent: bool) -> list[Merged]:
         """Send the writer what has changed, because of a frame of `link`, and return it."""
         now = time.monotonic()
+        self._rotation.hold(held=self._retention.hold.holding)
         items = list(self._retention.take(self._flush(now), now))
         if not self._synced and self._readiness.is_ready(self._rotation.unknown):
             items += self._begin(now)
         if self._synced:
             self._lapses.save(self._rotation.lapsing)
+            self._kept.save(self._retention.kept)
         self._writer.tell(MergedUpdate(tuple(items), self._synced, link, urgent))
         self._release()
         return items
@@ -219,16 +227,16 @@ class BackendMerger(Actor):
             self._retention.confirm(now)
         items = list(self._retention.take(self._flush(now), now))
         found, ours = (self._found.table, self._ours) if self._ours is not None else (Table(), {})
-        items += self._retention.begin(found, ours, now)
+        items += self._retention.begin(found, ours, now, self._kept.load())
         self._found.forget()
         self._ours = None
         return items
 
     def _release(self) -> None:
         """Have what may leave now removed, and this done again in time."""
-        if not self._synced:
-            return
         now = time.monotonic()
+        if not self._synced or self._timer.waits(now):
+            return
         removals = tuple(self._retention.release(now, self._merger.proving))
         self._held.save(self._retention.hold.until)
         if removals:
@@ -236,9 +244,8 @@ class BackendMerger(Actor):
         delay = self._retention.due(now, self._merger.proving)
         moments = [] if delay is None or delay == inf else [now + delay]
         moments += [self._merger.due] if self._merger.due is not None else []
-        if moments and (self._release_at is None or min(moments) < self._release_at):
-            self._release_at = min(moments)
-            self.tell_later(max(self._release_at - now, 0.0), _Self.RELEASE)
+        if moments:
+            self._timer.set(min(moments), now)
 
     def _flush(self, now: float) -> list[Merged]:
         merged: list[Merged] = []

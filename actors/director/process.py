@@ -21,6 +21,7 @@ from clusterf.lib.addresses import IPNetwork, is_within
 from clusterf.lib.store import Store
 from clusterf.reconcile.companions import Companion, Companions, VirtualServerCompanion
 from clusterf.reconcile.hold_record import HoldRecord
+from clusterf.reconcile.kept_record import KeptRecord
 from clusterf.reconcile.lapse_record import LapseRecord
 from clusterf.reconcile.ownership import Ownership
 from clusterf.reconcile.record import Record
@@ -63,6 +64,7 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
         patience=0.9 * settings.once_timeout if settings.once else None,
         lapses=LapseRecord(Record(ours, "lapses")),
         held=HoldRecord(None if settings.once else Record(ours, "hold")),
+        kept=KeptRecord(Record(ours, "kept")),
         hold=None if settings.once else HoldPolicy(settings.removal_hold, settings.hold_share, settings.hold_least),
     )
     resolver = RouteResolver.start(host.links, _defaults(settings, excluded), merger)

@@ -1,13 +1,15 @@
 """What is in force although the configuration no longer has it, since when, and why it is to leave."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Set as AbstractSet
 from math import inf
 from typing import NamedTuple
 
 from clusterf.config.model import Name
 from clusterf.director.merger import Origin
 from clusterf.ipvs.table import RealServer, VirtualServer
+from clusterf.lib.mapping import put
+from clusterf.reconcile.kept_record import NONE_KEPT, Kept
 
 __all__ = ["Departure", "Departures"]
 
@@ -23,13 +25,16 @@ class Departure(NamedTuple):
 class Departures:
     """Virtual and real servers that are to leave. True if there are any.
 
-    With a virtual server all real servers that are in force there are to leave, too. While there are `doubts`,
-    sources of which what was found in the kernel may be, that stays apart, as *kept*, and does not count.
+    With a virtual server all real servers that are in force there are to leave, too. While there are doubts, what
+    is found in the kernel with weight, and may be of the doubted sources, stays apart, as *kept*, and does not count.
     """
 
     def __init__(self) -> None:
-        # why it may be of these sources
+        # why what is found may be of these sources; and the doubts with which it was decided what to keep
         self.doubts: dict[str, str] = {}
+        self._considered: dict[str, str] = {}
+        # what may be kept at all, None: everything
+        self._candidates: AbstractSet[tuple[VirtualServer, RealServer | None]] | None = None
         self._kept: dict[tuple[VirtualServer, RealServer | None], Departure] = {}
         self.virtuals: dict[VirtualServer, Departure] = {}
         self.reals: dict[VirtualServer, dict[RealServer, Departure]] = {}
@@ -43,9 +48,12 @@ class Departures:
         return bool(self.virtuals or self.reals)
 
     @property
-    def kept(self) -> Collection[tuple[VirtualServer, RealServer | None]]:
-        """The real servers that are kept; without a real server, the virtual server itself."""
-        return self._kept.keys()
+    def kept(self) -> Kept:
+        """What is kept, and with which doubts that was decided."""
+        if not self._considered and not self._kept:
+            return NONE_KEPT
+        doubts = frozenset(f"{source}: {reason}" for source, reason in self._considered.items())
+        return Kept(doubts, frozenset(self._kept))
 
     @property
     def one_cause(self) -> bool:
@@ -55,7 +63,7 @@ class Departures:
     def add_virtual(self, virtual: VirtualServer, departure: Departure) -> None:
         """Have a virtual server leave."""
         self.discard_virtual(virtual)
-        if self._keeps(departure):
+        if self._keeps(virtual, None, departure):
             self._kept[virtual, None] = departure
             return
         self.virtuals[virtual] = departure
@@ -70,7 +78,7 @@ class Departures:
 
     def add_real(self, virtual: VirtualServer, real: RealServer, departure: Departure) -> None:
         """Have a real server leave, unless it is about to."""
-        if self._keeps(departure):
+        if departure.weight and self._keeps(virtual, real, departure):
             self._kept[virtual, real] = departure
         elif real not in self.reals.get(virtual, ()):
             self._kept.pop((virtual, real), None)
@@ -86,6 +94,19 @@ class Departures:
             self._count(departure, -1)
             if not reals:
                 del self.reals[virtual]
+
+    def doubt(self, source: str, reason: str | None) -> None:
+        """Note why what is found may be of the source; None: it is not."""
+        put(self.doubts, source, reason)
+        put(self._considered, source, reason)
+
+    def resume(self, before: Kept) -> None:
+        """Keep what was kept before, and nothing else, if there are no other doubts than then."""
+        self._candidates = before.servers if self.kept.doubts <= before.doubts else None
+
+    def decided(self) -> None:
+        """Note that all was found: nothing else is kept."""
+        self._candidates = frozenset()
 
     def release_kept(self, now: float) -> None:
         """Have what was kept leave, as of `now`."""
@@ -116,8 +137,10 @@ class Departures:
             self.discard_real(virtual, real)
         return virtuals, reals
 
-    def _keeps(self, departure: Departure) -> bool:
-        return bool(self.doubts) and departure.origin.service is None
+    def _keeps(self, virtual: VirtualServer, real: RealServer | None, departure: Departure) -> bool:
+        if not self.doubts or departure.origin.service is not None:
+            return False
+        return self._candidates is None or (virtual, real) in self._candidates
 
     def _count(self, departure: Departure, sign: int) -> None:
         origin = departure.origin

@@ -109,6 +109,11 @@ class RemovalHold:
         """Until when removals are held for their size, None: they are not."""
         return self._until if self._until != inf else None
 
+    @property
+    def holding(self) -> bool:
+        """Whether removals are held."""
+        return self._until is not None
+
     def resume(self, now: float, until: float) -> None:
         """Go on with a hold that the director before had begun, no longer than a hold takes now."""
         until = min(until, now + self._policy.seconds)

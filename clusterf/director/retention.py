@@ -31,7 +31,7 @@ from clusterf.ipvs.table import (
     VirtualServerSpec,
     VirtualServerState,
 )
-from clusterf.lib.mapping import put
+from clusterf.reconcile.kept_record import NONE_KEPT, Kept
 
 __all__ = ["Retention"]
 
@@ -72,15 +72,19 @@ class Retention:
         # the weight that other real servers have gained since the first one was to leave
         self._gained: dict[VirtualServer, int] = {}
 
-    def begin(self, found: Table, ours: Mapping[VirtualServer, float], now: float = 0.0) -> Iterator[Merged]:
+    def begin(
+        self, found: Table, ours: Mapping[VirtualServer, float], now: float = 0.0, before: Kept = NONE_KEPT
+    ) -> Iterator[Merged]:
         """Keep from now on; yield what is in the table found at the start and ours, but not wanted.
 
         `ours` are virtual servers that were added by us, with the seconds that their real
-        servers may drain; others are left alone unless they are wanted.
+        servers may drain; others are left alone unless they are wanted. `before`: what was kept
+        for doubts of the director before.
         """
         if not self._keeps:
             return
         self._begun = True
+        self._departures.resume(before)
         for virtual, settings in found.virtuals.items():
             wanted = virtual in self._in_force
             if not wanted and virtual not in ours:
@@ -90,17 +94,23 @@ class Retention:
                 yield VirtualServerWanted(virtual, VirtualServerSpec(settings, ours[virtual]))
                 self._departures.add_virtual(virtual, Departure(_UNKNOWN, now))
             yield from self._keep_found(virtual, found.reals[virtual], now)
+        self._departures.decided()
         self._log_kept()
+
+    @property
+    def kept(self) -> Kept:
+        """What is kept for doubts though it is not wanted."""
+        return self._departures.kept
 
     def doubt_found(self, source: str, reason: str | None, now: float) -> None:
         """Keep what is found and not wanted, as it may be of the source, `reason` says why; None: no longer."""
-        put(self._departures.doubts, source, reason)
+        self._departures.doubt(source, reason)
         if not self._departures.doubts:
             self._release_kept(now)
 
     def confirm(self, now: float) -> None:
         """Allow the removals that are held, and of what is kept though it is not wanted."""
-        self.hold.confirm(now, follows=bool(self._departures.kept))
+        self.hold.confirm(now, follows=bool(self.kept.servers))
         self._release_kept(now)
 
     def settings(self, virtual: VirtualServer, real: RealServer) -> RealServerSettings | None:
@@ -166,14 +176,14 @@ class Retention:
         return min([*delays, *(max(until - now, 0.0) for until in moments if until is not None)], default=None)
 
     def _release_kept(self, now: float) -> None:
-        if self._departures.kept:
+        if self.kept.servers:
             log.warning("ipvs: what is not configured is no longer kept")
         self._departures.release_kept(now)
         for virtual in self._departures.reals:
             self._gained.setdefault(virtual, 0)
 
     def _log_kept(self) -> None:
-        kept = self._departures.kept
+        kept = self.kept.servers
         if kept:
             log.error(
                 "ipvs: %d virtual servers and %d real servers are not configured, and kept "

@@ -110,6 +110,8 @@ class EtcdFollower(Follower):
         self._known = known
         first, self._synced = not self._synced, True
         self._last_good.complete(known)
+        if self._lineage.doubt is None:
+            self._last_good.read(known)
         self._on_update(updates, first)
         self._last_good.save(self._revision)
         self._last_good.renew()

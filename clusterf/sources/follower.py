@@ -43,8 +43,8 @@ class Follower(ABC):
         self._synced = False
         # whether removals are in doubt because the copy that was passed on may be out of date
         self._copy_doubted = False
-        # whether it was passed on that some values are not known
-        self._unknown = False
+        # since when some values are not known, as it was passed on
+        self._unknown: str | None = None
 
     def stop(self) -> None:
         """Have `run` return soon; any thread may call this."""
@@ -80,8 +80,8 @@ class Follower(ABC):
         """Pass on updates, and whether there are values now that are invalid or unreadable, and were not recorded."""
         if self._synced and self._last_good.unknown != self._unknown:
             self._unknown = self._last_good.unknown
-            if self._unknown:
-                reason = "values are invalid or unreadable, and what they were is not known"
+            if self._unknown is not None:
+                reason = f"values are invalid or unreadable, and what they were is not known, since {self._unknown}"
                 updates = [SourceDoubt(reason, DoubtKind.UNKNOWN), *updates]
             else:
                 updates = [*updates, SourceDoubt(None, DoubtKind.UNKNOWN)]

@@ -8,7 +8,7 @@ across restarts, too; together they are a copy of the source for when it is unre
 import itertools
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from functools import reduce
 from operator import xor
@@ -113,9 +113,9 @@ class LastGood:
         return self._revision
 
     @property
-    def unknown(self) -> bool:
-        """Whether values are invalid or unreadable of which it is not known what they were before this process."""
-        return bool(self._unknown)
+    def unknown(self) -> str | None:
+        """Since when values are invalid or unreadable of which nobody knows what they were; None: there are none."""
+        return self._unknown.since if self._unknown else None
 
     def forget_unknown(self) -> None:
         """Have nothing in force for these."""
@@ -173,19 +173,19 @@ class LastGood:
                 value = decode(self._url, known, key, raw).value
                 yield KeyUpdate(known, key, value, (problem,) if known == path else (), unchanged=value is None)
 
-    def readable(self, path: bytes) -> KeyUpdate:
-        """Take `path` as readable again; return that it has no problem by itself."""
-        self._unreadable.discard(path)
-        self._unknown.discard(path)
-        return KeyUpdate(path, None, None, ())
+    def read(self, present: Container[bytes], unreadable: Iterable[bytes] = ()) -> None:
+        """Note that the whole source was read, but for what is below unreadable paths: what is gone had no value."""
+        roots = list(unreadable)
+        for path in self._unknown.paths():
+            if path not in present and not any(is_below(path, root) for root in roots):
+                self._unknown.discard(path)
 
     def complete(self, present: Iterable[bytes]) -> None:
         """Mark the snapshot complete: forget recorded paths that are not in `present`."""
         if self._completed or self._frozen:
             return
-        for path in (self._recorded.keys() | self._unknown.paths()) - set(present):
+        for path in self._recorded.keys() - set(present):
             if not any(is_below(path, root) for root in self._unreadable):
-                self._unknown.discard(path)
                 self._record(path, None)
         self._completed = self._knows_all = True
         if not self._has_copy:

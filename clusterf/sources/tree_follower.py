@@ -158,6 +158,8 @@ class TreeFollower(Follower):
             updates.extend(self._end_doubt_of_copy())
         if was_synced:
             updates = self._with_passing_doubt(updates, now, settled)
+        if self._last_good.unknown:
+            self._last_good.read(self._tree.paths(), self._unreadable)
         self._on_update(updates, synced)
         self._last_good.save()
         if self._synced and not self._unreadable:
@@ -185,7 +187,7 @@ class TreeFollower(Follower):
             yield from self._updates(entry, now)
         for known in readable:
             self._unreadable.discard(known)
-            yield self._last_good.readable(known)
+            yield KeyUpdate(known, None, None, ())
         if path in self._unsettled and self._unsettled[path][0] <= now:
             del self._unsettled[path]  # its file was not found: it is unreadable
 

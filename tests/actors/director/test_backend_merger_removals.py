@@ -16,6 +16,7 @@ from clusterf.ipvs.table import Method, RealServer, RealServerSettings, table_of
 from clusterf.lib.addresses import Endpoint
 from clusterf.lib.store import Store
 from clusterf.reconcile.hold_record import HoldRecord
+from clusterf.reconcile.kept_record import Kept, KeptRecord
 from clusterf.reconcile.record import Record
 from clusterf.sources.doubt import DoubtKind
 from tests.actors.support.director import (
@@ -230,3 +231,30 @@ def test_what_is_found_is_kept_while_values_are_unknown_of_which_it_may_be(direc
         director.merger.tell(Confirm())
     wait_until(lambda: len(removed(recorder)) == 2 - (end in {"valid", "confirmed before"}))
     assert ("10.9.9.9:8080" in removed(recorder)) is (end != "valid")
+
+
+@pytest.mark.parametrize("doubt", ["the same", "another"])
+def test_director_keeps_for_the_same_doubt_what_the_one_before_kept_and_no_more(
+    direct, recorder, caplog, tmp_path, doubt
+):
+    (virtual, spec), *_ = virtual_servers(FRONTEND.value, Defaults())
+    settings = {RealServer(ip_address(real), 8080): RealServerSettings(Method.MASQ, 7) for real in (*REALS, "10.8.8.8")}
+    store = Store(tmp_path / "ipvs.db")
+    record = KeptRecord(Record(store, "kept"))
+    record.save(Kept({"etcd://h: the same"}, {(virtual, RealServer(ip_address("10.8.8.8"), 8080))}))
+    director = direct(
+        in_force=lambda: table_of([(virtual, spec.settings, settings)]),
+        ours={virtual: 30.0},
+        hold=HoldPolicy(1000.0),
+        kept=record,
+    )
+    director.configure(DoubtIs(DoubtKey("etcd://h", DoubtKind.UNKNOWN), doubt), *SERVICE).publish(verdict(UP))
+    kept = 1 if doubt == "the same" else 2
+    wait_until(lambda: f"{kept} real servers are not configured, and kept" in caplog.text)
+    wait_until(lambda: removed(recorder) == ["10.9.9.9:8080"] * (2 - kept))
+    assert len(KeptRecord(Record(store, "kept")).load().servers) == kept
+    director.merger.tell(Confirm())
+    wait_until(lambda: len(removed(recorder)) == 2)
+    director.wait()
+    assert KeptRecord(Record(store, "kept")).load() == Kept({f"etcd://h: {doubt}"})
+    store.close()

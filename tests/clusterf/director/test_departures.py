@@ -2,9 +2,11 @@ import pytest
 
 from clusterf.director.departures import Departure, Departures
 from clusterf.director.merger import Origin
+from clusterf.reconcile.kept_record import NONE_KEPT, Kept
 from tests.clusterf.support.reconciling import DNS, ONE, TWO, WEB
 
 WEB_BY_A, WEB_BY_B, DNS_BY_A = Origin(b"web", "a"), Origin(b"web", "b"), Origin(b"dns", "a")
+FOUND = Origin(None)
 
 
 @pytest.fixture
@@ -114,31 +116,35 @@ def test_what_was_to_leave_by_a_moment_is_taken_alone(departures):
     assert not departures
 
 
-def test_what_was_found_stays_apart_while_that_is_doubted(departures):
-    departures.doubts["tree"] = "values are invalid"
-    departures.add_virtual(DNS, Departure(Origin(None), 0.0))
-    departures.add_virtual(DNS, Departure(Origin(None), 0.0))
-    departures.add_real(WEB, ONE, Departure(Origin(None), 0.0, 10))
-    departures.add_real(WEB, TWO, Departure(Origin(None), 0.0, 5))
+def test_what_was_found_with_weight_stays_apart_while_there_are_doubts(departures):
+    departures.doubt("tree", "values are invalid")
+    departures.add_virtual(DNS, Departure(FOUND, 0.0))
+    departures.add_virtual(DNS, Departure(FOUND, 0.0))
+    departures.add_real(WEB, ONE, Departure(FOUND, 0.0, 10))
+    departures.add_real(WEB, TWO, Departure(FOUND, 0.0, 1))
+    departures.add_real(DNS, ONE, Departure(FOUND, 0.0, 0))
     departures.add_real(DNS, TWO, Departure(DNS_BY_A, 0.0, 1))
-    assert set(departures.kept) == {(DNS, None), (WEB, ONE), (WEB, TWO)}
-    assert (departures.weight, departures.one_cause, departures.virtuals) == (1, True, {})
+    assert departures.kept == Kept({"tree: values are invalid"}, {(DNS, None), (WEB, ONE), (WEB, TWO)})
+    assert (departures.weight, departures.virtuals) == (1, {})
     departures.discard_real(WEB, TWO)
-    assert departures.take() == ([], [(DNS, TWO)])
+    assert departures.take() == ([], [(DNS, ONE), (DNS, TWO)])
     departures.release_kept(7.0)
-    assert not departures.kept
+    assert not departures.kept.servers
+    assert departures.kept.doubts, "they were considered"
     assert departures.take(6.9) == ([], [])
     assert departures.weight == 10
     assert departures.take(7.0) == ([DNS], [(WEB, ONE)])
-    departures.add_real(WEB, ONE, Departure(Origin(None), 0.0, 10))
-    assert departures, "the doubt has ended"
+    departures.add_real(WEB, ONE, Departure(FOUND, 0.0, 10))
+    assert departures, "that has ended"
+    departures.doubt("tree", None)
+    assert departures.kept == NONE_KEPT
 
 
 @pytest.mark.parametrize("how", ["is wanted", "leaves with its service"])
 def test_what_was_kept_and_is_decided_is_kept_no_longer(departures, how):
-    departures.doubts["tree"] = "values are invalid"
-    departures.add_virtual(WEB, Departure(Origin(None), 0.0))
-    departures.add_real(WEB, ONE, Departure(Origin(None), 0.0, 10))
+    departures.doubt("tree", "values are invalid")
+    departures.add_virtual(WEB, Departure(FOUND, 0.0))
+    departures.add_real(WEB, ONE, Departure(FOUND, 0.0, 10))
     if how == "is wanted":
         departures.discard_virtual(WEB)
         departures.discard_real(WEB, ONE)
@@ -146,6 +152,20 @@ def test_what_was_kept_and_is_decided_is_kept_no_longer(departures, how):
         departures.add_virtual(WEB, Departure(Origin(b"web"), 1.0))
         departures.add_real(WEB, ONE, Departure(Origin(b"web"), 1.0, 10))
         assert departures.take() == ([WEB], [])
-    assert not departures.kept
+    assert not departures.kept.servers
     departures.release_kept(2.0)
     assert not departures
+
+
+@pytest.mark.parametrize("doubt", ["the same", "another"])
+def test_only_what_was_kept_before_is_kept_again_for_the_same_doubts(departures, doubt):
+    departures.doubt("tree", "the same")
+    departures.doubt("etcd", doubt)
+    departures.resume(Kept({"tree: the same", "etcd: the same", "etcd: an old one"}, {(WEB, ONE)}))
+    departures.add_virtual(DNS, Departure(FOUND, 0.0))
+    departures.add_real(WEB, ONE, Departure(FOUND, 0.0, 10))
+    departures.add_real(WEB, TWO, Departure(FOUND, 0.0, 10))
+    departures.decided()
+    departures.add_real(DNS, TWO, Departure(FOUND, 0.0, 10))
+    again = {(WEB, ONE)} if doubt == "the same" else {(DNS, None), (WEB, ONE), (WEB, TWO)}
+    assert departures.kept.servers == again

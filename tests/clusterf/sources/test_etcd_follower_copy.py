@@ -117,7 +117,7 @@ def test_what_an_invalid_value_was_is_unknown_without_a_copy_until_it_is_valid(e
     etcd.change(path(1), b"{")
     with following(etcd, tmp_path / "config.db") as (_, view):
         view.wait_for_sync()
-        assert view.doubts == ["values are invalid or unreadable, and what they were is not known"]
+        assert "values are invalid or unreadable, and what they were is not known, since 20" in view.doubts[0]
     with following(etcd, tmp_path / "config.db") as (_, view):
         view.wait_for_sync()
         assert len(view.doubts) == 1

@@ -251,7 +251,7 @@ def test_what_an_invalid_value_was_is_unknown_unless_the_record_is_one_of_the_wh
             mark.unlink()
     after = LastGood(URL, Store(path, keep_stale=True))
     after.put(PATH, BAD)
-    assert after.unknown is stale
+    assert bool(after.unknown) is stale
 
 
 def test_recorded_value_that_is_no_longer_valid_is_unknown(path):
@@ -275,6 +275,7 @@ def test_path_whose_value_is_unknown_is_so_after_a_restart_until_it_is_decided(p
     source.put(b"routes/r", None)
     assert source.unknown
     source.complete([PATH])
+    source.read([PATH])
     assert not source.unknown, "health has gone"
     source.put(b"health", b"{")
     assert not source.unknown, "it had no value"
@@ -290,7 +291,9 @@ def test_what_an_unreadable_part_had_is_unknown_until_it_is_readable(path, end):
     source.save()
     assert state(path).unknown
     if end == "readable":
-        assert source.readable(b"services") == KeyUpdate(b"services", None, None, ())
+        source.read([PATH, b"health"], [b"services"])
+        assert source.unknown
+        source.read([PATH, b"health"], [b"routes"])
     else:
         source.forget_unknown()
     source.save()

@@ -1,6 +1,7 @@
 import pytest
 
 from clusterf.lib.store import Store
+from clusterf.sources import unknown
 from clusterf.sources.source_record import SourceRecord
 from clusterf.sources.unknown import UnknownPaths
 
@@ -17,29 +18,44 @@ def paths(store):
 
 
 def test_paths_are_recorded_once_they_are_saved(store):
-    unknown = paths(store)
-    assert not unknown
-    unknown.add(b"health")
-    unknown.add(b"routes/\xff")
+    first = paths(store)
+    assert not first
+    first.add(b"health")
+    first.add(b"routes/\xff")
     assert not paths(store)
-    unknown.save()
+    first.save()
     assert paths(store).paths() == {b"health", b"routes/\xff"}
-    unknown.discard(b"health")
-    unknown.save()
+    first.discard(b"health")
+    first.save()
     assert paths(store).paths() == {b"routes/\xff"}
-    unknown.clear()
-    unknown.save()
+    first.clear()
+    first.save()
     assert not paths(store)
+
+
+def test_moment_is_that_of_the_newest_path_and_recorded(store, monkeypatch):
+    monkeypatch.setattr(unknown.time, "time", lambda: 0.0)
+    first = paths(store)
+    first.add(b"health")
+    assert first.since == "1970-01-01T00:00:00.000+00:00"
+    monkeypatch.setattr(unknown.time, "time", lambda: 1.5)
+    first.add(b"health")
+    first.discard(b"routes/r")
+    first.save()
+    second = paths(store)
+    assert second.since == "1970-01-01T00:00:00.000+00:00"
+    second.add(b"routes/r")
+    assert second.since == "1970-01-01T00:00:01.500+00:00"
 
 
 def test_nothing_is_written_without_a_change(store):
-    unknown = paths(store)
-    unknown.add(b"health")
-    unknown.save()
+    first = paths(store)
+    first.add(b"health")
+    first.save()
     other = paths(store)
     other.discard(b"health")
     other.save()
-    unknown.add(b"health")
-    unknown.discard(b"routes/r")
-    unknown.save()
+    first.add(b"health")
+    first.discard(b"routes/r")
+    first.save()
     assert not paths(store)

@@ -116,6 +116,23 @@ def test_invalid_values_take_nothing_though_node_and_records_have_gone(node: Nod
         node.wait_for_table((WEB if records == "all" else "") + API.replace("-w 10", "-w 3"))
 
 
+def test_value_that_was_never_valid_keeps_nothing(node: Node, both: Tree) -> None:
+    both.put_text("services/web/backends/never", "{")
+    with node:
+        node.wait_for_table(WEB + API)
+    both.remove("services/api")
+    with node:
+        node.wait_for_table(WEB)
+    both.put("services/api/frontend", {"ipv4": "10.1.0.2", "tcp": 80})
+    both.put("services/api/backends/b", {"ipv4": "10.3.0.1", "tcp": 80})
+    with node:
+        node.wait_for_table(WEB + API)
+        node.kill("director")
+        both.remove("services/api")
+        node.wait_for_table(WEB)
+        assert "kept until" not in node.log
+
+
 def test_record_that_is_out_of_date_removes_no_foreign_virtual_server(node: Node, both: Tree, disk: Disk) -> None:
     with node:
         remove_api_on_a_full_disk(node, both, disk)
