@@ -14,6 +14,7 @@ from actors.link.messages import DoubtIs, ProblemsAre, Received, Synced, ValueIs
 from actors.link.published import FRAME
 from actors.link.subscription import Subscription
 from actors.settings import CONFIG
+from clusterf.config.keys import parse_key
 from clusterf.config.problems import ProblemsOf
 from clusterf.director.resolver import Resolver
 from clusterf.director.virtual_servers import Defaults
@@ -73,6 +74,8 @@ class RouteResolver(Actor):
                     self._resolver.update(key, value)
                 case ProblemsAre(key, value):
                     problems.append(ProblemsOf(key, value))
+                    if (concerned := parse_key(key.path)) is not None:
+                        self._resolver.note(concerned, key.source, invalid=any(problem.fatal for problem in value))
                 case DoubtIs():
                     doubts.append(message)
                 case _:

@@ -21,6 +21,7 @@ from actors.link.messages import DoubtIs, ProblemsAre, Received, Synced, ValueIs
 from actors.link.publisher import Publisher
 from actors.link.subscription import Subscription
 from actors.settings import CONFIG
+from clusterf.config.keys import parse_key
 from clusterf.config.model import RouteKey
 from clusterf.health.monitor import Monitor
 from clusterf.health.references import ProbeStarter
@@ -102,8 +103,12 @@ class HealthChecker(AsyncioActor):
             match message:
                 case Synced():
                     self._synced = True
-                case ProblemsAre() | DoubtIs() | ValueIs(RouteKey()):
+                case DoubtIs() | ValueIs(RouteKey()):
                     pass
+                case ProblemsAre(key, problems):
+                    if (concerned := parse_key(key.path)) is not None:
+                        invalid = any(problem.fatal for problem in problems)
+                        self._watch_list.note(concerned, key.source, invalid=invalid)
                 case ValueIs(key, value):
                     self._watch_list.update(key, value)
                 case _:

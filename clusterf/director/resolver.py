@@ -9,7 +9,7 @@ health check costs its service only where it changes which endpoints are
 probed; all else in it concerns only the probes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -133,7 +133,12 @@ class Resolver:
                 self._update_route(name, value)
             case HealthKey(service):
                 assert value is None or isinstance(value, HealthCheck)
-                self._update_check(service, value)
+                self._change_check(service, lambda: self._checks.update(service, value))
+
+    def note(self, key: Key, source: str, *, invalid: bool) -> None:
+        """Note whether the value of `key` is invalid in a source."""
+        if isinstance(key, HealthKey):
+            self._change_check(key.service, lambda: self._checks.note(key.service, source, invalid=invalid))
 
     def flush(self) -> Iterator[Resolved]:
         """Yield what has become of all that changed since the last flush."""
@@ -170,9 +175,10 @@ class Resolver:
         concerned |= {name} | self._routes.sharing(name)
         self._dirty.routes.update(dict.fromkeys(map(RouteKey, sorted(concerned))))
 
-    def _update_check(self, service: Name | None, value: HealthCheck | None) -> None:
+    def _change_check(self, service: Name | None, change: Callable[[], bool]) -> None:
+        """Change the check of a service, or with None the default one; `change` returns whether that does anything."""
         old, had_own = self._checks.in_force(service), self._checks.has_own(service)
-        if not self._checks.update(service, value):
+        if not change():
             return
         new = self._checks.in_force(service)
         if service is None:

@@ -127,7 +127,7 @@ class Targets:
             case HealthKey(service):
                 assert value is None or isinstance(value, HealthCheck)
                 if self._checks.update(service, value):
-                    self._dirty_services.update(dict.fromkeys(self._concerned_by(service)))
+                    self._touch_check(service)
             case BackendKey(service, backend):
                 assert value is None or isinstance(value, Backend)
                 siblings = self._backends.setdefault(service, {})
@@ -135,6 +135,11 @@ class Targets:
                     self._dirty_backends[key] = None
                 if not siblings:
                     del self._backends[service]
+
+    def note(self, key: Key, source: str, *, invalid: bool) -> None:
+        """Note whether the value of `key` is invalid in a source."""
+        if isinstance(key, HealthKey) and self._checks.note(key.service, source, invalid=invalid):
+            self._touch_check(key.service)
 
     def flush(self, limit: int) -> list[TargetChange]:
         """Return the changes of at most `limit` of the backends that are concerned by updates."""
@@ -148,11 +153,12 @@ class Targets:
             changes += self._flush_backend(key)
         return changes
 
-    def _concerned_by(self, service: Name | None) -> list[Name]:
-        """Return the services whose check may have changed with that of `service`, or with None the default."""
+    def _touch_check(self, service: Name | None) -> None:
+        """Have the services flushed whose check may have changed with that of `service`, or with None the default."""
         if service is not None:
-            return [service]
-        return [name for name in self._backends if not self._checks.has_own(name)]
+            self._dirty_services[service] = None
+        else:
+            self._dirty_services.update((name, None) for name in self._backends if not self._checks.has_own(name))
 
     def _flush_backend(self, key: BackendKey) -> list[TargetChange]:
         backend = self._backends.get(key.service, {}).get(key.backend)

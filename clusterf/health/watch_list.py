@@ -39,6 +39,10 @@ class WatchList:
         """Set the value of a key of the configuration, or with None remove it; `apply` makes it effective."""
         self._targets.update(key, value)
 
+    def note(self, key: Key, source: str, *, invalid: bool) -> None:
+        """Note whether the value of a key is invalid in a source; `apply` makes it effective."""
+        self._targets.note(key, source, invalid=invalid)
+
     def apply(self, limit: int, now: float) -> VerdictUpdates:
         """Watch and forget targets for at most `limit` changed backends; return the verdicts that this changes.
 

@@ -19,7 +19,7 @@ import msgspec
 
 from clusterf.config.decode import decode
 from clusterf.config.keys import parse_key
-from clusterf.config.model import Key, Value
+from clusterf.config.model import HealthKey, Key, Value
 from clusterf.config.problems import Problem
 from clusterf.lib.store import Store, checksum, is_below
 from clusterf.lib.text import escape
@@ -247,6 +247,8 @@ def describe(update: KeyUpdate) -> Iterator[str]:
             yield f"{problem} (keeping the previous valid value)"
         elif update.key is None:
             yield f"{problem} (keeping the previous valid values)"
+        elif isinstance(update.key, HealthKey):
+            yield f"{problem} (no previous valid value: checking by the default check, or else by TCP)"
         else:
             yield f"{problem} (skipped: no previous valid value)"
     if len(update.problems) > _LINES:

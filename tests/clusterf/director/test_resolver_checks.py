@@ -121,3 +121,21 @@ def test_changed_default_check_costs_only_services_without_a_check_of_their_own(
     assert {item.service for item in resolved_items} == {b"b"}
     resolved_items, _ = pipeline.put(HealthKey(b"b"), HealthCheck(port=9))
     assert [type(item) for item in resolved_items] == [ServiceResolved], "it says what the default says anyway"
+
+
+@pytest.mark.parametrize("check", [H, DEFAULT])
+def test_backends_of_a_service_with_an_invalid_check_are_probed_by_tcp(check):
+    resolver = Resolver(NODE)
+    for key, value in {F: WEB, B: ONE}.items():
+        resolver.update(key, value)
+    resolver.note(check, "tree", invalid=True)
+    resolver.note(F, "tree", invalid=True)
+    service, backend = resolver.flush()
+    assert service.policy is not None
+    assert all(member.endpoint is not None for _, member in backend.members)
+    resolver.note(check, "tree", invalid=True)
+    assert list(resolver.flush()) == []
+    resolver.note(check, "tree", invalid=False)
+    service, backend = resolver.flush()
+    assert service.policy is None
+    assert all(member.endpoint is None for _, member in backend.members)

@@ -1,3 +1,5 @@
+import pytest
+
 from clusterf.config.model import HealthCheck
 from clusterf.health.checks import Checks
 
@@ -30,3 +32,24 @@ def test_update_tells_whether_anything_changes():
         *(False, True, False),
         *(True, True, False),
     ]
+
+
+@pytest.mark.parametrize("service", [b"web", None])
+def test_invalid_check_without_a_valid_one_is_one_by_tcp_unless_there_is_a_default(service):
+    checks = Checks()
+    assert checks.note(service, "tree", invalid=True)
+    assert not checks.note(service, "etcd", invalid=True)
+    assert checks.in_force(b"web") == HealthCheck()
+    assert checks.in_force(b"api") == (HealthCheck() if service is None else None)
+    assert not checks.has_own(b"web")
+    checks.update(b"web", NONE)
+    assert checks.in_force(b"web") == NONE
+    checks.update(b"web", None)
+    checks.update(None, DEFAULT)
+    assert checks.in_force(b"web") == DEFAULT
+    checks.update(None, None)
+    assert not checks.note(service, "tree", invalid=False)
+    assert checks.in_force(b"web") == HealthCheck()
+    assert checks.note(service, "etcd", invalid=False)
+    assert checks.in_force(b"web") is None
+    assert not checks.note(service, "etcd", invalid=False)

@@ -249,3 +249,16 @@ def test_changes_flushed_in_any_parts_add_up_to_the_targets_of_the_configuration
     assert sum_of_changes == expected
     assert {(key, t) for t in targets._backends_of for key in targets.backends(t)} == expected
     assert len(targets) == len({target for _, target in expected})
+
+
+@pytest.mark.parametrize("check", [HEALTH, DEFAULT])
+def test_backends_of_a_service_with_an_invalid_check_are_probed_by_tcp(check):
+    targets = flushed((WEB, Frontend(ipv4=VIP, tcp=80)), (ONE, backend("10.0.0.1")))
+    assert not len(targets)
+    targets.note(check, "tree", invalid=True)
+    targets.note(WEB, "tree", invalid=True)
+    assert changes(targets) == [(ONE, None, target("10.0.0.1"), False)]
+    targets.note(check, "tree", invalid=True)
+    assert not targets.pending
+    targets.note(check, "tree", invalid=False)
+    assert [after for _, _, after, _ in changes(targets)] == [None]

@@ -201,6 +201,8 @@ def test_each_problem_is_described_with_its_consequence(path):
     (kept,) = describe(source.put(PATH, BAD))
     (ignored,) = describe(source.put(b"extra", b""))
     (unreadable,) = describe(next(source.unreadable(b"services", "Input/output error")))
+    (fallback,) = describe(source.put(b"health", b"{"))
+    assert fallback.endswith(" (no previous valid value: checking by the default check, or else by TCP)")
     assert skipped.endswith(" (skipped: no previous valid value)")
     assert kept.endswith(" (keeping the previous valid value)")
     assert ignored.endswith(" (ignored)")

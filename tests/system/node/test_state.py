@@ -116,6 +116,28 @@ def test_invalid_values_take_nothing_though_node_and_records_have_gone(node: Nod
         node.wait_for_table((WEB if records == "all" else "") + API.replace("-w 10", "-w 3"))
 
 
+@pytest.mark.parametrize("key", ["health", "services/web/health"])
+def test_failed_backend_has_no_weight_though_nobody_knows_what_its_invalid_check_was(
+    node: Node, tree: Tree, key: str
+) -> None:
+    with Web(tree) as web:
+        web.serve("b1")
+        web.put_check()
+        web.put_frontend()
+        web.put_backends("b1", "b2")
+        for file in ("health", "services/web/health"):
+            (tree.folder / file).unlink(missing_ok=True)
+        tree.put_text(key, '{"type": "tcp", "interval": -1}')
+        with node:
+            web.wait(node, b1=10, b2=0)
+            assert "no previous valid value: checking by the default check, or else by TCP" in node.log
+        shutil.rmtree(node.state)
+        with node:
+            node.wait_for_log(r"web/b1: \S+ is up")
+            node.wait_for_log(r"web/b2: \S+ is down")
+            assert node.operations == []
+
+
 def test_value_that_was_never_valid_keeps_nothing(node: Node, both: Tree) -> None:
     both.put_text("services/web/backends/never", "{")
     with node:
