@@ -21,9 +21,8 @@ from actors.base.actor import Actor
 from actors.base.messages import Upstream
 from actors.director.found_table import FoundTable, logging_errors
 from actors.director.messages import Credit, MergedUpdate, ResolvedUpdate
-from actors.director.release_timer import ReleaseTimer
 from actors.link.links import Links
-from actors.link.messages import Received, Synced, VerdictIs
+from actors.link.messages import Pulse, Received, Synced, VerdictIs
 from actors.link.subscription import Subscription
 from clusterf.config.problems import ProblemsOf
 from clusterf.director.merger import Merged, Merger
@@ -32,7 +31,9 @@ from clusterf.director.readiness import Readiness
 from clusterf.director.removal_hold import HoldPolicy
 from clusterf.director.retention import Retention
 from clusterf.director.rotation import Rotation
+from clusterf.director.unproven import Proving
 from clusterf.ipvs.table import Table, VirtualServer, VirtualServerState
+from clusterf.lib.punctual import PunctualTimer
 from clusterf.lib.text import escape
 from clusterf.reconcile.hold_record import HoldRecord
 from clusterf.reconcile.kept_record import KeptRecord
@@ -100,10 +101,12 @@ class BackendMerger(Actor):
         self._patience = patience
         subscriptions = [Subscription(name, links, self.actor_ref.tell) for name in health]
         self._subscriptions = {subscription.name: subscription for subscription in subscriptions}
+        # when each health process ran last, as far as that is known
+        self._probed: dict[str, float] = {}
         # whether all was known once, and whether the operator confirmed something before
         self._synced = False
         self._confirmed = False
-        self._timer = ReleaseTimer(lambda seconds: self.tell_later(seconds, _Self.RELEASE))
+        self._timer = PunctualTimer(lambda seconds: self.tell_later(seconds, _Self.RELEASE))
 
     def on_start(self) -> None:
         """Begin to receive verdicts."""
@@ -165,7 +168,14 @@ class BackendMerger(Actor):
         if update.synced:
             self._readiness.configured()
         hold = self._retention.hold
-        hold.changed(time.monotonic())
+        if update.pulse:
+            hold.alive(time.monotonic())
+        if update.pulse and not (update.items or update.doubts):
+            if not self._waits and update.link is not None:
+                self.tell_upstream(Credit(update.link))
+                return
+        else:
+            hold.changed(time.monotonic())
         hold.complete(update.complete)
         hold.doubt(update.link, "more follows" if update.partial else None, passing=True)
         for doubt in update.doubts:
@@ -179,16 +189,27 @@ class BackendMerger(Actor):
                     log.warning("%s", problem)
 
     def _judge(self, received: Received) -> None:
+        if received.messages == (Pulse(),) and not self._waits:
+            self._probed[received.link] = time.monotonic()
+            self._subscriptions[received.link].acknowledge()
+            return
         urgent = self._synced  # before that, nothing is written at all
         for message in received.messages:
             match message:
                 case Synced():
                     self._readiness.judged(received.link)
+                case Pulse():
+                    self._probed[received.link] = time.monotonic()
                 case VerdictIs(key, verdict):
                     self._rotation.put_verdict(*key, verdict.up if verdict is not None else None)
                 case _:
                     raise TypeError(f"a health process does not publish {message!r}")
         self._update(received.link, urgent=urgent)
+
+    @property
+    def _waits(self) -> bool:
+        """Whether something is to be done at some time, as far as other processes run until then."""
+        return not self._synced or self._merger.due is not None or self._retention.waits
 
     def _start_without_verdicts(self) -> None:
         """Await verdicts no longer: a backend without one is as in the kernel, or as its check's `initial` says."""
@@ -203,7 +224,7 @@ class BackendMerger(Actor):
     def _update(self, link: str | None, *, urgent: bool) -> list[Merged]:
         """Send the writer what has changed, because of a frame of `link`, and return it."""
         now = time.monotonic()
-        self._rotation.hold(held=self._retention.hold.holding)
+        self._rotation.limit(self._retention.hold.known(now))
         items = list(self._retention.take(self._flush(now), now))
         if not self._synced and self._readiness.is_ready(self._rotation.unknown):
             items += self._begin(now)
@@ -237,15 +258,20 @@ class BackendMerger(Actor):
         now = time.monotonic()
         if not self._synced or self._timer.waits(now):
             return
-        removals = tuple(self._retention.release(now, self._merger.proving))
+        removals = tuple(self._retention.release(now, self._proving))
         self._held.save(self._retention.hold.until)
         if removals:
             self._writer.tell(MergedUpdate(removals, self._synced))
-        delay = self._retention.due(now, self._merger.proving)
-        moments = [] if delay is None or delay == inf else [now + delay]
-        moments += [self._merger.due] if self._merger.due is not None else []
+        delay = self._retention.due(now, self._proving)
+        # (what is due, and was not released, waits for a sign that another process runs)
+        moments = [now + delay] if delay and delay != inf else []
+        moments += [due for due in [self._merger.due] if due is not None and due > now]
         if moments:
             self._timer.set(min(moments), now)
+
+    def _proving(self, virtual: VirtualServer, now: float) -> Proving:
+        """Tell how it stands with unproven backends, whose time runs only while health processes do."""
+        return self._merger.proving(virtual, min([now, *self._probed.values()]))
 
     def _flush(self, now: float) -> list[Merged]:
         merged: list[Merged] = []

@@ -14,7 +14,7 @@ class ResolvedUpdate(NamedTuple):
 
     `doubts`: whether removals by a source are believed, where that changed. `partial`: the
     frame was full, so that the rest of a change may follow in another one. `complete`: the link was
-    not lost since the whole configuration was received over it.
+    not lost since the whole configuration was received over it. `pulse`: the config process runs.
     """
 
     items: tuple[Resolved, ...]
@@ -23,6 +23,7 @@ class ResolvedUpdate(NamedTuple):
     doubts: tuple[DoubtIs, ...] = ()
     partial: bool = False
     complete: bool = True
+    pulse: bool = False
 
 
 class MergedUpdate(NamedTuple):

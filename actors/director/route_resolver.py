@@ -10,7 +10,7 @@ from actors.base.actor import Actor
 from actors.base.messages import Upstream
 from actors.director.messages import Credit, ResolvedUpdate
 from actors.link.links import Links
-from actors.link.messages import DoubtIs, ProblemsAre, Received, Synced, ValueIs
+from actors.link.messages import DoubtIs, ProblemsAre, Pulse, Received, Synced, ValueIs
 from actors.link.published import FRAME
 from actors.link.subscription import Subscription
 from actors.settings import CONFIG
@@ -65,7 +65,7 @@ class RouteResolver(Actor):
                 super().receive(message)
 
     def _resolve(self, received: Received) -> None:
-        problems, doubts = [], []
+        problems, doubts, pulse = [], [], False
         for message in received.messages:
             match message:
                 case Synced():
@@ -78,6 +78,8 @@ class RouteResolver(Actor):
                         self._resolver.note(concerned, key.source, invalid=any(problem.fatal for problem in value))
                 case DoubtIs():
                     doubts.append(message)
+                case Pulse():
+                    pulse = True
                 case _:
                     raise TypeError(f"the config process does not publish {message!r}")
         resolved = list(self._resolver.flush())
@@ -88,7 +90,7 @@ class RouteResolver(Actor):
         partial = len(received.messages) >= FRAME
         items = (*problems, *resolved)
         self._merger.tell(
-            ResolvedUpdate(items, self._synced, received.link, tuple(doubts), partial, complete=self._complete)
+            ResolvedUpdate(items, self._synced, received.link, tuple(doubts), partial, self._complete, pulse)
         )
 
     def _tell_lost(self) -> None:

@@ -17,7 +17,7 @@ from actors.base.asyncio_actor import AsyncioActor
 from actors.health.probing import Probing
 from actors.health.verdict_output import VerdictOutput
 from actors.link.links import Links
-from actors.link.messages import DoubtIs, ProblemsAre, Received, Synced, ValueIs
+from actors.link.messages import DoubtIs, ProblemsAre, Pulse, Received, Synced, ValueIs
 from actors.link.publisher import Publisher
 from actors.link.subscription import Subscription
 from actors.settings import CONFIG
@@ -77,6 +77,7 @@ class HealthChecker(AsyncioActor):
         )
         self._output.keep()
         self._publisher.start()
+        self._output.pulse()
         self._subscription.start()
 
     def on_stop(self) -> None:
@@ -103,7 +104,7 @@ class HealthChecker(AsyncioActor):
             match message:
                 case Synced():
                     self._synced = True
-                case DoubtIs() | ValueIs(RouteKey()):
+                case DoubtIs() | Pulse() | ValueIs(RouteKey()):
                     pass
                 case ProblemsAre(key, problems):
                     if (concerned := parse_key(key.path)) is not None:

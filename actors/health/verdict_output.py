@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 
 from actors.link.messages import VerdictIs
 from actors.link.publisher import Publisher
@@ -9,11 +10,14 @@ from clusterf.health.monitor import Transition
 from clusterf.health.report import transition_lines
 from clusterf.health.verdict_store import VerdictStore
 from clusterf.health.watch_list import VerdictUpdates, WatchList
+from clusterf.lib.punctual import PunctualTimer
 from clusterf.lib.store import KEEP_INTERVAL
 
 __all__ = ["VerdictOutput"]
 
 log = logging.getLogger(__name__)
+
+INTERVAL = 1.0  # seconds between signs that this process runs, and probes
 
 
 class VerdictOutput:
@@ -29,6 +33,7 @@ class VerdictOutput:
         self._watch_list = watch_list
         self._publisher = publisher
         self._store = store
+        self._timer = PunctualTimer(lambda seconds: self._loop.call_later(seconds, self._pulse))
         # collected since the last `write`
         self._updates: VerdictUpdates = {}
         self._transitions: list[Transition] = []
@@ -63,6 +68,16 @@ class VerdictOutput:
         """Store what could not be stored, now and every KEEP_INTERVAL."""
         self._store.keep()
         self._loop.call_later(KEEP_INTERVAL, self.keep)
+
+    def pulse(self) -> None:
+        """Show subscribers from now on that this process runs."""
+        now = time.monotonic()
+        self._timer.set(now + INTERVAL, now)
+
+    def _pulse(self) -> None:
+        if self._timer.expired(time.monotonic()):
+            self._publisher.pulse()
+            self.pulse()
 
     def close(self) -> None:
         """Close the store."""

@@ -19,6 +19,7 @@ __all__ = [
     "DoubtKey",
     "ProblemsAre",
     "ProblemsKey",
+    "Pulse",
     "Received",
     "StateKey",
     "StateMessage",
@@ -79,10 +80,14 @@ class Synced(msgspec.Struct, frozen=True, array_like=True, tag=4):
     revision: int
 
 
+class Pulse(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """The publisher runs, and has sent all that it knew when it sent this."""
+
+
 ConfigMessage = ValueIs | ProblemsAre | DoubtIs
 StateMessage = ConfigMessage | VerdictIs
 StateKey = Key | ProblemsKey | DoubtKey | VerdictKey
-WireMessage = StateMessage | Synced
+WireMessage = StateMessage | Synced | Pulse
 
 
 def deletion_of(key: StateKey) -> StateMessage:

@@ -8,7 +8,7 @@ of each, and memory is bounded by the state, not by the rate of change.
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from actors.link.messages import StateKey, StateMessage, Synced, WireMessage, deletion_of, is_deletion
+from actors.link.messages import Pulse, StateKey, StateMessage, Synced, WireMessage, deletion_of, is_deletion
 
 __all__ = ["FRAME", "Published", "View"]
 
@@ -38,6 +38,11 @@ class Published:
                     view.pending[message.key] = None
         self.synced = self.synced or synced
 
+    def pulse(self) -> None:
+        """Have subscribers that know the whole state see that the publisher runs."""
+        for view in self.views:
+            view.pulse = view.synced
+
     def add_view(self) -> "View":
         """Return the view of a new subscriber, to which the whole state is to be sent."""
         view = View(self)
@@ -64,12 +69,14 @@ class View:
         self._published = published
         self.pending: OrderedDict[StateKey, None] = OrderedDict.fromkeys(published.messages)
         self._sent: set[StateKey] = set()
-        self._synced = False
+        self.synced = False
+        # whether it is to be told that the publisher runs
+        self.pulse = False
 
     @property
     def waiting(self) -> bool:
         """Whether there is anything to send."""
-        return bool(self.pending) or (self._published.synced and not self._synced)
+        return bool(self.pending) or self.pulse or (self._published.synced and not self.synced)
 
     def frame(self) -> list[WireMessage]:
         """Return the messages of the next frame; they are no longer pending. Empty: there is nothing to send."""
@@ -83,7 +90,10 @@ class View:
             elif key in self._sent:
                 self._sent.discard(key)
                 messages.append(deletion_of(key))
-        if self._published.synced and not self._synced and not self.pending:
-            self._synced = True
+        if self._published.synced and not self.synced and not self.pending:
+            self.synced = True
             messages.append(Synced(self._published.revision))
+        if self.pulse and not self.pending:
+            self.pulse = False
+            messages.append(Pulse())
         return messages

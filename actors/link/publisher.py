@@ -62,6 +62,12 @@ class Publisher:
             self._published.put(messages, synced=synced)
             self._changed.notify_all()
 
+    def pulse(self) -> None:
+        """Have subscribers that know the whole state see that this process runs."""
+        with self._changed:
+            self._published.pulse()
+            self._changed.notify_all()
+
     def __len__(self) -> int:
         """Return the number of keys of the state."""
         return len(self._published)

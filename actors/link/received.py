@@ -14,6 +14,7 @@ from actors.link.messages import (
     DoubtKey,
     ProblemsAre,
     ProblemsKey,
+    Pulse,
     StateKey,
     StateMessage,
     Synced,
@@ -51,7 +52,7 @@ class ReceivedKeys:
         for message in frame:
             if isinstance(message, Synced):
                 messages += map(deletion_of, self._sync())
-            else:
+            elif not isinstance(message, Pulse):
                 _note(message, self._known)
                 if self._repeated is not None:
                     _note(message, self._repeated)

@@ -7,6 +7,7 @@ for a while before health no longer counts for them. Times are in seconds, on on
 import heapq
 from collections.abc import Iterator, Mapping
 from itertools import count
+from math import inf
 
 from clusterf.config.model import Name
 from clusterf.ipvs.table import VirtualServer
@@ -18,10 +19,13 @@ Membership = tuple[Name, Name, VirtualServer]
 
 
 class Lapses:
-    """Until when each of these members stays out of rotation; while `held`, none is due."""
+    """Until when each of these members stays out of rotation.
+
+    `known` is the last moment of which the configuration is known: none is due after it.
+    """
 
     def __init__(self) -> None:
-        self.held = False
+        self.known = inf
         self._until: dict[Membership, float] = {}
         # by time; entries that are not in force any more are skipped when they are due
         self._queue: list[tuple[float, int, Membership]] = []
@@ -34,9 +38,7 @@ class Lapses:
 
     @property
     def first(self) -> float | None:
-        """When the first of them is due, None: none is."""
-        if self.held:
-            return None
+        """When the first of them is due, None: there is none."""
         while self._queue and self._until.get(self._queue[0][2]) != self._queue[0][0]:
             heapq.heappop(self._queue)
         return self._queue[0][0] if self._queue else None
@@ -54,7 +56,7 @@ class Lapses:
     def waits(self, membership: Membership, seconds: float, now: float) -> bool:
         """Tell whether the member is still to stay out, `seconds` from the first call on."""
         self.begin(membership, now + seconds)
-        return self.held or now < self._until[membership]
+        return min(now, self.known) < self._until[membership]
 
     def move(self, before: Membership, after: Membership) -> None:
         """Have the time of a member that moves go on, if it runs."""
@@ -68,5 +70,5 @@ class Lapses:
 
     def due(self, now: float) -> Iterator[Membership]:
         """Yield the members whose time is over."""
-        while self.first is not None and self._queue[0][0] <= now:
+        while self.first is not None and self._queue[0][0] <= min(now, self.known):
             yield heapq.heappop(self._queue)[2]

@@ -95,6 +95,8 @@ class RemovalHold:
         self._confirmed: float | None = None
         # until when removals follow from the end of a doubt that was confirmed; infinite: the doubt goes on
         self._following: float | None = None
+        # when the process that reads the configuration ran last; infinite: nobody says
+        self._alive = inf
         # until when the present removal is held; None: it is not
         self._until: float | None = None
         # why removals by a source are not believed
@@ -109,10 +111,15 @@ class RemovalHold:
         """Until when removals are held for their size, None: they are not."""
         return self._until if self._until != inf else None
 
-    @property
-    def holding(self) -> bool:
-        """Whether removals are held."""
-        return self._until is not None
+    def alive(self, now: float) -> None:
+        """Note that the process that reads the configuration has just run; from now on that is noted regularly."""
+        self._alive = now
+
+    def known(self, now: float) -> float:
+        """Return the last moment of which it is known what the configuration was; before all: it is held."""
+        if self._until is not None:
+            return -inf
+        return min(now, self._alive)
 
     def resume(self, now: float, until: float) -> None:
         """Go on with a hold that the director before had begun, no longer than a hold takes now."""
@@ -172,7 +179,7 @@ class RemovalHold:
         if self._until is None:
             return CALM
         until = self._until if self._confirmed is None else min(self._until, self._confirmed + LONGEST)
-        return max(until - now, 0.0)
+        return max(until - now, 0.0) if until > now or self._confirmed is not None else inf
 
     def judge(self, now: float, removal: Removal) -> Decision:
         """Tell whether `removal` may be done. WAIT and HELD: judge it again when it is `due`."""
@@ -189,7 +196,7 @@ class RemovalHold:
                 self._end_following()
             return decision
         confirmed = self._confirmed is not None and (doubt is None or now - self._confirmed >= LONGEST)
-        if confirmed or (doubt is None and self._until is not None and self._until <= now):
+        if confirmed or (doubt is None and self._until is not None and self._until <= min(now, self._alive)):
             self._end_hold()
             return Decision.ALLOWED
         self._begin(now, doubt, size)

@@ -98,6 +98,11 @@ class Retention:
         self._log_kept()
 
     @property
+    def waits(self) -> bool:
+        """Whether something is to leave, and may not yet."""
+        return bool(self._departures or self._replaced)
+
+    @property
     def kept(self) -> Kept:
         """What is kept for doubts though it is not wanted."""
         return self._departures.kept

@@ -191,9 +191,9 @@ class Rotation:
                 self._unproven.stamp(virtual, service, backend, now)
         self._unsettled, self._replaced = {}, {}
 
-    def hold(self, *, held: bool) -> None:
-        """Begin or end to have all members out of rotation whose check has gone, as that may not be meant."""
-        self._lapses.held = held
+    def limit(self, known: float) -> None:
+        """Have a member whose check has gone in rotation only if its time was over at the moment `known`."""
+        self._lapses.known = known
 
     @property
     def lapsing(self) -> Mapping[Membership, float]:

@@ -50,6 +50,12 @@ class Publisher:
         for connection in self._connections:
             connection.send_soon()
 
+    def pulse(self) -> None:
+        """Show that the process runs."""
+        self._published.pulse()
+        for connection in self._connections:
+            connection.send_soon()
+
     def __len__(self) -> int:
         return len(self._published)
 

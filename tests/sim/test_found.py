@@ -33,6 +33,19 @@ FOUND = {
         check=1,
         removal_hold=20.0,
     ),
+    # the same, while the config process was stopped, of which the director does not see that it is
+    "a service restored within a hold, while the config process was stopped": Script(
+        186,
+        (
+            Event(21.39, "wipe", 0, 31),
+            Event(18.613, "pause", 8, 29),
+            Event(0.002, "add_service", 0, 57),
+        ),
+        nodes=2,
+        services=4,
+        check=1,
+        removal_hold=20.0,
+    ),
 }
 
 

@@ -1,8 +1,12 @@
+import time
+
 import pytest
 
+from actors.config import config_publisher
 from actors.config.config_publisher import ConfigPublisher
 from actors.config.messages import SourceUpdate
 from actors.link.messages import DoubtIs, DoubtKey, ProblemsAre, ProblemsKey, ValueIs
+from actors.link.publisher import Publisher
 from clusterf.config.model import BackendKey, Frontend, FrontendKey, RouteKey
 from clusterf.config.problems import Problem
 from clusterf.sources.doubt import DoubtKind
@@ -100,3 +104,27 @@ def test_what_a_source_deletes_while_it_is_in_doubt_is_deleted_when_that_ends(pu
     published.tell(SourceUpdate(0, (values[1], DoubtIs(key, None))))
     wait_until(lambda: key not in recorder.state and values[0].key not in recorder.state)
     assert recorder.state.keys() == {values[1].key, values[2].key, passing}
+
+
+@pytest.fixture
+def pulses(monkeypatch):
+    """The pulses that were sent, with their times; sent often."""
+    monkeypatch.setattr(config_publisher, "INTERVAL", 0.01)
+    pulses = []
+    monkeypatch.setattr(Publisher, "pulse", lambda _: pulses.append(time.monotonic()))
+    return pulses
+
+
+def test_pulse_is_sent_again_and_again(pulses, links):
+    ref = ConfigPublisher.start(sources(1), "", links)
+    wait_until(lambda: len(pulses) > 2)
+    ref.stop()
+
+
+def test_pulse_that_is_late_waits_until_what_came_meanwhile_was_read(pulses, links, monkeypatch):
+    monkeypatch.setattr(config_publisher, "INTERVAL", -1.5)  # as if the process had been stopped
+    ref = ConfigPublisher.start(sources(1), "", links)
+    began = time.monotonic()
+    wait_until(lambda: pulses)
+    assert pulses[0] > began + 1.5
+    ref.stop()

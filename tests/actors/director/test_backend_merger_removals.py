@@ -1,13 +1,15 @@
 import time
 from ipaddress import ip_address
+from math import inf
 
 import msgspec
 import pytest
 
 from actors.base.messages import Confirm
+from actors.config import config_publisher
 from actors.link.messages import DoubtIs, DoubtKey, ValueIs, deletion_of
 from actors.link.published import FRAME
-from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey
+from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck
 from clusterf.director import removal_hold
 from clusterf.director.merger import RealServerWanted, VirtualServerWanted
 from clusterf.director.removal_hold import HoldPolicy
@@ -258,3 +260,38 @@ def test_director_keeps_for_the_same_doubt_what_the_one_before_kept_and_no_more(
     director.wait()
     assert KeptRecord(Record(store, "kept")).load() == Kept({f"etcd://h: {doubt}"})
     store.close()
+
+
+def test_hold_does_not_end_while_the_config_process_is_stopped(direct, recorder, caplog, monkeypatch):
+    monkeypatch.setattr(config_publisher, "INTERVAL", 0.05)
+    director = direct(health=(), hold=HoldPolicy(0.5)).configure(*SERVICE, *MANY)
+    wait_until(lambda: is_synced(recorder))
+    hold = director.merger._actor_weakref()._retention.hold
+    wait_until(lambda: hold._alive != inf)
+    monkeypatch.setattr(config_publisher, "INTERVAL", 1e9)
+    director.configure(*deletions(*SERVICE, *MANY))
+    wait_until(lambda: hold.until is not None and hold.until + 0.2 < time.monotonic())
+    director.wait()
+    assert not gone(recorder)
+    director.configure(*SERVICE)
+    wait_until(lambda: len([item for item in items(recorder) if isinstance(item, RealServerWanted)]) > 1)
+    director.config._actor_weakref()._publisher.pulse()
+    wait_until(lambda: gone(recorder) == 11)
+
+
+def test_time_of_new_backends_runs_only_while_health_processes_do(serving, recorder):
+    check = ValueIs(TCP.key, HealthCheck(interval=0.1, timeout=0.1, fall=1))
+    director = serving().configure(check)
+    director.health[0].pulse()
+    director.configure(OTHER, *deletions(backend(7)))
+    at = Endpoint(ip_address("10.2.2.2").packed, 8080)
+    director.publish(verdict(DOWN, b"2", at=at))
+    retention = director.merger._actor_weakref()._retention
+    wait_until(lambda: retention._replaced)
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() > began + 0.5)
+    director.configure(MANY[0])
+    director.wait()
+    assert removed(recorder) == []
+    director.health[0].pulse()
+    wait_until(lambda: removed(recorder) == ["10.2.2.1:8080"])

@@ -3,6 +3,7 @@ import logging
 
 import pytest
 
+from actors.health import verdict_output
 from actors.health.verdict_output import VerdictOutput
 from clusterf.config.model import BackendKey, HealthCheck
 from clusterf.health.monitor import Transition
@@ -31,6 +32,11 @@ class Setup:
 
     def record(self, updates):
         self.calls.append(("record", dict(updates)))
+
+    def pulse(self):
+        self.calls.append("pulse")
+        if len(self.calls) > 2:
+            self.loop.stop()
 
     def updates(self, transitions):
         return {key: self.stored for _ in transitions for key in (ONE, TWO)}
@@ -94,3 +100,10 @@ def test_transition_replaces_an_update_of_the_same_backend(setup):
     setup.output.add_transitions([down()])
     setup.output.write()
     assert setup.calls[1] == ("record", {ONE: DOWN, TWO: DOWN})
+
+
+def test_subscribers_see_again_and_again_that_the_process_runs(setup, monkeypatch):
+    monkeypatch.setattr(verdict_output, "INTERVAL", 0.001)
+    setup.output.pulse()
+    setup.loop.run_forever()
+    assert setup.calls == ["pulse"] * 3

@@ -8,6 +8,7 @@ from actors.link.messages import (
     DoubtKey,
     ProblemsAre,
     ProblemsKey,
+    Pulse,
     Synced,
     ValueIs,
     VerdictIs,
@@ -20,6 +21,7 @@ from clusterf.config.problems import Problem
 from clusterf.health.verdict import Verdict, VerdictKey
 from clusterf.lib.addresses import Endpoint
 from clusterf.lib.msgpack import dec_hook, enc_hook
+from clusterf.sources.doubt import DoubtKind
 from tests.clusterf.support.strategies import BACKENDS, SERVICES, backends, checks, frontends, routes
 
 AT = Endpoint(b"\x0a\0\0\1", 80)
@@ -35,13 +37,14 @@ values = st.one_of(
     st.builds(ValueIs, st.builds(HealthKey, st.none() | SERVICES), st.none() | checks),
     st.builds(ValueIs, st.builds(RouteKey, SERVICES), st.none() | routes),
     st.builds(ProblemsAre, st.builds(ProblemsKey, st.text(), st.binary()), st.lists(problems).map(tuple)),
-    st.builds(DoubtIs, st.builds(DoubtKey, st.text()), st.none() | st.text(min_size=1)),
+    st.builds(DoubtIs, st.builds(DoubtKey, st.text(), st.sampled_from(DoubtKind)), st.none() | st.text(min_size=1)),
     st.builds(
         VerdictIs,
         st.builds(VerdictKey, SERVICES, BACKENDS, st.just(AT)),
         st.none() | st.builds(Verdict, st.booleans(), st.floats(0, 1e9), st.text()),
     ),
     st.builds(Synced, st.integers(0, 2**60)),
+    st.builds(Pulse),
 )
 
 

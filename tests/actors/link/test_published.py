@@ -1,4 +1,4 @@
-from actors.link.messages import Synced
+from actors.link.messages import Pulse, Synced
 from actors.link.published import FRAME, Published
 from tests.actors.support.link import backend, deletion
 
@@ -75,3 +75,21 @@ def test_view_that_was_removed_collects_nothing():
     state.remove_view(view)
     state.put([backend(1)], synced=True)
     assert not view.pending
+
+
+def test_pulse_follows_all_that_is_pending_for_those_that_know_the_whole_state():
+    state = published(*map(backend, range(FRAME)))
+    old = state.add_view()
+    old.frame()
+    new = state.add_view()
+    state.pulse()
+    state.put(map(backend, range(FRAME, 2 * FRAME + 1)), synced=True)
+    state.pulse()
+    assert len(old.frame()) == FRAME
+    assert old.frame() == [backend(2 * FRAME), Pulse()]
+    assert not old.waiting
+    assert [new.frame()[-1] for _ in range(3)][2] == Synced(2 * FRAME + 1)
+    assert not new.waiting
+    state.pulse()
+    assert new.waiting
+    assert new.frame() == [Pulse()]

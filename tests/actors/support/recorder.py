@@ -7,7 +7,7 @@ import pykka
 from actors.base.messages import Upstream
 from actors.config.messages import SourceUpdate
 from actors.director.messages import Credit, MergedUpdate
-from actors.link.messages import Received, StateMessage, Synced, is_deletion
+from actors.link.messages import Pulse, Received, StateMessage, Synced, is_deletion
 from actors.link.subscription import Subscription
 
 __all__ = ["Recorder", "subscribe"]
@@ -56,10 +56,12 @@ class Recorder(pykka.ThreadingActor):
                 self.messages.append(message)
 
     def put(self, messages: tuple[StateMessage | Synced, ...]):
-        self.messages.extend(messages)
+        self.messages.extend(message for message in messages if not isinstance(message, Pulse))
         for message in messages:
             if isinstance(message, Synced):
                 self.syncs += 1
+            elif isinstance(message, Pulse):
+                pass
             elif is_deletion(message):
                 self.state.pop(message.key, None)
             else:

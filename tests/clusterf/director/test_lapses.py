@@ -45,14 +45,13 @@ def test_time_of_a_member_that_moves_goes_on():
     assert lapses.waits(ONE, 1.0, 50.0), "nothing of it was left"
 
 
-def test_nothing_is_due_while_lapses_are_held():
+def test_nothing_is_due_after_the_last_moment_that_is_known():
     lapses = Lapses()
     lapses.begin(ONE, 5.0)
-    lapses.held = True
-    assert lapses.first is None
+    lapses.known = 4.9
     assert list(lapses.due(9.0)) == []
     assert lapses.waits(ONE, 1.0, 9.0)
-    lapses.held = False
+    lapses.known = 5.0
     assert lapses.first == 5.0
     assert not lapses.waits(ONE, 1.0, 9.0)
     assert list(lapses.due(9.0)) == [ONE]

@@ -1,7 +1,6 @@
 import pytest
 
-from actors.director.release_timer import ReleaseTimer
-from clusterf.director.removal_hold import CALM, LONGEST
+from clusterf.lib.punctual import LATE, LONGEST, PunctualTimer
 
 
 @pytest.fixture
@@ -11,7 +10,7 @@ def delays():
 
 @pytest.fixture
 def timer(delays):
-    return ReleaseTimer(delays.append)
+    return PunctualTimer(delays.append)
 
 
 def test_earliest_moment_counts(timer, delays):
@@ -28,8 +27,8 @@ def test_earliest_moment_counts(timer, delays):
 
 def test_moment_that_is_noticed_in_time_is_not_put_off(timer, delays):
     timer.set(10.0, 0.0)
-    assert not timer.waits(10.0 + CALM / 2)
-    assert timer.expired(10.0 + CALM / 2)
+    assert not timer.waits(10.0 + LATE / 2)
+    assert timer.expired(10.0 + LATE / 2)
     timer.set(20.0, 0.0)
     assert timer.expired(20.0 - 1e-9)
     assert delays == [10.0, 20.0]
@@ -41,10 +40,10 @@ def test_moment_that_is_noticed_late_is_put_off_once(timer, delays):
     assert timer.waits(20.0)
     assert not timer.expired(20.0)
     assert not timer.expired(20.0), "the timer that was set first"
-    assert delays[2:] == [pytest.approx(CALM + LONGEST)]
+    assert delays[2:] == [pytest.approx(LATE + LONGEST)]
     assert timer.waits(20.0)
     assert timer.expired(30.0), "even though that is late, too"
     assert not timer.waits(30.0)
     timer.set(31.0, 30.0)
     assert not timer.expired(31.5), "another one"
-    assert delays[4:] == [pytest.approx(CALM + 0.5)]
+    assert delays[4:] == [pytest.approx(LATE + 0.5)]

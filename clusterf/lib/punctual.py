@@ -1,26 +1,30 @@
-"""When to judge again what may be removed, though nothing else has happened.
+"""A timer of a process that may not have run when it was due.
 
-A process that did not run when that was due, as it was stopped or starved, knows nothing of what
-was restored meanwhile: that waits in its links, or in those of a config process that was stopped with it.
-So it reads for as long as it was late, up to `LONGEST` seconds, before anything is removed.
+A process that was stopped or starved then knows nothing of what happened meanwhile: that waits in its links,
+files and connections, or in those of a process that was stopped with it. So it reads for as long as it
+was late, up to `LONGEST` seconds, before anything is done because of the time.
 """
 
 from collections.abc import Callable
 
-from clusterf.director.removal_hold import CALM, LONGEST
+__all__ = ["LATE", "LONGEST", "PunctualTimer"]
 
-__all__ = ["ReleaseTimer"]
+LATE = 0.1
+"""Seconds that a timer may be late."""
+
+LONGEST = 2.0
+"""Seconds after which a process that was late has read what waited."""
 
 _ROUNDING = 0.001  # seconds that a timer may expire too early
 
 
-class ReleaseTimer:
+class PunctualTimer:
     """Calls `after` with the seconds until the earliest moment that was set; that has `expired` called then.
 
     Moments are in seconds on a clock that does not go back.
     """
 
-    def __init__(self, after: Callable[[float], None]) -> None:
+    def __init__(self, after: Callable[[float], object]) -> None:
         self._after = after
         self._due: float | None = None
         # whether what came while this process did not run is being read
@@ -37,15 +41,12 @@ class ReleaseTimer:
         if self._due is None or now < self._due - _ROUNDING:
             return False  # set before, to a later moment
         delay = now - self._due
-        late = delay > CALM and not self._reading
+        late = delay > LATE and not self._reading
         self._due, self._reading = None, late
         if late:
-            self.set(now + CALM + min(delay, LONGEST), now)
+            self.set(now + LATE + min(delay, LONGEST), now)
         return not late
 
     def waits(self, now: float) -> bool:
-        """Tell whether nothing is to be removed before it has expired, as it was due long ago."""
-        return self._reading or self._is_late(now)
-
-    def _is_late(self, now: float) -> bool:
-        return self._due is not None and now - self._due > CALM
+        """Tell whether nothing is to be done before it has expired, as it was due long ago."""
+        return self._reading or (self._due is not None and now - self._due > LATE)
