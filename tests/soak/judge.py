@@ -130,12 +130,12 @@ class Judge:
     def _died(self, virtual: Virtual, real: Real, change: Change) -> bool:
         return self._ledger(self._line.failed(virtual, real), PROBE_SLACK).explain(change.begin, change.end)
 
-    def _working(self, virtual: Virtual) -> list[Period]:
-        """Return when a virtual server had a backend that was wanted and healthy."""
-        found: list[Period] = []
+    def _working(self, virtual: Virtual, found: float = 0.0) -> list[Period]:
+        """Return when a virtual server had a backend that was wanted and healthy, for `found` seconds already."""
+        periods: list[Period] = []
         for configuration, period in self._line.configurations:
-            found += self._line.working_pool(configuration, period, virtual)
-        return merged(found)
+            periods += self._line.working_pool(configuration, period, virtual, found)
+        return merged(periods)
 
     def _foreign(self, virtual: Virtual) -> Iterator[Violation]:
         """Yield changes of a virtual server of others that they did not make."""
@@ -167,7 +167,9 @@ class Judge:
     def _idle(self, virtual: Virtual) -> list[Period]:
         """Return when a virtual server may have been without weight, as the node was still to find what works."""
         idle = inverted(self._working(virtual))
-        return [Period(period.begin, self._delays.until(period.end + PROBE_SLACK)) for period in idle]
+        wanted = [Period(period.begin, self._delays.until(period.end + PROBE_SLACK)) for period in idle]
+        # one may have failed when another one had only just recovered
+        return merged([*wanted, *inverted(self._working(virtual, PROBE_SLACK))])
 
     def _of_the_node(self) -> Iterator[Violation]:
         """Yield what nothing else than the node itself can be blamed for."""

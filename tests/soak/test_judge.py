@@ -206,6 +206,21 @@ def test_failed_request_at_a_pool_that_was_emptied_wrongly_is_found(story):
     assert explanations(story.history) == {"met an empty pool that had to have a backend": 1}
 
 
+@pytest.mark.parametrize(("recovered", "explained"), [(49.5, True), (30.0, False)])
+def test_failed_request_at_an_empty_pool_is_explained_by_a_backend_that_had_only_just_recovered(
+    story, recovered, explained
+):
+    story.health(20, ONE, "failing")
+    for real in (TWO, THREE):
+        story.health(50, real, "failing")
+    story.shows(22, {TWO: 10, THREE: 10})
+    story.health(recovered, ONE, "healthy")
+    story.shows(50.5, {})
+    story.request(51, 51.1)
+    story.shows(52, {ONE: 10})
+    assert ("no backend worked, or none was wanted" in explanations(story.history)) is explained
+
+
 def test_failed_request_at_an_empty_pool_is_explained_when_nothing_is_wanted_in_it(story):
     story.wants(50, {})
     story.shows(50.2, {})

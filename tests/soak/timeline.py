@@ -115,12 +115,21 @@ class Timeline:
             )
         return merged(found)
 
-    def working_pool(self, configuration: Configuration, period: Period, virtual: Virtual) -> list[Period]:
-        """Return when, within a period, a wanted backend of a virtual server was healthy."""
+    def working_pool(
+        self, configuration: Configuration, period: Period, virtual: Virtual, found: float = 0.0
+    ) -> list[Period]:
+        """Return when, within a period, a wanted backend of a virtual server was healthy.
+
+        One that recovers counts `found` seconds later, not counting delays.
+        """
         wanted = configuration.weights.get(virtual, {})
         backends = configuration.backends.get(virtual, {})
         addresses = {address for real, weight in wanted.items() if weight for address in backends.get(real, ())}
-        return [] if not addresses else common([period], _healthy(self.failing(address) for address in addresses))
+        failing = ([self._lasting(p, found) for p in self.failing(address)] for address in addresses)
+        return [] if not addresses else common([period], _healthy(map(merged, failing)))
+
+    def _lasting(self, period: Period, seconds: float) -> Period:
+        return Period(period.begin, self.delays.until(period.end) + seconds) if seconds else period
 
     def by_hand(self, virtual: Virtual, lasts: float) -> list[Period]:
         """Return when a virtual server may have been as somebody else made it: `lasts` seconds, without delays."""
