@@ -1,31 +1,21 @@
 """ConfigPublisher: merges the sources, and publishes the configuration."""
 
-import time
 from collections.abc import Iterator
-from enum import Enum, auto
+from math import inf
 from typing import Any
 
 from actors.base.actor import Actor
-from actors.config.messages import SourceUpdate
+from actors.config.messages import SourceKnown, SourceUpdate
 from actors.link.links import Links
 from actors.link.messages import ConfigMessage, DoubtIs, ValueIs
 from actors.link.publisher import Publisher
 from actors.settings import CONFIG
-from clusterf.lib.punctual import PunctualTimer
 from clusterf.sources.doubt import DoubtKind
 from clusterf.sources.overlay import Overlay
 from clusterf.sources.url import Source
 from clusterf.sources.withheld import Withheld
 
 __all__ = ["ConfigPublisher"]
-
-INTERVAL = 1.0  # seconds between signs that this process runs, and reads its sources
-
-
-class _Self(Enum):
-    """The publisher's messages to itself."""
-
-    PULSE = auto()
 
 
 class ConfigPublisher(Actor):
@@ -42,12 +32,12 @@ class ConfigPublisher(Actor):
         self._publisher = Publisher(CONFIG, links)
         # the sources that have not been complete once
         self._awaited = set(range(len(sources)))
-        self._timer = PunctualTimer(lambda seconds: self.tell_later(seconds, _Self.PULSE))
+        # the last moment of which it is known what each source was
+        self._known = dict.fromkeys(range(len(sources)), -inf)
 
     def on_start(self) -> None:
         """Begin to publish."""
         self._publisher.start()
-        self._set_timer()
 
     def on_stop(self) -> None:
         """Close the links."""
@@ -61,16 +51,11 @@ class ConfigPublisher(Actor):
                     self._awaited.discard(source)
                 merged = [m for message in messages for m in self._merge(source, message)]
                 self._publisher.publish(merged, synced=not self._awaited)
-            case _Self.PULSE:
-                if self._timer.expired(time.monotonic()):
-                    self._publisher.pulse()
-                    self._set_timer()
+            case SourceKnown(source, known):
+                self._known[source] = known
+                self._publisher.pulse(min(self._known.values()))
             case _:
                 super().receive(message)
-
-    def _set_timer(self) -> None:
-        now = time.monotonic()
-        self._timer.set(now + INTERVAL, now)
 
     def _merge(self, source: int, message: ConfigMessage) -> Iterator[ConfigMessage]:
         """Yield what follows from a message of a source."""

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from actors.link.messages import ConfigMessage
 
-__all__ = ["SourceUpdate"]
+__all__ = ["SourceKnown", "SourceUpdate"]
 
 
 class SourceUpdate(NamedTuple):
@@ -16,3 +16,10 @@ class SourceUpdate(NamedTuple):
     source: int
     messages: tuple[ConfigMessage, ...]
     synced: bool = False
+
+
+class SourceKnown(NamedTuple):
+    """What a source was at the moment `known`, in seconds on the monotonic clock, has been told."""
+
+    source: int
+    known: float

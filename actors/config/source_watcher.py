@@ -1,16 +1,19 @@
 """SourceWatcher: follows one source of configuration, in a thread of its own."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
+from enum import Enum, auto
 from typing import Any
 
 import pykka
 
 from actors.base.messages import KeepState
 from actors.base.threaded_actor import ThreadedActor
-from actors.config.messages import SourceUpdate
+from actors.config.messages import SourceKnown, SourceUpdate
 from actors.link.messages import ConfigMessage, DoubtIs, DoubtKey, ProblemsAre, ProblemsKey, ValueIs
 from clusterf.lib.log_once import LogOnce
+from clusterf.lib.punctual import PunctualTimer
 from clusterf.lib.store import KEEP_INTERVAL
 from clusterf.sources.doubt import SourceDoubt
 from clusterf.sources.follower import Follower, OnUpdate, Update
@@ -19,6 +22,14 @@ from clusterf.sources.last_good import describe
 __all__ = ["SourceWatcher"]
 
 log = logging.getLogger(__name__)
+
+INTERVAL = 1.0  # seconds between signs that this process runs, and follows its sources
+
+
+class _Self(Enum):
+    """The watcher's messages to itself."""
+
+    TELL_KNOWN = auto()
 
 
 class SourceWatcher(ThreadedActor):
@@ -36,12 +47,14 @@ class SourceWatcher(ThreadedActor):
         self._url = url
         self._publisher = publisher
         self._follower = follow(self._on_update)
+        self._timer = PunctualTimer(lambda seconds: self.tell_later(seconds, _Self.TELL_KNOWN))
         # the problems of each path
         self._problems = LogOnce(log)
 
     def on_start(self) -> None:
         """Begin to follow the source."""
         self.tell_later(KEEP_INTERVAL, KeepState())
+        self._set_timer()
         super().on_start()
 
     def receive(self, message: Any) -> None:
@@ -50,6 +63,10 @@ class SourceWatcher(ThreadedActor):
             case KeepState():
                 self._follower.keep_state()
                 self.tell_later(KEEP_INTERVAL, KeepState())
+            case _Self.TELL_KNOWN:
+                if self._timer.expired(time.monotonic()):
+                    self._publisher.tell(SourceKnown(self._number, self._follower.known))
+                    self._set_timer()
             case _:
                 super().receive(message)
 
@@ -68,6 +85,10 @@ class SourceWatcher(ThreadedActor):
     def confirm(self) -> None:
         """Believe the removals that are in doubt."""
         self._follower.confirm()
+
+    def _set_timer(self) -> None:
+        now = time.monotonic()
+        self._timer.set(now + INTERVAL, now)
 
     def _on_update(self, updates: list[Update], synced: bool) -> None:
         messages = tuple(message for update in updates for message in self._messages(update))

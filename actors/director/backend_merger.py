@@ -168,9 +168,9 @@ class BackendMerger(Actor):
         if update.synced:
             self._readiness.configured()
         hold = self._retention.hold
-        if update.pulse:
-            hold.alive(time.monotonic())
-        if update.pulse and not (update.items or update.doubts):
+        if update.pulse is not None:
+            hold.alive(time.monotonic(), update.pulse)
+        if update.pulse is not None and not (update.items or update.doubts):
             if not self._waits and update.link is not None:
                 self.tell_upstream(Credit(update.link))
                 return
@@ -189,7 +189,7 @@ class BackendMerger(Actor):
                     log.warning("%s", problem)
 
     def _judge(self, received: Received) -> None:
-        if received.messages == (Pulse(),) and not self._waits:
+        if all(isinstance(message, Pulse) for message in received.messages) and not self._waits:
             self._probed[received.link] = time.monotonic()
             self._subscriptions[received.link].acknowledge()
             return

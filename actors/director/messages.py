@@ -14,7 +14,8 @@ class ResolvedUpdate(NamedTuple):
 
     `doubts`: whether removals by a source are believed, where that changed. `partial`: the
     frame was full, so that the rest of a change may follow in another one. `complete`: the link was
-    not lost since the whole configuration was received over it. `pulse`: the config process runs.
+    not lost since the whole configuration was received over it. `pulse`: the
+    config process runs, and this is the last moment of which it knows its sources.
     """
 
     items: tuple[Resolved, ...]
@@ -23,7 +24,7 @@ class ResolvedUpdate(NamedTuple):
     doubts: tuple[DoubtIs, ...] = ()
     partial: bool = False
     complete: bool = True
-    pulse: bool = False
+    pulse: float | None = None
 
 
 class MergedUpdate(NamedTuple):

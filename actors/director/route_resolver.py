@@ -65,7 +65,8 @@ class RouteResolver(Actor):
                 super().receive(message)
 
     def _resolve(self, received: Received) -> None:
-        problems, doubts, pulse = [], [], False
+        problems, doubts = [], []
+        pulse: float | None = None
         for message in received.messages:
             match message:
                 case Synced():
@@ -78,8 +79,8 @@ class RouteResolver(Actor):
                         self._resolver.note(concerned, key.source, invalid=any(problem.fatal for problem in value))
                 case DoubtIs():
                     doubts.append(message)
-                case Pulse():
-                    pulse = True
+                case Pulse(known):
+                    pulse = known
                 case _:
                     raise TypeError(f"the config process does not publish {message!r}")
         resolved = list(self._resolver.flush())

@@ -76,7 +76,7 @@ class VerdictOutput:
 
     def _pulse(self) -> None:
         if self._timer.expired(time.monotonic()):
-            self._publisher.pulse()
+            self._publisher.pulse(time.monotonic())
             self.pulse()
 
     def close(self) -> None:

@@ -81,7 +81,12 @@ class Synced(msgspec.Struct, frozen=True, array_like=True, tag=4):
 
 
 class Pulse(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """The publisher runs, and has sent all that it knew when it sent this."""
+    """The publisher runs, and has sent all that it knew when it sent this.
+
+    `known` is the last moment, in seconds on the monotonic clock, of which it knows what its sources were.
+    """
+
+    known: float
 
 
 ConfigMessage = ValueIs | ProblemsAre | DoubtIs

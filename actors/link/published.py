@@ -38,10 +38,10 @@ class Published:
                     view.pending[message.key] = None
         self.synced = self.synced or synced
 
-    def pulse(self) -> None:
-        """Have subscribers that know the whole state see that the publisher runs."""
+    def pulse(self, known: float) -> None:
+        """Have subscribers that know the whole state see that the publisher runs; for `known` see `Pulse`."""
         for view in self.views:
-            view.pulse = view.synced
+            view.pulse = Pulse(known) if view.synced else None
 
     def add_view(self) -> "View":
         """Return the view of a new subscriber, to which the whole state is to be sent."""
@@ -70,13 +70,13 @@ class View:
         self.pending: OrderedDict[StateKey, None] = OrderedDict.fromkeys(published.messages)
         self._sent: set[StateKey] = set()
         self.synced = False
-        # whether it is to be told that the publisher runs
-        self.pulse = False
+        # the newest pulse that was not sent
+        self.pulse: Pulse | None = None
 
     @property
     def waiting(self) -> bool:
         """Whether there is anything to send."""
-        return bool(self.pending) or self.pulse or (self._published.synced and not self.synced)
+        return bool(self.pending) or self.pulse is not None or (self._published.synced and not self.synced)
 
     def frame(self) -> list[WireMessage]:
         """Return the messages of the next frame; they are no longer pending. Empty: there is nothing to send."""
@@ -93,7 +93,7 @@ class View:
         if self._published.synced and not self.synced and not self.pending:
             self.synced = True
             messages.append(Synced(self._published.revision))
-        if self.pulse and not self.pending:
-            self.pulse = False
-            messages.append(Pulse())
+        if self.pulse is not None and not self.pending:
+            messages.append(self.pulse)
+            self.pulse = None
         return messages

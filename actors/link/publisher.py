@@ -62,10 +62,10 @@ class Publisher:
             self._published.put(messages, synced=synced)
             self._changed.notify_all()
 
-    def pulse(self) -> None:
-        """Have subscribers that know the whole state see that this process runs."""
+    def pulse(self, known: float) -> None:
+        """Have subscribers that know the whole state see that this process runs; for `known` see `Pulse`."""
         with self._changed:
-            self._published.pulse()
+            self._published.pulse(known)
             self._changed.notify_all()
 
     def __len__(self) -> int:

@@ -95,10 +95,13 @@ class RemovalHold:
         self._confirmed: float | None = None
         # until when removals follow from the end of a doubt that was confirmed; infinite: the doubt goes on
         self._following: float | None = None
-        # when the process that reads the configuration ran last; infinite: nobody says
-        self._alive = inf
+        # when the process that reads the configuration ran last, and of what moment it knows the sources; infinite:
+        # nobody says
+        self._alive = self._sources_known = inf
         # until when the present removal is held; None: it is not
         self._until: float | None = None
+        # whether it was logged that they are held beyond that
+        self._beyond = False
         # why removals by a source are not believed
         self._doubts: dict[Hashable, str] = {}
         # the sources of which a change is under way
@@ -111,9 +114,12 @@ class RemovalHold:
         """Until when removals are held for their size, None: they are not."""
         return self._until if self._until != inf else None
 
-    def alive(self, now: float) -> None:
-        """Note that the process that reads the configuration has just run; from now on that is noted regularly."""
-        self._alive = now
+    def alive(self, now: float, known: float) -> None:
+        """Note that the process that reads the configuration has just run; from now on that is noted regularly.
+
+        `known` is the last moment of which it knows what the sources were.
+        """
+        self._alive, self._sources_known = now, known
 
     def known(self, now: float) -> float:
         """Return the last moment of which it is known what the configuration was; before all: it is held."""
@@ -196,16 +202,23 @@ class RemovalHold:
                 self._end_following()
             return decision
         confirmed = self._confirmed is not None and (doubt is None or now - self._confirmed >= LONGEST)
-        if confirmed or (doubt is None and self._until is not None and self._until <= min(now, self._alive)):
+        if confirmed or (doubt is None and self._until is not None and self._until <= min(now, self._sources_known)):
             self._end_hold()
             return Decision.ALLOWED
+        if doubt is None and self._until is not None and self._until <= now:
+            self._log_beyond()
         self._begin(now, doubt, size)
         return Decision.HELD
+
+    def _log_beyond(self) -> None:
+        if not self._beyond:
+            self._beyond = True
+            log.error("ipvs: removals are held on, as the sources cannot be read, or until clusterf config confirm")
 
     def _end_hold(self) -> None:
         if self._until is not None:
             log.warning("ipvs: removals are no longer held")
-        self._until, self._confirmed = None, None
+        self._until, self._confirmed, self._beyond = None, None, False
 
     def _end_following(self) -> None:
         """Note that what follows from the end of a doubt is done: what comes now is another removal."""

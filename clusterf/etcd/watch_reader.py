@@ -23,7 +23,7 @@ class WatchReader:
         self._watch = watch
         self._queue: Queue[list[Event] | EtcdError] = Queue(GATHER)
         self._closing = False
-        self._last_message = time.monotonic()
+        self._last_message = self._heard = time.monotonic()
         # when progress was requested, until the reply arrives
         self._requested: float | None = None
         # whether this etcd replies at all; before 3.4 it does not
@@ -41,7 +41,7 @@ class WatchReader:
             return
         while len(batch) < GATHER and not self._queue.empty():
             batch.append(self._queue.get())
-        self._last_message = time.monotonic()
+        self._last_message = self._heard = time.monotonic()
         for message in batch:
             if isinstance(message, EtcdError):
                 self._error = message
@@ -61,6 +61,11 @@ class WatchReader:
             if self._replies:
                 raise EtcdError("watch: timed out: no progress notification")
             self._requested, self._last_message = None, now
+
+    @property
+    def heard(self) -> float:
+        """The last moment of which all events have arrived, on the monotonic clock."""
+        return self._heard if self._replies else time.monotonic()
 
     def close(self) -> None:
         """End the watch and the thread."""

@@ -192,6 +192,7 @@ class EtcdFollower(Follower):
             self._on_update(updates, False)
             self._last_good.save(revision)
         watch.check()
+        self.known = watch.heard
 
     def _use_copy(self) -> None:
         """Pass on the stored copy, if there is one."""

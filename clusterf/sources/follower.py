@@ -5,6 +5,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from math import inf
 from pathlib import Path
 
 from clusterf.lib.jitter import jittered
@@ -39,6 +40,8 @@ class Follower(ABC):
         self._interval = interval
         self._receive = on_update
         self._store: Store | None = None
+        # the last moment of which it is known, and was passed on, what the source was
+        self.known = -inf
         # whether the source, or its stored copy, was passed on as a whole
         self._synced = False
         # whether removals are in doubt because the copy that was passed on may be out of date

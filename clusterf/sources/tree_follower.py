@@ -107,6 +107,7 @@ class TreeFollower(Follower):
                 self._scan(b"", reread=reread)
             changed = {self._tree.relative(path) for _, path in changes}
             self._scan_again(changed)
+            self.known = now
             if any(path.startswith(b"..") for path in changed):
                 # outside of the root, or Kubernetes' `..data`: symbolic links may point elsewhere now
                 return

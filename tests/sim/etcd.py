@@ -244,6 +244,11 @@ class WatchReader:
         if self._simulation.now - self._heard >= SILENCE:
             raise EtcdError("watch: timed out: no progress notification")
 
+    @property
+    def heard(self) -> float:
+        """The last moment of which all events have arrived."""
+        return self._heard
+
     def close(self) -> None:
         """End the watch."""
         self._etcd.remove_watch(self)

@@ -50,9 +50,9 @@ class Publisher:
         for connection in self._connections:
             connection.send_soon()
 
-    def pulse(self) -> None:
+    def pulse(self, known: float) -> None:
         """Show that the process runs."""
-        self._published.pulse()
+        self._published.pulse(known)
         for connection in self._connections:
             connection.send_soon()
 

@@ -1,10 +1,10 @@
-import time
+from math import inf
 
 import pytest
 
-from actors.config import config_publisher
+from actors.base.messages import Ping
 from actors.config.config_publisher import ConfigPublisher
-from actors.config.messages import SourceUpdate
+from actors.config.messages import SourceKnown, SourceUpdate
 from actors.link.messages import DoubtIs, DoubtKey, ProblemsAre, ProblemsKey, ValueIs
 from actors.link.publisher import Publisher
 from clusterf.config.model import BackendKey, Frontend, FrontendKey, RouteKey
@@ -106,25 +106,11 @@ def test_what_a_source_deletes_while_it_is_in_doubt_is_deleted_when_that_ends(pu
     assert recorder.state.keys() == {values[1].key, values[2].key, passing}
 
 
-@pytest.fixture
-def pulses(monkeypatch):
-    """The pulses that were sent, with their times; sent often."""
-    monkeypatch.setattr(config_publisher, "INTERVAL", 0.01)
+def test_pulse_has_the_last_moment_of_which_all_sources_are_known(published, monkeypatch):
     pulses = []
-    monkeypatch.setattr(Publisher, "pulse", lambda _: pulses.append(time.monotonic()))
-    return pulses
-
-
-def test_pulse_is_sent_again_and_again(pulses, links):
-    ref = ConfigPublisher.start(sources(1), "", links)
-    wait_until(lambda: len(pulses) > 2)
-    ref.stop()
-
-
-def test_pulse_that_is_late_waits_until_what_came_meanwhile_was_read(pulses, links, monkeypatch):
-    monkeypatch.setattr(config_publisher, "INTERVAL", -1.5)  # as if the process had been stopped
-    ref = ConfigPublisher.start(sources(1), "", links)
-    began = time.monotonic()
-    wait_until(lambda: pulses)
-    assert pulses[0] > began + 1.5
-    ref.stop()
+    monkeypatch.setattr(Publisher, "pulse", lambda _, known: pulses.append(known))
+    published.tell(SourceKnown(1, 5.0))
+    published.tell(SourceKnown(0, 7.0))
+    published.tell(SourceKnown(1, 6.0))
+    published.ask(Ping(), timeout=10)
+    assert pulses == [-inf, 5.0, 6.0]

@@ -22,6 +22,7 @@ class Follower:
         self.error = error
         self.confirmed = threading.Event()
         self.kept = threading.Semaphore(0)
+        self.known = 5.0
 
     def stop(self):
         self.stopping.set()
@@ -121,4 +122,14 @@ def test_state_of_the_follower_is_kept_again_and_again(recorder_ref, monkeypatch
     follower = Follower()
     watcher = SourceWatcher.start(0, "file:///x", recorder_ref, lambda _: follower)
     assert all(follower.kept.acquire(timeout=10) for _ in range(3))
+    watcher.stop(timeout=10)
+
+
+def test_publisher_is_told_again_and_again_of_what_moment_the_source_is_known(recorder_ref, recorder, monkeypatch):
+    monkeypatch.setattr(source_watcher, "INTERVAL", 0.01)
+    follower = Follower()
+    watcher = SourceWatcher.start(3, "file:///x", recorder_ref, lambda _: follower)
+    wait_until(lambda: recorder.known == 5.0)
+    follower.known = 6.0
+    wait_until(lambda: recorder.known == 6.0)
     watcher.stop(timeout=10)

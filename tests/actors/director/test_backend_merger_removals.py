@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from actors.base.messages import Confirm
-from actors.config import config_publisher
+from actors.config.messages import SourceKnown
 from actors.link.messages import DoubtIs, DoubtKey, ValueIs, deletion_of
 from actors.link.published import FRAME
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck
@@ -262,27 +262,28 @@ def test_director_keeps_for_the_same_doubt_what_the_one_before_kept_and_no_more(
     store.close()
 
 
-def test_hold_does_not_end_while_the_config_process_is_stopped(direct, recorder, caplog, monkeypatch):
-    monkeypatch.setattr(config_publisher, "INTERVAL", 0.05)
+def test_hold_does_not_end_before_the_sources_of_that_moment_are_known(direct, recorder, caplog):
     director = direct(health=(), hold=HoldPolicy(0.5)).configure(*SERVICE, *MANY)
     wait_until(lambda: is_synced(recorder))
     hold = director.merger._actor_weakref()._retention.hold
-    wait_until(lambda: hold._alive != inf)
-    monkeypatch.setattr(config_publisher, "INTERVAL", 1e9)
+    director.config.tell(SourceKnown(0, time.monotonic()))
+    wait_until(lambda: hold._sources_known != inf)
     director.configure(*deletions(*SERVICE, *MANY))
-    wait_until(lambda: hold.until is not None and hold.until + 0.2 < time.monotonic())
+    wait_until(lambda: hold.until is not None and hold.until < time.monotonic())
+    director.config.tell(SourceKnown(0, hold.until - 0.1))
+    wait_until(lambda: "held on, as the sources cannot be read" in caplog.text)
     director.wait()
     assert not gone(recorder)
     director.configure(*SERVICE)
     wait_until(lambda: len([item for item in items(recorder) if isinstance(item, RealServerWanted)]) > 1)
-    director.config._actor_weakref()._publisher.pulse()
+    director.config.tell(SourceKnown(0, time.monotonic()))
     wait_until(lambda: gone(recorder) == 11)
 
 
 def test_time_of_new_backends_runs_only_while_health_processes_do(serving, recorder):
     check = ValueIs(TCP.key, HealthCheck(interval=0.1, timeout=0.1, fall=1))
     director = serving().configure(check)
-    director.health[0].pulse()
+    director.health[0].pulse(time.monotonic())
     director.configure(OTHER, *deletions(backend(7)))
     at = Endpoint(ip_address("10.2.2.2").packed, 8080)
     director.publish(verdict(DOWN, b"2", at=at))
@@ -293,5 +294,5 @@ def test_time_of_new_backends_runs_only_while_health_processes_do(serving, recor
     director.configure(MANY[0])
     director.wait()
     assert removed(recorder) == []
-    director.health[0].pulse()
+    director.health[0].pulse(time.monotonic())
     wait_until(lambda: removed(recorder) == ["10.2.2.1:8080"])

@@ -1,5 +1,6 @@
 import asyncio
 import logging
+import time
 
 import pytest
 
@@ -33,7 +34,8 @@ class Setup:
     def record(self, updates):
         self.calls.append(("record", dict(updates)))
 
-    def pulse(self):
+    def pulse(self, known):
+        assert known <= time.monotonic()
         self.calls.append("pulse")
         if len(self.calls) > 2:
             self.loop.stop()

@@ -44,7 +44,7 @@ values = st.one_of(
         st.none() | st.builds(Verdict, st.booleans(), st.floats(0, 1e9), st.text()),
     ),
     st.builds(Synced, st.integers(0, 2**60)),
-    st.builds(Pulse),
+    st.builds(Pulse, st.floats(allow_nan=False)),
 )
 
 

@@ -82,14 +82,14 @@ def test_pulse_follows_all_that_is_pending_for_those_that_know_the_whole_state()
     old = state.add_view()
     old.frame()
     new = state.add_view()
-    state.pulse()
+    state.pulse(1.0)
     state.put(map(backend, range(FRAME, 2 * FRAME + 1)), synced=True)
-    state.pulse()
+    state.pulse(2.0)
     assert len(old.frame()) == FRAME
-    assert old.frame() == [backend(2 * FRAME), Pulse()]
+    assert old.frame() == [backend(2 * FRAME), Pulse(2.0)]
     assert not old.waiting
     assert [new.frame()[-1] for _ in range(3)][2] == Synced(2 * FRAME + 1)
     assert not new.waiting
-    state.pulse()
+    state.pulse(3.0)
     assert new.waiting
-    assert new.frame() == [Pulse()]
+    assert new.frame() == [Pulse(3.0)]

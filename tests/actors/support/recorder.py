@@ -5,7 +5,7 @@ import threading
 import pykka
 
 from actors.base.messages import Upstream
-from actors.config.messages import SourceUpdate
+from actors.config.messages import SourceKnown, SourceUpdate
 from actors.director.messages import Credit, MergedUpdate
 from actors.link.messages import Pulse, Received, StateMessage, Synced, is_deletion
 from actors.link.subscription import Subscription
@@ -24,6 +24,8 @@ class Recorder(pykka.ThreadingActor):
         self.state = {}
         # how often it was told that this is all
         self.syncs = 0
+        # the last moment of which it was told what a source was
+        self.known = None
         # how many frames it has received
         self.frames = 0
         # cleared: no message is taken
@@ -40,6 +42,8 @@ class Recorder(pykka.ThreadingActor):
             case SourceUpdate(_, messages, synced):
                 self.put(messages)
                 self.syncs += synced
+            case SourceKnown(_, known):
+                self.known = known
             case Received(messages, link):
                 self.put(messages)
                 self.frames += 1

@@ -344,24 +344,25 @@ def test_removal_that_follows_from_a_confirmation_at_once_is_not_held(hold, foll
     assert hold.judge(1.0, LARGE) is HELD, "it is another one"
 
 
-def test_hold_ends_when_the_configuration_of_that_moment_is_known(hold):
+def test_hold_ends_when_the_sources_of_that_moment_are_known(hold, caplog):
     hold.changed(-1.0)
-    hold.alive(0.0)
+    hold.alive(0.0, 0.0)
     assert hold.judge(0.0, LARGE) is HELD
     assert hold.known(1.0) == -inf
-    hold.alive(SECONDS - 0.1)
+    hold.alive(SECONDS + 5.0, SECONDS - 0.1)
+    assert hold.judge(SECONDS + 5.0, LARGE) is HELD
     assert hold.judge(SECONDS + 5.0, LARGE) is HELD
     assert hold.due(SECONDS + 5.0) == inf
-    hold.alive(SECONDS)
+    assert caplog.text.count("held on, as the sources cannot be read") == 1
+    hold.alive(SECONDS + 5.0, SECONDS)
     assert hold.judge(SECONDS + 5.0, LARGE) is ALLOWED
-    assert hold.known(SECONDS + 5.0) == SECONDS
-    hold.alive(SECONDS + 9.0)
-    assert hold.known(SECONDS + 5.0) == SECONDS + 5.0
+    assert hold.known(SECONDS + 6.0) == SECONDS + 5.0
+    assert hold.known(SECONDS + 4.0) == SECONDS + 4.0
 
 
 def test_confirmation_does_not_wait_for_the_configuration_of_that_moment(hold):
     hold.changed(-1.0)
-    hold.alive(0.0)
+    hold.alive(0.0, 0.0)
     assert hold.judge(0.0, LARGE) is HELD
     hold.confirm(5.0)
     assert hold.judge(5.0, LARGE) is ALLOWED

@@ -72,6 +72,19 @@ def test_silent_watch_that_replied_before_times_out(etcd, watch, reader, monkeyp
     assert read_until_error(reader) == "watch: timed out: no progress notification"
 
 
+def test_etcd_is_known_as_of_its_last_message_if_it_replies_at_all(watch, reader):
+    before = reader.heard
+    wait_until(lambda: reader.heard > before)
+    watch.send([])
+    wait_until(lambda: list(reader.events()) or reader._replies)
+    heard = reader.heard
+    assert list(reader.events()) == []
+    assert reader.heard == heard, "nothing has come since"
+    watch.send([event(1)])
+    read(reader, 1)
+    assert reader.heard > heard
+
+
 def test_silent_watch_that_never_replies_is_kept(etcd, watch, reader, monkeypatch):
     monkeypatch.setattr(watch_reader, "SILENCE", 0.01)
     etcd.replies = False

@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -196,3 +197,18 @@ def test_what_an_invalid_value_was_is_unknown_until_it_is_valid_or_deleted_or_co
     with following(root, state_file=tmp_path / "config.db") as (_, _, passed):
         wait_until(lambda: is_synced(passed))
     assert doubts(passed, DoubtKind.UNKNOWN) == []
+
+
+def test_tree_is_known_as_of_each_look_while_its_root_is_there(root, tmp_path):
+    write(root, "{}")
+    with following(root) as (follower, _, passed):
+        wait_until(lambda: is_synced(passed))
+        began = time.monotonic()
+        wait_until(lambda: follower.known > began)
+        root.rename(tmp_path / "away")
+        wait_until(lambda: follower._unreadable)
+        known = follower.known
+        wait_until(lambda: follower._backoff.tries > 1)
+        assert follower.known == known
+        (tmp_path / "away").rename(root)
+        wait_until(lambda: follower.known > known)
