@@ -14,8 +14,8 @@ def _no_subscription_is_left(monkeypatch):
     start = Subscription.start
 
     def start_and_remember(subscription):
-        started.append(subscription)
         start(subscription)
+        started.append(subscription)
 
     monkeypatch.setattr(Subscription, "start", start_and_remember)
     yield
