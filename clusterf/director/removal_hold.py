@@ -28,6 +28,9 @@ CALM = 0.1
 LONGEST = 2.0
 """Seconds after which it is taken as complete although it goes on changing."""
 
+SILENT = 10.0
+"""Seconds for which a hold may go on, until the sources have shown that they are read, before that is logged."""
+
 FOLLOWS = 10.0
 """Seconds after the end of a doubt that was confirmed in which the source may remove what it had to keep."""
 
@@ -205,7 +208,7 @@ class RemovalHold:
         if confirmed or (doubt is None and self._until is not None and self._until <= min(now, self._sources_known)):
             self._end_hold()
             return Decision.ALLOWED
-        if doubt is None and self._until is not None and self._until <= now:
+        if doubt is None and self._until is not None and self._until <= now - SILENT:
             self._log_beyond()
         self._begin(now, doubt, size)
         return Decision.HELD

@@ -38,6 +38,10 @@ MUTANTS = {
     "a lost link is no reason to wait": Mutant("clusterf.director.removal_hold.RemovalHold.complete", lambda *_: None),
     "what cannot be written is not tried again": Mutant("clusterf.lib.store.Store.keep", lambda _: None),
     "what an invalid value was is not missed": Mutant("clusterf.sources.unknown.UnknownPaths.add", lambda *_: None),
+    "a hold ends though the sources cannot be read": Mutant(
+        "clusterf.director.removal_hold.RemovalHold.alive", lambda *_: None
+    ),
+    "a timer may be late": Mutant("clusterf.lib.punctual.LATE", 1e9),
     "files are believed at once": Mutant("clusterf.sources.tree_follower.SETTLE", 0.0, "tree"),
     "what is in force counts for nothing under another name": Mutant(
         "clusterf.director.retention.Retention.settings", lambda *_: None

@@ -262,7 +262,8 @@ def test_director_keeps_for_the_same_doubt_what_the_one_before_kept_and_no_more(
     store.close()
 
 
-def test_hold_does_not_end_before_the_sources_of_that_moment_are_known(direct, recorder, caplog):
+def test_hold_does_not_end_before_the_sources_of_that_moment_are_known(direct, recorder, caplog, monkeypatch):
+    monkeypatch.setattr(removal_hold, "SILENT", 0.0)
     director = direct(health=(), hold=HoldPolicy(0.5)).configure(*SERVICE, *MANY)
     wait_until(lambda: is_synced(recorder))
     hold = director.merger._actor_weakref()._retention.hold

@@ -2,7 +2,7 @@ from math import inf
 
 import pytest
 
-from clusterf.director.removal_hold import CALM, FOLLOWS, LONGEST, Decision, HoldPolicy, Removal, RemovalHold
+from clusterf.director.removal_hold import CALM, FOLLOWS, LONGEST, SILENT, Decision, HoldPolicy, Removal, RemovalHold
 
 ALLOWED, OVERDUE, WAIT, HELD = Decision.ALLOWED, Decision.OVERDUE, Decision.WAIT, Decision.HELD
 SECONDS = 60.0
@@ -351,8 +351,10 @@ def test_hold_ends_when_the_sources_of_that_moment_are_known(hold, caplog):
     assert hold.known(1.0) == -inf
     hold.alive(SECONDS + 5.0, SECONDS - 0.1)
     assert hold.judge(SECONDS + 5.0, LARGE) is HELD
-    assert hold.judge(SECONDS + 5.0, LARGE) is HELD
     assert hold.due(SECONDS + 5.0) == inf
+    assert "held on" not in caplog.text
+    for _ in range(2):
+        assert hold.judge(SECONDS + SILENT, LARGE) is HELD
     assert caplog.text.count("held on, as the sources cannot be read") == 1
     hold.alive(SECONDS + 5.0, SECONDS)
     assert hold.judge(SECONDS + 5.0, LARGE) is ALLOWED
