@@ -162,6 +162,8 @@ class TreeFollower(Follower):
         if self._last_good.unknown:
             self._last_good.read(self._tree.paths(), self._unreadable)
         self._on_update(updates, synced)
+        if b"" in paths and b"" not in self._unreadable:
+            self.known = now
         self._last_good.save()
         if self._synced and not self._unreadable:
             self._last_good.renew()

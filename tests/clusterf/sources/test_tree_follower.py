@@ -212,3 +212,16 @@ def test_tree_is_known_as_of_each_look_while_its_root_is_there(root, tmp_path):
         assert follower.known == known
         (tmp_path / "away").rename(root)
         wait_until(lambda: follower.known > known)
+
+
+@pytest.mark.parametrize("error", [OSError("no more watches"), RuntimeError("a name that is not UTF-8")])
+def test_tree_that_cannot_be_watched_is_known_as_of_each_scan(root, monkeypatch, error):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(tree_follower.watchfiles, "watch", refuse)
+    write(root, "{}")
+    with following(root) as (follower, _, passed):
+        wait_until(lambda: is_synced(passed))
+        began = time.monotonic()
+        wait_until(lambda: follower.known > began)
