@@ -41,7 +41,6 @@ MUTANTS = {
     "a hold ends though the sources cannot be read": Mutant(
         "clusterf.director.removal_hold.RemovalHold.alive", lambda *_: None
     ),
-    "a timer may be late": Mutant("clusterf.lib.punctual.LATE", 1e9),
     "files are believed at once": Mutant("clusterf.sources.tree_follower.SETTLE", 0.0, "tree"),
     "what is in force counts for nothing under another name": Mutant(
         "clusterf.director.retention.Retention.settings", lambda *_: None
