@@ -134,7 +134,8 @@ class RemovalHold:
         """Go on with a hold that the director before had begun, no longer than a hold takes now."""
         until = min(until, now + self._policy.seconds)
         if until > now:
-            self._until = until
+            # it does not end before the config process, which may have started, too, has read the sources
+            self._until, self._sources_known = until, -inf
             log.error(
                 "ipvs: removals are held for %.0f more seconds, or until clusterf config confirm, as before the start",
                 until - now,

@@ -6,6 +6,12 @@ from tests.sim.main import story_of
 from tests.sim.run import run
 from tests.sim.script import Event, Script
 
+
+def _restored_within_a_hold(paused: int) -> Script:
+    events = Event(21.39, "wipe", 0, 31), Event(18.613, "pause", paused, 29), Event(0.002, "add_service", 0, 57)
+    return Script(186, events, nodes=2, services=4, check=1, removal_hold=20.0)
+
+
 FOUND = {
     # names that only the older state of an etcd has were kept for ever when a process that began in doubt was confirmed
     "an older etcd, seen first by a new process, then confirmed": Script(
@@ -21,31 +27,9 @@ FOUND = {
         services=7,
     ),
     # what was put back in time was removed by a director that was stopped then, and went on after the end of the hold
-    "a service restored within a hold, while the director was stopped": Script(
-        186,
-        (
-            Event(21.39, "wipe", 0, 31),
-            Event(18.613, "pause", 10, 29),
-            Event(0.002, "add_service", 0, 57),
-        ),
-        nodes=2,
-        services=4,
-        check=1,
-        removal_hold=20.0,
-    ),
+    "a service restored within a hold, while the director was stopped": _restored_within_a_hold(paused=10),
     # the same, while the config process was stopped, of which the director does not see that it is
-    "a service restored within a hold, while the config process was stopped": Script(
-        186,
-        (
-            Event(21.39, "wipe", 0, 31),
-            Event(18.613, "pause", 8, 29),
-            Event(0.002, "add_service", 0, 57),
-        ),
-        nodes=2,
-        services=4,
-        check=1,
-        removal_hold=20.0,
-    ),
+    "a service restored within a hold, while the config process was stopped": _restored_within_a_hold(paused=8),
 }
 
 

@@ -76,7 +76,9 @@ def test_hold_goes_on_after_a_restart_for_what_is_left_of_it(hold, caplog):
     assert hold.until == 30.0
     assert "held for 20 more seconds" in caplog.text
     assert hold.judge(29.9, SMALL) is HELD
-    assert hold.judge(30.0, SMALL) is ALLOWED
+    assert hold.judge(30.0, SMALL) is HELD, "nobody has read the sources yet"
+    hold.alive(30.5, 30.0)
+    assert hold.judge(30.5, SMALL) is ALLOWED
     assert hold.until is None
 
 
