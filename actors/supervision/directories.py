@@ -7,7 +7,7 @@ there is of use, but not needed, and writing is retried as long as the node runs
 import errno
 import logging
 import os
-import shutil
+import stat
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +16,7 @@ import click
 
 from actors.supervision.locks import lock_directory
 from clusterf.host.nodes import default_runtime_directory
+from clusterf.lib.files.trusted import UntrustedError, check_directory, make_directory, owners
 
 __all__ = ["runtime_directory", "state_directory"]
 
@@ -26,14 +27,14 @@ def state_directory(path: Path | None, stack: ExitStack, *, noop: bool) -> tuple
     """Return the state directory, and the descriptor of its lock; with `noop` there is no lock.
 
     One that cannot be written is logged, and may have no lock. Raises
-    click.ClickException if another node has it.
+    click.ClickException if another node has it, or if others may replace it.
     """
     given = path
     home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
     path = (path or (Path("/var/lib") if os.geteuid() == 0 else home) / "clusterf").absolute()
     lock = None
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(path, "'--state-dir'")
         lock = None if noop else lock_directory(path, stack)
         if not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, "not writable")
@@ -49,18 +50,54 @@ def runtime_directory(path: Path | None, stack: ExitStack) -> Path:
 
     Raises click.ClickException.
     """
+    given = path
     path = (path or default_runtime_directory()).absolute()
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if given is None and path.parent == Path(tempfile.gettempdir()):
+            path = _in_temporary(path)
+        _make(path, "'--runtime-dir'")
         _sweep(path)
         return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"node-{os.getpid()}-", dir=path)))
     except OSError as error:
         raise click.BadParameter(f"{path}: {error.strerror}", param_hint="'--runtime-dir'") from None
 
 
+def _make(path: Path, flag: str) -> None:
+    """Make the directory unless it is there. Raises click.BadParameter if others may replace it, OSError."""
+    try:
+        make_directory(path)
+    except UntrustedError as error:
+        raise click.BadParameter(str(error.strerror), param_hint=flag) from None
+
+
+def _in_temporary(path: Path) -> Path:
+    """Return `path`, or a new directory beside it if others, who may all write there, took the name. Raises OSError."""
+    try:
+        make_directory(path)
+    except UntrustedError as error:
+        check_directory(path.parent, shared=True)
+        other = Path(tempfile.mkdtemp(prefix=f"{path.name}-", dir=path.parent))
+        log.warning("runtime directory %s: %s, using %s", path, error.reason, other)
+        return other
+    return path
+
+
 def _sweep(path: Path) -> None:
-    """Remove the directories of nodes that were killed."""
+    """Remove the directories of nodes that were killed, but nothing that others made there."""
     for left in path.glob("node-*-*"):
         pid = left.name.split("-")[1]
         if pid.isdigit() and not Path("/proc", pid).exists():
-            shutil.rmtree(left, ignore_errors=True)
+            _remove(left)
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory of ours, and the sockets that earlier versions had in it."""
+    try:
+        found = os.lstat(directory)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners():
+            return
+        for file in directory.iterdir():
+            file.unlink()
+        directory.rmdir()
+    except OSError as error:
+        log.debug("runtime directory %s: not removed: %s", directory, error)

@@ -13,6 +13,7 @@ table is no node: it is reported, and does not keep a node from running.
 import errno
 import fcntl
 import logging
+import os
 import re
 import socket
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ import click
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from clusterf.host.capabilities import CAP_NET_ADMIN
+from clusterf.lib.files.regular import look, move_aside, open_file
+from clusterf.lib.files.trusted import UntrustedError
 from clusterf.lib.text import escape
 
 __all__ = ["lock_directory", "lock_table"]
@@ -67,18 +70,46 @@ def lock_directory(path: Path, stack: ExitStack) -> int:
 
     Raises click.ClickException if another node has it, OSError if there can be none.
     """
-    file = path / "lock"
     try:
-        lock = stack.enter_context(file.open("a"))
-    except OSError:
-        if not file.exists():
-            raise
-        lock = stack.enter_context(file.open())  # that of an earlier node, on a disk that is read-only now
-    try:
-        _patiently()(_flock, lock.fileno())
+        fd = _open(path / "lock")
+        stack.callback(os.close, fd)
+        _patiently()(_flock, fd)
     except _Taken:
         raise click.ClickException(f"another clusterf-node is running with the state directory {path}") from None
-    return lock.fileno()
+    return fd
+
+
+def _open(file: Path) -> int:
+    """Open the file of a lock, or a new one in place of what is no file of ours. Raises _Taken, OSError."""
+    try:
+        return _open_ours(file)
+    except UntrustedError:
+        # one node at a time, as the second one could move away the new file, which the first one has locked
+        directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _patiently()(_flock, directory)
+            return _open_or_replace(file)
+        finally:
+            os.close(directory)
+
+
+def _open_or_replace(file: Path) -> int:
+    try:
+        return _open_ours(file)
+    except UntrustedError as error:
+        log.error("state: %s: unusable: %s; moved aside as %s", file, error.strerror, move_aside(file))
+        return _open_ours(file)
+
+
+def _open_ours(file: Path) -> int:
+    try:
+        return open_file(file, os.O_WRONLY | os.O_CREAT)
+    except UntrustedError:
+        raise
+    except OSError:
+        if look(file) is None:
+            raise
+        return open_file(file, os.O_RDONLY)  # that of an earlier node, on a disk that is read-only now
 
 
 def _patiently() -> Retrying:

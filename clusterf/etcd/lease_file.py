@@ -11,6 +11,8 @@ from typing import Annotated
 
 import msgspec
 
+from clusterf.lib.files.regular import read_file, write_file
+from clusterf.lib.files.trusted import UntrustedError, make_directory
 from clusterf.lib.log_once import LogOnce
 
 __all__ = ["LeaseFile"]
@@ -47,7 +49,7 @@ class LeaseFile:
         if self._path is None:
             return 0
         try:
-            lease = msgspec.json.decode(self._path.read_bytes(), type=_Lease)
+            lease = msgspec.json.decode(read_file(self._path), type=_Lease)
         except FileNotFoundError:
             return 0
         except (OSError, ValueError, msgspec.DecodeError) as error:
@@ -68,13 +70,11 @@ class LeaseFile:
         """Write the lease if the file does not have it. To be called at an interval."""
         if self._path is None or self._lease is None:
             return
-        draft = self._path.with_suffix(".draft")
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(self._path.parent)
             wanted = msgspec.json.encode(_Lease(self._lease, self._ttl, self._prefix, self._place(self._path)))
-            if not self._path.exists() or self._path.read_bytes() != wanted:
-                draft.write_bytes(wanted)
-                draft.replace(self._path)
+            if _content(self._path) != wanted:
+                write_file(self._path, wanted)
         except OSError as error:
             what = "lease file %s: not written, retrying: %s: a restart will use a new lease"
             self._complaints.log("write", what, self._path, error.strerror)
@@ -84,3 +84,11 @@ class LeaseFile:
     def _place(self, path: Path) -> str:
         """Return what tells this machine and the directory of the file from others. Raises OSError."""
         return f"{self._machine} {path.parent.stat().st_ino}"
+
+
+def _content(path: Path) -> bytes | None:
+    """Return what is in the file, None if it is missing or none of ours. Raises OSError."""
+    try:
+        return read_file(path)
+    except (FileNotFoundError, UntrustedError):
+        return None

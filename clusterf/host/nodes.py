@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from clusterf.lib.files.trusted import check_directory
+
 __all__ = ["Confirmation", "confirm_nodes", "default_runtime_directory", "runtime_directories"]
 
 _TITLE = b"clusterf-node: supervisor"
@@ -27,7 +29,12 @@ def default_runtime_directory() -> Path:
         return Path(unit.split(":")[0])
     if _is_root():
         return Path("/run/clusterf")
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"clusterf-{os.geteuid()}"
+    name = f"clusterf-{os.geteuid()}"
+    if user := os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(user, name)
+    first = Path(tempfile.gettempdir(), name)
+    # another user may have taken the name; the node has made another directory then
+    return next((path for path in (first, *_like(first)) if _is_free(path)), first)
 
 
 def runtime_directories() -> list[Path]:
@@ -40,36 +47,68 @@ def runtime_directories() -> list[Path]:
 
 
 def confirm_nodes(runtimes: Iterable[Path]) -> Iterator[Confirmation]:
-    """Have each node in the runtime directories carry out the removals that it holds. Raises OSError."""
-    for pid in sorted({pid for runtime in runtimes for pid in _pids(runtime)}):
+    """Have each node in the runtime directories carry out the removals that it holds.
+
+    A directory names a process of the user who made it only: others are not signalled for
+    it. Raises OSError, and UntrustedError if others than that user may write to one.
+    """
+    for pid, user in sorted({named for runtime in runtimes for named in _named(runtime)}):
         try:
-            if _signal(pid):
+            if _signal(pid, user):
                 yield Confirmation(pid)
         except OSError as error:
             yield Confirmation(pid, error.strerror or str(error))
+
+
+class _Named(NamedTuple):
+    """A process, and the user who says that it is a node's supervisor."""
+
+    pid: int
+    user: int
 
 
 def _is_root() -> bool:
     return os.geteuid() == 0
 
 
-def _pids(runtime: Path) -> set[int]:
-    """Return the processes that the directories are named for, whether they run or not."""
+def _like(first: Path) -> list[Path]:
+    return sorted(first.parent.glob(f"{first.name}-*"))
+
+
+def _is_free(path: Path) -> bool:
+    """Tell whether a directory can be used, or made."""
     try:
-        names = [_NAME.match(path.name) for path in runtime.iterdir()]
+        check_directory(path)
     except FileNotFoundError:
-        return set()
-    return {int(name[1]) for name in names if name is not None}
+        return True
+    except OSError:
+        return False
+    return True
 
 
-def _signal(pid: int) -> bool:
-    """Send SIGUSR2 to a node's supervisor; return False if the process is none, or has ended. Raises OSError."""
+def _named(runtime: Path) -> Iterator[_Named]:
+    """Yield the processes that the directories of nodes are named for, whether they run or not. Raises OSError."""
+    try:
+        # (the node may be that of another user)
+        check_directory(runtime, also=[runtime.stat().st_uid])
+        for path in runtime.iterdir():
+            if name := _NAME.match(path.name):
+                yield _Named(int(name[1]), path.lstat().st_uid)
+    except FileNotFoundError:
+        return
+
+
+def _signal(pid: int, user: int) -> bool:
+    """Send SIGUSR2 to a node's supervisor; return False if the process is none of that user, or has ended.
+
+    Raises OSError.
+    """
     try:
         fd = os.pidfd_open(pid)  # unlike the number, which may be reused at any moment
     except ProcessLookupError:
         return False
     try:
-        if not _is_supervisor(pid):
+        if not _is_supervisor(pid, user):
             return False
         signal.pidfd_send_signal(fd, signal.SIGUSR2)
     except (FileNotFoundError, ProcessLookupError):
@@ -79,9 +118,11 @@ def _signal(pid: int) -> bool:
     return True
 
 
-def _is_supervisor(pid: int) -> bool:
-    """Tell whether a process has a supervisor's title, and handles the signal, which would end it otherwise."""
+def _is_supervisor(pid: int, user: int) -> bool:
+    """Tell whether a process of that user has a supervisor's title, and handles the signal, which would end it."""
     if not Path(f"/proc/{pid}/cmdline").read_bytes().startswith(_TITLE):
         return False
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    if {int(uid) for uid in status["Uid"].split()} != {user}:
+        return False
     return bool(int(status["SigCgt"], 16) >> (signal.SIGUSR2 - 1) & 1)

@@ -15,12 +15,19 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from clusterf.lib.files.regular import look, move_aside, tighten
+from clusterf.lib.files.regular import open_file as open_regular
+from clusterf.lib.files.trusted import UntrustedError, check_directory, make_directory
+
 __all__ = ["TROUBLE", "Inode", "StateFile", "open_file", "open_read_only"]
 
 log = logging.getLogger(__name__)
 
 _APPLICATION_ID = 0x436C5366  # "ClSf", as `file` shows it
 _VERSION = 1
+_PATIENCE = 10.0  # seconds to wait for another process that opens or writes a file
 TROUBLE: Final = (sqlite3.Error, OSError, UnicodeDecodeError)
 """What reading and writing may raise; the last one for damaged text."""
 _SCHEMA = """
@@ -58,7 +65,7 @@ def open_file(path: Path, before: StateFile | None = None, *, durable: bool = Tr
     that is not `durable` never waits for the disk, and may be lost with the machine's power.
     Raises what is in TROUBLE.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(path.parent)
     with _locked(path.parent):
         if before is not None:
             _clear(path, before)
@@ -70,9 +77,15 @@ def open_file(path: Path, before: StateFile | None = None, *, durable: bool = Tr
 
 def open_read_only(path: Path) -> StateFile | None:
     """Open the file to read it, or a copy of it in memory, None if there is none. Raises what is in TROUBLE."""
-    if not path.exists():
+    try:
+        check_directory(path.parent)
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    for file in (path, *_companions(path)):
+        look(file)
     inode = _inode(path)
+    if inode is None:
+        return None
     try:
         db = _connect(path, "mode=ro")
     except sqlite3.OperationalError:
@@ -90,9 +103,14 @@ def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
+def _companions(path: Path) -> list[Path]:
+    """Return the files that SQLite keeps beside one, each of which it opens, and believes."""
+    return [_beside(path, suffix) for suffix in ("-wal", "-shm", "-journal")]
+
+
 def _inode(path: Path) -> Inode | None:
     try:
-        found = path.stat()
+        found = path.lstat()
     except OSError:
         return None
     return Inode(found.st_dev, found.st_ino)
@@ -103,7 +121,13 @@ def _locked(directory: Path) -> Iterator[None]:
     """Have other processes wait that open a state file in `directory`. Raises OSError."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        # whoever may read the directory may hold this lock for ever
+        Retrying(
+            retry=retry_if_exception_type(BlockingIOError),
+            wait=wait_fixed(0.05),
+            stop=stop_after_delay(_PATIENCE),
+            reraise=True,
+        )(fcntl.flock, fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
         os.close(fd)
@@ -116,31 +140,43 @@ def _clear(path: Path, before: StateFile) -> None:
         if before.log_inode in {None, log_there}:
             return  # it is all there
         path.unlink(missing_ok=True)
-    if not path.exists() or log_there == before.log_inode:
-        for suffix in ("-wal", "-shm"):
-            _beside(path, suffix).unlink(missing_ok=True)
+    if _inode(path) is None or log_there == before.log_inode:
+        _remove_companions(path)
+
+
+def _remove_companions(path: Path) -> None:
+    for file in _companions(path):
+        file.unlink(missing_ok=True)
 
 
 def _open_or_replace(path: Path) -> sqlite3.Connection:
     """Open the file, or replace one that is damaged or not ours by a new one. Raises sqlite3.Error or OSError."""
     try:
-        return _connect(path, "mode=rwc")
+        return _connect_to_ours(path)
     except sqlite3.OperationalError:
         raise
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        aside = _beside(path, ".damaged")
-        log.error("state: %s: unusable: %s; moved aside as %s", path, error, aside)
-        path.replace(aside)
-        for suffix in ("-wal", "-shm"):
-            _beside(path, suffix).unlink(missing_ok=True)
-        return _connect(path, "mode=rwc")
+    except (sqlite3.DatabaseError, UnicodeDecodeError, UntrustedError) as error:
+        reason = error.strerror if isinstance(error, UntrustedError) else error
+        log.error("state: %s: unusable: %s; moved aside as %s", path, reason, move_aside(path))
+        _remove_companions(path)
+        return _connect_to_ours(path)
+
+
+def _connect_to_ours(path: Path) -> sqlite3.Connection:
+    """Open or create the file for its owner only. Raises UntrustedError, sqlite3.Error or OSError."""
+    for file in (path, *_companions(path)):
+        tighten(file)
+    if _inode(path) is None:
+        # SQLite gives what it makes beside the file the same mode
+        os.close(open_regular(path, os.O_WRONLY | os.O_CREAT))
+    return _connect(path, "mode=rwc")
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     """Open or create the file. Raises sqlite3.DatabaseError if it is damaged or not ours."""
     url = f"file:{quote(str(path))}?{mode}"
     writable = mode == "mode=rwc"
-    db = sqlite3.connect(url, uri=True, timeout=10, isolation_level="IMMEDIATE", check_same_thread=False)
+    db = sqlite3.connect(url, uri=True, timeout=_PATIENCE, isolation_level="IMMEDIATE", check_same_thread=False)
     try:
         if writable:
             db.execute("PRAGMA journal_mode = WAL")
@@ -163,7 +199,7 @@ def _copy(path: Path) -> sqlite3.Connection:
     """
     copy = sqlite3.connect(":memory:", isolation_level="IMMEDIATE", check_same_thread=False)
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, timeout=10)) as db:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, timeout=_PATIENCE)) as db:
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
             db.backup(copy)
         _check(copy)

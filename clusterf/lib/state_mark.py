@@ -5,9 +5,12 @@ disk is full. This one only has to be removed, which takes no space. As even tha
 fails on a read-only disk, a file in another directory voids the mark.
 """
 
+import os
 import zlib
 from pathlib import Path
 
+from clusterf.lib.files.regular import open_file, read_file, write_file
+from clusterf.lib.files.trusted import make_directory
 from clusterf.lib.state_file import Inode
 
 __all__ = ["StateMark"]
@@ -31,12 +34,12 @@ class StateMark:
     @property
     def is_void(self) -> bool:
         """Whether it is noted elsewhere that something was not written."""
-        return self._void is not None and self._void.exists()
+        return self._void is not None and os.path.lexists(self._void)
 
     def look(self, inode: Inode | None) -> bool:
         """Return whether all was written to the file `inode`; a copy of a marked file is none."""
         try:
-            marked = self._mark.read_text()
+            marked = read_file(self._mark).decode()
         except (OSError, ValueError):
             marked = ""
         self.is_set = inode is not None and marked == str(inode.number) and not self.is_void
@@ -46,8 +49,7 @@ class StateMark:
         """Note that all is written. Raises OSError."""
         if inode is not None:
             # without the device, which may have another number after the next boot
-            self._mark.write_text(str(inode.number))
-            self._mark.chmod(0o600)
+            write_file(self._mark, str(inode.number).encode())
         if self._void is not None:
             self._void.unlink(missing_ok=True)
         self.is_set = True
@@ -68,10 +70,10 @@ class StateMark:
         if self._void is None:
             return False
         try:
-            self._void.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._void.touch(mode=0o600)
+            make_directory(self._void.parent)
+            os.close(open_file(self._void, os.O_WRONLY | os.O_CREAT))
         except OSError:
-            return False
+            return self.is_void  # whatever it is
         return True
 
 

@@ -49,7 +49,7 @@ def test_failed_write_is_reported_once_and_retried(tmp_path, caplog):
     file = LeaseFile(path, 10, PREFIX)
     file.write(7)
     file.keep()
-    failure = f"lease file {path}: not written, retrying: File exists: a restart will use a new lease"
+    failure = f"lease file {path}: not written, retrying: Not a directory: a restart will use a new lease"
     assert caplog.messages == [failure]
     (tmp_path / "file").unlink()
     file.keep()

@@ -55,7 +55,7 @@ def test_process_that_is_no_supervisor_gets_no_signal(own_node, monkeypatch):
 
 def test_supervisor_is_sent_sigusr2(own_node, monkeypatch):
     sent = []
-    monkeypatch.setattr(nodes, "_is_supervisor", lambda pid: True)
+    monkeypatch.setattr(nodes, "_is_supervisor", lambda pid, user: True)
     monkeypatch.setattr(signal, "pidfd_send_signal", lambda fd, number: sent.append(number))
     assert list(confirm_nodes([own_node])) == [Confirmation(os.getpid())]
     assert sent == [signal.SIGUSR2]
@@ -65,6 +65,6 @@ def test_supervisor_of_another_user_is_reported_with_the_reason(own_node, monkey
     def refuse(fd, number):
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(nodes, "_is_supervisor", lambda pid: True)
+    monkeypatch.setattr(nodes, "_is_supervisor", lambda pid, user: True)
     monkeypatch.setattr(signal, "pidfd_send_signal", refuse)
     assert list(confirm_nodes([own_node])) == [Confirmation(os.getpid(), "Operation not permitted")]
