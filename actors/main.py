@@ -1,5 +1,6 @@
 """`clusterf-node`, the daemon: checks its flags, then runs the supervisor."""
 
+import logging
 import os
 import socket
 import sys
@@ -21,7 +22,7 @@ from actors.supervision.locks import lock_table
 from actors.supervision.policy import Policy
 from actors.supervision.supervisor import Supervisor
 from clusterf import __version__
-from clusterf.etcd.location import EtcdCredentials
+from clusterf.etcd.location import EXPOSED, EtcdCredentials
 from clusterf.etcd.options import etcd_credentials, etcd_options
 from clusterf.lib import logs
 from clusterf.lib.addresses import parse_endpoint
@@ -30,6 +31,8 @@ from clusterf.lib.text import parse_node_name
 from clusterf.sources.url import Source, check_tree, parse_source
 
 __all__ = ["main"]
+
+log = logging.getLogger(__name__)
 
 
 def _parse_sources(urls: tuple[str, ...], access: EtcdCredentials) -> tuple[Source, ...]:
@@ -42,6 +45,12 @@ def _parse_sources(urls: tuple[str, ...], access: EtcdCredentials) -> tuple[Sour
         return tuple(parse_source(url, access) for url in urls)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="'--config-source'") from None
+
+
+def _warn_of_passwords(sources: tuple[Source, ...]) -> None:
+    for source in sources:
+        if source.etcd is not None and source.etcd.exposes_password:
+            log.warning("%s: %s", source.url, EXPOSED)
 
 
 def _check_trees(settings: Settings) -> None:
@@ -172,6 +181,7 @@ def main(state_dir: Path | None, runtime_dir: Path | None, **flags: Any) -> None
     flags["sources"] = _parse_sources(flags["sources"], etcd_credentials(flags))
     if "docker" in flags["roles"]:
         check_docker(flags, flags["sources"])
+    _warn_of_passwords(flags["sources"])
     with ExitStack() as stack:
         state, lock = state_directory(state_dir, stack, noop=flags["noop"])
         table = lock_table(stack) if "ipvs" in flags["roles"] and not flags["noop"] else None

@@ -17,7 +17,7 @@ from clusterf.director.build import build
 from clusterf.director.virtual_servers import Defaults
 from clusterf.etcd.client import Client
 from clusterf.etcd.endpoints import first_answer
-from clusterf.etcd.location import EtcdLocation
+from clusterf.etcd.location import EXPOSED, EtcdLocation
 from clusterf.etcd.options import etcd_credentials, etcd_options
 from clusterf.lib import logs
 from clusterf.sources.reader import KeyContent, follow, read
@@ -167,6 +167,8 @@ def _source(url: str, flags: dict[str, Any]) -> Source:
         check_tree(source)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="URL") from None
+    if source.etcd is not None and source.etcd.exposes_password:
+        click.echo(f"warning: {url}: {EXPOSED}", err=True)
     return source
 
 

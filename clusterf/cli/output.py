@@ -84,7 +84,7 @@ def object_line(path: bytes, raw: bytes) -> Line:
     return Line({"key": escape(path), "value": msgspec.Raw(value.encode())}, (name, value), f"{name} {value}")
 
 
-def change_line(path: bytes, before: bytes | Value | None, after: bytes | Value | None) -> Line:
+def change_line(path: bytes, before: object, after: bytes | Value | None) -> Line:
     """Return the line of a change: bytes are shown as they are written in the source, values as they were decoded."""
     change = "added" if before is None else "deleted" if after is None else "changed"
     sign, style = _SIGNS[change]

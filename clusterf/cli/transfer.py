@@ -14,6 +14,7 @@ from clusterf.config.problems import Problem
 from clusterf.etcd.client import Client
 from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.transactions import batches
+from clusterf.etcd.values import Oversized
 
 __all__ = ["Change", "differences", "write_keys", "write_tree"]
 
@@ -24,12 +25,12 @@ class Change(NamedTuple):
     """A key and its value before and after; None: the key is absent."""
 
     path: bytes
-    before: bytes | None
+    before: bytes | Oversized | None
     after: bytes | None
 
 
 def differences(
-    wanted: Mapping[bytes, bytes | None], present: Mapping[bytes, bytes], *, prune: bool = False
+    wanted: Mapping[bytes, bytes | None], present: Mapping[bytes, bytes | Oversized], *, prune: bool = False
 ) -> list[Change]:
     """Return the changes from `present` to `wanted`: first the puts, then the deletions, each sorted by path.
 
@@ -57,7 +58,7 @@ def write_keys(client: Client, changes: Sequence[Change]) -> None:
         written += len(batch)
 
 
-def write_tree(source: str, items: Iterable[tuple[bytes, bytes]], root: Path) -> Iterator[Problem]:
+def write_tree(source: str, items: Iterable[tuple[bytes, bytes | Oversized]], root: Path) -> Iterator[Problem]:
     """Write a file below `root` for each key; yield a problem for each key that was not written.
 
     Unknown keys are skipped, which is not fatal.
@@ -67,6 +68,8 @@ def write_tree(source: str, items: Iterable[tuple[bytes, bytes]], root: Path) ->
             _check_name(path)
             if parse_key(path) is None:
                 yield Problem(source, path, "", "unknown key", fatal=False)
+            elif isinstance(value, Oversized):
+                yield Problem(source, path, "", f"not written: {value.reason}", fatal=True)
             else:
                 _write_file(root, path, value)
         except ValueError as error:

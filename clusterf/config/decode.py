@@ -68,11 +68,12 @@ class Decoded(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...]
 
 
-def decode(source: str, path: bytes, key: Key, raw: bytes) -> Decoded:
+def decode(source: str, path: bytes, key: Key, raw: bytes, *, limit: int | None = MAX_SIZE) -> Decoded:
     """Return the value that `raw` holds for `key`, and all its problems.
 
-    Never raises, whatever `raw` is. An empty value is an object without fields, but
-    invalid for a frontend or backend, as a file that is written in place is empty first.
+    Never raises, whatever `raw` is. More than `limit` bytes are invalid. An empty value is
+    an object without fields, but invalid for a frontend or backend, as a file that is
+    written in place is empty first.
     An unknown field is a problem but not a fatal one. `source` and `path` only go into
     the problems.
 
@@ -82,6 +83,8 @@ def decode(source: str, path: bytes, key: Key, raw: bytes) -> Decoded:
     """
     reading = Reading(source, path)
     try:
+        if limit is not None and len(raw) > limit:
+            raise ValueError(f"{len(raw)} bytes are too many, the limit is {limit}")
         data = _parse(raw, may_be_empty=not isinstance(key, FrontendKey | BackendKey))
     except ValueError as error:
         reading.fault(str(error), "")
@@ -92,8 +95,6 @@ def decode(source: str, path: bytes, key: Key, raw: bytes) -> Decoded:
 
 def _parse(raw: bytes, *, may_be_empty: bool) -> dict[str, Any]:
     """Return the JSON object in `raw`. Raises ValueError."""
-    if len(raw) > MAX_SIZE:
-        raise ValueError(f"{len(raw)} bytes are too many, the limit is {MAX_SIZE}")
     text = raw.decode()
     if not text or text.isspace():
         if not may_be_empty:

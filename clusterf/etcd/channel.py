@@ -11,8 +11,8 @@ from clusterf.etcd.location import EtcdCredentials, EtcdLocation
 
 __all__ = ["open_channel"]
 
+_LEAST_MESSAGE = 16 << 20  # bytes that a reply may have, at least: some values at once, or the names of many keys
 _OPTIONS = [
-    ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     # detects a server that hangs; etcd closes connections that are pinged more often than every 5 seconds,
     # or while no call is active
@@ -31,9 +31,11 @@ _OPTIONS = [
 
 def open_channel(location: EtcdLocation, endpoint: str) -> Any:
     """Return a channel to one endpoint. Raises EtcdError if a PEM file is unreadable or invalid."""
+    longest = max(_LEAST_MESSAGE, 2 * location.credentials.max_value)
+    options = [*_OPTIONS, ("grpc.max_receive_message_length", longest)]
     if not location.tls:
-        return grpc.insecure_channel(endpoint, options=_OPTIONS)
-    return grpc.secure_channel(endpoint, _channel_credentials(location.credentials), options=_OPTIONS)
+        return grpc.insecure_channel(endpoint, options=options)
+    return grpc.secure_channel(endpoint, _channel_credentials(location.credentials), options=options)
 
 
 def _channel_credentials(files: EtcdCredentials) -> Any:

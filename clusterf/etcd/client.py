@@ -1,11 +1,12 @@
 """A thin client of etcd v3, one endpoint at a time: list, watch, transactions and leases.
 
 It has no retries and no state but an authentication token: on an `EtcdError` the
-caller drops the client and connects to the next endpoint. Every call has a deadline.
+caller drops the client and connects to the next endpoint. Every call has a deadline,
+and every reply is checked (`clusterf.etcd.replies`, `clusterf.etcd.pages`).
 """
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -14,21 +15,23 @@ import grpc
 from clusterf.etcd import transactions
 from clusterf.etcd.channel import open_channel
 from clusterf.etcd.errors import EtcdError, rpc_error
-from clusterf.etcd.location import EtcdCredentials, EtcdLocation, prefix_end
+from clusterf.etcd.location import EtcdCredentials, EtcdLocation
+from clusterf.etcd.pages import pages, read_keys
+from clusterf.etcd.replies import check_token, granted, header_of, renewed, responses_of
 from clusterf.etcd.stubs import etcdrpc
+from clusterf.etcd.values import Oversized
 from clusterf.etcd.watch import Watch
 
 __all__ = ["DEADLINE", "Client", "KeyListing", "KeyValue"]
 
 DEADLINE = 5.0  # seconds a call may take
-_PAGE = 1000  # keys per list request
 
 
 class KeyValue(NamedTuple):
-    """A key below the prefix, without the prefix, and its value."""
+    """A key below the prefix, without the prefix, and its value, or what stands for one that is too large."""
 
     path: bytes
-    value: bytes
+    value: bytes | Oversized
 
 
 class KeyListing(NamedTuple):
@@ -45,6 +48,7 @@ class Client:
     def __init__(self, location: EtcdLocation, endpoint: str, deadline: float = DEADLINE) -> None:
         """Connect in the background; authenticate if there is a user. A call may take `deadline` seconds."""
         self._prefix = location.prefix
+        self._max_value = location.credentials.max_value
         self._deadline = deadline
         self.endpoint = endpoint
         self._metadata: list[tuple[str, str]] = []
@@ -75,19 +79,19 @@ class Client:
         """
         items: list[KeyValue] = []
         revision = cluster = 0
-        for reply in self._pages():
-            revision, cluster = revision or reply.header.revision, reply.header.cluster_id
-            items.extend(KeyValue(kv.key.removeprefix(self._prefix), kv.value) for kv in reply.kvs)
+        for page in pages(self._range, self._prefix, 0, self._max_value):
+            revision, cluster = revision or page.revision, page.cluster
+            items.extend(KeyValue(key.name.removeprefix(self._prefix), key.value) for key in page.keys)
         return KeyListing(items, revision, cluster)
 
     def paths(self, revision: int) -> set[bytes]:
         """Return the paths of all keys that were below the prefix at `revision`, which may be compacted."""
-        pages = self._pages(revision, keys_only=True)
-        return {kv.key.removeprefix(self._prefix) for reply in pages for kv in reply.kvs}
+        listed = pages(self._range, self._prefix, revision, self._max_value, keys_only=True)
+        return {key.name.removeprefix(self._prefix) for page in listed for key in page.keys}
 
     def watch(self, revision: int) -> Watch:
         """Watch all keys below the prefix, from `revision` on."""
-        return Watch(self._channel, self._metadata, self._prefix, revision)
+        return Watch(self._channel, self._metadata, self._prefix, revision, self._max_value)
 
     def transact(self, puts: Sequence[tuple[bytes, bytes]], deletes: Sequence[bytes], lease: int = 0) -> int:
         """Set and delete keys in one transaction of at most OPERATIONS; return its revision.
@@ -96,7 +100,9 @@ class Client:
         """
         operations = [transactions.put_operation(self._prefix + path, value, lease) for path, value in puts]
         operations += [transactions.delete_operation(self._prefix + path, lease) for path in deletes]
-        return int(self._call(self._kv.Txn, etcdrpc.TxnRequest(success=operations)).header.revision)
+        reply = self._transaction(etcdrpc.TxnRequest(success=operations))
+        responses_of(reply, operations)
+        return int(header_of(reply).revision)
 
     def claim(self, puts: Collection[tuple[bytes, bytes]], lease: int) -> set[bytes]:
         """Set keys on the lease in one transaction of at most OPERATIONS, except those that others own.
@@ -104,24 +110,25 @@ class Client:
         A key is ours if it is absent or attached to the lease. Returns the paths that others own.
         """
         operations = [transactions.claim_operation(self._prefix + path, value, lease) for path, value in puts]
-        responses = self._call(self._kv.Txn, etcdrpc.TxnRequest(success=operations)).responses
+        responses = responses_of(self._transaction(etcdrpc.TxnRequest(success=operations)), operations)
         return {
             path for (path, _), response in zip(puts, responses, strict=True) if not transactions.is_claimed(response)
         }
 
     def present(self, paths: Collection[bytes]) -> set[bytes]:
         """Return those of the paths that exist."""
-        found = self._read([self._prefix + path for path in paths], keys_only=True)
-        return {kv.key.removeprefix(self._prefix) for kv in found}
+        names = [self._prefix + path for path in paths]
+        found = read_keys(self._transaction, names, self._max_value, keys_only=True)
+        return {key.name.removeprefix(self._prefix) for key in found}
 
     def grant(self, ttl: int) -> int:
         """Return the id of a new lease, which expires `ttl` seconds after it was granted or kept alive."""
-        return int(self._call(self._lease.LeaseGrant, etcdrpc.LeaseGrantRequest(TTL=ttl)).ID)
+        return granted(self._call(self._lease.LeaseGrant, etcdrpc.LeaseGrantRequest(TTL=ttl)), ttl)
 
     def keep_alive(self, lease: int) -> int:
         """Renew the lease; return its TTL in seconds, 0 if it is gone."""
         request = etcdrpc.LeaseKeepAliveRequest(ID=lease)
-        return int(self._call(self._keep_alive, request).TTL)
+        return renewed(self._call(self._keep_alive, request), lease)
 
     def revoke(self, lease: int) -> None:
         """Revoke the lease, which deletes its keys; a lease that is gone is no error."""
@@ -132,35 +139,26 @@ class Client:
                 raise
 
     def leased(self, lease: int) -> dict[bytes, bytes]:
-        """Return the paths and values of the keys attached to the lease; none if it is gone."""
+        """Return the paths and values of the keys attached to the lease; none if it is gone.
+
+        A value that is too large is not ours, and returned as an empty one.
+        """
         request = etcdrpc.LeaseTimeToLiveRequest(ID=lease, keys=True)
         names = [
             name for name in self._call(self._lease.LeaseTimeToLive, request).keys if name.startswith(self._prefix)
         ]
-        return {kv.key.removeprefix(self._prefix): kv.value for kv in self._read(names) if kv.lease == lease}
+        found = read_keys(self._transaction, sorted(set(names)), self._max_value)
+        return {
+            key.name.removeprefix(self._prefix): b"" if isinstance(key.value, Oversized) else key.value
+            for key in found
+            if key.lease == lease or isinstance(key.value, Oversized)
+        }
 
-    def _pages(self, revision: int = 0, *, keys_only: bool = False) -> Iterator[Any]:
-        """Yield the replies that together hold all keys below the prefix; 0: at the present revision."""
-        start, end = self._prefix, prefix_end(self._prefix)
-        while True:
-            request = etcdrpc.RangeRequest(
-                key=start, range_end=end, limit=_PAGE, revision=revision, keys_only=keys_only
-            )
-            reply = self._call(self._kv.Range, request)
-            yield reply
-            if not reply.more:
-                return
-            revision = revision or reply.header.revision
-            start = reply.kvs[-1].key + b"\0"
+    def _range(self, request: Any) -> Any:
+        return self._call(self._kv.Range, request)
 
-    def _read(self, names: Sequence[bytes], *, keys_only: bool = False) -> Iterator[Any]:
-        for start in range(0, len(names), transactions.OPERATIONS):
-            reads = [
-                etcdrpc.RequestOp(request_range=etcdrpc.RangeRequest(key=name, keys_only=keys_only))
-                for name in names[start : start + transactions.OPERATIONS]
-            ]
-            for response in self._call(self._kv.Txn, etcdrpc.TxnRequest(success=reads)).responses:
-                yield from response.response_range.kvs
+    def _transaction(self, request: Any) -> Any:
+        return self._call(self._kv.Txn, request)
 
     def _keep_alive(self, request: Any, **options: Any) -> Any:
         """Use etcd's stream as a single call: when to renew is the caller's decision."""
@@ -184,7 +182,7 @@ class Client:
             if "authentication is not enabled" not in str(error):
                 raise
             return  # a cluster without authentication admits everybody
-        self._metadata = [("token", reply.token)]
+        self._metadata = [("token", check_token(reply.token))]
 
     def _call(self, method: Any, request: Any) -> Any:
         try:

@@ -1,26 +1,39 @@
 """Where an etcd cluster is, and the prefix in it: what an `etcd://` URL names."""
 
 import re
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-__all__ = ["EtcdCredentials", "EtcdLocation", "parse_location", "prefix_end"]
+from clusterf.etcd.values import MAX_VALUE
 
+__all__ = ["EXPOSED", "EtcdCredentials", "EtcdLocation", "parse_location", "prefix_end"]
+
+EXPOSED: Final = (
+    "the password of --etcd-user is sent unencrypted: use etcd+https://, "
+    "or --etcd-insecure, without which a later release will refuse it"
+)
 _PORT = "2379"  # the default
 # a name or an IPv4 address, or an IPv6 address in brackets
 _ENDPOINT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
 
 
 class EtcdCredentials(msgspec.Struct, frozen=True, kw_only=True):
-    """PEM files for TLS, and a user with the file that holds the password; all of them paths."""
+    """PEM files for TLS, and a user with the file that holds the password; all of them paths.
+
+    `insecure`: a password may be sent unencrypted. `max_value`: bytes that a value may have to be taken.
+    """
 
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
     user: str | None = None
     password_file: str | None = None
+    insecure: bool = False
+    max_value: int = MAX_VALUE
 
     def check(self) -> None:
         """Raise ValueError with the reason if the combination is invalid or a file is unreadable."""
@@ -46,6 +59,21 @@ class EtcdLocation(msgspec.Struct, frozen=True, kw_only=True):
     prefix: bytes
     tls: bool = False
     credentials: EtcdCredentials = EtcdCredentials()
+
+    @property
+    def exposes_password(self) -> bool:
+        """Whether the user's password is sent unencrypted, off this machine, and nobody has agreed to that."""
+        access = self.credentials
+        exposed = access.user is not None and not self.tls and not access.insecure
+        return exposed and not all(map(_is_loopback, self.endpoints))
+
+
+def _is_loopback(endpoint: str) -> bool:
+    host = endpoint.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def prefix_end(prefix: bytes) -> bytes:

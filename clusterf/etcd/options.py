@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from clusterf.etcd.location import EtcdCredentials
+from clusterf.etcd.values import LARGEST_LIMIT, MAX_VALUE
 from clusterf.lib.options import add_options
 
 __all__ = ["etcd_credentials", "etcd_options"]
@@ -23,6 +24,21 @@ _OPTIONS = [
         type=_FILE,
         help="File with the user's password; or CLUSTERF_ETCD_PASSWORD in the environment.",
     ),
+    click.option(
+        "--etcd-insecure",
+        envvar="CLUSTERF_ETCD_INSECURE",
+        is_flag=True,
+        help="Send the user's password over etcd:// unencrypted, without a warning.",
+    ),
+    click.option(
+        "--etcd-max-value",
+        envvar="CLUSTERF_ETCD_MAX_VALUE",
+        type=click.IntRange(1 << 10, LARGEST_LIMIT),
+        default=MAX_VALUE,
+        show_default=True,
+        metavar="BYTES",
+        help="Longest value of a key; a longer one is invalid. The default is the limit of etcd.",
+    ),
 ]
 
 
@@ -32,6 +48,5 @@ etcd_options = add_options(_OPTIONS)
 
 def etcd_credentials(flags: dict[str, Any]) -> EtcdCredentials:
     """Remove the `etcd_*` flags from `flags`, and return them."""
-    return EtcdCredentials(
-        **{name: flags.pop(f"etcd_{name}") for name in ("ca", "cert", "key", "user", "password_file")}
-    )
+    names = ("ca", "cert", "key", "user", "password_file", "insecure", "max_value")
+    return EtcdCredentials(**{name: flags.pop(f"etcd_{name}") for name in names})

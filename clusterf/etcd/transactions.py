@@ -54,7 +54,7 @@ def claim_operation(name: bytes, value: bytes, lease: int) -> Any:
 def is_claimed(response: Any) -> bool:
     """Return whether a `claim_operation` set the key, given etcd's response to it."""
     absent = response.response_txn
-    return bool(absent.succeeded or absent.responses[0].response_txn.succeeded)
+    return bool(absent.succeeded or (absent.responses and absent.responses[0].response_txn.succeeded))
 
 
 def _owned_by(lease: int, name: bytes) -> Any:

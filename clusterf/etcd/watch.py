@@ -9,6 +9,7 @@ import grpc
 from clusterf.etcd.errors import EtcdError, rpc_error
 from clusterf.etcd.location import prefix_end
 from clusterf.etcd.stubs import etcdrpc
+from clusterf.etcd.values import MAX_VALUE, Oversized, bounded
 
 __all__ = ["Event", "Watch"]
 
@@ -20,15 +21,25 @@ class Event(NamedTuple):
     """A key below the prefix, without the prefix, and its value since `revision`; None: it was deleted."""
 
     path: bytes
-    value: bytes | None
+    value: bytes | Oversized | None
     revision: int
 
 
 class Watch:
     """The changes below a prefix, in order. Iterate in one thread; any thread may `cancel` and `request_progress`."""
 
-    def __init__(self, channel: Any, metadata: Sequence[tuple[str, str]], prefix: bytes, revision: int) -> None:
+    def __init__(
+        self,
+        channel: Any,
+        metadata: Sequence[tuple[str, str]],
+        prefix: bytes,
+        revision: int,
+        max_value: int = MAX_VALUE,
+    ) -> None:
         self._prefix = prefix
+        self._max_value = max_value
+        # the revision of the last event, before which none may come
+        self._revision = revision
         self._requests: SimpleQueue[Any] = SimpleQueue()
         self._requests.put(
             etcdrpc.WatchRequest(
@@ -69,6 +80,12 @@ class Watch:
         self._stream.cancel()
 
     def _event(self, event: Any) -> Event:
-        deleted = event.type == event.DELETE
-        path = event.kv.key.removeprefix(self._prefix)
-        return Event(path, None if deleted else event.kv.value, event.kv.mod_revision)
+        """Return one event. Raises EtcdError if it is not below the prefix, or older than the one before it."""
+        name, revision = event.kv.key, event.kv.mod_revision
+        if event.type not in (event.PUT, event.DELETE) or not name.startswith(self._prefix):
+            raise EtcdError("watch: invalid event: not of a key below the prefix")
+        if revision < self._revision:
+            raise EtcdError(f"watch: invalid event: of revision {revision} after {self._revision}")
+        self._revision = revision
+        value = None if event.type == event.DELETE else bounded(event.kv.value, self._max_value)
+        return Event(name.removeprefix(self._prefix), value, revision)

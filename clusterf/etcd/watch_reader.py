@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from queue import Empty, Queue
 
@@ -13,6 +13,7 @@ __all__ = ["WatchReader"]
 
 SILENCE = 5.0  # seconds without a message after which progress is requested, and that the reply may then take
 GATHER = 1000  # messages that are handed on at once, at most
+MOST_BYTES = 1 << 26  # of names and values that may wait, about
 PAUSE = 0.25  # seconds to wait for a message
 
 
@@ -22,7 +23,10 @@ class WatchReader:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._queue: Queue[list[Event] | EtcdError] = Queue(GATHER)
-        self._closing = False
+        self._closing = threading.Event()
+        # the bytes in the queue
+        self._waiting = 0
+        self._taken = threading.Condition()
         self._last_message = self._heard = time.monotonic()
         # when progress was requested, until the reply arrives
         self._requested: float | None = None
@@ -41,6 +45,7 @@ class WatchReader:
             return
         while len(batch) < GATHER and not self._queue.empty():
             batch.append(self._queue.get())
+        self._make_room(batch)
         self._last_message = self._heard = time.monotonic()
         for message in batch:
             if isinstance(message, EtcdError):
@@ -69,8 +74,9 @@ class WatchReader:
 
     def close(self) -> None:
         """End the watch and the thread."""
-        self._closing = True
+        self._closing.set()
         self._watch.cancel()
+        self._make_room()
         while self._thread.is_alive():
             with suppress(Empty):
                 while True:
@@ -93,7 +99,20 @@ class WatchReader:
     def _read(self) -> None:
         try:
             for events in self._watch:
+                with self._taken:
+                    self._taken.wait_for(lambda: self._waiting < MOST_BYTES or self._closing.is_set())
+                    self._waiting += _size(events)
                 self._queue.put(events)
         except EtcdError as error:
-            if not self._closing:
+            if not self._closing.is_set():
                 self._queue.put(error)
+
+    def _make_room(self, taken: Iterable[list[Event] | EtcdError] = ()) -> None:
+        """Note that these messages are no longer in the queue."""
+        with self._taken:
+            self._waiting -= sum(_size(message) for message in taken if not isinstance(message, EtcdError))
+            self._taken.notify_all()
+
+
+def _size(events: Iterable[Event]) -> int:
+    return sum(len(event.path) + (len(event.value) if isinstance(event.value, bytes) else 0) for event in events)

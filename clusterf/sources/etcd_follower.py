@@ -20,6 +20,7 @@ from clusterf.etcd.client import Client, KeyListing
 from clusterf.etcd.endpoints import EndpointFailure, Endpoints
 from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.location import EtcdLocation
+from clusterf.etcd.pages import MOST_KEYS
 from clusterf.etcd.watch_reader import WatchReader
 from clusterf.lib.backoff import Backoff
 from clusterf.lib.log_once import LogOnce
@@ -143,8 +144,8 @@ class EtcdFollower(Follower):
             # this process has never passed on what the known cluster had: it stays in force
             missing -= set(self._last_good.paths())
             copy = self._last_good.copy() if not self._synced else None
-            for path, value in copy.items.items() if copy is not None else ():
-                yield self._last_good.put(path, value)
+            for path, raw in copy.items.items() if copy is not None else ():
+                yield self._last_good.put(path, raw)
         for path, value in listing.items:
             if self._known.get(path) != known[path]:
                 yield self._last_good.put(path, value)
@@ -192,6 +193,8 @@ class EtcdFollower(Follower):
             self._on_update(updates, False)
             self._last_good.save(revision)
         watch.check()
+        if len(self._known) > MOST_KEYS:
+            raise EtcdError(f"too much below the prefix: more than {MOST_KEYS} keys")
         self.known = watch.heard
 
     def _use_copy(self) -> None:

@@ -21,6 +21,7 @@ from clusterf.config.decode import decode
 from clusterf.config.keys import parse_key
 from clusterf.config.model import HealthKey, Key, Value
 from clusterf.config.problems import Problem
+from clusterf.etcd.values import Oversized
 from clusterf.lib.store import Store, checksum, is_below
 from clusterf.lib.text import escape
 from clusterf.sources.source_record import SourceRecord
@@ -142,8 +143,8 @@ class LastGood:
         """Begin or end to keep the record as it is, whatever is put."""
         self._frozen = frozen
 
-    def put(self, path: bytes, raw: bytes | None) -> KeyUpdate:
-        """Take the bytes at `path`, None if there are none; return its new state."""
+    def put(self, path: bytes, raw: bytes | Oversized | None) -> KeyUpdate:
+        """Take the bytes at `path`, None if there are none; return its new state. Too many are an invalid value."""
         key = parse_key(path)
         if raw is None:
             self._unknown.discard(path)
@@ -151,7 +152,9 @@ class LastGood:
             return KeyUpdate(path, key, None, ())
         if key is None:
             return KeyUpdate(path, None, None, (Problem(self._url, path, "", "unknown key", fatal=False),))
-        decoded = decode(self._url, path, key, raw)
+        if isinstance(raw, Oversized):
+            return self._previous(path, key, (Problem(self._url, path, "", raw.reason, fatal=True),))
+        decoded = decode(self._url, path, key, raw, limit=None)
         if decoded.value is None:
             return self._previous(path, key, decoded.problems)
         self._unknown.discard(path)
@@ -170,7 +173,7 @@ class LastGood:
         for known, raw in self._store.items(self._url, below=path):
             key = parse_key(known)
             if key is not None:
-                value = decode(self._url, known, key, raw).value
+                value = decode(self._url, known, key, raw, limit=None).value
                 yield KeyUpdate(known, key, value, (problem,) if known == path else (), unchanged=value is None)
 
     def read(self, present: Container[bytes], unreadable: Iterable[bytes] = ()) -> None:
@@ -209,7 +212,7 @@ class LastGood:
 
     def _previous(self, path: bytes, key: Key, problems: tuple[Problem, ...]) -> KeyUpdate:
         last = self._changes[path] if path in self._changes else self._store.get(self._url, path)
-        value = decode(self._url, path, key, last).value if last is not None else None
+        value = decode(self._url, path, key, last, limit=None).value if last is not None else None
         if value is None and (last is not None or not self._knows_all):
             self._unknown.add(path)
         # without a store, only the receiver knows the last good value

@@ -7,6 +7,7 @@ from queue import SimpleQueue
 from typing import NamedTuple
 
 from clusterf.etcd.endpoints import first_answer
+from clusterf.etcd.values import Oversized
 from clusterf.lib.store import Store
 from clusterf.sources.etcd_follower import EtcdFollower
 from clusterf.sources.follower import Follower, OnUpdate
@@ -22,7 +23,7 @@ _PATIENCE = 2.0  # seconds that a follower may take to stop
 
 
 class KeyContent(NamedTuple):
-    """The bytes at a path of a source, None if unreadable, and what they decode to."""
+    """The bytes at a path of a source, None if unreadable or too many, and what they decode to."""
 
     path: bytes
     raw: bytes | None
@@ -41,7 +42,7 @@ def read(source: Source) -> list[KeyContent]:
         contents = _read_tree(Path(source.tree or ""), last_good)
     else:
         listing = first_answer(source.etcd, lambda client: client.list())
-        contents = (KeyContent(path, raw, last_good.put(path, raw)) for path, raw in listing.items)
+        contents = (_content(path, raw, last_good) for path, raw in listing.items)
     return sorted(contents, key=lambda content: content.path)
 
 
@@ -50,7 +51,11 @@ def _read_tree(root: Path, last_good: LastGood) -> Iterator[KeyContent]:
         if entry.error:
             yield from (KeyContent(u.path, None, u) for u in last_good.unreadable(entry.path, entry.error))
         else:
-            yield KeyContent(entry.path, entry.raw, last_good.put(entry.path, entry.raw))
+            yield _content(entry.path, entry.raw, last_good)
+
+
+def _content(path: bytes, raw: bytes | Oversized | None, last_good: LastGood) -> KeyContent:
+    return KeyContent(path, None if isinstance(raw, Oversized) else raw, last_good.put(path, raw))
 
 
 def follow(source: Source) -> Generator[list[KeyUpdate], None, None]:

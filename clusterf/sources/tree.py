@@ -21,6 +21,7 @@ from sortedcontainers import SortedDict
 
 from clusterf.config.decode import MAX_SIZE
 from clusterf.config.keys import parse_key
+from clusterf.etcd.values import Oversized
 from clusterf.lib.store import is_below
 from clusterf.sources.mounts import Mounts
 
@@ -38,7 +39,7 @@ class Entry(NamedTuple):
     """
 
     path: bytes
-    raw: bytes | None = None
+    raw: bytes | Oversized | None = None
     error: str = ""
 
 
@@ -223,8 +224,8 @@ def _signature(status: os.stat_result) -> int:
     return hash((status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
 
 
-def _read(path: bytes) -> tuple[bytes, os.stat_result]:
-    """Return the first bytes of the file, one more than a value may have, and its status after the read."""
+def _read(path: bytes) -> tuple[bytes | Oversized, os.stat_result]:
+    """Return the bytes of the file, unless there are more than a value may have, and its status after the read."""
     # a pipe in the file's place must not block
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as file:
@@ -232,4 +233,5 @@ def _read(path: bytes) -> tuple[bytes, os.stat_result]:
         if len(raw) == _USUAL:
             raw += file.read(MAX_SIZE + 1 - _USUAL)
         # status after the read: a file that is written during the read is then seen as changed
-        return raw, os.fstat(fd)
+        status = os.fstat(fd)
+        return Oversized(max(len(raw), status.st_size), MAX_SIZE) if len(raw) > MAX_SIZE else raw, status

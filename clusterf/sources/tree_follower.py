@@ -21,6 +21,7 @@ from pathlib import Path
 import watchfiles
 
 from clusterf.config.keys import parse_key
+from clusterf.etcd.values import Oversized
 from clusterf.lib.backoff import Backoff
 from clusterf.lib.store import is_below
 from clusterf.sources.doubt import DoubtKind, SourceDoubt
@@ -53,7 +54,7 @@ class TreeFollower(Follower):
         self._tree = FileTree(root)
         self._backoff = Backoff(initial=LOOK / 1000, longest=5)
         # paths to scan again: when, and the bytes found, None if the file was missing
-        self._unsettled: dict[bytes, tuple[float, bytes | None]] = {}
+        self._unsettled: dict[bytes, tuple[float, bytes | Oversized | None]] = {}
         # whether it was passed on that a change is under way, and until when it is after the last file that changed
         self._changing = False
         self._complete_at = 0.0
@@ -200,7 +201,7 @@ class TreeFollower(Follower):
             yield from self._last_good.unreadable(entry.path, entry.error)
             return
         # must not be recorded as a last good value before it has settled
-        blank = not (entry.raw or b"").strip()
+        blank = not isinstance(entry.raw, Oversized) and not (entry.raw or b"").strip()
         update = None if blank else self._last_good.put(entry.path, entry.raw)
         doubtful = update is None or any(problem.fatal for problem in update.problems)
         if doubtful and not self._has_settled(entry, now):

@@ -122,6 +122,8 @@ VALUES = {
     "etcd-key": "PLACE/key.pem",
     "etcd-user": "node",
     "etcd-password-file": "PLACE/password",
+    "etcd-insecure": True,
+    "etcd-max-value": 4096,
     "exit-flush": True,
     "resync-interval": 9,
     "stuck-timeout": 8,
@@ -176,7 +178,8 @@ def test_every_setting_has_a_flag(monkeypatch, tmp_path, tree, values):
     assert unchanged - NO_DEFAULT == set()
     assert given.roles == ("ipvs",)
     assert given.ipvs_exclude == ("10.9.0.0/16", "fd00::/8")
-    assert given.sources[1].etcd.credentials.password_file == str(tmp_path / "password")
+    access = given.sources[1].etcd.credentials
+    assert (access.password_file, access.insecure, access.max_value) == (str(tmp_path / "password"), True, 4096)
 
 
 def test_environment_makes_the_same_settings_as_flags(monkeypatch, values):
@@ -210,6 +213,19 @@ def test_file_of_etcd_that_is_unreadable_is_reported_with_its_flag(monkeypatch, 
     assert (result.exit_code, settings) == (2, None)
     assert "Error: --etcd-password-file: /missing/password: No such file or directory\n" in result.stderr
     assert "--config-source" not in result.stderr
+
+
+def test_password_that_is_sent_unencrypted_is_a_warning(monkeypatch, tmp_path):
+    def warned(url, *flags):
+        flags = node_flags(tmp_path, "--config-source", url, "--etcd-user", "u", *flags)
+        result, settings = invoke(monkeypatch, *flags)
+        assert settings is not None
+        return [line for line in result.stderr.splitlines() if "is sent unencrypted" in line]
+
+    (line,) = warned("etcd://192.0.2.1/x")
+    assert "etcd://192.0.2.1/x: the password of --etcd-user is sent unencrypted" in line
+    assert warned("etcd://192.0.2.1/x", "--etcd-insecure") == []
+    assert warned("etcd://127.0.0.1/x") == warned("etcd+https://192.0.2.1/x") == []
 
 
 def test_settings_file_that_is_missing_is_named_once(monkeypatch):

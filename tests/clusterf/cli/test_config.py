@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from clusterf.cli import config as config_commands
 from tests.clusterf.support.command import clusterf, valid_tree, write
 from tests.processes import started
 
@@ -156,3 +157,13 @@ def test_watch_prints_objects_changes_and_problems(tree):
         process.send_signal(signal.SIGINT)
         assert process.wait() == 0
         assert process.stderr.read() == ""
+
+
+def test_password_that_is_sent_unencrypted_is_a_warning(monkeypatch):
+    monkeypatch.setattr(config_commands, "read", lambda source: [])
+
+    def stderr(*flags):
+        return clusterf("config", "show", "etcd://192.0.2.1/x", "--etcd-user", "u", *flags).stderr
+
+    assert "warning: etcd://192.0.2.1/x: the password of --etcd-user is sent unencrypted" in stderr()
+    assert stderr("--etcd-insecure") == ""

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from clusterf.etcd.location import EtcdCredentials, EtcdLocation, parse_location, prefix_end
@@ -73,3 +74,20 @@ def test_password_in_a_url_is_refused_and_not_repeated(url):
 def test_prefix_end_is_after_all_keys_of_the_prefix_and_before_its_neighbours():
     end = prefix_end(b"/clusterf/")
     assert b"/clusterf/\xff\xff" < end <= b"/clusterf0"
+
+
+@pytest.mark.parametrize(
+    ("url", "changes", "exposed"),
+    [
+        ("etcd://10.0.0.1", {}, True),
+        ("etcd://127.0.0.1,etcd1:2379", {}, True),
+        ("etcd://127.0.0.1.example.org", {}, True),
+        ("etcd://127.0.0.1:1,[::1]:2,localhost", {}, False),
+        ("etcd+https://10.0.0.1", {}, False),
+        ("etcd://10.0.0.1", {"user": None}, False),
+        ("etcd://10.0.0.1", {"insecure": True}, False),
+    ],
+)
+def test_password_is_exposed_off_loopback_without_tls(url, changes, exposed):
+    access = msgspec.structs.replace(EtcdCredentials(user="me"), **changes)
+    assert parse_location(url, access).exposes_password is exposed

@@ -7,6 +7,7 @@ import pytest
 
 from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.stubs import etcdrpc
+from clusterf.etcd.values import MAX_VALUE, Oversized
 from clusterf.etcd.watch import Watch
 from tests.clusterf.support.etcd_server import serving
 
@@ -53,6 +54,41 @@ def test_events_have_paths_below_the_prefix_and_none_for_deletions():
 
     with watching(reply) as watch:
         assert next(iter(watch)) == [(b"a", b"1", 7), (b"b", None, 8)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "revision"),
+    [
+        (0, b"/other/a", 8),
+        (1, b"/other/a", 8),
+        (0, b"", 8),
+        (7, b"/clusterf/a", 8),
+        (1, b"/clusterf/a", 6),
+        (1, b"/clusterf/a", 0),
+        (1, b"/clusterf/a", -8),
+    ],
+)
+def test_event_that_was_not_asked_for_is_an_error(kind, key, revision):
+    with (
+        watching(lambda _: iter([message((kind, key, b"", revision))])) as watch,
+        pytest.raises(EtcdError, match="watch: invalid event"),
+    ):
+        next(iter(watch))
+
+
+def test_event_before_the_last_one_is_an_error():
+    events = [(0, b"/clusterf/a", b"", 9), (1, b"/clusterf/a", b"", 8)]
+    with (
+        watching(lambda _: iter([message(*events)])) as watch,
+        pytest.raises(EtcdError, match="of revision 8 after 9"),
+    ):
+        next(iter(watch))
+
+
+def test_value_over_the_limit_is_not_taken():
+    with watching(lambda _: iter([message((0, b"/clusterf/a", bytes(MAX_VALUE + 1), 9))])) as watch:
+        (event,) = next(iter(watch))
+    assert event == (b"a", Oversized(MAX_VALUE + 1, MAX_VALUE, "--etcd-max-value"), 9)
 
 
 @pytest.mark.parametrize(

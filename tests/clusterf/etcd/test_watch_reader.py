@@ -100,3 +100,23 @@ def test_close_ends_a_thread_that_waits_for_room(watch, monkeypatch):
     wait_until(reader._queue.full)
     reader.close()
     assert not reader._thread.is_alive()
+
+
+def test_bytes_that_wait_are_bounded_and_all_arrive(watch, reader, monkeypatch):
+    monkeypatch.setattr(watch_reader, "MOST_BYTES", 100)
+    for number in range(1, 21):
+        watch.send([Event(b"key", bytes(60), number)])
+    wait_until(lambda: reader._waiting >= 100)
+    assert reader._queue.qsize() <= 2
+    assert [event.revision for event in read(reader, 20)] == list(range(1, 21))
+    assert reader._waiting == 0
+
+
+def test_close_ends_a_thread_that_waits_for_bytes(watch, monkeypatch):
+    monkeypatch.setattr(watch_reader, "MOST_BYTES", 10)
+    reader = WatchReader(watch)
+    for number in range(1, 5):
+        watch.send([Event(b"key", bytes(60), number)])
+    wait_until(lambda: reader._waiting >= 10)
+    reader.close()
+    assert not reader._thread.is_alive()

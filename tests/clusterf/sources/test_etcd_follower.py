@@ -4,6 +4,7 @@ import pytest
 
 from clusterf.etcd import watch_reader
 from clusterf.etcd.errors import EtcdError
+from clusterf.etcd.values import MAX_VALUE, oversized
 from clusterf.etcd.watch import Event
 from clusterf.lib.backoff import Backoff
 from clusterf.sources import etcd_follower
@@ -173,3 +174,30 @@ def test_after_steady_following_backoff_and_log_begin_anew(etcd, monkeypatch, ca
         wait_for_watch(etcd)
         assert backoff.tries <= 2
     assert len([message for message in caplog.messages if "broken" in message]) == 2
+
+
+def test_value_that_is_too_large_leaves_the_last_valid_one_in_force(etcd, tmp_path):
+    etcd.change(path(1), weight(1))
+    etcd.change(path(2), weight(2))
+    with following(etcd, tmp_path / "config.db") as (follower, view):
+        view.wait_for_sync()
+        wait_for_watch(etcd)
+        etcd.change(path(1), oversized(300_000_000, MAX_VALUE))
+        etcd.change(path(2), weight(3))
+        wait_until(lambda: view.weights == {path(1): 1, path(2): 3})
+        follower.reload()
+        etcd.send([])
+        wait_until(lambda: len(etcd.lists) == 2)
+    with following(etcd, tmp_path / "config.db") as (_, view):
+        view.wait_for_sync()
+        assert (view.weights, view.deleted) == ({path(1): 1, path(2): 3}, [])
+
+
+def test_more_keys_than_can_be_are_an_error(etcd, monkeypatch, caplog):
+    monkeypatch.setattr(etcd_follower, "MOST_KEYS", 3)
+    with following(etcd) as (_, view):
+        wait_for_watch(etcd)
+        for number in range(5):
+            etcd.change(path(number), weight(1))
+        wait_until(lambda: "too much below the prefix: more than 3 keys" in caplog.text)
+        assert view.deleted == []

@@ -1,7 +1,7 @@
 import pytest
 
-from clusterf.config.decode import MAX_SIZE
 from clusterf.config.model import Backend, BackendKey, FrontendKey, Route
+from clusterf.etcd.values import MAX_VALUE, Oversized
 from clusterf.lib.store import Store
 from clusterf.sources.last_good import KeyUpdate, LastGood, describe, has_copy
 
@@ -52,7 +52,7 @@ def test_unknown_field_is_a_warning(path):
     assert [(problem.field, problem.fatal) for problem in update.problems] == [("colour", False)]
 
 
-@pytest.mark.parametrize("bad", [BAD, b"", b" \n", b"{", b"[]", b"null", b"\xff", b"{}" + b" " * MAX_SIZE])
+@pytest.mark.parametrize("bad", [BAD, b"", b" \n", b"{", b"[]", b"null", b"\xff", Oversized(2_000_000, MAX_VALUE)])
 def test_bad_value_keeps_the_last_good_one_in_force(path, bad):
     source = state(path)
     source.put(PATH, GOOD)

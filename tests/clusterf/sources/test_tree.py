@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from clusterf.config.decode import MAX_SIZE
+from clusterf.etcd.values import Oversized
 from clusterf.lib.store import is_below
 from clusterf.sources import tree as tree_module
 from clusterf.sources.tree import FileTree
@@ -239,9 +240,11 @@ def test_missing_root_is_not_an_empty_tree(root, path):
     assert look(tree) == {}
 
 
-def test_value_over_the_limit_is_cut(root):
+def test_file_over_the_limit_is_not_taken_and_its_size_is_known(root):
     write(root, "health", " " * (MAX_SIZE + 1000))
-    assert len(look(FileTree(root))[b"health"]) == MAX_SIZE + 1
+    assert look(FileTree(root))[b"health"] == Oversized(MAX_SIZE + 1000, MAX_SIZE)
+    os.truncate(root / "health", 300 << 30)  # without blocks
+    assert look(FileTree(root))[b"health"] == Oversized(300 << 30, MAX_SIZE)
 
 
 def test_directory_may_replace_a_file_that_is_no_key(root):

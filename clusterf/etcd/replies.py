@@ -1,0 +1,54 @@
+"""What etcd's replies must be before they are believed.
+
+What answers may be broken, or be no etcd at all: without TLS, anybody on the way. A reply
+that is not one to the question is an EtcdError, so that its caller reports it, keeps what
+it has, and tries the next endpoint.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from clusterf.etcd.errors import EtcdError
+
+__all__ = ["check_token", "granted", "header_of", "renewed", "responses_of"]
+
+_LONGEST_TTL = 9_000_000_000  # seconds; etcd grants no more
+_LONGEST_TOKEN = 8 << 10  # bytes; larger headers are refused by servers
+
+
+def header_of(reply: Any) -> Any:
+    """Return the header of a reply, which has the revision of the store. Raises EtcdError."""
+    if not reply.HasField("header") or reply.header.revision <= 0:
+        raise EtcdError("invalid reply: no revision")
+    return reply.header
+
+
+def responses_of(reply: Any, operations: Sequence[Any]) -> Sequence[Any]:
+    """Return the responses of a transaction without conditions, one for each operation. Raises EtcdError."""
+    kinds = [operation.WhichOneof("request").removeprefix("request_") for operation in operations]
+    found = [(response.WhichOneof("response") or "").removeprefix("response_") for response in reply.responses]
+    if not reply.succeeded or found != kinds:
+        raise EtcdError("invalid reply: not the responses to the transaction")
+    responses: Sequence[Any] = reply.responses
+    return responses
+
+
+def granted(reply: Any, ttl: int) -> int:
+    """Return the id of a lease for which `ttl` seconds were asked. Raises EtcdError."""
+    if reply.error or reply.ID <= 0 or not ttl <= reply.TTL <= _LONGEST_TTL:
+        raise EtcdError(f"invalid reply: lease {reply.ID} with a TTL of {reply.TTL} seconds, {ttl} were asked for")
+    return int(reply.ID)
+
+
+def renewed(reply: Any, lease: int) -> int:
+    """Return the TTL that a lease has now, 0 if it is gone. Raises EtcdError."""
+    if lease != reply.ID or not 0 <= reply.TTL <= _LONGEST_TTL:
+        raise EtcdError(f"invalid reply: lease {reply.ID} with a TTL of {reply.TTL} seconds, {lease} was kept alive")
+    return int(reply.TTL)
+
+
+def check_token(token: str) -> str:
+    """Return an authentication token that can be sent back. Raises EtcdError."""
+    if not token or not token.isascii() or not token.isprintable() or len(token) > _LONGEST_TOKEN:
+        raise EtcdError("invalid reply: not an authentication token")
+    return token

@@ -1,0 +1,64 @@
+"""Replies of an etcd that is broken or hostile: each is an EtcdError, and nothing else."""
+
+import pytest
+
+from clusterf.etcd.errors import EtcdError
+from clusterf.etcd.replies import check_token, granted, header_of, renewed, responses_of
+from clusterf.etcd.stubs import etcdrpc
+from clusterf.etcd.transactions import claim_operation, put_operation
+
+HUGE = (1 << 63) - 1
+
+
+@pytest.mark.parametrize("revision", [None, 0, -1, -HUGE])
+def test_reply_without_a_revision_is_an_error(revision):
+    reply = etcdrpc.TxnResponse()
+    if revision is not None:
+        reply.header.revision = revision
+    with pytest.raises(EtcdError, match="no revision"):
+        header_of(reply)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"ID": 0, "TTL": 10}, {"ID": -1, "TTL": 10}, {"ID": 1, "TTL": -1}, {"ID": 1, "TTL": 9}),
+        *({"ID": 1, "TTL": HUGE}, {"ID": 1, "TTL": 10, "error": "no"}, {}),
+    ],
+)
+def test_lease_that_was_not_granted_as_asked_is_an_error(fields):
+    with pytest.raises(EtcdError, match="invalid reply"):
+        granted(etcdrpc.LeaseGrantResponse(**fields), 10)
+    assert granted(etcdrpc.LeaseGrantResponse(ID=HUGE, TTL=11), 10) == HUGE
+
+
+@pytest.mark.parametrize("fields", [{"ID": 2, "TTL": 10}, {"ID": 1, "TTL": -1}, {"ID": 1, "TTL": HUGE}, {}])
+def test_renewal_of_another_lease_or_for_another_time_is_an_error(fields):
+    with pytest.raises(EtcdError, match="invalid reply"):
+        renewed(etcdrpc.LeaseKeepAliveResponse(**fields), 1)
+    assert renewed(etcdrpc.LeaseKeepAliveResponse(ID=1), 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("kinds", "succeeded"),
+    [("", True), ("put", True), ("put txn txn", True), ("txn put", True), ("put range", True), ("put txn", False)],
+)
+def test_responses_to_another_transaction_are_an_error(kinds, succeeded):
+    asked = [put_operation(b"a", b""), claim_operation(b"b", b"", 1)]
+
+    def reply(kinds, succeeded):
+        made = etcdrpc.TxnResponse(succeeded=succeeded)
+        for kind in kinds.split():
+            getattr(made.responses.add(), f"response_{kind}").SetInParent()
+        return made
+
+    with pytest.raises(EtcdError, match="invalid reply"):
+        responses_of(reply(kinds, succeeded), asked)
+    assert len(responses_of(reply("put txn", True), asked)) == 2
+
+
+@pytest.mark.parametrize("token", ["", "a\nb", "a\0", "é", "\x1b[31m", "x" * 10_000])
+def test_token_that_cannot_be_sent_is_an_error(token):
+    with pytest.raises(EtcdError, match="not an authentication token"):
+        check_token(token)
+    assert check_token("abc.12") == "abc.12"
