@@ -22,7 +22,7 @@ from actors.base.messages import Upstream
 from actors.director.found_table import FoundTable, logging_errors
 from actors.director.messages import Credit, MergedUpdate, ResolvedUpdate
 from actors.link.links import Links
-from actors.link.messages import Pulse, Received, Synced, VerdictIs
+from actors.link.messages import Pulse, Received, Synced, VerdictIs, VerdictWireMessage
 from actors.link.subscription import Subscription
 from clusterf.config.problems import ProblemsOf
 from clusterf.director.merger import Merged, Merger
@@ -99,7 +99,7 @@ class BackendMerger(Actor):
         self._writer = writer
         self._readiness = Readiness(health, patient=patience is not None)
         self._patience = patience
-        subscriptions = [Subscription(name, links, self.actor_ref.tell) for name in health]
+        subscriptions = [Subscription(name, links, self.actor_ref.tell, carries=VerdictWireMessage) for name in health]
         self._subscriptions = {subscription.name: subscription for subscription in subscriptions}
         # when each health process ran last, as far as that is known
         self._probed: dict[str, float] = {}

@@ -10,7 +10,7 @@ from actors.base.actor import Actor
 from actors.base.messages import Upstream
 from actors.director.messages import Credit, ResolvedUpdate
 from actors.link.links import Links
-from actors.link.messages import DoubtIs, ProblemsAre, Pulse, Received, Synced, ValueIs
+from actors.link.messages import ConfigWireMessage, DoubtIs, ProblemsAre, Pulse, Received, Synced, ValueIs
 from actors.link.published import FRAME
 from actors.link.subscription import Subscription
 from actors.settings import CONFIG
@@ -35,7 +35,9 @@ class RouteResolver(Actor):
 
     def __init__(self, links: Links, defaults: Defaults, merger: pykka.ActorRef[Any]) -> None:
         super().__init__()
-        self._subscription = Subscription(CONFIG, links, self.actor_ref.tell, lost=self._tell_lost)
+        self._subscription = Subscription(
+            CONFIG, links, self.actor_ref.tell, carries=ConfigWireMessage, lost=self._tell_lost
+        )
         self._resolver = Resolver(defaults)
         self._merger = merger
         # whether the configuration was complete once, and whether it is now

@@ -17,7 +17,7 @@ from actors.base.asyncio_actor import AsyncioActor
 from actors.health.probing import Probing
 from actors.health.verdict_output import VerdictOutput
 from actors.link.links import Links
-from actors.link.messages import DoubtIs, ProblemsAre, Pulse, Received, Synced, ValueIs
+from actors.link.messages import ConfigWireMessage, DoubtIs, ProblemsAre, Pulse, Received, Synced, ValueIs
 from actors.link.publisher import Publisher
 from actors.link.subscription import Subscription
 from actors.settings import CONFIG
@@ -53,7 +53,7 @@ class HealthChecker(AsyncioActor):
         new_prober: Callable[[asyncio.AbstractEventLoop], ProbeStarter],
     ) -> None:
         super().__init__()
-        self._subscription = Subscription(CONFIG, links, self.actor_ref.tell)
+        self._subscription = Subscription(CONFIG, links, self.actor_ref.tell, carries=ConfigWireMessage)
         self._publisher = Publisher(name, links)
         self._watch_list = WatchList(targets, Monitor(references=bool(references)))
         self._references = references

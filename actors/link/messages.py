@@ -15,6 +15,7 @@ from clusterf.sources.doubt import DoubtKind
 
 __all__ = [
     "ConfigMessage",
+    "ConfigWireMessage",
     "DoubtIs",
     "DoubtKey",
     "ProblemsAre",
@@ -26,6 +27,7 @@ __all__ = [
     "Synced",
     "ValueIs",
     "VerdictIs",
+    "VerdictWireMessage",
     "WireMessage",
     "deletion_of",
     "is_deletion",
@@ -92,6 +94,8 @@ class Pulse(msgspec.Struct, frozen=True, array_like=True, tag=6):
 ConfigMessage = ValueIs | ProblemsAre | DoubtIs
 StateMessage = ConfigMessage | VerdictIs
 StateKey = Key | ProblemsKey | DoubtKey | VerdictKey
+ConfigWireMessage = ConfigMessage | Synced | Pulse
+VerdictWireMessage = VerdictIs | Synced | Pulse
 WireMessage = StateMessage | Synced | Pulse
 
 

@@ -28,6 +28,7 @@ from clusterf.lib.store import is_below
 
 __all__ = ["CREDIT", "ReceivedKeys"]
 
+MOST_KEYS = 2_000_000  # of one publisher; more are not from one of ours
 CREDIT = 4  # frames that an actor may hold before it has acknowledged the first
 
 
@@ -47,7 +48,10 @@ class ReceivedKeys:
         self._repeated = set()
 
     def receive(self, frame: Iterable[WireMessage]) -> tuple[WireMessage, ...]:
-        """Return the messages of a frame, with those that delete what `Synced` shows to be gone before it."""
+        """Return the messages of a frame, with those that delete what `Synced` shows to be gone before it.
+
+        Raises OSError if there are more keys than can be.
+        """
         messages: list[WireMessage] = []
         for message in frame:
             if isinstance(message, Synced):
@@ -58,6 +62,8 @@ class ReceivedKeys:
                     _note(message, self._repeated)
                 messages += map(deletion_of, self._note_problems(message))
             messages.append(message)
+        if len(self._known) > MOST_KEYS:
+            raise OSError(f"more than {MOST_KEYS} keys")
         return tuple(messages)
 
     def _note_problems(self, message: StateMessage) -> set[StateKey]:

@@ -7,6 +7,9 @@ socket and the thread.
 An actor holds at most `CREDIT` frames: each takes one credit, which comes
 back with `acknowledge`. So what waits in the inboxes behind a link is bounded,
 and the rest is conflated by the publisher. Credits outlive a connection.
+
+A publisher may be in the hands of somebody else. A frame that is none, or has messages that
+its link does not carry, breaks the connection, and nothing else.
 """
 
 import contextlib
@@ -16,6 +19,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 import pykka
@@ -35,16 +39,26 @@ _STEADY = 10.0  # seconds; a connection that lasted so long is replaced without 
 _LONGEST = 1 << 28  # bytes of a frame; more are not from a publisher
 
 
-_decoder = msgspec.msgpack.Decoder(list[WireMessage], dec_hook=dec_hook)
+_Decode = Callable[[bytes], list[WireMessage]]
 
 
 class Subscription:
-    """Passes what comes over the link called `name` to `tell`, in a thread of its own; calls `lost` when it breaks."""
+    """Passes what comes over the link called `name` to `tell`, in a thread of its own; calls `lost` when it breaks.
+
+    The link carries messages of the types in `carries`, a union.
+    """
 
     def __init__(
-        self, name: str, links: Links, tell: Callable[[Received], None], *, lost: Callable[[], None] = lambda: None
+        self,
+        name: str,
+        links: Links,
+        tell: Callable[[Received], None],
+        *,
+        carries: Any = WireMessage,
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
+        self._decode: _Decode = msgspec.msgpack.Decoder(list[carries], dec_hook=dec_hook).decode
         self._links = links
         self._tell = tell
         self._lost = lost
@@ -132,7 +146,7 @@ class Subscription:
             raise OSError("the connection did not arrive")
         self._keys.connected()
         with connection:
-            for frame in _frames(connection):
+            for frame in _frames(connection, self._decode):
                 messages = self._keys.receive(frame)
                 self._credit.acquire()
                 if self._stopping:
@@ -140,7 +154,7 @@ class Subscription:
                 self._tell(Received(messages, self.name))
 
 
-def _frames(connection: socket.socket) -> Iterator[list[WireMessage]]:
+def _frames(connection: socket.socket, decode: _Decode) -> Iterator[list[WireMessage]]:
     """Yield the messages of each frame. Raises EOFError at the end, OSError or DecodeError if a frame is invalid."""
     with connection.makefile("rb") as stream:
         while True:
@@ -153,4 +167,8 @@ def _frames(connection: socket.socket) -> Iterator[list[WireMessage]]:
             body = stream.read(length)
             if len(body) < length:
                 raise EOFError("the publisher closed the connection")
-            yield _decoder.decode(body)
+            try:
+                messages = decode(body)
+            except (ValueError, RecursionError) as error:  # of text that is not UTF-8, or of deep nesting
+                raise OSError(f"invalid frame: {type(error).__name__}") from None
+            yield messages

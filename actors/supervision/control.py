@@ -1,5 +1,8 @@
 """The messages between the supervisor and a child process, over a socket pair of their own.
 
+What a child says is not believed as such: it may be in the hands of somebody else. It has
+messages of its own (`ChildMessage`), which a supervisor reads with `receive_from_child`.
+
 One message a packet. The end of the socket is the end of the other side: a
 child without its supervisor stops, so that no child outlives the node.
 `Ping`, `Reload` and `Confirm` are passed on to the actors as they are. With
@@ -7,6 +10,7 @@ child without its supervisor stops, so that no child outlives the node.
 """
 
 import socket
+from typing import Annotated
 
 import msgspec
 
@@ -15,6 +19,7 @@ from actors.settings import Settings
 
 __all__ = [
     "Begin",
+    "ChildMessage",
     "ControlMessage",
     "Finished",
     "Flushed",
@@ -24,6 +29,7 @@ __all__ = [
     "Stop",
     "receive",
     "receive_end",
+    "receive_from_child",
     "send",
 ]
 
@@ -48,7 +54,7 @@ class Pong(msgspec.Struct, frozen=True, tag=True):
 class Finished(msgspec.Struct, frozen=True, tag=True):
     """The node is to end, with this exit status."""
 
-    status: int
+    status: Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
 class Flushed(msgspec.Struct, frozen=True, tag=True):
@@ -70,8 +76,10 @@ class LinkLost(msgspec.Struct, frozen=True, tag=True):
     number: int
 
 
+ChildMessage = Pong | Finished | Flushed | LinkLost
 ControlMessage = Begin | Confirm | LinkEnd | LinkLost | Ping | Reload | Stop | Pong | Finished | Flushed
 _decoder = msgspec.json.Decoder(ControlMessage)
+_child_decoder = msgspec.json.Decoder(ChildMessage)
 
 
 def send(control: socket.socket, message: ControlMessage, end: socket.socket | None = None) -> None:
@@ -100,6 +108,21 @@ def receive_end(control: socket.socket) -> tuple[ControlMessage | None, socket.s
         packet, descriptors, *_ = _receive(control)
     ends = [socket.socket(fileno=descriptor) for descriptor in descriptors]
     return _decoder.decode(packet) if packet else None, ends[0] if ends else None
+
+
+def receive_from_child(control: socket.socket) -> ChildMessage | None:
+    """Return the next message of a child, None at the end; the kernel closes descriptors that come with it.
+
+    Raises OSError, or msgspec.DecodeError if it is none that a child may send.
+    """
+    try:
+        packet = control.recv(_LONGEST)
+    except ConnectionResetError:
+        packet = control.recv(_LONGEST)  # as in `receive_end`
+    try:
+        return _child_decoder.decode(packet) if packet else None
+    except (ValueError, RecursionError) as error:  # of text that is not UTF-8, or of deep nesting
+        raise msgspec.DecodeError(type(error).__name__) from None
 
 
 def _receive(control: socket.socket) -> tuple[bytes, list[int], int, object]:

@@ -1,7 +1,9 @@
 """The connections of a node's links: made where both ends run, and again when one was restarted or has lost them.
 
 A link that is down for longer than `--stuck-timeout`, though both of its
-processes run, is a failure of theirs: both are killed, to be started again.
+processes run, is a failure of theirs: both are killed, to be started again. If one of
+them is a health process, which talks to anybody, only that one is: it must not be able to
+have others killed.
 """
 
 import logging
@@ -9,6 +11,7 @@ import socket
 from collections.abc import Mapping, Sequence
 
 from actors.node import Link
+from actors.settings import HEALTH
 from actors.supervision import control
 from actors.supervision.child_process import ChildProcess
 
@@ -77,13 +80,11 @@ class _Connection:
         if self._since is None:
             self._since = now
         if (down := now - self._since) > self._patience:
-            publisher, subscriber = self.ends
-            log.error(
-                *("link %s: down for %.0f seconds, killing %s and %s", self.link.name, down),
-                *(publisher, subscriber),
-            )
+            failed = [end for end in self.ends if end.name.startswith(HEALTH)] or self.ends
+            names = " and ".join(map(str, failed))
+            log.error("link %s: down for %.0f seconds, killing %s", self.link.name, down, names)
             self._since = now
-            for end in self.ends:
+            for end in failed:
                 end.kill()
         else:
             self._make(now)

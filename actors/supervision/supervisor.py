@@ -16,7 +16,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
 
@@ -28,6 +28,7 @@ from actors.settings import DIRECTOR, Settings
 from actors.supervision import control
 from actors.supervision.child_process import COMMAND, ChildProcess
 from actors.supervision.link_maker import LinkMaker
+from actors.supervision.permits import permits
 from actors.supervision.policy import Exits, Policy, RunningClock
 
 __all__ = ["Supervisor"]
@@ -44,7 +45,7 @@ class Supervisor:
 
     `command` runs a child; the number of its end of the control socket is added to it.
     `held` are descriptors that a child is to hold for as long as it lives, by its name.
-    It keeps `links` connected between the children.
+    It keeps `links` connected between the children. `permits` tells what a child may say.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class Supervisor:
         command: Sequence[str] = COMMAND,
         held: Mapping[str, Sequence[int]] = MappingProxyType({}),
         links: Sequence[Link] = (),
+        permits: Callable[[str, control.ChildMessage, Settings], bool] = permits,
     ) -> None:
         self._settings = settings
+        self._permits = permits
         self._policy = policy
         self._children = [ChildProcess(name, policy, command, held.get(name, ())) for name in names]
         self._links = LinkMaker(links, {child.name: child for child in self._children}, policy.stuck_timeout)
@@ -172,11 +175,14 @@ class Supervisor:
     def _handle_message(self, child: ChildProcess) -> None:
         assert child.control is not None
         try:
-            message = control.receive(child.control)
+            message = control.receive_from_child(child.control)
         except BlockingIOError:
             return
         except (OSError, msgspec.DecodeError) as error:
             log.error("%s: invalid message: %s", child, error)
+            message = None
+        if message is not None and not self._permits(child.name, message, self._settings):
+            log.error("%s: invalid message: %s is not for it to send", child, type(message).__name__)
             message = None
         match message:
             case control.Pong():

@@ -6,7 +6,7 @@ import pytest
 
 from actors.config.config_publisher import ConfigPublisher
 from actors.link.messages import ValueIs
-from clusterf.config.model import BackendKey, HealthCheck, HealthKey
+from clusterf.config.model import BackendKey, FrontendKey, HealthCheck, HealthKey
 from clusterf.director.virtual_servers import Defaults, virtual_servers
 from clusterf.ipvs.table import Method, RealServer, RealServerSettings, Table, table_of
 from clusterf.lib.addresses import Endpoint
@@ -159,6 +159,13 @@ def test_panic_is_logged_when_it_begins_and_ends(direct, recorder, caplog):
     ]
 
 
-def test_unexpected_message_of_a_health_process_fails_the_actor(direct):
-    director = direct().publish(FRONTEND)
-    wait_until(lambda: not director.merger.is_alive())
+def test_configuration_that_a_health_process_publishes_is_not_taken(direct, recorder, caplog):
+    caplog.set_level("INFO")
+    other = ValueIs(FrontendKey(b"evil"), FRONTEND.value)
+    director = direct().configure(FRONTEND, TCP, backend(7)).publish(verdict(UP), other)
+    wait_until(lambda: "link health0: disconnected" in caplog.text)
+    director.crash().publish(verdict(UP))
+    wait_until(lambda: is_synced(recorder))
+    wait_until(lambda: weights(recorder)[-1:] == [7])
+    assert director.merger.is_alive()
+    assert "evil" not in str(recorder.messages)

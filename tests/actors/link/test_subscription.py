@@ -2,13 +2,18 @@ import socket
 import struct
 import threading
 import time
+from ipaddress import IPv4Address
 
 import pytest
 
-from actors.link.messages import ProblemsAre, ProblemsKey, Synced, ValueIs
+from actors.link import received
+from actors.link.messages import ProblemsAre, ProblemsKey, Synced, ValueIs, VerdictIs, VerdictWireMessage
 from actors.link.received import CREDIT
+from actors.link.subscription import Subscription
 from clusterf.config.model import Frontend, FrontendKey
 from clusterf.config.problems import Problem
+from clusterf.health.verdict import VerdictKey
+from clusterf.lib.addresses import Endpoint
 from tests.actors.support.link import backend, deletion, frame, publishing, serving, state_of, subscribed
 from tests.actors.support.recorder import subscribe
 from tests.waiting import wait_until
@@ -76,6 +81,10 @@ def test_key_deleted_between_a_reconnect_and_synced_is_deleted(links, recorder_r
             assert recorder.state == state_of(backend(2))
 
 
+def sent(body):
+    return struct.pack(">I", len(body)) + body
+
+
 @pytest.mark.parametrize(
     "invalid",
     [
@@ -91,6 +100,9 @@ def test_key_deleted_between_a_reconnect_and_synced_is_deleted(links, recorder_r
         b"\0\0\0\x06\x91\x93\x01\xc4\x00\x05",
         b"\0\0\0\x0a\x91\x93\x01\xc4\x01w\x81\xa4\xff\xff\xff",
         b"\0\0\0\x00",
+        sent(b"\x91\x93\x02\x92\xa2\xff\xfe\xc4\x01a\x90"),  # a text that is not UTF-8
+        sent(b"\x91" * 100_000),
+        sent(b"\x91\x93\x01" + b"\x91" * 100_000),
     ],
 )
 def test_invalid_frame_breaks_the_link_and_the_state_is_kept(links, recorder_ref, recorder, invalid):
@@ -106,6 +118,31 @@ def test_invalid_frame_breaks_the_link_and_the_state_is_kept(links, recorder_ref
         second.sendall(frame(Synced(2)))
         wait_until(lambda: recorder.syncs == 2)
         assert recorder.state == state_of(backend(2))
+
+
+def test_message_that_the_link_does_not_carry_breaks_it(links, recorder_ref, recorder):
+    """A health process that was taken over must not publish configuration, nor end the director by trying."""
+    verdict = VerdictIs(VerdictKey(b"web", b"1", Endpoint(IPv4Address("10.0.0.1"), 80)), None)
+    subscription = Subscription("link", links, recorder_ref.tell, carries=VerdictWireMessage)
+    recorder_ref._actor_weakref().subscriptions["link"] = subscription
+    with serving(links) as accept:
+        subscription.start()
+        try:
+            accept().sendall(frame(verdict, backend(1)))
+            second = accept()
+            second.sendall(frame(Synced(2)))
+            wait_until(lambda: recorder.syncs)
+            assert recorder.messages == [Synced(2)]
+        finally:
+            subscription.stop()
+
+
+def test_more_keys_than_can_be_break_the_link(links, recorder_ref, recorder, monkeypatch):
+    monkeypatch.setattr(received, "MOST_KEYS", 2)
+    with serving(links) as accept, subscribed(links, recorder_ref):
+        accept().sendall(frame(*(backend(number) for number in range(3))))
+        accept()
+        assert recorder.state == {}
 
 
 def test_reconnects_to_a_publisher_of_invalid_frames_are_delayed(links, recorder_ref):

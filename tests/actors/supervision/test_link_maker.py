@@ -151,4 +151,15 @@ def test_link_that_cannot_be_made_is_retried_then_a_failure(node, caplog, monkey
     monkeypatch.setattr(socket, "socketpair", refuse)
     node.maker.tend(100)
     node.maker.tend(100 + PATIENCE + 1)
-    assert node.director.kills == 2  # one for each of its links
+    assert (node.director.kills, node.config.kills, node.health.kills) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("end", ["health", "director"])
+def test_link_of_a_health_process_that_does_not_last_is_a_failure_of_that(node, caplog, end):
+    node.maker.tend(0)
+    link = {"health": "config", "director": "health"}[end]
+    for number, now in enumerate(range(0, PATIENCE + 3, 2), 1):
+        node.maker.lost(node.children[end], LinkLost(link, number), now)
+        node.maker.tend(now)
+    assert (node.config.kills, node.director.kills, node.health.kills) == (0, 0, 1)
+    assert caplog.messages == [f"link {link}: down for 32 seconds, killing health (pid 1)"]

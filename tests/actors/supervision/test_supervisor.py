@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from actors.supervision.child_process import ChildProcess
+from actors.supervision.permits import permits
 from actors.supervision.policy import Policy
 from actors.supervision.supervisor import Supervisor
 from tests.actors.support.some_settings import some_settings
@@ -40,9 +41,9 @@ def lives(tmp_path):
 def run(lives, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(FAKE.parents[3]))
 
-    def run(mode, policy=QUICK, names=("one",), **changes):
+    def run(mode, policy=QUICK, names=("one",), permits=lambda *_: True, **changes):
         command = [sys.executable, str(FAKE), mode, str(lives)]
-        return Supervisor(names, some_settings(**changes), policy, command=command).run()
+        return Supervisor(names, some_settings(**changes), policy, command=command, permits=permits).run()
 
     return run
 
@@ -191,6 +192,13 @@ def test_child_that_is_starved_of_cpu_is_not_stuck(run, lives, caplog):
 def test_invalid_message_restarts_only_its_sender(run, lives, caplog):
     assert run("rubbish") == 5
     assert len(lived(lives)) == 2
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_health_process_that_says_that_the_node_is_finished_is_restarted(run, lives, caplog, once):
+    signal_when(lambda: lives.exists() and len(lived(lives)) > 1)
+    assert run("finish", names=("health",), permits=permits, once=once) == once
+    assert "invalid message: Finished is not for it to send" in caplog.text
 
 
 def test_flush_is_not_repeated_after_a_restart(run, lives):
