@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from actors.link.messages import DoubtIs
 from clusterf.director.merger import Merged
-from clusterf.director.resolver import Resolved
+from clusterf.resolve.resolver import Resolved
 
 __all__ = ["Credit", "MergedUpdate", "ResolvedUpdate"]
 

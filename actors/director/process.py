@@ -10,7 +10,6 @@ from actors.director.ipvs_writer import IpvsWriter, Options
 from actors.director.route_resolver import RouteResolver
 from actors.settings import Settings
 from clusterf.director.removal_hold import HoldPolicy
-from clusterf.director.virtual_servers import Defaults
 from clusterf.host.interfaces import ShadowInterfaces
 from clusterf.ipvs.kernel import Kernel, Unavailable
 from clusterf.ipvs.netlink.client import open_kernel
@@ -27,6 +26,7 @@ from clusterf.reconcile.ownership import Ownership
 from clusterf.reconcile.record import Record
 from clusterf.reconcile.sync_daemons import sync_keepers
 from clusterf.reconcile.sysctls import SysctlKeeper
+from clusterf.resolve.virtual_servers import Defaults
 from clusterf.vip.announce import announce
 from clusterf.vip.keeper import VipKeeper
 

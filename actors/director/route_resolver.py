@@ -16,8 +16,8 @@ from actors.link.subscription import Subscription
 from actors.settings import CONFIG
 from clusterf.config.keys import parse_key
 from clusterf.config.problems import ProblemsOf
-from clusterf.director.resolver import Resolver
-from clusterf.director.virtual_servers import Defaults
+from clusterf.resolve.resolver import Resolver
+from clusterf.resolve.virtual_servers import Defaults
 
 __all__ = ["RouteResolver"]
 

@@ -14,12 +14,12 @@ from clusterf.cli.transfer import differences, write_keys, write_tree
 from clusterf.config.model import Value
 from clusterf.config.problems import Problem
 from clusterf.director.build import build
-from clusterf.director.virtual_servers import Defaults
 from clusterf.etcd.client import Client
 from clusterf.etcd.endpoints import first_answer
 from clusterf.etcd.location import EXPOSED, EtcdLocation
 from clusterf.etcd.options import etcd_credentials, etcd_options
 from clusterf.lib import logs
+from clusterf.resolve.virtual_servers import Defaults
 from clusterf.sources.reader import KeyContent, follow, read
 from clusterf.sources.url import Source, check_tree, parse_source
 

@@ -1,7 +1,6 @@
-"""From the configuration and the verdicts of health checks to the desired table.
+"""From claims, members and the verdicts of health checks to the desired table.
 
-Pure: routes, the resolver (objects to members of virtual servers), the merger
-(members to real servers), and the rotation (which members health takes out). Imports `config`,
-`health` (for verdicts and targets), `ipvs`, `reconcile` and `lib`. Nothing here
-reads or writes a kernel, a socket or a file.
+Pure: the merger (members to real servers), the rotation (which members health takes out), and
+what stays although it is no longer configured. Imports `resolve`, `config`, `health` (for
+verdicts), `ipvs`, `reconcile` and `lib`. Nothing here reads or writes a kernel, a socket or a file.
 """

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from clusterf.config.model import Key, Value
 from clusterf.config.problems import Problem, ProblemsOf
 from clusterf.director.merger import Merger, RealServerWanted, VirtualServerWanted
-from clusterf.director.resolver import Resolver
-from clusterf.director.virtual_servers import Defaults
 from clusterf.ipvs.table import Table
+from clusterf.resolve.resolver import Resolver
+from clusterf.resolve.virtual_servers import Defaults
 
 __all__ = ["build"]
 

@@ -16,12 +16,12 @@ from clusterf.director.groups import BackendGroups
 from clusterf.director.lapses import Membership
 from clusterf.director.meeting import merged, overruled
 from clusterf.director.pools import PanicMode
-from clusterf.director.resolver import BackendResolved, HealthPolicy, Member, Resolved, ServiceResolved
 from clusterf.director.rotation import Members, Rotation
 from clusterf.director.take_overs import InForce, NothingInForce, TakeOvers
 from clusterf.director.unproven import Proving
 from clusterf.ipvs.table import RealServer, RealServerSettings, VirtualServer, VirtualServerSpec
 from clusterf.lib.text import escape
+from clusterf.resolve.resolver import BackendResolved, HealthPolicy, Member, Resolved, ServiceResolved
 
 __all__ = ["Merged", "Merger", "Origin", "RealServerWanted", "VirtualServerWanted"]
 

@@ -24,11 +24,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from clusterf.config.model import Name
 from clusterf.director.lapses import Lapses, Membership
 from clusterf.director.pools import PanicMode, Pools
-from clusterf.director.resolver import HealthPolicy, Member
 from clusterf.director.unproven import Proving, Unproven
 from clusterf.ipvs.table import Method, RealServer, Table, VirtualServer
 from clusterf.lib.addresses import Endpoint, Family
 from clusterf.lib.mapping import put
+from clusterf.resolve.resolver import HealthPolicy, Member
 
 __all__ = ["Members", "Rotation"]
 

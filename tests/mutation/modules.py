@@ -16,6 +16,7 @@ PURE = [
 # the laws that concern a package, besides the test modules of its modules
 LAWS: Mapping[str, Sequence[str]] = {
     "clusterf/director": ["tests/clusterf/director/test_*.py"],
+    "clusterf/resolve": ["tests/clusterf/resolve/test_*.py"],
     "clusterf/reconcile": ["tests/clusterf/reconcile/test_reconciler*.py"],
     "clusterf/health": ["tests/clusterf/health/test_monitor*.py"],
     "actors/link": [],
@@ -24,7 +25,7 @@ LAWS: Mapping[str, Sequence[str]] = {
 
 
 def _modules() -> list[str]:
-    packages = ["clusterf/director", "clusterf/health", "clusterf/reconcile"]
+    packages = ["clusterf/director", "clusterf/resolve", "clusterf/health", "clusterf/reconcile"]
     found = [path for package in packages for path in sorted((ROOT / package).glob("*.py"))]
     return [str(path.relative_to(ROOT)) for path in found if path.stem != "__init__"] + PURE
 

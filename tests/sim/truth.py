@@ -12,12 +12,12 @@ from clusterf.config.keys import parse_key
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey, Route, RouteKey
 from clusterf.config.model import Value as ConfigValue
 from clusterf.director.merger import merged
-from clusterf.director.placement import place
-from clusterf.director.routes import RouteTable
-from clusterf.director.virtual_servers import Defaults, virtual_servers
 from clusterf.health.targets import endpoint
 from clusterf.ipvs.table import RealServer, RealServerSettings, Table, VirtualServer, VirtualServerSettings
 from clusterf.lib.addresses import Endpoint, Family
+from clusterf.resolve.placement import place
+from clusterf.resolve.routes import RouteTable
+from clusterf.resolve.virtual_servers import Defaults, virtual_servers
 from tests.sim.network import Network
 
 __all__ = ["Member", "Pair", "Truth"]

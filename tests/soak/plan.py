@@ -12,8 +12,8 @@ import msgspec
 from clusterf.config.decode import decode
 from clusterf.config.keys import parse_key
 from clusterf.director.build import build
-from clusterf.director.virtual_servers import Defaults
 from clusterf.ipvs.table import Table
+from clusterf.resolve.virtual_servers import Defaults
 from tests.soak.history import Configuration, Real, Virtual
 
 __all__ = [

@@ -5,7 +5,7 @@ import pytest
 from actors.config.config_publisher import ConfigPublisher
 from actors.director.backend_merger import BackendMerger
 from actors.director.route_resolver import RouteResolver
-from clusterf.director.virtual_servers import Defaults
+from clusterf.resolve.virtual_servers import Defaults
 from tests.actors.support.director import Director, sources
 from tests.actors.support.fake_kernel import FakeKernel
 from tests.actors.support.local_links import LocalLinks

@@ -7,9 +7,9 @@ import pytest
 from actors.config.config_publisher import ConfigPublisher
 from actors.link.messages import ValueIs
 from clusterf.config.model import BackendKey, FrontendKey, HealthCheck, HealthKey
-from clusterf.director.virtual_servers import Defaults, virtual_servers
 from clusterf.ipvs.table import Method, RealServer, RealServerSettings, Table, table_of
 from clusterf.lib.addresses import Endpoint
+from clusterf.resolve.virtual_servers import Defaults, virtual_servers
 from tests.actors.support.director import (
     DOWN,
     FRONTEND,

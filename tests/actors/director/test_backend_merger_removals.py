@@ -13,13 +13,13 @@ from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, He
 from clusterf.director import removal_hold
 from clusterf.director.merger import RealServerWanted, VirtualServerWanted
 from clusterf.director.removal_hold import HoldPolicy
-from clusterf.director.virtual_servers import Defaults, virtual_servers
 from clusterf.ipvs.table import Method, RealServer, RealServerSettings, table_of
 from clusterf.lib.addresses import Endpoint
 from clusterf.lib.store import Store
 from clusterf.reconcile.hold_record import HoldRecord
 from clusterf.reconcile.kept_record import Kept, KeptRecord
 from clusterf.reconcile.record import Record
+from clusterf.resolve.virtual_servers import Defaults, virtual_servers
 from clusterf.sources.doubt import DoubtKind
 from tests.actors.support.director import (
     DOWN,

@@ -15,11 +15,11 @@ from actors.link.messages import ValueIs, deletion_of
 from actors.link.subscription import CREDIT
 from clusterf.config.model import Backend, BackendKey, FrontendKey, HealthCheck, HealthKey
 from clusterf.director.removal_hold import HoldPolicy
-from clusterf.director.virtual_servers import Defaults
 from clusterf.ipvs.table import Op, RealServer
 from clusterf.lib.store import Store
 from clusterf.reconcile.companions import Companions
 from clusterf.reconcile.ownership import Ownership
+from clusterf.resolve.virtual_servers import Defaults
 from tests.actors.support.director import (
     DOWN,
     FRONTEND,

@@ -14,9 +14,9 @@ from clusterf.config.decode import decode
 from clusterf.config.keys import parse_key
 from clusterf.config.model import BackendKey, FrontendKey, HealthCheck, HealthKey
 from clusterf.director.merger import RealServerWanted
-from clusterf.director.virtual_servers import Defaults
 from clusterf.health.verdict import Verdict, VerdictKey
 from clusterf.lib.addresses import Endpoint
+from clusterf.resolve.virtual_servers import Defaults
 from clusterf.sources.url import Source
 
 __all__ = [

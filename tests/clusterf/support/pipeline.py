@@ -3,10 +3,10 @@
 from clusterf.config.problems import ProblemsOf
 from clusterf.director.merger import Merger, RealServerWanted, VirtualServerWanted
 from clusterf.director.pools import PanicMode
-from clusterf.director.resolver import Resolver
-from clusterf.director.virtual_servers import Defaults
 from clusterf.ipvs.ipvsadm import lines
 from clusterf.reconcile.reconciler import Reconciler
+from clusterf.resolve.resolver import Resolver
+from clusterf.resolve.virtual_servers import Defaults
 
 __all__ = ["NODE", "Pipeline"]
 

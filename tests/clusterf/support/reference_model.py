@@ -16,7 +16,6 @@ from clusterf.config.model import (
     RouteKey,
     Value,
 )
-from clusterf.director.virtual_servers import Defaults
 from clusterf.ipvs.table import (
     SCHEDULER_FLAGS,
     Method,
@@ -29,6 +28,7 @@ from clusterf.ipvs.table import (
     VirtualServerSettings,
 )
 from clusterf.lib.addresses import Endpoint, Family, IPAddress, Protocol
+from clusterf.resolve.virtual_servers import Defaults
 
 __all__ = ["Configuration", "Model", "expected", "route_of"]
 

@@ -15,7 +15,6 @@ from clusterf.config.model import (
     Route,
     RouteKey,
 )
-from clusterf.director.virtual_servers import Defaults
 from clusterf.ipvs.table import (
     Method,
     RealServer,
@@ -29,6 +28,7 @@ from clusterf.ipvs.table import (
     table_of,
 )
 from clusterf.lib.addresses import Family, Protocol
+from clusterf.resolve.virtual_servers import Defaults
 
 PORTS = st.none() | st.sampled_from([80, 81])
 IPV4 = st.sampled_from([IPv4Address(a) for a in ("10.0.0.1", "10.0.0.2", "10.1.0.1", "192.0.2.1")])

@@ -16,7 +16,6 @@ from clusterf.cli.main import main
 from clusterf.config.decode import decode
 from clusterf.config.keys import parse_key
 from clusterf.config.model import Key, Value
-from clusterf.director.virtual_servers import Defaults
 from clusterf.ipvs.diff import diff
 from clusterf.ipvs.netlink.client import NetlinkIpvs, open_kernel
 from clusterf.ipvs.table import (
@@ -36,6 +35,7 @@ from clusterf.ipvs.table import (
     VirtualServerSettings,
 )
 from clusterf.lib.addresses import Family, Protocol
+from clusterf.resolve.virtual_servers import Defaults
 from tests.clusterf.support.pipeline import Pipeline
 from tests.examples import examples
 from tests.system.support.netns import network_namespace

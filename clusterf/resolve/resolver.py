@@ -30,15 +30,15 @@ from clusterf.config.model import (
     Value,
 )
 from clusterf.config.problems import KnownProblems, Problem, ProblemsOf, conflict
-from clusterf.director.placement import place
-from clusterf.director.routes import AddressRange, RouteTable
-from clusterf.director.virtual_servers import Defaults, marked_protocol, virtual_servers
 from clusterf.health.checks import Checks
 from clusterf.health.targets import endpoint
 from clusterf.ipvs.table import RealServer, RealServerSettings, VirtualServer, VirtualServerSpec
 from clusterf.lib.addresses import Endpoint, Family, Protocol, is_within
 from clusterf.lib.mapping import put
 from clusterf.lib.text import escape
+from clusterf.resolve.placement import place
+from clusterf.resolve.routes import AddressRange, RouteTable
+from clusterf.resolve.virtual_servers import Defaults, marked_protocol, virtual_servers
 
 __all__ = ["BackendResolved", "HealthPolicy", "Member", "Resolved", "Resolver", "ServiceResolved"]
 

@@ -1,9 +1,9 @@
 import pytest
 
 from clusterf.config.model import Backend, Frontend, Persistence
-from clusterf.director.virtual_servers import virtual_servers
 from clusterf.ipvs.table import ServiceFlag, VirtualServer
 from clusterf.lib.addresses import Family
+from clusterf.resolve.virtual_servers import virtual_servers
 from tests.clusterf.support.one_service import IN4, IN6, ONE, VIP4, VIP6, B, F, table_and_problems
 from tests.clusterf.support.pipeline import NODE, Pipeline
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterf.config.model import Route
-from clusterf.director.routes import AddressRange, RouteTable
 from clusterf.lib.addresses import Family
+from clusterf.resolve.routes import AddressRange, RouteTable
 from tests.clusterf.support.reference_model import route_of
 from tests.clusterf.support.strategies import ROUTES, routes
 

@@ -7,8 +7,8 @@ from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, Ro
 from clusterf.config.model import RouteKey as R
 from clusterf.config.problems import ProblemsOf
 from clusterf.director.merger import RealServerWanted, VirtualServerWanted
-from clusterf.director.resolver import BackendResolved, ServiceResolved
-from clusterf.director.virtual_servers import Defaults
+from clusterf.resolve.resolver import BackendResolved, ServiceResolved
+from clusterf.resolve.virtual_servers import Defaults
 from tests.clusterf.support.one_service import IN4, ONE, VIP4, VIP6, WEB, B, F, table_and_problems
 from tests.clusterf.support.pipeline import Pipeline
 

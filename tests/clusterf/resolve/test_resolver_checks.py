@@ -1,8 +1,8 @@
 import pytest
 
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey
-from clusterf.director.resolver import BackendResolved, HealthPolicy, Resolver, ServiceResolved
 from clusterf.lib.addresses import Endpoint, Family
+from clusterf.resolve.resolver import BackendResolved, HealthPolicy, Resolver, ServiceResolved
 from tests.clusterf.support.one_service import IN4, IN6, ONE, VIP4, VIP6, WEB, B, F
 from tests.clusterf.support.pipeline import NODE, Pipeline
 

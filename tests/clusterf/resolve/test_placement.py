@@ -4,8 +4,8 @@ import pytest
 
 from clusterf.config.model import Backend, Frontend, Route
 from clusterf.config.model import RouteKey as R
-from clusterf.director.virtual_servers import Defaults
 from clusterf.ipvs.table import Method, Tunnel, TunnelType
+from clusterf.resolve.virtual_servers import Defaults
 from tests.clusterf.support.one_service import IN4, IN6, ONE, VIP4, VIP6, WEB, B, F, table_and_problems
 from tests.clusterf.support.pipeline import Pipeline
 

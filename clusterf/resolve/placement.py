@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 from clusterf.config.model import Backend, Frontend, Route
-from clusterf.director.virtual_servers import Defaults, marked_protocol
 from clusterf.ipvs.table import METHODS, Method, RealServer, RealServerSettings, Tunnel, VirtualServer
 from clusterf.lib.addresses import Family, IPAddress
+from clusterf.resolve.virtual_servers import Defaults, marked_protocol
 
 __all__ = ["Placement", "place"]
 
