@@ -16,7 +16,7 @@ import msgspec
 from clusterf.config.model import Port
 from clusterf.ipvs.table import SCHEDULER_FLAGS, SCHEDULERS
 from clusterf.lib.addresses import IPAddress, IPNetwork, check_real_server_address, parse_ip, parse_ipv4
-from clusterf.lib.regex import compile_pattern
+from clusterf.lib.patterns import compile_pattern
 from clusterf.lib.text import parse_node_name
 
 __all__ = [

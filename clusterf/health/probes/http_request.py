@@ -9,7 +9,7 @@ from clusterf import __version__
 from clusterf.config.model import HealthCheck
 from clusterf.health.targets import Target
 from clusterf.lib.addresses import Endpoint
-from clusterf.lib.regex import Pattern, compile_pattern
+from clusterf.lib.patterns import Pattern, compile_pattern
 
 __all__ = [
     "BODY_TOO_LONG",

@@ -1,12 +1,12 @@
 from contextlib import suppress
 from fnmatch import fnmatchcase
-from time import process_time
+from time import monotonic, process_time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterf.lib.patterns import check_pattern, matches_any
+from clusterf.lib.patterns import check_pattern, compile_pattern, matches_any
 
 ALPHABET = "ab-]*?[.^\\é\n"
 
@@ -55,7 +55,7 @@ def test_name_matches_one_of_several_patterns() -> None:
         ("?" * 256, f"pattern too complex: {'?' * 256}"),
     ],
 )
-def test_invalid_pattern_is_refused(pattern: str, reason: str) -> None:
+def test_invalid_pattern_for_names_is_refused(pattern: str, reason: str) -> None:
     with pytest.raises(ValueError) as caught:
         check_pattern(pattern)
     assert str(caught.value) == reason
@@ -73,3 +73,37 @@ def test_patterns_match_what_fnmatch_does(pattern: str, name: str) -> None:
         check_pattern(pattern)
         # the shell's other form of negation, which fnmatch does not have
         assert matches_any(name.encode(), [pattern]) == fnmatchcase(name, pattern.replace("[^", "[!"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "found"),
+    [
+        ("ok", b"all ok", True),
+        ("^ok$", b"all ok", False),
+        ("gr..en", "größen".encode(), True),
+        (r"\d{3}", b"12", False),
+        ("(a)(b)", b"xaby", True),
+    ],
+)
+def test_pattern_is_found_anywhere_in_the_text(pattern, text, found):
+    assert bool(compile_pattern(pattern).search(text)) is found
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"), [("(", "missing"), ("*", "repetition"), (r"(a)\1", "escape"), ("a{1001}", "repetition")]
+)
+def test_invalid_pattern_is_rejected_with_a_reason(pattern, reason):
+    with pytest.raises(ValueError, match=rf"invalid regular expression \(RE2\): .*{reason}"):
+        compile_pattern(pattern)
+
+
+def test_complex_pattern_is_rejected():
+    with pytest.raises(ValueError, match=r"too complex: \d+ instructions of RE2, at most 500 allowed"):
+        compile_pattern("(a?){300}")
+
+
+def test_pattern_that_would_backtrack_takes_linear_time():
+    pattern = compile_pattern("(a+)+$")
+    start = monotonic()
+    assert pattern.search(b"a" * 65536 + b"b") is None
+    assert monotonic() - start < 5
