@@ -15,7 +15,7 @@ import setproctitle
 from actors.node import children_of, links_of
 from actors.options.docker import check_docker, docker_options
 from actors.options.ipvs import ipvs_options
-from actors.options.settings_file import Seconds, read_toml
+from actors.options.settings_file import UNTRUSTED, Seconds, read_toml
 from actors.settings import DIRECTOR, DOCKER, Settings
 from actors.supervision.directories import runtime_directory, state_directory
 from actors.supervision.locks import lock_table
@@ -181,6 +181,8 @@ def main(state_dir: Path | None, runtime_dir: Path | None, **flags: Any) -> None
     flags["sources"] = _parse_sources(flags["sources"], etcd_credentials(flags))
     if "docker" in flags["roles"]:
         check_docker(flags, flags["sources"])
+    if (reason := click.get_current_context().meta.get(UNTRUSTED)) is not None:
+        log.warning("--config: %s", reason)
     _warn_of_passwords(flags["sources"])
     with ExitStack() as stack:
         state, lock = state_directory(state_dir, stack, noop=flags["noop"])

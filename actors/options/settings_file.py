@@ -1,13 +1,22 @@
 """The TOML file of `--config`, and the type of flags that are times."""
 
 import math
+import os
+import stat
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
-__all__ = ["Seconds", "read_toml"]
+from clusterf.config.problems import printable
+from clusterf.lib.files.trusted import UntrustedError, check_file
+
+__all__ = ["UNTRUSTED", "Seconds", "read_toml"]
+
+UNTRUSTED: Final = "clusterf.untrusted"
+"""Where a command's context has the reason why others may have written the file."""
+_LONGEST: Final = 1 << 20  # bytes
 
 
 class Seconds(click.FloatRange):
@@ -29,23 +38,52 @@ def read_toml(ctx: click.Context, param: click.Parameter, path: Path | None) -> 
     if path is None:
         return None
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(_read(path))
+        ctx.meta[UNTRUSTED] = _why_untrusted(path)
     except OSError as error:
         raise click.BadParameter(f"{path}: {error.strerror}", ctx, param) from None
+    except RecursionError:
+        raise click.BadParameter(f"{path}: nested too deeply", ctx, param) from None
     except ValueError as error:
-        raise click.BadParameter(f"{path}: {error}", ctx, param) from None
+        raise click.BadParameter(f"{path}: {printable(str(error))}", ctx, param) from None
     options = {name: p for p in ctx.command.params if p.expose_value for name in p.opts if isinstance(p, click.Option)}
     defaults = {}
     for key, value in table.items():
         option = options.get(f"--{key}")
         if option is None:
-            raise click.BadParameter(f"{path}: unknown setting: {key}", ctx, param)
+            raise click.BadParameter(f"{path}: unknown setting: {printable(key)}", ctx, param)
         what, good = _expected(option, value)
         if not good:
-            raise click.BadParameter(f"{path}: {key}: must be {what}: {value!r}", ctx, param)
+            raise click.BadParameter(f"{path}: {key}: must be {what}: {_shown(value)}", ctx, param)
         defaults[option.name] = [value] if option.multiple and isinstance(value, str) else value
     ctx.default_map = defaults
     return path
+
+
+def _why_untrusted(path: Path) -> str | None:
+    try:
+        check_file(path)
+    except UntrustedError as error:
+        return error.strerror
+    return None
+
+
+def _read(path: Path) -> str:
+    """Return the text of the file. Raises OSError, or ValueError if it is no text or no file of settings."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)  # the writer of a pipe may never come
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ValueError("not a regular file")
+        if len(raw := file.read(_LONGEST + 1)) > _LONGEST:
+            raise ValueError(f"more than {_LONGEST} bytes")
+    return raw.decode()
+
+
+def _shown(value: object) -> str:
+    """Return a value for an error: of a list or a table only what it is, as it may be of any size."""
+    if isinstance(value, dict | list):
+        return "a table" if isinstance(value, dict) else "a list"
+    return printable(repr(value))
 
 
 def _expected(option: click.Option, value: object) -> tuple[str, bool]:

@@ -8,6 +8,7 @@ counts as absent; an empty address, prefix, gateway, method or scheduler does, t
 (A name that is repeated to the letter counts at its first place.)
 """
 
+import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Final
@@ -55,9 +56,13 @@ from clusterf.config.reading import Reading, Shape
 from clusterf.ipvs.table import Tunnel, TunnelChecksum, TunnelType
 from clusterf.lib.addresses import check_real_server_address, check_vip, parse_ip, parse_ipv4, parse_ipv6
 
-__all__ = ["MAX_SIZE", "Decoded", "decode"]
+__all__ = ["MAX_DEPTH", "MAX_SIZE", "Decoded", "decode"]
 
+MAX_DEPTH: Final = 64  # of objects and lists in a value
 MAX_SIZE: Final = 3 << 19  # bytes; the limit of a request to etcd, 1.5 MiB
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # the last one may have no end
+_INNERMOST: Final = re.compile(rb"\[\]|\{\}")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _JSON: Final = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -96,6 +101,8 @@ def decode(source: str, path: bytes, key: Key, raw: bytes, *, limit: int | None 
 def _parse(raw: bytes, *, may_be_empty: bool) -> dict[str, Any]:
     """Return the JSON object in `raw`. Raises ValueError."""
     text = raw.decode()
+    if _is_deep(raw):  # the same everywhere, which the stack of who decodes is not
+        raise ValueError("nested too deeply")
     if not text or text.isspace():
         if not may_be_empty:
             raise ValueError("empty")
@@ -104,6 +111,19 @@ def _parse(raw: bytes, *, may_be_empty: bool) -> dict[str, Any]:
         return _JSON.decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _is_deep(raw: bytes) -> bool:
+    """Tell whether the JSON in `raw` is nested too deeply; what is no JSON may be either."""
+    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
+        return False
+    brackets = _STRING.sub(b"", raw).translate(None, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        outer = _INNERMOST.sub(b"", brackets)
+        if len(outer) == len(brackets):
+            return False
+        brackets = outer
+    return bool(brackets)
 
 
 def _frontend(fields: dict[str, Any], reading: Reading) -> Frontend:

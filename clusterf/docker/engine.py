@@ -43,7 +43,7 @@ _FILTERS: Final = msgspec.json.encode(
 ).decode()
 _URL: Final = re.compile(r"(unix|tcp|https?)://\S+")
 _TROUBLE: Final = (
-    *(DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError),
+    *(DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError, RecursionError),
     # the SDK does not check the shape of answers, nor expect another thread to close its connection
     *(AttributeError, LookupError, TypeError),
 )

@@ -52,7 +52,7 @@ class Intake:
         try:
             raw = msgspec.json.decode(line)
             inspection = self._inventory.event(raw)
-        except (ValueError, msgspec.DecodeError) as error:
+        except (ValueError, RecursionError, msgspec.DecodeError) as error:
             log.warning("docker: %s: invalid event: %s (ignored)", self._name, error)
             return None
         self.last_event = max(self.last_event, raw.get("timeNano", 0))

@@ -34,5 +34,5 @@ def decode_record(raw: bytes) -> ContainerRecord:
     """Return the record that `encode_record` made `raw` of. Raises ValueError with the reason why it is none."""
     try:
         return msgspec.msgpack.decode(raw, type=ContainerRecord, dec_hook=dec_hook)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError, msgspec.DecodeError) as error:
         raise ValueError(f"not a container record: {error}") from None

@@ -52,7 +52,7 @@ class LeaseFile:
             lease = msgspec.json.decode(read_file(self._path), type=_Lease)
         except FileNotFoundError:
             return 0
-        except (OSError, ValueError, msgspec.DecodeError) as error:
+        except (OSError, ValueError, RecursionError, msgspec.DecodeError) as error:
             log.warning("lease file %s: invalid: %s (ignored): using a new lease", self._path, error)
             return 0
         is_ours = (lease.ttl, lease.prefix) == (self._ttl, self._prefix) and lease.place in {

@@ -118,7 +118,7 @@ class VerdictStore:
             try:
                 key, stored = _key.decode(raw), _value.decode(value)
                 mine = self._mine(key.endpoint)
-            except (msgspec.DecodeError, OverflowError) as error:
+            except (ValueError, RecursionError, OverflowError, msgspec.DecodeError) as error:
                 log.error("state: invalid stored verdict %r: %s (ignored)", raw, error)
                 continue
             if mine:

@@ -28,7 +28,7 @@ class HoldRecord:
         raw = self._record.get(_KEY) if self._record is not None else None
         try:
             self._saved = msgspec.json.decode(raw, type=float) if raw is not None else None
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError, msgspec.DecodeError) as error:
             log.error("state: invalid record of held removals (ignored): %s", error)
         return self._saved
 

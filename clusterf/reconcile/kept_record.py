@@ -47,7 +47,7 @@ class KeptRecord:
         raw = self._record.get(_KEY) if self._record is not None else None
         try:
             self._saved = _decode(raw) if raw is not None else NONE_KEPT
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, RecursionError) as error:
             log.error("state: invalid record of what is kept (ignored): %s", error)
         return self._saved
 

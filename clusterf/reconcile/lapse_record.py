@@ -46,7 +46,7 @@ class LapseRecord:
             try:
                 service, backend, virtual = msgspec.msgpack.decode(key, type=tuple[bytes, bytes, bytes])
                 yield (service, backend, decode(virtual)), msgspec.json.decode(value, type=float)
-            except (ValueError, KeyError) as error:
+            except (ValueError, KeyError, RecursionError) as error:
                 log.error("state: invalid record of a backend without a check (ignored): %r: %s", key, error)
 
 

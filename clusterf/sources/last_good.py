@@ -68,7 +68,7 @@ class _Mark(NamedTuple):
 def _parse_mark(raw: bytes | None) -> _Mark | None:
     try:
         return msgspec.json.decode(raw, type=_Mark) if raw is not None else None
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError, msgspec.DecodeError):
         return None
 
 

@@ -33,7 +33,7 @@ class SourceRecord:
             return None
         try:
             return msgspec.msgpack.decode(raw, type=type_)
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError, msgspec.DecodeError) as error:
             log.error("%s: recorded %s invalid: %s (ignored)", self._section.removeprefix("origin "), name, error)
             return None
 

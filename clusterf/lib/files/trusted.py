@@ -24,7 +24,7 @@ from typing import Final
 
 from clusterf.lib.text import escape
 
-__all__ = ["UntrustedError", "check_directory", "describe_user", "make_directory", "owners", "trust"]
+__all__ = ["UntrustedError", "check_directory", "check_file", "describe_user", "make_directory", "owners", "trust"]
 
 _LINKS: Final = 40  # on one path, as many as the kernel follows
 _ROOT: Final = 0
@@ -57,6 +57,17 @@ def check_directory(path: Path, also: Collection[int] = (), *, shared: bool = Fa
     ours = owners().union(also)
     end = _walk(path, ours, make=False)
     _check_end(end, ours, shared=shared)
+
+
+def check_file(path: Path) -> None:
+    """Raise UntrustedError if others than our users may write the file, or replace it. Raises OSError, too."""
+    ours = owners()
+    real = Path(os.path.realpath(path))
+    for one in {path, real}:
+        _walk(one.parent, ours, make=False)
+    found = os.lstat(real)
+    _check_owner(real, found, ours)
+    _check_writers(real, found, ours)
 
 
 def make_directory(path: Path) -> None:

@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import click
 import pytest
 
@@ -34,6 +37,21 @@ WRONG_TOML = [
     "health-reference = ['x']",
     "health-reference = 53",
     "log_level = 'info'",
+    "role = " + "[" * 100_000,
+    "role = " + "[" * 300 + "]" * 300,
+    "role = [{}]",
+    "ipvs-exclude = {a = {b = {c = [1979-05-27T07:32:00Z]}}}",
+    "config-source = [['x']]",
+    ".".join("a" * 2000) + " = 1",
+    "a = " + "{b = " * 20_000,
+    "resync-interval = inf",
+    "resync-interval = " + "9" * 5000,
+    "health-processes = " + "9" * 400,
+    "resync-interval = 07:32:00",
+    r'"a\nError: b\u001b[31m" = 1',
+    r'ipvs-scheduler = "a\nError: b\u001b[31m"',
+    r'"node-name" = "\u202e"',
+    "# " + "x" * (1 << 20),
 ]
 
 
@@ -48,6 +66,45 @@ def test_wrong_settings_exit_with_2_and_one_error_line(monkeypatch, tmp_path, te
     result, settings = invoke(monkeypatch, *flags)
     assert (result.exit_code, result.stdout, settings) == (2, "", None)
     assert len([line for line in result.stderr.splitlines() if line.startswith("Error: ")]) == 1
+
+
+@pytest.fixture
+def start(monkeypatch, tmp_path):
+    tree = make_tree(tmp_path / "tree")
+
+    def start(file):
+        return invoke(
+            monkeypatch, *node_flags(tmp_path, "--noop", "--config-source", f"file://{tree}", "--config", file)
+        )
+
+    return start
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "bytes", "missing"])
+def test_file_that_is_no_text_is_one_error_line(start, tmp_path, kind):
+    file = Path("/dev/zero") if kind == "device" else tmp_path / "node.toml"
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "bytes":
+        file.write_bytes(b"noop = \xff\xfe")
+    result, settings = start(file)
+    assert (result.exit_code, settings) == (2, None)
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert str(file) in line
+
+
+def test_file_that_others_may_write_is_a_warning(start, tmp_path):
+    file = tmp_path / "node.toml"
+    file.write_text("resync-interval = 9")
+    file.chmod(0o644)
+    assert "not trusted" not in start(file)[0].stderr
+    file.chmod(0o666)
+    result, settings = start(file)
+    assert settings.resync_interval == 9
+    assert f"--config: {file}: not trusted: everybody may write to it" in result.stderr
+    file.chmod(0o644)
+    tmp_path.chmod(0o777)
+    assert f"--config: {tmp_path}: not trusted: everybody may write to it" in start(file)[0].stderr
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("1", 1.0), ("0.5", 0.5), ("31536000", 365 * 86400.0)])

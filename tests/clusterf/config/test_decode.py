@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from clusterf.config.decode import MAX_SIZE
+from clusterf.config.decode import MAX_DEPTH, MAX_SIZE
 from clusterf.config.model import (
     Backend,
     BackendKey,
@@ -58,6 +58,7 @@ def test_empty_value_is_an_object_without_fields_but_for_frontends_and_backends(
         (b'{"a": 1e999}', "out of range"),
         (b'{"a": "\\ud800\\u0041"}', "surrogate"),
         (b'{"a":' * 100_000, "nested too deeply"),
+        (b'{"a":' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}", "nested too deeply"),
         (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
         (b" " * (MAX_SIZE + 1), "1572865 bytes are too many"),
     ],
@@ -138,3 +139,14 @@ def test_any_input_becomes_a_value_or_a_problem(key, raw):
     for problem in decoded.problems:
         assert str(problem).isprintable()
         assert len(str(problem)) < 600
+
+
+@pytest.mark.parametrize("rest", ["", ', "y": [' + "[], " * 500 + "[]]", ', "z": "' + "[" * 500 + r"\"[" + '"'])
+def test_value_that_is_taken_at_all_is_taken_at_any_depth_of_the_stack(rest):
+    nested = MAX_DEPTH - 1
+    raw = ('{"tcp": 1, "x": ' + "[" * nested + "]" * nested + rest + "}").encode()
+
+    def read_below(frames):
+        return read_below(frames - 1) if frames else read(FRONTEND, raw).value
+
+    assert read_below(0) == read_below(700) == Frontend(tcp=1)

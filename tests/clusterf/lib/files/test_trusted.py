@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from clusterf.lib.files import trusted
-from clusterf.lib.files.trusted import UntrustedError, check_directory, make_directory, owners, trust
+from clusterf.lib.files.trusted import UntrustedError, check_directory, check_file, make_directory, owners, trust
 
 STRANGER = 65534
 
@@ -212,3 +212,29 @@ def test_overflow_id_is_a_user_of_its_own_where_it_has_a_number(monkeypatch, uid
     texts = {"/proc/sys/kernel/overflowuid": "65534\n", "/proc/self/uid_map": uid_map}
     monkeypatch.setattr("pathlib.Path.read_text", lambda path: texts[str(path)])
     assert trusted._unmapped.__wrapped__() == expected
+
+
+@pytest.mark.parametrize(("mode", "owner", "trusted"), [(0o644, 0, True), (0o646, 0, False), (0o644, STRANGER, False)])
+def test_file_is_trusted_that_nobody_else_may_write(sticky, mode, owner, trusted):
+    file = sticky / "node.toml"
+    file.touch()
+    file.chmod(mode)
+    os.chown(file, owner, 0)
+    (sticky / "link").symlink_to(file)
+    for path in (file, sticky / "link"):
+        if trusted:
+            check_file(path)
+        else:
+            with pytest.raises(UntrustedError):
+                check_file(path)
+
+
+def test_file_in_a_directory_of_another_user_is_not_trusted_whatever_leads_there(sticky):
+    theirs = sticky / "theirs"
+    theirs.mkdir()
+    (theirs / "node.toml").touch()
+    os.chown(theirs, STRANGER, STRANGER)
+    (sticky / "link").symlink_to(theirs / "node.toml")
+    for path in (theirs / "node.toml", sticky / "link"):
+        with pytest.raises(UntrustedError):
+            check_file(path)
