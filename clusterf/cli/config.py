@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from clusterf.cli.output import Printer, change_line, json_option, object_line, problem_line, summary_line
-from clusterf.cli.transfer import differences, write_keys, write_tree
+from clusterf.cli.transfer import differences, make_private, write_keys, write_tree
 from clusterf.config.model import Value
 from clusterf.config.problems import Problem
 from clusterf.director.build import build
@@ -143,14 +143,15 @@ def _wanted(folder: Path, printer: Printer) -> dict[bytes, bytes | None]:
 def dump(places: tuple[str, str], *, force: bool, as_json: bool, **flags: Any) -> None:
     """Write the etcd at URL into the tree DIR; exit 1 if a key cannot be a file there.
 
-    DIR must not exist, or be empty. Unknown keys are skipped.
+    DIR must not exist, or be empty. Unknown keys are skipped. Files and new directories
+    are for their owner only, as checks may hold credentials.
     URL and DIR may come in either order.
     """
     folder, url, location = _places(places, flags)
     if not force and folder.exists() and any(folder.iterdir()):
         raise click.BadParameter(f"{folder}: not empty; use --force to write into it", param_hint="DIR")
     listing = first_answer(location, lambda client: client.list())
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     printer = Printer(as_json=as_json)
     problems = list(write_tree(url, listing.items, folder))
     refused = sum(problem.fatal for problem in problems)

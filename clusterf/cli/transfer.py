@@ -16,7 +16,7 @@ from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.transactions import batches
 from clusterf.etcd.values import Oversized
 
-__all__ = ["Change", "differences", "write_keys", "write_tree"]
+__all__ = ["Change", "differences", "make_private", "write_keys", "write_tree"]
 
 _NAME_MAX = 255  # bytes of a file name
 
@@ -97,12 +97,25 @@ def _write_file(root: Path, path: bytes, value: bytes) -> None:
     # existing symbolic links may point anywhere
     if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(root)):
         raise ValueError(f"a symbolic link puts its directory outside of {root}")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_private(target.parent)
     # readers of trees ignore names that begin with a dot
     draft = target.parent / f".clusterf-{os.getpid()}"
+    draft.unlink(missing_ok=True)  # of an earlier process; whose it is, and what it leads to, does not matter
     try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666), "wb") as file:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+            os.fchmod(file.fileno(), 0o600)
             file.write(value if not value or value.endswith(b"\n") else value + b"\n")
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def make_private(folder: Path) -> None:
+    """Make a directory, and those above it, for their owner only, whatever the umask; existing ones stay as they are.
+
+    Checks may have credentials in their headers. Raises OSError.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    for one in reversed(missing):
+        one.mkdir(mode=0o700, exist_ok=True)
+        one.chmod(0o700)

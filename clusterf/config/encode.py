@@ -23,8 +23,10 @@ def encode(value: Value) -> dict[str, Any]:
         case HealthCheck(headers=headers, status=status):
             fields = _fields(value)
             ranges = ",".join(f"{low}-{high}" if low != high else f"{low}" for low, high in status)
-            readable = {"headers": dict(headers), "status": ranges}
-            return fields | {name: field for name, field in readable.items() if name in fields}
+            readable: dict[str, Any] = {"headers": dict(headers), "status": ranges}
+            fields |= {name: field for name, field in readable.items() if name in fields}
+            sources = [fields.pop(name) for name in ("source4", "source6") if name in fields]
+            return fields | ({"source": sources} if sources else {})
         case _:
             return _fields(value)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterf.cli.transfer import Change, differences, write_keys, write_tree
+from clusterf.cli.transfer import Change, differences, make_private, write_keys, write_tree
 from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.transactions import OPERATIONS
 
@@ -153,3 +153,30 @@ def test_unwritable_file_is_reported_and_the_others_are_written(tmp_path):
     (problem,) = write_tree("s", [(b"health", b"{}"), (b"routes/r", b"{}")], tmp_path)
     assert "directory" in problem.reason
     assert files(tmp_path) == {"routes/r": b"{}\n"}
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o777])
+def test_files_and_new_directories_are_for_their_owner_only(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        make_private(tmp_path / "a/tree")
+        assert list(write_tree("s", [(b"services/web/health", b"{}"), (b"health", b"{}")], tmp_path / "a/tree")) == []
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in (tmp_path / "a", *(tmp_path / "a").rglob("*"))}
+    assert set(modes.values()) == {0o600, 0o700}
+    assert all(mode == (0o700 if path.is_dir() else 0o600) for path, mode in modes.items())
+    assert (tmp_path / "a/tree/services/web/health").read_text() == "{}\n"
+
+
+def test_file_of_before_becomes_private_and_a_link_in_place_of_the_draft_is_not_followed(tmp_path):
+    tree, other = tmp_path / "tree", tmp_path / "other"
+    tree.mkdir()
+    (tree / "health").write_text("old")
+    (tree / "health").chmod(0o644)
+    other.write_text("other")
+    (tree / f".clusterf-{os.getpid()}").symlink_to(other)
+    assert list(write_tree("s", [(b"health", b"{}")], tree)) == []
+    assert (tree / "health").stat().st_mode & 0o777 == 0o600
+    assert other.read_text() == "other"
+    assert [path.name for path in tree.iterdir()] == ["health"]
