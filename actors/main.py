@@ -26,7 +26,7 @@ from clusterf.etcd.location import EXPOSED, EtcdCredentials
 from clusterf.etcd.options import etcd_credentials, etcd_options
 from clusterf.lib import logs
 from clusterf.lib.addresses import parse_endpoint
-from clusterf.lib.options import each_parsed_by, parsed_by
+from clusterf.lib.options import PrintableErrors, each_parsed_by, parsed_by
 from clusterf.lib.text import parse_node_name
 from clusterf.sources.url import Source, check_tree, parse_source
 
@@ -66,7 +66,9 @@ def _check_trees(settings: Settings) -> None:
                 raise click.BadParameter(str(error), param_hint="'--config-source'") from None
 
 
-@click.command(context_settings={"auto_envvar_prefix": "CLUSTERF", "help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=PrintableErrors, context_settings={"auto_envvar_prefix": "CLUSTERF", "help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="clusterf-node")
 @click.option(
     "--config",

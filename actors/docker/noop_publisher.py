@@ -7,11 +7,14 @@ from typing import Any
 from actors.base.actor import Actor
 from actors.docker.key_publisher import Publish, PublishOnly
 from clusterf.etcd.location import EtcdLocation
-from clusterf.lib.text import escape
+from clusterf.lib.text import escape, printable, printable_json
 
 __all__ = ["NoopPublisher"]
 
 log = logging.getLogger(__name__)
+
+_LONGEST = 1000  # characters of a command that is logged as a whole, which are at most 4000 bytes
+_SHOWN = 200  # characters of a longer one
 
 
 class NoopPublisher(Actor):
@@ -45,6 +48,11 @@ class NoopPublisher(Actor):
             words = ["del", escape(self._prefix + change.path)]
         else:
             self._published[change.path] = change.value
-            words = ["put", escape(self._prefix + change.path), escape(change.value)]
+            words = ["put", escape(self._prefix + change.path), printable_json(change.value.decode(errors="replace"))]
         note = "  # if absent" if change.if_absent and change.value is not None else ""
-        log.info("etcd noop: etcdctl %s%s", shlex.join(words), note)
+        command = shlex.join(words)
+        if len(command) > _LONGEST:
+            # one that is cut would have a quote without its end, and go on in the next line
+            log.info("etcd noop: a command of %d characters: %s", len(command), printable(command, _SHOWN))
+        else:
+            log.info("etcd noop: etcdctl %s%s", command, note)

@@ -9,14 +9,15 @@ from typing import Any, Final
 
 import click
 
-from clusterf.config.problems import printable
 from clusterf.lib.files.trusted import UntrustedError, check_file
+from clusterf.lib.text import printable
 
 __all__ = ["UNTRUSTED", "Seconds", "read_toml"]
 
 UNTRUSTED: Final = "clusterf.untrusted"
 """Where a command's context has the reason why others may have written the file."""
 _LONGEST: Final = 1 << 20  # bytes
+_SHOWN: Final = 200  # characters of what is in the file
 
 
 class Seconds(click.FloatRange):
@@ -45,13 +46,13 @@ def read_toml(ctx: click.Context, param: click.Parameter, path: Path | None) -> 
     except RecursionError:
         raise click.BadParameter(f"{path}: nested too deeply", ctx, param) from None
     except ValueError as error:
-        raise click.BadParameter(f"{path}: {printable(str(error))}", ctx, param) from None
+        raise click.BadParameter(f"{path}: {printable(str(error), _SHOWN)}", ctx, param) from None
     options = {name: p for p in ctx.command.params if p.expose_value for name in p.opts if isinstance(p, click.Option)}
     defaults = {}
     for key, value in table.items():
         option = options.get(f"--{key}")
         if option is None:
-            raise click.BadParameter(f"{path}: unknown setting: {printable(key)}", ctx, param)
+            raise click.BadParameter(f"{path}: unknown setting: {printable(key, _SHOWN)}", ctx, param)
         what, good = _expected(option, value)
         if not good:
             raise click.BadParameter(f"{path}: {key}: must be {what}: {_shown(value)}", ctx, param)
@@ -83,7 +84,7 @@ def _shown(value: object) -> str:
     """Return a value for an error: of a list or a table only what it is, as it may be of any size."""
     if isinstance(value, dict | list):
         return "a table" if isinstance(value, dict) else "a list"
-    return printable(repr(value))
+    return printable(repr(value), _SHOWN)
 
 
 def _expected(option: click.Option, value: object) -> tuple[str, bool]:

@@ -19,6 +19,7 @@ from clusterf.etcd.endpoints import first_answer
 from clusterf.etcd.location import EXPOSED, EtcdLocation
 from clusterf.etcd.options import etcd_credentials, etcd_options
 from clusterf.lib import logs
+from clusterf.lib.text import printable
 from clusterf.resolve.virtual_servers import Defaults
 from clusterf.sources.reader import KeyContent, follow, read
 from clusterf.sources.url import Source, check_tree, parse_source
@@ -55,7 +56,7 @@ def check(url: str, *, as_json: bool, **flags: Any) -> None:
     """Print the problems of the objects at URL, and the conflicts between them; exit 1 if an object is bad."""
     contents = read(_source(url, flags))
     if not contents:
-        click.echo(f"{url}: empty", err=True)
+        click.echo(printable(f"{url}: empty"), err=True)
     sys.exit(_print_problems(problems_of(contents), Printer(as_json=as_json)))
 
 

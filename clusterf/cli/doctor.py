@@ -10,7 +10,7 @@ from clusterf.doctor.model import Finding
 from clusterf.ipvs.table import SCHEDULERS
 from clusterf.lib.addresses import IPAddress, parse_real_server_address
 from clusterf.lib.options import each_parsed_by
-from clusterf.lib.text import escape
+from clusterf.lib.text import printable
 from clusterf.reconcile.options import sysctls_of
 from clusterf.reconcile.sysctls import RECOMMENDED
 
@@ -63,11 +63,7 @@ def doctor(role: str, vips: tuple[IPAddress, ...], ipvs_sysctl: tuple[tuple[str,
 
 def finding_line(finding: Finding) -> Line:
     """Return the line of a finding."""
-    level, check, text, command = finding.level, finding.check, _printable(finding.text), _printable(finding.command)
+    # a text may contain the name of an interface, which may be any bytes
+    level, check, text, command = finding.level, finding.check, printable(finding.text), printable(finding.command)
     plain = f"{level}: {check}: {text}" + f"; run: {command}" * bool(command)
     return Line(finding._asdict(), (level, check, text, command), plain, _STYLES[level])
-
-
-def _printable(text: str) -> str:
-    """Return a text printable that may contain the name of an interface, which may be any bytes."""
-    return text if text.isprintable() else escape(text.encode())

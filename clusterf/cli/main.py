@@ -18,11 +18,13 @@ from clusterf.cli.output import Printer, json_option, node_line
 from clusterf.etcd.errors import EtcdError
 from clusterf.host.nodes import confirm_nodes, runtime_directories
 from clusterf.lib import logs
+from clusterf.lib.options import PrintableErrors
+from clusterf.lib.text import printable
 
 __all__ = ["main"]
 
 
-class _Tool(click.Group):
+class _Tool(PrintableErrors, click.Group):
     """Commands whose expected errors are one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -32,10 +34,10 @@ class _Tool(click.Group):
         except BrokenPipeError:
             raise  # the reader is gone; click handles that
         except EtcdError as error:
-            raise click.ClickException(" ".join(str(error).split())) from None
+            raise click.ClickException(str(error)) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(f"{where}{error.strerror or error}") from None
+            raise click.ClickException(printable(f"{where}{error.strerror or error}")) from None
 
 
 @click.group(cls=_Tool, context_settings={"help_option_names": ["-h", "--help"]})

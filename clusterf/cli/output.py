@@ -17,7 +17,6 @@ The fields of JSON lines:
   `command` (the shell command that fixes it; empty: there is none).
 """
 
-import json
 import sys
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -32,7 +31,7 @@ from clusterf.config.encode import to_json
 from clusterf.config.model import Value
 from clusterf.config.problems import Problem
 from clusterf.host.nodes import Confirmation
-from clusterf.lib.text import escape
+from clusterf.lib.text import escape, printable, printable_json
 
 __all__ = ["Line", "Printer", "change_line", "json_option", "node_line", "object_line", "problem_line", "summary_line"]
 
@@ -50,7 +49,7 @@ class Line(NamedTuple):
 
 
 class Printer:
-    """Prints lines as JSON, as plain text, or for a terminal."""
+    """Prints lines as JSON, as plain text, or for a terminal; none can be continued by what it holds."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._json = as_json
@@ -59,11 +58,11 @@ class Printer:
     def one(self, line: Line) -> None:
         """Print one line at once."""
         if self._json:
-            click.echo(_printable_json(msgspec.json.encode(line.fields).decode()))
+            click.echo(printable_json(msgspec.json.encode(line.fields).decode()))
         elif self._console is None:
-            click.echo(line.text.encode(errors="backslashreplace"))
+            click.echo(printable(line.text))
         else:
-            self._console.print(Text(line.text, style=line.style), soft_wrap=True)
+            self._console.print(Text(printable(line.text), style=line.style), soft_wrap=True)
 
     def all(self, lines: Iterable[Line]) -> None:
         """Print lines of one kind, on a terminal with aligned columns."""
@@ -73,7 +72,7 @@ class Printer:
             return
         table = Table.grid(padding=(0, 2))
         for line in lines:
-            table.add_row(*(Text(cell, style=line.style, overflow="fold") for cell in line.cells))
+            table.add_row(*(Text(printable(cell), style=line.style, overflow="fold") for cell in line.cells))
         if table.row_count:
             self._console.print(table)
 
@@ -98,11 +97,10 @@ def change_line(path: bytes, before: object, after: bytes | Value | None) -> Lin
 
 def problem_line(problem: Problem) -> Line:
     """Return the line of a problem, as it is logged."""
-    source, field, reason = map(_utf8, (problem.source, problem.field, problem.reason))
+    source, field, reason = map(printable, (problem.source, problem.field, problem.reason))
     fields = {"source": source, "key": escape(problem.path), "field": field, "reason": reason, "bad": problem.fatal}
     text = str(problem) if problem.fatal else f"{problem} (ignored)"
-    cells = (escape(source.encode()), escape(problem.path), escape(field.encode()), escape(reason.encode()))
-    return Line(fields, cells, text, "red" if problem.fatal else "yellow")
+    return Line(fields, (source, escape(problem.path), field, reason), text, "red" if problem.fatal else "yellow")
 
 
 def node_line(node: Confirmation) -> Line:
@@ -121,19 +119,8 @@ def summary_line(prefix: str, counts: dict[str, int], **more: bool) -> Line:
 def _on_one_line(raw: bytes) -> str:
     """Return the JSON in `raw`, which must be valid, on one line."""
     text = raw.decode().strip() or "{}"
-    return _printable_json(msgspec.json.format(text, indent=0))
-
-
-def _printable_json(text: str) -> str:
-    """Return JSON with unprintable characters escaped, which occur in strings only."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+    return printable_json(msgspec.json.format(text, indent=0))
 
 
 def _word(path: bytes) -> str:
     return escape(path).replace(" ", r"\x20")
-
-
-def _utf8(text: str) -> str:
-    return text.encode(errors="backslashreplace").decode()

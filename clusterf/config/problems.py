@@ -6,9 +6,9 @@ from typing import NamedTuple
 import msgspec
 
 from clusterf.lib.mapping import put
-from clusterf.lib.text import escape
+from clusterf.lib.text import escape, printable
 
-__all__ = ["KnownProblems", "Problem", "ProblemsOf", "conflict", "cut", "printable"]
+__all__ = ["KnownProblems", "Problem", "ProblemsOf", "conflict", "cut"]
 
 _SHOWN = 200  # characters of an untrusted value in a log line, at most
 
@@ -28,13 +28,9 @@ class Problem(msgspec.Struct, frozen=True):
     fatal: bool
 
     def __str__(self) -> str:
-        parts = (printable(self.source), escape(self.path), printable(self.field), printable(self.reason))
+        source, field, reason = (printable(part, _SHOWN) for part in (self.source, self.field, self.reason))
+        parts = (source, escape(self.path), field, reason)
         return ": ".join(filter(None, parts))
-
-
-def printable(text: str) -> str:
-    """Return `text` as one printable line, shortened."""
-    return cut(escape(cut(text).encode(errors="surrogatepass")))
 
 
 def cut(text: str) -> str:

@@ -21,9 +21,10 @@ from docker.errors import APIError, DockerException
 from docker.types import CancellableStream
 from docker.utils import kwargs_from_env, parse_host
 
+from clusterf.lib.text import printable
 from clusterf.lib.tracebacks import clear_frames
 
-__all__ = ["Engine", "EngineError", "Refused", "client_options"]
+__all__ = ["LONGEST_REASON", "Engine", "EngineError", "Refused", "client_options"]
 
 T = TypeVar("T")
 
@@ -31,6 +32,8 @@ DEFAULT: Final = "unix:///var/run/docker.sock"
 CALL: Final = 5.0  # seconds that a call may take
 SILENCE: Final = 300.0  # seconds without an event, after which the event stream is taken as lost
 LONGEST: Final = 1 << 22  # bytes of an event
+LONGEST_REASON: Final = 300  # characters
+_API_VERSION: Final = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}", re.ASCII)
 # without those of commands run in containers, such as health checks: there can be very many
 _FILTERS: Final = msgspec.json.encode(
     {
@@ -50,7 +53,10 @@ _TROUBLE: Final = (
 
 
 class EngineError(Exception):
-    """The engine is unreachable, or does not answer as an engine does."""
+    """The engine is unreachable, or does not answer as an engine does; the text, one printable line, says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(printable(reason, LONGEST_REASON))
 
 
 class Refused(EngineError):
@@ -172,7 +178,9 @@ def _version(url: str | None) -> str:
     # the SDK's client can find out itself, but leaves connections open if that fails
     with _client(url, DEFAULT_DOCKER_API_VERSION) as client:
         version: str = client.version(api_version=False)["ApiVersion"]
-        return version
+    if not _API_VERSION.fullmatch(version):
+        raise EngineError("invalid answer: no API version")
+    return version
 
 
 def _list(found: object) -> list[Any]:

@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from clusterf.docker.containers import PREFIX, Container, Network, container_of, convert, network_of
-from clusterf.docker.engine import EngineError, Refused
+from clusterf.docker.engine import LONGEST_REASON, EngineError, Refused
 from clusterf.docker.inventory import Inspection, Inventory
 from clusterf.docker.publications import Changes
 from clusterf.lib.log_once import LogOnce
+from clusterf.lib.text import printable
 
 __all__ = ["Intake", "OnChanges"]
 
@@ -53,7 +54,7 @@ class Intake:
             raw = msgspec.json.decode(line)
             inspection = self._inventory.event(raw)
         except (ValueError, RecursionError, msgspec.DecodeError) as error:
-            log.warning("docker: %s: invalid event: %s (ignored)", self._name, error)
+            log.warning("docker: %s: invalid event: %s (ignored)", self._name, printable(str(error), LONGEST_REASON))
             return None
         self.last_event = max(self.last_event, raw.get("timeNano", 0))
         return inspection
@@ -116,4 +117,4 @@ class Intake:
 
     def _cannot_read(self, object_id: str, reason: str) -> None:
         line = "docker: %s: unreadable: %s (keeping its last known state)"
-        self._unreadable.log(object_id, line, object_id[:12], reason)
+        self._unreadable.log(object_id, line, printable(object_id[:12]), printable(reason, LONGEST_REASON))

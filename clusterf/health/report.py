@@ -6,7 +6,7 @@ from itertools import islice
 
 from clusterf.config.model import BackendKey
 from clusterf.health.monitor import Monitor, Transition
-from clusterf.lib.text import escape
+from clusterf.lib.text import escape, printable
 
 __all__ = ["OutageReport", "transition_lines"]
 
@@ -30,8 +30,7 @@ def _change(transition: Transition) -> str:
     at, duration = transition.target.endpoint, f"{result.duration * 1000:.1f} ms"
     if transition.verdict.up:
         return f"{at} is up ({_in_a_row(streak, 'success', 'successes')}, {duration})"
-    # a reason may quote what the backend sent
-    reason = escape(result.reason.encode(errors="surrogatepass"))
+    reason = printable(result.reason)
     return f"{at} is down: {reason} ({_in_a_row(streak, 'failure', 'failures')}, {duration})"
 
 

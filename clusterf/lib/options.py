@@ -1,16 +1,42 @@
 """Flags of commands: values parsed by functions that know nothing of click, and flags that several commands share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["add_options", "each_parsed_by", "parsed_by"]
+from clusterf.lib.text import printable
+
+__all__ = ["PrintableErrors", "add_options", "each_parsed_by", "parsed_by"]
 
 A = TypeVar("A")
 T = TypeVar("T")
 _Callback = Callable[[click.Context, click.Parameter, A], T]
 _Command = Callable[..., Any]
+
+
+class PrintableErrors(click.Command):
+    """A command whose errors, those of its subcommands included, are each printed as one line of what is printable."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Parse the command line."""
+        with _printable_errors():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _printable_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _printable_errors() -> Iterator[None]:
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = printable(error.message)  # type: ignore[misc]  # click has no other hook before it prints it
+        raise
 
 
 def parsed_by(parse: Callable[[A], T]) -> _Callback[A | None, T | None]:

@@ -20,8 +20,9 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 from clusterf.lib.files.regular import look, move_aside, tighten
 from clusterf.lib.files.regular import open_file as open_regular
 from clusterf.lib.files.trusted import UntrustedError, check_directory, make_directory
+from clusterf.lib.text import printable
 
-__all__ = ["TROUBLE", "Inode", "StateFile", "open_file", "open_read_only"]
+__all__ = ["TROUBLE", "Inode", "StateFile", "open_file", "open_read_only", "trouble_text"]
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ _VERSION = 1
 _PATIENCE = 10.0  # seconds to wait for another process that opens or writes a file
 TROUBLE: Final = (sqlite3.Error, OSError, UnicodeDecodeError)
 """What reading and writing may raise; the last one for damaged text."""
+_LONGEST = 300  # characters of the text of an error
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS entries (
         section TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, checksum INTEGER NOT NULL,
@@ -108,6 +110,11 @@ def _companions(path: Path) -> list[Path]:
     return [_beside(path, suffix) for suffix in ("-wal", "-shm", "-journal")]
 
 
+def trouble_text(error: Exception) -> str:
+    """Return the text of what is in TROUBLE in a printable form: SQLite quotes what is in the file."""
+    return printable(str(error), _LONGEST)
+
+
 def _inode(path: Path) -> Inode | None:
     try:
         found = path.lstat()
@@ -156,7 +163,7 @@ def _open_or_replace(path: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError:
         raise
     except (sqlite3.DatabaseError, UnicodeDecodeError, UntrustedError) as error:
-        reason = error.strerror if isinstance(error, UntrustedError) else error
+        reason = error.strerror if isinstance(error, UntrustedError) else trouble_text(error)
         log.error("state: %s: unusable: %s; moved aside as %s", path, reason, move_aside(path))
         _remove_companions(path)
         return _connect_to_ours(path)

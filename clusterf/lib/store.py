@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from clusterf.lib.log_once import LogOnce
-from clusterf.lib.state_file import TROUBLE, StateFile, open_file, open_read_only
+from clusterf.lib.state_file import TROUBLE, StateFile, open_file, open_read_only, trouble_text
 from clusterf.lib.state_mark import StateMark
 
 __all__ = ["KEEP_INTERVAL", "Store", "checksum", "is_below"]
@@ -118,7 +118,7 @@ class Store:
                         (len(prefix), prefix, len(but), but),
                     )
             except TROUBLE as error:
-                log.error("state: %s: earlier entries cannot be removed: %s", self._path, error)
+                log.error("state: %s: earlier entries cannot be removed: %s", self._path, trouble_text(error))
 
     def keep(self) -> None:
         """Write what could not be written, and all of it if the file is gone. To be called every KEEP_INTERVAL."""
@@ -152,7 +152,7 @@ class Store:
             self._file = open_read_only(path) if self._read_only else open_file(path, durable=self._keep_stale)
         except TROUBLE as error:
             if self._read_only:
-                log.error("state: %s: unusable: %s: continuing without it", path, error)
+                log.error("state: %s: unusable: %s: continuing without it", path, trouble_text(error))
                 return
             self._fail(error)
             self._file = _read_anyway(path)
@@ -202,7 +202,7 @@ class Store:
             with before.db as db:
                 db.execute("REPLACE INTO entries VALUES (?, ?, ?, ?)", _note(f"{_LEFT}{mark.name}"))
         except TROUBLE as error:
-            log.debug("state: %s: the file that was removed cannot be marked: %s", self._path, error)
+            log.debug("state: %s: the file that was removed cannot be marked: %s", self._path, trouble_text(error))
 
     def _write(self) -> bool:
         """Write what is unwritten, then the mark; return whether all is on disk."""
@@ -245,7 +245,7 @@ class Store:
         """Report that the file cannot be written, and remove its mark."""
         if self._complaints.is_new("disk", complaint=True):
             what = "state: %s: cannot be written, retrying every %g seconds: %s"
-            log.error(what, self._path, KEEP_INTERVAL, error)
+            log.error(what, self._path, KEEP_INTERVAL, trouble_text(error))
         try:
             if self._mark is not None:
                 self._mark.remove()
@@ -259,7 +259,7 @@ class Store:
             query = f"SELECT section, key, value, checksum FROM entries WHERE {where}"  # noqa: S608
             return self._file.db.execute(query, arguments).fetchall()
         except TROUBLE as error:
-            log.error("state: %s: cannot be read: %s", self._path, error)
+            log.error("state: %s: cannot be read: %s", self._path, trouble_text(error))
             return []
 
     @property
@@ -297,5 +297,5 @@ def _read_anyway(path: Path) -> StateFile | None:
     try:
         return open_read_only(path)
     except TROUBLE as error:
-        log.debug("state: %s: cannot be read either: %s", path, error)
+        log.debug("state: %s: cannot be read either: %s", path, trouble_text(error))
         return None

@@ -1,8 +1,13 @@
-"""Names made printable: a name may hold any bytes, a line of a log may not."""
+"""Names and texts made printable: what comes from outside may hold anything, a line that is printed may not.
 
+Each edge at which text enters makes it printable once: `escape` for names, which stay
+distinct, `printable` for all else, which leaves alone what is printable already.
+"""
+
+import json
 from unicodedata import category
 
-__all__ = ["escape", "parse_node_name"]
+__all__ = ["escape", "parse_node_name", "printable", "printable_json"]
 
 MAX_NODE_NAME = 255  # bytes
 
@@ -25,12 +30,44 @@ def escape(name: bytes) -> str:
     return "".join(map(_escape_one, text))
 
 
+def printable(text: str, limit: int | None = None) -> str:
+    r"""Return `text` as one printable line, shortened to `limit` characters if there is a limit.
+
+    What `escape` would escape is escaped, but backslashes stay: so names that were escaped
+    stay as they are, and a second call changes nothing.
+    """
+    short = _cut(text, limit)
+    if short.isascii() and short.isprintable():
+        return short
+    return _cut("".join(char if _is_plain(char) else _code(char) for char in short), limit)
+
+
+def printable_json(text: str) -> str:
+    """Return the JSON `text`, which is on one line, with the characters escaped that are not printable in its strings.
+
+    What it decodes to stays the same.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char if _is_plain(char) else json.dumps(char)[1:-1] for char in text)
+
+
+def _cut(text: str, limit: int | None) -> str:
+    return text if limit is None or len(text) <= limit else f"{text[: limit - 1]}…"
+
+
 def _escape_one(char: str) -> str:
-    code = ord(char)
     if char == "\\":
         return r"\\"
-    if char == " " or (category(char)[0] in "LNPS" and char not in _BLANKS):
-        return char
+    return char if _is_plain(char) else _code(char)
+
+
+def _is_plain(char: str) -> bool:
+    return char == " " or (category(char)[0] in "LNPS" and char not in _BLANKS)
+
+
+def _code(char: str) -> str:
+    code = ord(char)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
     if code < 0x80:

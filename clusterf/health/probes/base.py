@@ -9,7 +9,7 @@ from typing import Final
 from clusterf.health.probes import reasons
 from clusterf.health.targets import Target
 from clusterf.health.verdict import ProbeResult
-from clusterf.lib.text import escape
+from clusterf.lib.text import printable
 
 __all__ = ["Probe"]
 
@@ -78,5 +78,5 @@ class Probe(ABC):
 
     def _end(self, reason: str, *, local: bool = False) -> None:
         if self.abandon():
-            shown = reason and escape(reason.encode())[:_LONGEST]
+            shown = printable(reason, _LONGEST)
             self._ended(self, ProbeResult(not reason, shown, monotonic() - self._started, local))

@@ -1,3 +1,4 @@
+import json
 import logging
 
 import pytest
@@ -33,7 +34,7 @@ def test_writes_are_logged_as_etcdctl_commands(logged):
 def test_values_are_quoted_for_the_shell(logged):
     assert logged(Publish(b"routes/a b", b'{"tcp": 1}'), Publish(b"\x1b", b"'\n")) == [
         """etcd noop: etcdctl put '/p/routes/a b' '{"tcp": 1}'""",
-        r"""etcd noop: etcdctl put '/p/\x1b' ''"'"'\x0a'""",
+        r"""etcd noop: etcdctl put '/p/\x1b' ''"'"'\n'""",
     ]
 
 
@@ -58,3 +59,9 @@ def test_unknown_message_is_a_failure(caplog):
     ref.tell("nonsense")
     wait_until(lambda: not ref.is_alive())
     assert "NoopPublisher does not handle 'nonsense'" in caplog.text
+
+
+def test_command_that_is_too_long_is_not_logged_as_one(logged):
+    (line,) = logged(Publish(b"a", json.dumps("'\nipvs noop: x" * 500).encode()))
+    assert line.startswith("etcd noop: a command of ")
+    assert len(line) < 300

@@ -1,11 +1,18 @@
 import json
+import re
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
 
-from clusterf.cli.output import Printer, change_line, node_line, object_line, problem_line, summary_line
+from clusterf.cli.output import Line, Printer, change_line, node_line, object_line, problem_line, summary_line
 from clusterf.config.model import Route
 from clusterf.config.problems import Problem
 from clusterf.host.nodes import Confirmation
+from clusterf.lib.text import printable
+from tests.clusterf.support.hostile_etcd import HOSTILE
+from tests.examples import examples
 
 
 def printed(capsys, line):
@@ -66,3 +73,33 @@ def test_summary_lists_its_counts(capsys):
     text, fields = printed(capsys, summary_line("dry run: ", {"put": 1, "left_out": 2}, dry_run=True))
     assert text == "dry run: put 1, left out 2"
     assert fields == {"put": 1, "left_out": 2, "dry_run": True}
+
+
+texts = st.one_of(st.text(), st.just(HOSTILE), st.just("[red]\n[link=x]"))
+
+
+@settings(max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=texts, terminal=st.booleans(), style=st.sampled_from(["", "red"]))
+def test_whatever_a_line_holds_it_is_one_printable_line(text, terminal, style, capsys):
+    line = Line({"x": text}, (text, "x"), text, style)
+    for as_json in (False, True):
+        printer = Printer(as_json=as_json)
+        if terminal and not as_json:
+            printer._console = Console(highlight=False, width=10_000, force_terminal=True, color_system="standard")
+        for show in (printer.one, lambda line, printer=printer: printer.all([line])):
+            show(line)
+            shown, end = capsys.readouterr().out.split("\n")
+            assert not end
+            plain = re.sub("\x1b\\[[0-9;]*m", "", shown) if terminal and not as_json else shown
+            assert printable(plain) == plain
+            if as_json:
+                assert json.loads(plain) == {"x": text}
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_problem_with_a_hostile_reason_is_one_line_in_each_form(capsys, as_json):
+    line = problem_line(Problem(HOSTILE, HOSTILE.encode(), HOSTILE, HOSTILE, fatal=True))
+    Printer(as_json=as_json).one(line)
+    (shown,) = capsys.readouterr().out.splitlines()
+    assert printable(shown) == shown
+    assert all(printable(cell) == cell for cell in (*line.cells, line.fields["reason"]))

@@ -21,7 +21,7 @@ def test_hostile_value_is_escaped_and_cut():
     assert len(problem.reason) == 200
     assert len(str(problem)) < 300
     lone = Problem("\ud800", b"", "\r", "\n" * 1000, fatal=True)
-    assert str(lone).startswith(r"\xed\xa0\x80: \x0d: \x0a\x0a")
+    assert str(lone).startswith(r"\ud800: \x0d: \x0a\x0a")
     assert len(str(lone)) < 250
 
 

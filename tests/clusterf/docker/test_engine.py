@@ -1,5 +1,6 @@
 """The client of an engine, against servers on Unix sockets with valid and invalid answers."""
 
+import json
 import socketserver
 import threading
 from http.server import BaseHTTPRequestHandler
@@ -9,7 +10,9 @@ import pytest
 import trustme
 
 from clusterf.docker import engine as engine_module
-from clusterf.docker.engine import Engine, EngineError, Refused, client_options
+from clusterf.docker.engine import LONGEST_REASON, Engine, EngineError, Refused, client_options
+from clusterf.lib.text import printable
+from tests.clusterf.support.hostile_etcd import HOSTILE
 
 EVENT = '{"Type": "container", "Action": "start", "Actor": {"ID": "c1", "Attributes": {"name": "wéb"}}}\n'.encode()
 DATE = "Sun, 22 Nov 2026 18:57:05 GMT"
@@ -155,6 +158,14 @@ def test_missing_container_is_none_and_other_refusals_are_errors(engine, server)
         engine.inspect("container", "c2")
 
 
+def test_text_of_a_refusal_is_one_printable_line(engine, server):
+    server.answers["/v1.45/containers/c1/json"] = (500, json.dumps({"message": HOSTILE * 100}).encode())
+    with pytest.raises(Refused) as refused:
+        engine.inspect("container", "c1")
+    assert str(refused.value) == printable(str(refused.value))
+    assert len(str(refused.value)) == LONGEST_REASON
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"7", b"not JSON"])
 def test_malformed_refusal_is_an_error(engine, server, body):
     server.answers["/v1.45/containers/c1/json"] = (404, body)
@@ -189,7 +200,10 @@ def test_clock_is_that_of_the_engine(engine, server):
         engine.clock()
 
 
-@pytest.mark.parametrize("body", [b"{", b"{}", b'{"ApiVersion": 7}', b'{"ApiVersion": "x"}', b'{"ApiVersion": "0.1"}'])
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"{}", b'{"ApiVersion": 7}', b'{"ApiVersion": "x"}', b'{"ApiVersion": "0.1"}', b'{"ApiVersion": "1.45\\n"}'],
+)
 def test_malformed_version_is_an_error(server, body):
     server.answers["/version"] = (200, body)
     with pytest.raises(EngineError):

@@ -4,7 +4,9 @@ import pytest
 from clusterf.docker.engine import EngineError, Refused
 from clusterf.docker.intake import Intake
 from clusterf.docker.inventory import Inspection, Inventory
+from clusterf.lib.text import printable
 from tests.clusterf.support.fake_engine import START, event, inspect, network
+from tests.clusterf.support.hostile_etcd import HOSTILE
 
 C1 = Inspection("container", "c1")
 KEY = b"services/web/backends/c1"
@@ -102,3 +104,14 @@ def test_unreadable_container_that_is_removed_leaves_the_list_complete(intake):
 def test_lost_connection_ends_the_session(intake):
     with pytest.raises(EngineError, match="reset"):
         intake.inspected(C1, None, EngineError("reset"))
+
+
+def test_texts_of_the_engine_are_printable_and_short(intake, caplog):
+    intake.inspected(Inspection("container", "\x1b\nc1"), None, Refused(HOSTILE * 100))
+    intake.inspected(Inspection("container", HOSTILE), None, Refused("gone"))
+    intake.inspected(C1, [HOSTILE], None)
+    for message in caplog.messages:
+        assert printable(message) == message
+        assert message.startswith("docker: ")
+        assert len(message) < 400
+    assert len(caplog.messages) == 3

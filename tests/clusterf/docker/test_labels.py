@@ -118,7 +118,7 @@ def test_labels_make_backends(labels, backends):
         (
             WEB | {"service": "w\ud800"},
             {},
-            r"docker: web: service: invalid service name (not UTF-8): w\xed\xa0\x80",
+            r"docker: web: service: invalid service name (not UTF-8): w\ud800",
         ),
         (WEB | {"backend.tpc": "80"}, {"web": Backend(tcp=80)}, "docker: web: backend.tpc: unknown label"),
         (WEB | {"services": "80"}, {"web": Backend(tcp=80)}, "docker: web: services: unknown label"),

@@ -96,6 +96,7 @@ def test_value_over_the_limit_is_not_taken():
     [
         ({"canceled": True, "compact_revision": 9}, "watch: revision compacted", True),
         ({"canceled": True}, "watch: cancelled by etcd", False),
+        ({"canceled": True, "cancel_reason": "no\nipvs: x\x1b"}, r"watch: no\\x0aipvs: x\\x1b", False),
     ],
 )
 def test_cancelled_watch_raises_the_reason(fields, reason, compacted):

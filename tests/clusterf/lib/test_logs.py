@@ -1,6 +1,7 @@
 import logging
 import os
 import re
+import sys
 from select import PIPE_BUF
 
 import msgspec
@@ -18,6 +19,8 @@ def _restore_root_logger():
     root.handlers = handlers
     root.setLevel(level)
     logging.getLogger("pykka").setLevel(logging.NOTSET)
+    logging.captureWarnings(False)
+    sys.excepthook = sys.__excepthook__
 
 
 def test_text_lines_show_levels_from_warning_on(capsys):
@@ -41,8 +44,8 @@ def test_json_lines_hold_every_field(capsys):
     line = msgspec.json.decode(capsys.readouterr().err)
     assert line["level"] == "error"
     assert line["logger"] == "clusterf.test"
-    assert line["message"] == 'a "quoted"\nline'
-    assert "ValueError: no\nluck" in line["exception"]
+    assert line["message"] == r'a "quoted"\x0aline'
+    assert line["exception"].endswith("\n| ValueError: no\n| luck")
     assert line["time"].endswith("+00:00")
     assert line["pid"] > 0
 
@@ -110,7 +113,8 @@ def test_many_lines_are_few_writes_that_a_pipe_keeps_whole(form, monkeypatch):
     assert all(write.endswith("\n") and len(write.encode()) <= PIPE_BUF for write in many)
     assert all(len(write.encode()) > PIPE_BUF / 2 for write in many[:-1])
     assert "".join(many).count("\n") == len(events)
-    assert len(one.encode()) > PIPE_BUF
+    assert len(one.encode()) <= PIPE_BUF or form == "json"
+    assert "éé…" in one or form == "json"
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

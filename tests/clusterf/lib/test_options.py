@@ -2,7 +2,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from clusterf.lib.options import add_options, each_parsed_by, parsed_by
+from clusterf.lib.options import PrintableErrors, add_options, each_parsed_by, parsed_by
+from clusterf.lib.text import printable
+from tests.clusterf.support.hostile_etcd import HOSTILE
 
 OPTIONS = [
     click.option("--one", callback=parsed_by(int)),
@@ -38,3 +40,27 @@ def test_value_error_is_wrong_usage_with_its_reason(flags):
 def test_options_are_shown_in_their_order():
     lines = CliRunner().invoke(show, ["--help"]).output.splitlines()
     assert [line.split()[0] for line in lines if line.startswith("  --")] == ["--one", "--many", "--help"]
+
+
+@click.group(cls=type("Group", (PrintableErrors, click.Group), {}))
+def group():
+    pass
+
+
+@group.command()
+@click.argument("text")
+def fail(text):
+    raise click.ClickException(text)
+
+
+@group.command()
+@click.argument("number", callback=parsed_by(lambda text: int(text[0])))
+def count(number):
+    click.echo(number)
+
+
+@pytest.mark.parametrize("command", ["fail", "count", "nothing\n\x1b"])
+def test_error_is_one_printable_line(command):
+    lines = CliRunner().invoke(group, [command, HOSTILE], terminal_width=1000).output.split("\n")
+    assert all(printable(line) == line for line in lines)
+    assert not any(line.startswith("ipvs") for line in lines)

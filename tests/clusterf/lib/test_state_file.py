@@ -7,6 +7,8 @@ import pytest
 
 from clusterf.lib import state_file
 from clusterf.lib.state_file import open_file, open_read_only
+from clusterf.lib.text import printable
+from tests.clusterf.support.hostile_etcd import HOSTILE
 
 
 @pytest.fixture
@@ -115,3 +117,16 @@ def test_copy_of_a_file_that_is_not_ours_is_not_used(path, monkeypatch):
     monkeypatch.setattr(state_file, "_connect", without_space)
     with pytest.raises(sqlite3.DatabaseError, match="not a state file"):
         open_read_only(path)
+
+
+def test_what_sqlite_quotes_of_a_damaged_file_is_printable(path, caplog):
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f'CREATE TABLE "t{HOSTILE}" (x)')
+        db.execute("PRAGMA writable_schema = on")
+        db.execute("UPDATE sqlite_master SET sql = 'CREATE TABLE nonsense'")
+        db.commit()
+    open_file(path)
+    (message,) = caplog.messages
+    assert r"\x0aipvs noop: touch" in message
+    assert printable(message) == message

@@ -1,10 +1,11 @@
+import json
 import re
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from clusterf.lib.text import escape, parse_node_name
+from clusterf.lib.text import escape, parse_node_name, printable, printable_json
 
 ESCAPE = re.compile(r"\\(?:(\\)|x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))|([^\\])", re.DOTALL)
 
@@ -65,3 +66,40 @@ def test_name_of_a_node_is_printable(name):
 def test_text_that_is_not_the_name_of_a_node_is_refused(name):
     with pytest.raises(ValueError, match=r"^not the name of a node: "):
         parse_node_name(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("etcdserver: no space", "etcdserver: no space"),
+        ("a\nb\t\x1b[1m\x9b\x7f", r"a\x0ab\x09\x1b[1m\u009b\x7f"),
+        ("\u202egnp \u2028 \ud800 \udcff", r"\u202egnp \u2028 \ud800 \xff"),
+        (r"C:\x \x0a", r"C:\x \x0a"),
+    ],
+)
+def test_text_is_made_printable(text, shown):
+    assert printable(text) == shown
+
+
+def test_long_text_is_shortened_before_and_after_it_is_escaped():
+    assert printable("x" * 1000, 10) == "xxxxxxxxx…"
+    assert printable("\n" * 1000, 10) == r"\x0a\x0a\…"
+    assert printable("x" * 10, 10) == "x" * 10
+
+
+@given(st.text() | st.binary().map(lambda raw: raw.decode(errors="surrogateescape")), st.none() | st.integers(1, 20))
+def test_printable_text_stays_as_it_is(text, limit):
+    shown = printable(text, limit)
+    assert shown.isprintable()
+    assert limit is None or len(shown) <= limit
+    assert printable(shown) == shown
+    name = escape(text.encode(errors="surrogatepass"))
+    assert printable(name) == name
+
+
+@given(st.dictionaries(st.text(), st.text() | st.lists(st.text())))
+@example({"\u202e": "\x7f\u2028\U000e0001"})
+def test_json_is_made_printable_and_stays_the_same(value):
+    shown = printable_json(json.dumps(value, ensure_ascii=False))
+    assert shown == printable(shown)
+    assert json.loads(shown) == value
