@@ -16,7 +16,7 @@ from tests.clusterf.support.fake_engine import inspect
 ROOT = Path(__file__).parents[2]
 KEYS = {
     *("build", "cap_add", "cap_drop", "command", "depends_on", "environment", "expose", "healthcheck", "image"),
-    *("init", "labels", "network_mode", "ports", "restart", "volumes"),
+    *("init", "labels", "network_mode", "networks", "ports", "restart", "volumes"),
 }
 
 
@@ -26,12 +26,13 @@ def compose():
 
 
 def test_services_have_an_image_and_only_known_keys(compose):
-    assert compose.keys() == {"name", "services", "volumes", "x-etcd"}
+    assert compose.keys() == {"name", "networks", "services", "volumes", "x-etcd"}
     for name, service in compose["services"].items():
         assert service.keys() <= KEYS, name
         assert service.keys() & {"image", "build"}
         assert set(service.get("depends_on", ())) <= compose["services"].keys()
         volumes = {volume.partition(":")[0] for volume in service.get("volumes", ())}
+        assert set(service.get("networks", ())) <= compose["networks"].keys()
         assert {volume for volume in volumes if not volume.startswith("/")} <= set(compose["volumes"])
 
 
@@ -44,6 +45,20 @@ def test_image_is_built_from_existing_files(compose):
     for name in copied:
         assert (context / name).exists()
         assert f"!{name}" in allowed
+
+
+def test_containers_that_are_balanced_cannot_reach_etcd(compose):
+    """It has no password, and a writer decides where the host's traffic goes."""
+    services = compose["services"]
+    networks = {name: set(service.get("networks", ["default"])) for name, service in services.items()}
+    balanced = {name for name, service in services.items() if "labels" in service}
+    assert balanced == {"web1", "web2"}
+    for name in balanced:
+        assert networks[name] & networks["etcd"] == set()
+        assert services[name].get("network_mode") is None
+    assert all(port.startswith("127.0.0.1:") for port in services["etcd"]["ports"])
+    assert networks["frontend"] == networks["etcd"] == {"etcd"}
+    assert services["node"]["network_mode"] == "host"
 
 
 def test_flags_of_the_node_are_accepted(compose, tmp_path):
