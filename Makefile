@@ -22,9 +22,10 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 run: $(STAMP) ## run a node on configs/example; without root or IPVS it writes nothing
-	@mkdir -p .run
+	@# not in the clone, which may be another user's, or shared with a group
+	@run=$$(mktemp -d) && trap 'rm -rf "$$run"' EXIT INT TERM && \
 	$(BIN)/python configs/demo/run.py $(BIN)/clusterf-node --role ipvs --config-source 'file://$(CURDIR)/configs/example' --print $(NOOP) \
-		--state-dir .run/state --runtime-dir .run/runtime $(ARGS)
+		--state-dir "$$run/state" --runtime-dir "$$run/runtime" $(ARGS)
 
 check: lint ## lint, then the fast tests (ARGS: for pytest)
 	tests/run --fast $(ARGS)

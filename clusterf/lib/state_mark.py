@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 
 from clusterf.lib.files.regular import open_file, read_file, write_file
-from clusterf.lib.files.trusted import make_directory
+from clusterf.lib.files.trusted import check_directory, make_directory
 from clusterf.lib.state_file import Inode
 
 __all__ = ["StateMark"]
@@ -48,6 +48,7 @@ class StateMark:
     def set(self, inode: Inode | None) -> None:
         """Note that all is written. Raises OSError."""
         if inode is not None:
+            check_directory(self._mark.parent)  # (the file may have been moved since it was opened)
             # without the device, which may have another number after the next boot
             write_file(self._mark, str(inode.number).encode())
         if self._void is not None:

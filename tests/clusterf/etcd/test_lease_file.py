@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import msgspec
@@ -83,3 +84,28 @@ def test_without_a_path_nothing_is_kept():
     file = LeaseFile(None, 10, PREFIX)
     file.write(7)
     assert file.read() == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes files of other users")
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("name", ["lease", "lease.draft"])
+@pytest.mark.parametrize("kind", ["link", "pipe", "of another user"])
+def test_what_is_no_file_of_ours_is_neither_read_nor_written(path, tmp_path, name, kind, caplog):
+    LeaseFile(tmp_path / "victim", 10, PREFIX).write(7)
+    before = (tmp_path / "victim").read_bytes()
+    place = tmp_path / name
+    match kind:
+        case "link":
+            place.symlink_to(tmp_path / "victim")
+        case "pipe":
+            os.mkfifo(place)
+        case "of another user":
+            place.write_bytes(before)
+            os.chown(place, 65534, 65534)
+    file = LeaseFile(path, 10, PREFIX)
+    assert file.read() == 0
+    assert ("not trusted" in caplog.text) == (place == path)
+    file.write(8)
+    assert LeaseFile(path, 10, PREFIX).read() == 8
+    assert path.lstat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "victim").read_bytes() == before

@@ -7,6 +7,9 @@ import pytest
 
 from clusterf.host import nodes
 from clusterf.host.nodes import Confirmation, confirm_nodes, default_runtime_directory, runtime_directories
+from clusterf.lib.files.trusted import UntrustedError
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes files of other users")
 
 
 @pytest.fixture
@@ -68,3 +71,55 @@ def test_supervisor_of_another_user_is_reported_with_the_reason(own_node, monkey
     monkeypatch.setattr(nodes, "_is_supervisor", lambda pid, user: True)
     monkeypatch.setattr(signal, "pidfd_send_signal", refuse)
     assert list(confirm_nodes([own_node])) == [Confirmation(os.getpid(), "Operation not permitted")]
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """The signals that were sent, where each process looks like a supervisor of its user."""
+    sent = []
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda path: b"clusterf-node: supervisor" if path.name == "cmdline" else read_bytes(path)
+    )
+    monkeypatch.setattr(signal, "pidfd_send_signal", lambda fd, number: sent.append(number))
+    before = signal.signal(signal.SIGUSR2, lambda *_: None)
+    yield sent
+    signal.signal(signal.SIGUSR2, before)
+
+
+@needs_root
+def test_directory_of_a_user_names_processes_of_that_user_only(own_node, sent):
+    assert [one.pid for one in confirm_nodes([own_node])] == [os.getpid()]
+    sent.clear()
+    os.chown(own_node / f"node-{os.getpid()}-x", 65534, 65534)
+    assert list(confirm_nodes([own_node])) == []
+    os.chown(own_node, 65534, 65534)
+    assert list(confirm_nodes([own_node])) == []
+    assert sent == []
+
+
+@needs_root
+def test_directory_of_a_user_that_others_may_write_names_none(own_node, sent):
+    own_node.chmod(0o1777)
+    with pytest.raises(UntrustedError, match="everybody may write to it"):
+        list(confirm_nodes([own_node]))
+    own_node.chmod(0o700)
+    own_node.with_name("theirs").mkdir()
+    (own_node.with_name("theirs") / "runtime").symlink_to(own_node)
+    os.chown(own_node.with_name("theirs"), 65534, 65534)
+    with pytest.raises(UntrustedError, match="theirs: not trusted: owned by user 65534"):
+        list(confirm_nodes([own_node.with_name("theirs") / "runtime"]))
+    assert sent == []
+
+
+@needs_root
+def test_default_name_that_another_user_took_is_left_to_him(tmp_path, monkeypatch):
+    tmp_path.chmod(0o1777)
+    for name, user in (("clusterf-7", 65534), ("clusterf-7-a", 65534), ("clusterf-7-b", 7), ("clusterf-7-c", 7)):
+        (tmp_path / name).mkdir()
+        os.chown(tmp_path / name, user, user)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 7)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    assert default_runtime_directory() == tmp_path / "clusterf-7-b"
+    assert runtime_directories() == [tmp_path / "clusterf-7-b"]
