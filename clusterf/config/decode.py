@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from clusterf.config.fields import (
     ALL_ONES,
@@ -39,6 +40,7 @@ from clusterf.config.fields import (
 )
 from clusterf.config.model import (
     Backend,
+    BackendCheck,
     BackendKey,
     Frontend,
     FrontendKey,
@@ -67,10 +69,15 @@ _JSON: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 class Decoded(msgspec.Struct, frozen=True):
-    """A value, None if it is invalid, and its problems."""
+    """A value, None if it is invalid, and its problems.
+
+    `fallback` is in force for an invalid value if no valid one is known: a backend of which
+    only the check is invalid is checked in another way, not left out.
+    """
 
     value: Value | None
     problems: tuple[Problem, ...]
+    fallback: Value | None = None
 
 
 def decode(source: str, path: bytes, key: Key, raw: bytes, *, limit: int | None = MAX_SIZE) -> Decoded:
@@ -95,7 +102,11 @@ def decode(source: str, path: bytes, key: Key, raw: bytes, *, limit: int | None 
         reading.fault(str(error), "")
         return Decoded(None, tuple(reading.problems))
     value = reading.object(_SHAPES[type(key)], data)
-    return Decoded(None if reading.invalid else value, tuple(reading.problems))
+    if not reading.invalid:
+        return Decoded(value, tuple(reading.problems))
+    usable = isinstance(key, BackendKey) and all(f"{name}.".startswith("health.") for name in reading.invalid)
+    fallback = replace(value, health=BackendCheck(origin="invalid")) if usable else None
+    return Decoded(None, tuple(reading.problems), fallback)
 
 
 def _parse(raw: bytes, *, may_be_empty: bool) -> dict[str, Any]:
@@ -153,6 +164,10 @@ def _persistence(fields: dict[str, Any], reading: Reading, *, six: bool) -> Pers
 
 
 def _backend(fields: dict[str, Any], reading: Reading) -> Backend:
+    if "health" in fields:
+        by_label = fields["health"].pop("from", None) is not None
+        check = _health_check(fields["health"], reading, "health.")
+        fields["health"] = BackendCheck(check, "label" if by_label else "operator")
     backend = Backend(**fields)
     if backend.lower_threshold > backend.upper_threshold:
         reading.fault("greater than upper_threshold", "lower_threshold", "upper_threshold")
@@ -162,20 +177,22 @@ def _backend(fields: dict[str, Any], reading: Reading) -> Backend:
 _OF_HTTP: Final = frozenset({"path", "method", "host", "status", "headers", "body", "expect", "expect_regex", "tls"})
 
 
-def _health_check(fields: dict[str, Any], reading: Reading) -> HealthCheck:
+def _health_check(fields: dict[str, Any], reading: Reading, at: str = "") -> HealthCheck:
+    """Return the check that has these fields; `at` is the prefix of their names in problems."""
     if "type" not in fields:
         for field in sorted(_OF_HTTP & fields.keys()):
             reason = "has no effect without a type of http or https"
-            reading.problems.append(Problem(reading.source, reading.path, field, reason, fatal=False))
+            reading.problems.append(Problem(reading.source, reading.path, at + field, reason, fatal=False))
     # the default of an absent field must fit the fields that are present
     fields.setdefault("timeout", min(HealthCheck().timeout, fields.get("interval", HealthCheck().interval)))
     fields["source4"], fields["source6"] = fields.pop("source", (None, None))
     check = HealthCheck(**fields)
     for field in ("expect", "expect_regex"):
         if check.method == "HEAD" and getattr(check, field):
-            reading.fault("an answer to HEAD has no body", field, "method")
+            reading.fault("an answer to HEAD has no body", at + field, f"{at}method")
     if check.timeout > check.interval:
-        reading.fault(f"{check.timeout:g} s is longer than the interval, {check.interval:g} s", "timeout", "interval")
+        reason = f"{check.timeout:g} s is longer than the interval, {check.interval:g} s"
+        reading.fault(reason, f"{at}timeout", f"{at}interval")
     return check
 
 
@@ -222,7 +239,27 @@ def _tls(fields: dict[str, Any], _: Reading) -> Tls:
 
 
 # source4 and source6 are one field of the configuration
-_HEALTH = {name: read for name, read in fields_of(HealthCheck).items() if name not in ("source4", "source6")}
+_HEALTH: Final = {name: read for name, read in fields_of(HealthCheck).items() if name not in ("source4", "source6")} | {
+    "path": matching(r"/[^\s\x00-\x1f\x7f-\x9f]*", "a path that starts with / and holds no spaces"),
+    "method": or_default(read_method, HealthCheck().method),
+    "host": matching(r"[!-~]*", "a name of ASCII without spaces and control characters", 255),
+    "status": read_status,
+    "headers": read_headers,
+    "body": read_body,
+    "expect": read_expected,
+    "expect_regex": read_pattern,
+    "source": read_sources,
+    "tls": Shape(
+        fields_of(Tls)
+        | {
+            "server_name": read_server_name,
+            "ca": matching(r"(/[^\x00-\x1f\x7f-\x9f]*)?", "an absolute file name"),
+        },
+        _tls,
+    ),
+}
+# `from` says that a container's label asks for the check
+_BACKEND_HEALTH: Final = Shape(_HEALTH | {"from": matching("label", "label")}, _as_fields)
 _SHAPES: Final[Mapping[type, Shape]] = {
     FrontendKey: Shape(
         fields_of(Frontend)
@@ -241,32 +278,11 @@ _SHAPES: Final[Mapping[type, Shape]] = {
             "ipv4": address(parse_ipv4, check_real_server_address),
             "ipv6": address(parse_ipv6, check_real_server_address),
             "publisher": read_node_name,
+            "health": _BACKEND_HEALTH,
         },
         _backend,
     ),
-    HealthKey: Shape(
-        _HEALTH
-        | {
-            "path": matching(r"/[^\s\x00-\x1f\x7f-\x9f]*", "a path that starts with / and holds no spaces"),
-            "method": or_default(read_method, HealthCheck().method),
-            "host": matching(r"[!-~]*", "a name of ASCII without spaces and control characters", 255),
-            "status": read_status,
-            "headers": read_headers,
-            "body": read_body,
-            "expect": read_expected,
-            "expect_regex": read_pattern,
-            "source": read_sources,
-            "tls": Shape(
-                fields_of(Tls)
-                | {
-                    "server_name": read_server_name,
-                    "ca": matching(r"(/[^\x00-\x1f\x7f-\x9f]*)?", "an absolute file name"),
-                },
-                _tls,
-            ),
-        },
-        _health_check,
-    ),
+    HealthKey: Shape(_HEALTH, _health_check),
     RouteKey: Shape(
         {
             "prefix": read_prefix,

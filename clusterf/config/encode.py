@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from clusterf.config.model import TAG, Frontend, HealthCheck, Route, Value
+from clusterf.config.model import TAG, Backend, BackendCheck, Frontend, HealthCheck, Route, Value
 from clusterf.ipvs.table import Tunnel
 
 __all__ = ["encode", "to_json"]
@@ -20,6 +20,8 @@ def encode(value: Value) -> dict[str, Any]:
             return fields | ({"tunnel": _tunnel(value.tunnel)} if value.tunnel != Tunnel() else {})
         case Frontend(persistence=persistence) if persistence is not None:
             return _fields(value) | {"persistence": _persistence(_fields(persistence))}
+        case Backend(health=own) if own is not None:
+            return _fields(value) | {"health": _own_check(own)}
         case HealthCheck(headers=headers, status=status):
             fields = _fields(value)
             ranges = ",".join(f"{low}-{high}" if low != high else f"{low}" for low, high in status)
@@ -40,6 +42,10 @@ def _fields(value: msgspec.Struct) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(value, enc_hook=str)
     fields.pop(TAG, None)
     return fields
+
+
+def _own_check(own: BackendCheck) -> dict[str, Any]:
+    return encode(own.check) | ({"from": "label"} if own.origin == "label" else {})
 
 
 def _tunnel(tunnel: Tunnel) -> dict[str, Any]:

@@ -7,6 +7,7 @@ services, backends and routes are bytes: a name may hold any byte but `/`.
 """
 
 import sys
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Literal
 
@@ -21,7 +22,9 @@ __all__ = [
     "MAX_THRESHOLD",
     "TAG",
     "Backend",
+    "BackendCheck",
     "BackendKey",
+    "CheckOrigin",
     "Frontend",
     "FrontendKey",
     "HealthCheck",
@@ -134,24 +137,6 @@ class Frontend(AddressesAndPorts, frozen=True, omit_defaults=True, tag_field=TAG
         return tuple(map(Family.of, self.addresses)) or ((Family.IPV4,) if self.fwmark is not None else ())
 
 
-class Backend(AddressesAndPorts, frozen=True, omit_defaults=True, tag_field=TAG, tag=2, gc=False):
-    """One instance: its addresses, ports and weight.
-
-    `upper_threshold` and `lower_threshold` are connections, 0: none. `publisher`: the
-    node that has published it, None: none has.
-    """
-
-    weight: Weight = 10
-    upper_threshold: Threshold = 0
-    lower_threshold: Threshold = 0
-    publisher: str | None = None
-
-    def __post_init__(self) -> None:
-        """Share the publisher's name with the others that it has published, as there may be thousands."""
-        if self.publisher is not None:
-            msgspec.structs.force_setattr(self, "publisher", sys.intern(self.publisher))
-
-
 class Route(msgspec.Struct, frozen=True, omit_defaults=True, tag_field=TAG, tag=4, gc=False):
     """How backends under a prefix are reached.
 
@@ -224,6 +209,44 @@ class HealthCheck(msgspec.Struct, frozen=True, omit_defaults=True, tag_field=TAG
     initial: Literal["up", "down"] = "down"
     panic_threshold: Annotated[float, Meta(ge=0, le=100)] = 0.0
     on_down: Literal["drain", "remove"] = "drain"
+
+
+CheckOrigin = Literal["operator", "label", "invalid"]
+"""Who says how a backend is checked. "invalid": somebody does, but in a way that is no check."""
+
+
+class BackendCheck(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A check of a backend's own; what comes before it and after it: see `clusterf.health.checks`."""
+
+    check: HealthCheck = HealthCheck()
+    origin: CheckOrigin = "operator"
+
+
+@lru_cache(maxsize=1024)
+def _shared(own: BackendCheck) -> BackendCheck:
+    """Return the same object for equal checks, as thousands of containers may have the labels of one image."""
+    return own
+
+
+class Backend(AddressesAndPorts, frozen=True, omit_defaults=True, tag_field=TAG, tag=2, gc=False):
+    """One instance: its addresses, ports and weight.
+
+    `upper_threshold` and `lower_threshold` are connections, 0: none. `publisher`: the
+    node that has published it, None: none has. `health`: how it is checked, None: as its service says.
+    """
+
+    weight: Weight = 10
+    upper_threshold: Threshold = 0
+    lower_threshold: Threshold = 0
+    publisher: str | None = None
+    health: BackendCheck | None = None
+
+    def __post_init__(self) -> None:
+        """Share the publisher's name and the check with other backends that have the same, as there may be many."""
+        if self.publisher is not None:
+            msgspec.structs.force_setattr(self, "publisher", sys.intern(self.publisher))
+        if self.health is not None:
+            msgspec.structs.force_setattr(self, "health", _shared(self.health))
 
 
 Value = Frontend | Backend | HealthCheck | Route

@@ -45,7 +45,7 @@ class Reading:
                 continue
             try:
                 if isinstance(read, Shape):
-                    values[field] = self.object(read, read_object(raw), f"{field}.")
+                    values[field] = self.object(read, read_object(raw), f"{at}{field}.")
                 else:
                     values[field] = read(raw)
             except ValueError as error:

@@ -19,9 +19,10 @@ from clusterf.director.pools import PanicMode
 from clusterf.director.rotation import Members, Rotation
 from clusterf.director.take_overs import InForce, NothingInForce, TakeOvers
 from clusterf.director.unproven import Proving
+from clusterf.health.policies import HealthPolicy
 from clusterf.ipvs.table import RealServer, RealServerSettings, VirtualServer, VirtualServerSpec
 from clusterf.lib.text import escape
-from clusterf.resolve.resolver import BackendResolved, HealthPolicy, Member, Resolved, ServiceResolved
+from clusterf.resolve.resolver import BackendResolved, Member, Resolved, ServiceResolved
 
 __all__ = ["Merged", "Merger", "Origin", "RealServerWanted", "VirtualServerWanted"]
 

@@ -24,11 +24,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from clusterf.config.model import Name
 from clusterf.director.lapses import Lapses, Membership
 from clusterf.director.pools import PanicMode, Pools
-from clusterf.director.unproven import Proving, Unproven
+from clusterf.director.unproven import GRACE, Proving, Unproven
+from clusterf.health.policies import HealthPolicy, Policies
 from clusterf.ipvs.table import Method, RealServer, Table, VirtualServer
 from clusterf.lib.addresses import Endpoint, Family
-from clusterf.lib.mapping import put
-from clusterf.resolve.resolver import HealthPolicy, Member
+from clusterf.resolve.resolver import Member
 
 __all__ = ["Members", "Rotation"]
 
@@ -47,13 +47,11 @@ class Rotation:
         # what was in force at the start: None before it is read, and after `begin`
         self._in_force: Table | None = None
         self._begun = False
-        self._policies: dict[Name, HealthPolicy] = {}
+        self._policies = Policies()
         self._pools = Pools()
         self._out: set[Membership] = set()
         self._unproven = Unproven()
         self._lapses = Lapses()
-        # policies that have changed since `settle`, as they were
-        self._replaced: dict[Name, HealthPolicy] = {}
         # backends that may have changed since `settle`
         self._unsettled: dict[tuple[Name, Name], None] = {}
 
@@ -92,7 +90,7 @@ class Rotation:
     def lapse(self, service: Name, backend: Name, virtual: VirtualServer, now: float) -> float:
         """Return for how many seconds a member that is out of rotation stays so if it is not probed any more."""
         until = self._lapses.until((service, backend, virtual))
-        return self._lapse(service) if until is None else max(until - now, 0.0)
+        return self._policies.lapse(service, backend) if until is None else max(until - now, 0.0)
 
     def suspend(self, service: Name, backend: Name, virtual: VirtualServer, until: float) -> None:
         """Have a member that is not probed out of rotation until then."""
@@ -107,18 +105,16 @@ class Rotation:
 
     def proving(self, virtual: VirtualServer, service: Name, now: float) -> Proving:
         """Tell how it stands with the unproven backends of the service; `now` is in seconds, as for `settle`."""
-        policy = self._policies.get(service)
-        if policy is None:
-            return self._proving_unchecked(virtual, service, now)
-        return self._unproven.proving(
-            virtual, service, now, policy.proving, lambda backend: self.is_undecided(service, backend, virtual)
-        )
 
-    def _proving_unchecked(self, virtual: VirtualServer, service: Name, now: float) -> Proving:
-        """Tell how it stands with unproven backends whose check has gone: they are out of rotation for a while."""
-        ends = [self._lapses.until((service, name, virtual)) or now for name in self.unproven(virtual, service)]
-        until = max(ends, default=now)
-        return Proving(len(ends), until if until > now else None)
+        def end(backend: Name, since: float) -> float:
+            policy = self._policies.of(service, backend)
+            if policy is None:
+                # its check has gone: it is out of rotation for a while
+                return self._lapses.until((service, backend, virtual)) or now
+            undecided = self.is_undecided(service, backend, virtual)
+            return since + policy.proving + (GRACE if undecided else 0.0)
+
+        return self._unproven.proving(virtual, service, now, end)
 
     def unproven(self, virtual: VirtualServer, service: Name) -> Iterator[Name]:
         """Yield the unproven backends of the service."""
@@ -126,11 +122,8 @@ class Rotation:
 
     def put_policy(self, service: Name, policy: HealthPolicy | None) -> None:
         """Set the policy of a service, None: its health is not checked. It comes before the service's members."""
-        before = self._policies.get(service)
-        if not put(self._policies, service, policy):
+        if not self._policies.put(service, policy):
             return
-        if before is not None:
-            self._replaced[service] = before
         self._pools.recount(service)
         if not self._begun:
             self._unsettled.update(((service, backend), None) for backend in self._pools.probed(service))
@@ -142,6 +135,7 @@ class Rotation:
 
     def put_members(self, service: Name, backend: Name, before: Members, now: Members) -> None:
         """Set the memberships of a backend, which were `before`."""
+        self._policies.put_own(service, backend, next((member.policy for _, member in now), None))
         probed = {virtual.family: member.endpoint for virtual, member in now if member.endpoint is not None}
         was_probed = any(member.endpoint is not None for _, member in before)
         if not (probed or was_probed or any((service, backend, v) in self._out for v, _ in before)):
@@ -166,7 +160,7 @@ class Rotation:
         """Yield the services and families that begin or cease to panic."""
         if not self._begun:
             return
-        for mode, down in self._pools.judge(self._threshold):
+        for mode, down in self._pools.judge(self._policies.panic_threshold):
             self._unsettled.update(((mode.service, backend), None) for backend in down)
             yield mode
 
@@ -189,7 +183,8 @@ class Rotation:
                 if after and self._is_proven(member, virtual, service, backend):
                     self._unproven.discard(virtual, service, backend)
                 self._unproven.stamp(virtual, service, backend, now)
-        self._unsettled, self._replaced = {}, {}
+        self._unsettled = {}
+        self._policies.settled()
 
     def limit(self, known: float) -> None:
         """Have a member whose check has gone in rotation only if its time was over at the moment `known`."""
@@ -208,7 +203,11 @@ class Rotation:
     def _decide(self, membership: Membership, member: Member, now: float, *, before: bool) -> bool:
         service, backend, virtual = membership
         if member.endpoint is None:
-            return before or not self._begun or not self._lapses.waits(membership, self._lapse(service), now)
+            return (
+                before
+                or not self._begun
+                or not self._lapses.waits(membership, self._policies.lapse(service, backend), now)
+            )
         self._lapses.discard(membership)
         probe = self._pools.probe(service, virtual.family, backend)
         if probe is not None and probe.up is not None:
@@ -219,14 +218,13 @@ class Rotation:
         probe = self._pools.probe(service, virtual.family, backend)
         return member.endpoint is None or (probe is not None and probe.up is True)
 
-    def _lapse(self, service: Name) -> float:
-        """Return for how many seconds a check that has gone still keeps backends out of rotation."""
-        policy = self._policies.get(service) or self._replaced.get(service)
-        return policy.lapse if policy is not None else 0.0
-
     def _initially(self, membership: Membership, member: Member) -> bool:
         weight = self._found_weight(membership, member)
-        return weight > 0 if weight is not None else self._policies[membership[0]].starts_in_rotation
+        if weight is not None:
+            return weight > 0
+        policy = self._policies.of(*membership[:2])
+        assert policy is not None, "there is no endpoint without a check"
+        return policy.starts_in_rotation
 
     def _found_weight(self, membership: Membership, member: Member) -> int | None:
         """Return the weight that the member's real server had at the start; None: it was not there, or that is over."""
@@ -264,9 +262,6 @@ class Rotation:
             self._lapses.discard(membership)
         else:
             self._out.add(membership)
-
-    def _threshold(self, service: Name) -> float:
-        return self._policies[service].panic_threshold if service in self._policies else 0.0
 
 
 def _moved(virtual: VirtualServer, member: Member, before: Sequence[tuple[VirtualServer, Member, bool]]) -> bool | None:

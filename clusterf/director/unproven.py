@@ -57,17 +57,14 @@ class Unproven:
             members[backend] = now
 
     def proving(
-        self, virtual: VirtualServer, service: Name, now: float, seconds: float, undecided: Callable[[Name], bool]
+        self, virtual: VirtualServer, service: Name, now: float, end: Callable[[Name, float], float]
     ) -> Proving:
         """Tell how it stands with the service's backends in the virtual server.
 
-        Each has `seconds`, and `GRACE` in addition while it is `undecided`.
+        `end` returns until when a backend that is there since some time may prove itself.
         """
         members = self._since.get((virtual, service))
         if not members:
             return Proving()
-        until = max(
-            (now if since is None else since) + seconds + (GRACE if undecided(backend) else 0.0)
-            for backend, since in members.items()
-        )
+        until = max(end(backend, now if since is None else since) for backend, since in members.items())
         return Proving(len(members), until if until > now else None)

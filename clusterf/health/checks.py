@@ -1,10 +1,16 @@
-"""The health check in force for each service: its own, else the cluster's default.
+"""The health check in force for each backend.
 
-A check that is invalid, and whose last valid value nobody knows, is one by TCP with the
-defaults, unless there is a default check: a mistake leaves no backend unchecked.
+It is the first of these that there is:
+
+1. the backend's own, by an operator
+2. its service's
+3. the backend's own, by a label of its container
+4. the cluster's default
+5. one by TCP with the defaults, if any of the above is invalid and its last valid value is not known:
+   a mistake leaves no backend unchecked
 """
 
-from clusterf.config.model import HealthCheck, Name
+from clusterf.config.model import BackendCheck, HealthCheck, Name
 from clusterf.lib.mapping import put
 
 __all__ = ["Checks"]
@@ -37,9 +43,18 @@ class Checks:
         """Tell whether the service has a check of its own; one of the type `none` is one."""
         return service in self._checks
 
-    def in_force(self, service: Name | None) -> HealthCheck | None:
-        """Return the check that applies to the service; None: it is not checked. With None, return the default."""
+    def in_force(self, service: Name | None, own: BackendCheck | None = None) -> HealthCheck | None:
+        """Return the check of a service's backend that has this check of its `own`; None: it is not checked.
+
+        Without `own` it is that of the service, and without a service the default.
+        """
+        if own is not None and self.is_own_in_force(service, own):
+            return own.check
         check = self._checks.get(service) or self._checks.get(None)
-        if check is None and (service in self._invalid or None in self._invalid):
+        if check is None and (own is not None or service in self._invalid or None in self._invalid):
             return _FALLBACK
         return check
+
+    def is_own_in_force(self, service: Name | None, own: BackendCheck) -> bool:
+        """Tell whether a backend's own check comes before that of its service and the default."""
+        return own.origin == "operator" or (own.origin == "label" and service not in self._checks)

@@ -7,7 +7,7 @@ same `endpoint` to know which verdict counts for which real server.
 `Targets` is updated with single objects of the configuration, by key, and
 returns what that changes for the backends concerned: one target for a changed
 backend, those of its service for a changed check, and those of all services
-without a check of their own for a changed default.
+without a check of their own for a changed default. A backend may have a check of its own.
 """
 
 import zlib
@@ -177,7 +177,7 @@ class Targets:
 
     def _targets_of(self, service: Name, backend: Backend) -> dict[Family, Target]:
         frontend = self._frontends.get(service)
-        check = self._checks.in_force(service)
+        check = self._checks.in_force(service, backend.health)
         targets: dict[Family, Target] = {}
         if frontend is None or check is None:
             return targets

@@ -6,7 +6,8 @@ says. The resolver takes single objects by key and answers with what becomes of
 those concerned, so that one changed backend costs one look-up, a changed
 frontend its service, and a changed route the backends under it. A changed
 health check costs its service only where it changes which endpoints are
-probed; all else in it concerns only the probes.
+probed, and the backends that have a check of their own; all else in it concerns
+only the probes.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +19,7 @@ from sortedcontainers import SortedList
 from clusterf.config.keys import path_of
 from clusterf.config.model import (
     Backend,
+    BackendCheck,
     BackendKey,
     Frontend,
     FrontendKey,
@@ -31,6 +33,7 @@ from clusterf.config.model import (
 )
 from clusterf.config.problems import KnownProblems, Problem, ProblemsOf, conflict
 from clusterf.health.checks import Checks
+from clusterf.health.policies import HealthPolicy, policy_of
 from clusterf.health.targets import endpoint
 from clusterf.ipvs.table import RealServer, RealServerSettings, VirtualServer, VirtualServerSpec
 from clusterf.lib.addresses import Endpoint, Family, Protocol, is_within
@@ -40,7 +43,7 @@ from clusterf.resolve.placement import place
 from clusterf.resolve.routes import AddressRange, RouteTable
 from clusterf.resolve.virtual_servers import Defaults, marked_protocol, virtual_servers
 
-__all__ = ["BackendResolved", "HealthPolicy", "Member", "Resolved", "Resolver", "ServiceResolved"]
+__all__ = ["BackendResolved", "Member", "Resolved", "Resolver", "ServiceResolved"]
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
@@ -48,33 +51,21 @@ class Member(msgspec.Struct, frozen=True, gc=False):
 
     `endpoint` is where it is probed; None: it is not, and always in rotation.
     `publisher` is the node that published the backend, None: an operator wrote it.
+    `policy` is that of the backend's own check, None: that of its service counts.
     """
 
     real: RealServer
     settings: RealServerSettings
     endpoint: Endpoint | None = None
     publisher: str | None = None
-
-
-class HealthPolicy(NamedTuple):
-    """What the health of a service's backends does.
-
-    `starts_in_rotation`: a new backend counts before its first verdict.
-    `removes`: a backend that is down is removed, instead of drained. Health is
-    ignored while fewer than `panic_threshold` percent of the backends are up. `proving`:
-    the seconds within which a new backend that works is up. `lapse`: the seconds for which
-    one that is down stays out of rotation when the check has gone.
-    """
-
-    starts_in_rotation: bool
-    removes: bool
-    panic_threshold: float
-    proving: float = 0.0
-    lapse: float = 0.0
+    policy: HealthPolicy | None = None
 
 
 class ServiceResolved(NamedTuple):
-    """The service claims these virtual servers, and no others; policy None: its health is not checked."""
+    """The service claims these virtual servers, and no others; policy None: its health is not checked.
+
+    (Its backends' may be, by checks of their own.)
+    """
 
     service: Name
     claims: tuple[tuple[VirtualServer, VirtualServerSpec], ...]
@@ -110,6 +101,8 @@ class Resolver:
         self._defaults = defaults
         self._frontends: dict[Name, Frontend] = {}
         self._backends: dict[Name, dict[Name, Backend]] = {}
+        # those that have a check of their own
+        self._own_checks: dict[Name, dict[Name, BackendCheck]] = {}
         self._routes = RouteTable()
         # (address, service, backend) of each backend, to find those under a changed route
         self._by_address: dict[Family, SortedList] = {family: SortedList() for family in Family}
@@ -163,11 +156,18 @@ class Resolver:
             del self._backends[key.service]
         if not changed:
             return
+        self._note_own_check(key, value.health if value is not None else None)
         for address in old.addresses if old is not None else ():
             self._by_address[Family.of(address)].remove((int(address), key.service, key.backend))
         for address in value.addresses if value is not None else ():
             self._by_address[Family.of(address)].add((int(address), key.service, key.backend))
         self._dirty.backends[key] = None
+
+    def _note_own_check(self, key: BackendKey, own: BackendCheck | None) -> None:
+        siblings = self._own_checks.setdefault(key.service, {})
+        put(siblings, key.backend, own)
+        if not siblings:
+            del self._own_checks[key.service]
 
     def _update_route(self, name: Name, value: Route | None) -> None:
         concerned = self._routes.sharing(name)
@@ -189,8 +189,11 @@ class Resolver:
             owner_changes = had_own != self._checks.has_own(service)  # its problems are reported under another key
         if _checked_port(old) != _checked_port(new):
             self._dirty.services.update(dict.fromkeys(concerned))
-        elif _policy(old) != _policy(new) or owner_changes:
+        elif policy_of(old) != policy_of(new) or owner_changes:
             self._dirty.policies.update(dict.fromkeys(concerned))
+        for name in concerned:
+            # which of the checks is in force may have changed, and where it probes
+            self._dirty.backends.update((BackendKey(name, backend), None) for backend in self._own_checks.get(name, ()))
 
     def _under(self, ranges: Iterable[AddressRange]) -> Iterator[BackendKey]:
         for family, first, last in ranges:
@@ -203,7 +206,7 @@ class Resolver:
         excluded = [v for v, _ in wanted if is_within(v.address, self._defaults.exclude)]
         claims = tuple((v, claim) for v, claim in wanted if v not in excluded)
         put(self._claims, service, claims or None)
-        yield ServiceResolved(service, claims, _policy(self._checks.in_force(service)) if claims else None)
+        yield ServiceResolved(service, claims, policy_of(self._checks.in_force(service)) if claims else None)
         reasons = [f"address {v.address} is in a range of --ipvs-exclude" for v in excluded]
         yield from self._report(FrontendKey(service), reasons)
         yield from self._problems.report(HealthKey(service), self._check_problems(service) if claims else ())
@@ -223,7 +226,9 @@ class Resolver:
         members: list[tuple[VirtualServer, Member]] = []
         reasons: list[str] = []
         if backend is not None and key.service in self._claims:
-            frontend, check = self._frontends[key.service], self._checks.in_force(key.service)
+            frontend, own = self._frontends[key.service], backend.health
+            check = self._checks.in_force(key.service, own)
+            policy = self._own_policy(key.service, own)
             # one object for all virtual servers of a family, to save memory
             endpoints = {f: endpoint(frontend, backend, check, f) for f in Family}
             routes = {Family.of(a): self._routes.lookup(a) for a in backend.addresses}
@@ -233,9 +238,17 @@ class Resolver:
                 if placement.reason:
                     reasons.append(placement.reason)
                 if placement.real is not None:
-                    members.append((virtual, Member(*placement.real, endpoints[family], backend.publisher)))
+                    members.append((virtual, Member(*placement.real, endpoints[family], backend.publisher, policy)))
+            if policy is not None and members and not any(endpoints.values()):
+                reasons.append("its health check needs a port, as there is no TCP port: it is not checked")
         yield BackendResolved(key.service, key.backend, tuple(members))
         yield from self._report(key, reasons)
+
+    def _own_policy(self, service: Name, own: BackendCheck | None) -> HealthPolicy | None:
+        """Return the policy of a backend's own check, None: it is not checked by one."""
+        if own is None or own.check.type == "none" or not self._checks.is_own_in_force(service, own):
+            return None
+        return policy_of(own.check)
 
     def _route_problems(self, name: Name) -> list[str]:
         winner = self._routes.beaten_by(name)
@@ -250,11 +263,3 @@ class Resolver:
 def _checked_port(check: HealthCheck | None) -> int | None:
     """Return the port of the backends that a check is for, 0: their own, None: nothing is checked."""
     return None if check is None or check.type == "none" else check.port
-
-
-def _policy(check: HealthCheck | None) -> HealthPolicy | None:
-    if check is None or check.type == "none":
-        return None
-    proving = (check.interval + check.timeout) * check.fall
-    lapse = check.interval * check.fall
-    return HealthPolicy(check.initial == "up", check.on_down == "remove", check.panic_threshold, proving, lapse)

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from clusterf.config.decode import decode
+from clusterf.config.decode import Decoded, decode
 from clusterf.config.keys import parse_key
-from clusterf.config.model import HealthKey, Key, Value
+from clusterf.config.model import Backend, HealthKey, Key, Value
 from clusterf.config.problems import Problem
 from clusterf.etcd.values import Oversized
 from clusterf.lib.store import Store, checksum, is_below
@@ -153,10 +153,12 @@ class LastGood:
         if key is None:
             return KeyUpdate(path, None, None, (Problem(self._url, path, "", "unknown key", fatal=False),))
         if isinstance(raw, Oversized):
-            return self._previous(path, key, (Problem(self._url, path, "", raw.reason, fatal=True),))
+            return self._previous(
+                path, key, b"", Decoded(None, (Problem(self._url, path, "", raw.reason, fatal=True),))
+            )
         decoded = decode(self._url, path, key, raw, limit=None)
         if decoded.value is None:
-            return self._previous(path, key, decoded.problems)
+            return self._previous(path, key, raw, decoded)
         self._unknown.discard(path)
         self._record(path, raw)
         return KeyUpdate(path, key, decoded.value, decoded.problems)
@@ -173,7 +175,8 @@ class LastGood:
         for known, raw in self._store.items(self._url, below=path):
             key = parse_key(known)
             if key is not None:
-                value = decode(self._url, known, key, raw, limit=None).value
+                decoded = decode(self._url, known, key, raw, limit=None)
+                value = decoded.value or decoded.fallback
                 yield KeyUpdate(known, key, value, (problem,) if known == path else (), unchanged=value is None)
 
     def read(self, present: Container[bytes], unreadable: Iterable[bytes] = ()) -> None:
@@ -210,13 +213,19 @@ class LastGood:
         if not self._frozen:
             self._store.renew()
 
-    def _previous(self, path: bytes, key: Key, problems: tuple[Problem, ...]) -> KeyUpdate:
+    def _previous(self, path: bytes, key: Key, raw: bytes, decoded: Decoded) -> KeyUpdate:
+        """Return the state of a path with an invalid value: the last good one, else what is in force without one."""
         last = self._changes[path] if path in self._changes else self._store.get(self._url, path)
         value = decode(self._url, path, key, last, limit=None).value if last is not None else None
+        # without a store, only the receiver knows the last good value
+        if value is None and (last is not None or path not in self._recorded):
+            value = decoded.fallback
+            if value is not None:
+                self._unknown.discard(path)
+                self._record(path, raw)
         if value is None and (last is not None or not self._knows_all):
             self._unknown.add(path)
-        # without a store, only the receiver knows the last good value
-        return KeyUpdate(path, key, value, problems, unchanged=value is None)
+        return KeyUpdate(path, key, value, decoded.problems, unchanged=value is None)
 
     def _record(self, path: bytes, raw: bytes | None) -> None:
         if self._frozen:
@@ -246,6 +255,8 @@ def describe(update: KeyUpdate) -> Iterator[str]:
     for problem in update.problems[:_LINES]:
         if not problem.fatal:
             yield f"{problem} (ignored)"
+        elif isinstance(update.value, Backend) and update.value.health and update.value.health.origin == "invalid":
+            yield f"{problem} (no previous valid value: checking as its service, or else by TCP)"
         elif update.value is not None:
             yield f"{problem} (keeping the previous valid value)"
         elif update.key is None:

@@ -108,6 +108,8 @@ def test_no_field_is_printed_that_is_not_read(path):
         (HEALTH, b'{"source":["10.0.0.1","fd00::1"]}'),
         (HEALTH, b'{"source":["fd00::1"]}'),
         (HEALTH, b'{"type":"https","tls":{"verify":false,"ca":"/ca.pem"}}'),
+        (b"services/web/backends/1", b'{"health":{}}'),
+        (b"services/web/backends/1", b'{"weight":5,"health":{"type":"http","status":"200","from":"label"}}'),
         (b"routes/r", b'{"Prefix":"10.0.0.0/8","Gateway":"10.1.1.1","IPVSMethod":"tunnel"}'),
         (b"routes/r", b'{"IPVSMethod":"tunnel","tunnel":{"type":"gue","port":6080,"checksum":"remcsum"}}'),
         (b"routes/r", b'{"IPVSMethod":"tunnel","tunnel":{"type":"gre"}}'),

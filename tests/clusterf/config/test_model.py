@@ -3,7 +3,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 import msgspec
 import pytest
 
-from clusterf.config.model import Backend, Frontend, Route
+from clusterf.config.model import Backend, BackendCheck, Frontend, HealthCheck, Route
 from clusterf.lib.addresses import Family, Protocol
 
 FOUR, SIX = IPv4Address("10.0.0.1"), IPv6Address("fd00::1")
@@ -50,3 +50,10 @@ def test_backends_share_the_name_of_their_publisher():
     sent = msgspec.msgpack.encode(one)
     assert msgspec.msgpack.decode(sent, type=Backend).publisher is one.publisher
     assert msgspec.structs.replace(one, weight=0).publisher is one.publisher
+
+
+def test_backends_share_equal_checks():
+    one, other = (Backend(tcp=80, health=BackendCheck(HealthCheck(path="/x"), "label")) for _ in range(2))
+    assert one.health is other.health
+    sent = msgspec.msgpack.encode(one)
+    assert msgspec.msgpack.decode(sent, type=Backend).health is one.health

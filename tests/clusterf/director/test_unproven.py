@@ -1,6 +1,6 @@
 import pytest
 
-from clusterf.director.unproven import GRACE, Proving, Unproven
+from clusterf.director.unproven import Proving, Unproven
 from tests.clusterf.support.reconciling import DNS, WEB
 
 SECONDS = 20.0
@@ -12,7 +12,7 @@ def unproven():
 
 
 def proving(unproven, now, undecided=(), virtual=WEB):
-    return unproven.proving(virtual, b"web", now, SECONDS, lambda backend: backend in undecided)
+    return unproven.proving(virtual, b"web", now, lambda backend, since: since + SECONDS + (backend in undecided))
 
 
 def test_nobody_is_unproven_at_first(unproven):
@@ -30,10 +30,11 @@ def test_time_of_a_backend_runs_from_the_first_stamp(unproven):
     assert proving(unproven, 5.0 + SECONDS) == Proving(1, None)
 
 
-def test_backend_without_a_verdict_has_more_time(unproven):
-    unproven.add(WEB, b"web", b"1")
-    unproven.stamp(WEB, b"web", b"1", 0.0)
-    assert proving(unproven, 1.0, undecided=[b"1"]) == Proving(1, SECONDS + GRACE)
+def test_each_backend_may_have_more_time(unproven):
+    for number in (b"1", b"2"):
+        unproven.add(WEB, b"web", number)
+        unproven.stamp(WEB, b"web", number, 0.0)
+    assert proving(unproven, 1.0, undecided=[b"1"]) == Proving(2, SECONDS + 1)
 
 
 def test_last_one_decides_until_when(unproven):

@@ -1,6 +1,6 @@
 import pytest
 
-from clusterf.config.model import HealthCheck
+from clusterf.config.model import BackendCheck, HealthCheck
 from clusterf.health.checks import Checks
 
 DEFAULT, OWN, NONE = HealthCheck(interval=7), HealthCheck(interval=9), HealthCheck(type="none")
@@ -53,3 +53,30 @@ def test_invalid_check_without_a_valid_one_is_one_by_tcp_unless_there_is_a_defau
     assert checks.note(service, "etcd", invalid=False)
     assert checks.in_force(b"web") is None
     assert not checks.note(service, "etcd", invalid=False)
+
+
+LABEL, OPERATOR = BackendCheck(HealthCheck(interval=3), "label"), BackendCheck(HealthCheck(interval=4))
+INVALID = BackendCheck(origin="invalid")
+
+
+@pytest.mark.parametrize(
+    ("configured", "operator", "label", "invalid"),
+    [
+        ({}, OPERATOR.check, LABEL.check, HealthCheck()),
+        ({None: DEFAULT}, OPERATOR.check, LABEL.check, DEFAULT),
+        ({None: DEFAULT, b"web": OWN}, OPERATOR.check, OWN, OWN),
+        ({b"web": NONE}, OPERATOR.check, NONE, NONE),
+    ],
+)
+def test_check_of_a_backend_has_its_place_in_the_order(configured, operator, label, invalid):
+    checks = Checks()
+    for service, check in configured.items():
+        checks.update(service, check)
+    assert [checks.in_force(b"web", own) for own in (OPERATOR, LABEL, INVALID)] == [operator, label, invalid]
+
+
+def test_label_stands_in_for_an_invalid_check_of_the_service():
+    checks = Checks()
+    checks.note(b"web", "tree", invalid=True)
+    assert checks.in_force(b"web", LABEL) == LABEL.check
+    assert checks.in_force(b"web") == HealthCheck()

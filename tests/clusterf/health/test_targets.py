@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey
+from clusterf.config.model import Backend, BackendCheck, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey
 from clusterf.health.targets import Target, Targets, endpoint, probe_settings, shard_of
 from clusterf.lib.addresses import Family, parse_endpoint
 from tests.clusterf.support.strategies import BACKENDS, SERVICES, backends, frontends
@@ -262,3 +262,27 @@ def test_backends_of_a_service_with_an_invalid_check_are_probed_by_tcp(check):
     assert not targets.pending
     targets.note(check, "tree", invalid=False)
     assert [after for _, _, after, _ in changes(targets)] == [None]
+
+
+def test_check_of_a_backend_is_for_that_backend_only(web):
+    own = BackendCheck(HealthCheck(type="http", path="/own"), "label")
+    found = changes(web, (TWO, backend("10.0.0.2")), (ONE, backend("10.0.0.1", health=own)))
+    http = target("10.0.0.1", type="http", path="/own")
+    assert found == [(TWO, None, target("10.0.0.2"), False), (ONE, target("10.0.0.1"), http, True)]
+    found = changes(web, (HEALTH, HealthCheck(interval=9)))
+    assert found == [
+        (ONE, http, target("10.0.0.1", interval=9), True),
+        (TWO, target("10.0.0.2"), target("10.0.0.2", interval=9), True),
+    ]
+    assert changes(web, (HEALTH, None), (DEFAULT, None)) == [
+        (ONE, target("10.0.0.1", interval=9), http, True),
+        (TWO, target("10.0.0.2", interval=9), None, False),
+    ]
+
+
+def test_backends_at_one_endpoint_with_different_checks_are_different_targets(web):
+    own = BackendCheck(HealthCheck(interval=9))
+    changes(web, (TWO, backend("10.0.0.1", health=own)))
+    assert len(web) == 2
+    assert list(web.backends(target("10.0.0.1"))) == [ONE]
+    assert list(web.backends(target("10.0.0.1", interval=9))) == [TWO]

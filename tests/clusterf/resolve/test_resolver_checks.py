@@ -1,8 +1,9 @@
 import pytest
 
-from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey
+from clusterf.config.model import Backend, BackendCheck, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey
+from clusterf.health.policies import HealthPolicy
 from clusterf.lib.addresses import Endpoint, Family
-from clusterf.resolve.resolver import BackendResolved, HealthPolicy, Resolver, ServiceResolved
+from clusterf.resolve.resolver import BackendResolved, Resolver, ServiceResolved
 from tests.clusterf.support.one_service import IN4, IN6, ONE, VIP4, VIP6, WEB, B, F
 from tests.clusterf.support.pipeline import NODE, Pipeline
 
@@ -139,3 +140,43 @@ def test_backends_of_a_service_with_an_invalid_check_are_probed_by_tcp(check):
     service, backend = resolver.flush()
     assert service.policy is None
     assert all(member.endpoint is None for _, member in backend.members)
+
+
+def own(origin="label", **fields):
+    return Backend(ipv4=IN4, tcp=8080, health=BackendCheck(HealthCheck(**fields), origin))
+
+
+def member(pipeline):
+    """Return the one member of the backend, as of the last change."""
+    ((_, found),) = pipeline.merger._members[b"web", b"1"]
+    return found
+
+
+def test_backend_with_a_check_of_its_own_is_probed_as_that_says():
+    pipeline = Pipeline.of({F: WEB, B: own(port=9, interval=1, fall=4), BackendKey(b"web", b"2"): ONE})
+    assert member(pipeline).endpoint == Endpoint(IN4.packed, 9)
+    assert member(pipeline).policy.lapse == 4
+    ((_, other),) = pipeline.merger._members[b"web", b"2"]
+    assert (other.endpoint, other.policy) == (None, None)
+
+
+def test_label_yields_to_a_check_of_the_service_that_probes_elsewhere():
+    pipeline = Pipeline.of({F: WEB, B: own(port=9), DEFAULT: HealthCheck()})
+    pipeline.put(H, HealthCheck())
+    assert member(pipeline).endpoint == Endpoint(IN4.packed, 8080)
+    assert member(pipeline).policy is None
+    pipeline.put(H, None)
+    assert member(pipeline).endpoint == Endpoint(IN4.packed, 9)
+    pipeline.put(B, own(origin="operator", type="none"))
+    assert (member(pipeline).endpoint, member(pipeline).policy) == (None, None)
+
+
+def test_own_check_that_lacks_a_port_is_reported_for_its_backend():
+    frontend = Frontend(ipv4=VIP4, udp=53)
+    udp = Backend(ipv4=IN4, udp=53, health=BackendCheck())
+    pipeline = Pipeline.of({F: frontend, B: udp})
+    (problem,) = pipeline.outstanding
+    assert (problem.path, problem.fatal) == (b"services/web/backends/1", True)
+    assert problem.reason == "its health check needs a port, as there is no TCP port: it is not checked"
+    pipeline.put(B, Backend(ipv4=IN4, udp=53, health=BackendCheck(HealthCheck(port=53))))
+    assert not pipeline.outstanding

@@ -1,6 +1,6 @@
 import pytest
 
-from clusterf.config.model import Backend, BackendKey, FrontendKey, Route
+from clusterf.config.model import Backend, BackendCheck, BackendKey, FrontendKey, Route
 from clusterf.etcd.values import MAX_VALUE, Oversized
 from clusterf.lib.store import Store
 from clusterf.sources.last_good import KeyUpdate, LastGood, describe, has_copy
@@ -300,3 +300,39 @@ def test_what_an_unreadable_part_had_is_unknown_until_it_is_readable(path, end):
         source.forget_unknown()
     source.save()
     assert not state(path).unknown
+
+
+UNCLEAR = b'{"weight": 3, "health": {"path": "x"}}'
+USABLE = Backend(weight=3, health=BackendCheck(origin="invalid"))
+
+
+def test_backend_with_an_invalid_check_keeps_its_last_good_value_as_a_whole(path):
+    source = restarted(path, (PATH, GOOD))
+    update = source.put(PATH, UNCLEAR)
+    assert update.value == Backend(weight=1)
+    assert len(update.problems) == 1
+
+
+@pytest.mark.parametrize("raw", [UNCLEAR, b'{"weight": 3, "health": 7}'])
+def test_backend_with_an_invalid_check_and_no_good_value_is_checked_otherwise(path, raw):
+    source = state(path)
+    update = source.put(PATH, raw)
+    assert (update.value, update.unchanged) == (USABLE, False)
+    (line,) = describe(update)
+    assert line.endswith(" (no previous valid value: checking as its service, or else by TCP)")
+    assert source.put(PATH, b'{"weight": 4, "health": 7}').value.weight == 4, "the newest counts"
+
+
+def test_backend_with_an_invalid_check_is_part_of_the_copy(path):
+    source = restarted(path, (PATH, UNCLEAR))
+    assert source.copy().items == {PATH: UNCLEAR}
+    assert source.put(PATH, UNCLEAR).value == USABLE
+    assert source.unknown is None
+    assert [update.value for update in state(path).unreadable(b"services", "x")][1:] == [USABLE]
+
+
+def test_without_a_store_the_receiver_keeps_the_last_good_value():
+    source = LastGood(URL, Store(None))
+    source.put(PATH, GOOD)
+    source.save()
+    assert source.put(PATH, UNCLEAR).unchanged

@@ -103,7 +103,7 @@ class Model:
         present = None if self.begun else self.in_force.reals.get(placed.virtual, {}).get(placed.real)
         if present is not None:
             return present.weight > 0
-        return _check(configuration, placed.service).initial == "up"
+        return _check(configuration, placed.service, placed.backend).initial == "up"
 
     def _moved(self, placed: Placed) -> bool | None:
         """Return whether the backend was in rotation where it comes from, None: it is new."""
@@ -138,7 +138,8 @@ def expected(
     reported |= _excluded(frontends, defaults) | _unprobeable(configuration, defaults)
     for service, virtual in _claims(configuration, defaults):
         for name, backend in _backends(configuration, service).items():
-            if _place(virtual, frontends[service], backend, routes, defaults)[1]:
+            place, is_reported = _place(virtual, frontends[service], backend, routes, defaults)
+            if is_reported or (place is not None and _cannot_be_probed(configuration, service, name)):
                 reported.add(path_of(BackendKey(service, name)))
     placed = list(_all_placed(configuration, defaults))
     first = _owners(configuration, defaults, placed, elide=False)
@@ -158,7 +159,7 @@ def expected(
             counting = [backends[p.backend] for p in group if model is None or model.in_rotation[p.membership]]
             settings = _merge(forwarding, counting or [backends[p.backend] for p in group], counts=bool(counting))
             check = _check(configuration, owner)
-            removed = not counting and check is not None and check.type != "none" and check.on_down == "remove"
+            removed = not counting and check is not None and check.on_down == "remove"
             table.put_real(virtual, real, None if removed else settings)
     return table, reported
 
@@ -195,16 +196,33 @@ def _all_placed(configuration: Configuration, defaults: Defaults) -> Iterator[Pl
     frontends = {k.service: v for k, v in configuration.items() if isinstance(k, FrontendKey)}
     routes = {k.route: v for k, v in configuration.items() if isinstance(k, RouteKey)}
     for service, virtual in _claims(configuration, defaults):
-        check = _check(configuration, service)
         for name, backend in _backends(configuration, service).items():
+            check = _check(configuration, service, name)
             place, _ = _place(virtual, frontends[service], backend, routes, defaults)
             if place is not None:
                 probed = _endpoint(frontends[service], backend, check, virtual.family)
                 yield Placed(service, name, virtual, *place, probed)
 
 
-def _check(configuration: Configuration, service: bytes) -> HealthCheck | None:
-    return configuration.get(HealthKey(service), configuration.get(HealthKey(None)))
+def _own_check(configuration: Configuration, service: bytes, name: bytes) -> HealthCheck | None:
+    own = configuration[BackendKey(service, name)].health
+    if own is None or (own.origin == "label" and HealthKey(service) in configuration):
+        return None
+    return own.check
+
+
+def _check(configuration: Configuration, service: bytes, backend: bytes | None = None) -> HealthCheck | None:
+    """Return the check of a backend, or with None that of its service."""
+    own = _own_check(configuration, service, backend) if backend is not None else None
+    return own or configuration.get(HealthKey(service), configuration.get(HealthKey(None)))
+
+
+def _cannot_be_probed(configuration: Configuration, service: bytes, name: bytes) -> bool:
+    """Tell whether a backend's own check lacks a port."""
+    check = _own_check(configuration, service, name)
+    if check is None or check.type == "none" or check.port:
+        return False
+    return _has_no_tcp(configuration[FrontendKey(service)]) or configuration[BackendKey(service, name)].tcp is None
 
 
 def _has_no_tcp(frontend: Frontend) -> bool:
@@ -241,7 +259,8 @@ def _panicking(
             if p.endpoint is not None and (p.service, p.virtual.family) == (service, family)
         }
         up = sum(verdicts.get(key) is not False for key in probed)
-        if up / len(probed) * 100 < _check(configuration, service).panic_threshold:
+        check = _check(configuration, service)
+        if check is not None and up / len(probed) * 100 < check.panic_threshold:
             found.add((service, family))
     return found
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from clusterf.config.model import (
     Backend,
+    BackendCheck,
     BackendKey,
     Frontend,
     FrontendKey,
@@ -50,11 +51,24 @@ frontends = st.builds(
     one_packet=st.booleans(),
     drain_timeout=st.sampled_from([0.0, 30.0]),
 )
+checks = st.builds(
+    HealthCheck,
+    type=st.sampled_from(["tcp", "tcp", "http", "none"]),
+    port=st.sampled_from([0, 0, 80]),
+    interval=st.sampled_from([1.0, 2.0]),
+    timeout=st.just(1.0),
+    initial=st.sampled_from(["up", "down"]),
+    panic_threshold=st.sampled_from([0.0, 0.0, 34.0, 50.0, 100.0]),
+    on_down=st.sampled_from(["drain", "remove"]),
+)
+own_checks = st.none() | st.none() | st.builds(BackendCheck, checks, st.sampled_from(["operator", "label"]))
 thresholds = st.sampled_from([(0, 0), (0, 0), (9, 0), (9, 5), (2**31 - 1, 2**30)])
 backends = st.builds(
-    lambda ipv4, ipv6, tcp, udp, sctp, weight, limits, by: Backend(ipv4, ipv6, tcp, udp, sctp, weight, *limits, by),
+    lambda ipv4, ipv6, tcp, udp, sctp, weight, limits, *rest: Backend(
+        ipv4, ipv6, tcp, udp, sctp, weight, *limits, *rest
+    ),
     *(st.none() | IPV4, st.none() | IPV6, PORTS, PORTS, PORTS),
-    *(st.sampled_from([0, 1, 10, 65535]), thresholds, st.sampled_from([None, None, "a", "b"])),
+    *(st.sampled_from([0, 1, 10, 65535]), thresholds, st.sampled_from([None, None, "a", "b"]), own_checks),
 )
 PREFIXES = st.sampled_from(
     [
@@ -76,15 +90,6 @@ routes = st.builds(
     *(PREFIXES, GATEWAYS),
     st.sampled_from([None, "masq", "droute"]).map(lambda method: {"method": method})
     | st.sampled_from(TUNNELS).map(lambda tunnel: {"method": "tunnel", "tunnel": tunnel}),
-)
-checks = st.builds(
-    HealthCheck,
-    type=st.sampled_from(["tcp", "tcp", "http", "none"]),
-    port=st.sampled_from([0, 0, 80]),
-    interval=st.sampled_from([1.0, 2.0]),
-    initial=st.sampled_from(["up", "down"]),
-    panic_threshold=st.sampled_from([0.0, 0.0, 34.0, 50.0, 100.0]),
-    on_down=st.sampled_from(["drain", "remove"]),
 )
 SERVICES = st.sampled_from([b"a", b"b", b"c"])
 BACKENDS = st.sampled_from([b"1", b"2", b"3", b"4"])
