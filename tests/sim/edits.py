@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from tests.sim.operator import CHECKS, Backend, Configuration, Service
+from tests.sim.operator import CHECKS, OWN_CHECKS, Backend, Configuration, Service
 
 __all__ = ["EDITS"]
 
@@ -68,6 +68,21 @@ def change_default_check(configuration: Configuration, slot: int, number: int) -
     configuration.default_check = number % 5
 
 
+def change_own_check(configuration: Configuration, slot: int, number: int) -> None:
+    own = number // MACHINES % len(OWN_CHECKS)
+    configuration.edit_backends(slot, lambda b: replace(b, own_check=own) if b.machine == number % MACHINES else b)
+
+
+def change_own_checks(configuration: Configuration, slot: int, number: int) -> None:
+    configuration.edit_backends(slot, lambda backend: replace(backend, own_check=number % len(OWN_CHECKS)))
+
+
+def move_check_to_backends(configuration: Configuration, slot: int, number: int) -> None:
+    """What the upgrade of a Docker host does to the checks of labels."""
+    change_own_checks(configuration, slot, 1)
+    configuration.edit(slot, check=0 if number % 2 else 1)
+
+
 def change_route(configuration: Configuration, slot: int, number: int) -> None:
     configuration.routes[slot] = number % 6
 
@@ -113,6 +128,9 @@ EDITS: dict[str, tuple[int, Edit]] = {
         (4, move_vip),
         (4, change_check),
         (1, change_default_check),
+        (3, change_own_check),
+        (2, change_own_checks),
+        (2, move_check_to_backends),
         (3, change_route),
         (3, change_route_and_check),
         (2, remove_service),

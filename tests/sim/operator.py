@@ -23,6 +23,14 @@ CHECKS: tuple[dict[str, Any] | None, ...] = (
     {"type": "none"},
     {"port": 9999},
 )
+OWN_CHECKS: tuple[dict[str, Any] | None, ...] = (
+    None,
+    {"interval": 2, "timeout": 1, "fall": 2, "from": "label"},
+    {"type": "http", "fall": 2, "rise": 1},
+    {"port": 8081, "from": "label"},
+    {"type": "none", "from": "label"},
+    {"initial": "up", "panic_threshold": 90, "on_down": "remove"},
+)
 SERVICE_NAMES = ("web", "api", "zoo")
 
 
@@ -34,6 +42,7 @@ class Backend:
     pool: int = 0
     name: int = 0
     weight: int = 10
+    own_check: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,11 +88,12 @@ def render(configuration: Configuration) -> dict[bytes, bytes]:
         keys[f"{root}/health"] = CHECKS[service.check % len(CHECKS)]
         for backend in service.backends:
             address = f"10.{service.slot}.{backend.pool % 4}.{backend.machine + 1}"
+            own = OWN_CHECKS[backend.own_check % len(OWN_CHECKS)]
             keys[f"{root}/backends/{'abc'[backend.name % 3]}{backend.pool % 4}-{backend.machine}"] = {
                 "ipv4": address,
                 "tcp": 8080,
                 "weight": backend.weight,
-            }
+            } | ({"health": own} if own is not None else {})
     for slot, way in configuration.routes.items():
         route = {"Prefix": f"10.{slot}.0.0/16", "IPVSMethod": METHODS[way % 3]}
         if way >= 3:

@@ -7,6 +7,8 @@ placements from `clusterf.director`, which other tests cover.
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from clusterf.config.decode import decode
 from clusterf.config.keys import parse_key
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey, Route, RouteKey
@@ -28,7 +30,10 @@ MEMORY = 600.0  # seconds for which real servers are remembered that are wanted 
 
 
 class Member(NamedTuple):
-    """One backend at a real server; endpoint None: it is not probed."""
+    """One backend at a real server; endpoint None: it is not probed.
+
+    `check` is the one in force, with the `panic_threshold` and `on_down` of its service.
+    """
 
     service: bytes
     backend: bytes
@@ -148,7 +153,7 @@ class Truth:
         self.virtuals, self.members = {}, {}
         defaults = Defaults()
         for service in sorted(frontends):
-            frontend, check = frontends[service], checks.get(service) or checks.get(None)
+            frontend, of_service = frontends[service], checks.get(service) or checks.get(None)
             for virtual, spec in virtual_servers(frontend, defaults):
                 if virtual in self.virtuals:
                     continue  # the lowest name owns it
@@ -158,6 +163,7 @@ class Truth:
                     address = backend.address(virtual.family)
                     placed = address and place(virtual, frontend, backend, routes.lookup(address), defaults).real
                     if placed:
+                        check = _check(backend, checks.get(service), of_service)
                         at = endpoint(frontend, backend, check, virtual.family)
                         member = Member(service, name, placed[1], at, check if at is not None else None)
                         self.members.setdefault((virtual, placed[0]), []).append(member)
@@ -179,6 +185,15 @@ class Truth:
                 if len(versions) > VERSIONS:
                     del versions[0]
         self.left = {pair: left for pair, left in self.left.items() if now - left[0] < MEMORY}
+
+
+def _check(backend: Backend, service: HealthCheck | None, otherwise: HealthCheck | None) -> HealthCheck | None:
+    """Return how a backend is checked: `service` is the check of its service, `otherwise` that or the default."""
+    own = backend.health
+    if own is None or (own.origin == "label" and service is not None):
+        return otherwise
+    rules = otherwise or HealthCheck()
+    return replace(own.check, panic_threshold=rules.panic_threshold, on_down=rules.on_down)
 
 
 def _weight(members: Iterable[Member]) -> int:
