@@ -4,6 +4,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from clusterf.config.model import TAG, Backend, BackendCheck, Frontend, HealthCheck, Route, Value
 from clusterf.ipvs.table import Tunnel
@@ -12,7 +13,10 @@ __all__ = ["encode", "to_json"]
 
 
 def encode(value: Value) -> dict[str, Any]:
-    """Return the JSON object of `value`, without fields that have their defaults; `decode` returns `value` for it."""
+    """Return the JSON object of `value`, without fields that have their defaults; `decode` returns `value` for it.
+
+    (An invalid check of a backend is left out.)
+    """
     match value:
         case Route(method=method):
             texts = {"Prefix": value.prefix, "Gateway": value.gateway, "IPVSMethod": method}
@@ -21,7 +25,7 @@ def encode(value: Value) -> dict[str, Any]:
         case Frontend(persistence=persistence) if persistence is not None:
             return _fields(value) | {"persistence": _persistence(_fields(persistence))}
         case Backend(health=own) if own is not None:
-            return _fields(value) | {"health": _own_check(own)}
+            return _fields(replace(value, health=None)) | _own_check(own)
         case HealthCheck(headers=headers, status=status):
             fields = _fields(value)
             ranges = ",".join(f"{low}-{high}" if low != high else f"{low}" for low, high in status)
@@ -45,7 +49,9 @@ def _fields(value: msgspec.Struct) -> dict[str, Any]:
 
 
 def _own_check(own: BackendCheck) -> dict[str, Any]:
-    return encode(own.check) | ({"from": "label"} if own.origin == "label" else {})
+    if own.origin == "invalid":
+        return {}
+    return {"health": encode(own.check) | ({"from": "label"} if own.origin == "label" else {})}
 
 
 def _tunnel(tunnel: Tunnel) -> dict[str, Any]:

@@ -51,10 +51,16 @@ class Checks:
         if own is not None and self.is_own_in_force(service, own):
             return own.check
         check = self._checks.get(service) or self._checks.get(None)
-        if check is None and (own is not None or service in self._invalid or None in self._invalid):
+        if check is None and (service in self._invalid or None in self._invalid):
             return _FALLBACK
         return check
 
     def is_own_in_force(self, service: Name | None, own: BackendCheck) -> bool:
         """Tell whether a backend's own check comes before that of its service and the default."""
-        return own.origin == "operator" or (own.origin == "label" and service not in self._checks)
+        match own.origin:
+            case "operator":
+                return True
+            case "label":
+                return service not in self._checks
+            case "invalid":
+                return self._checks.keys().isdisjoint((service, None))

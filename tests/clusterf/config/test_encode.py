@@ -4,9 +4,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from clusterf.config.decode import _SHAPES, decode
-from clusterf.config.encode import to_json
+from clusterf.config.encode import encode, to_json
 from clusterf.config.keys import parse_key
-from clusterf.config.model import Backend, Frontend, HealthCheck, Route
+from clusterf.config.model import Backend, BackendCheck, Frontend, HealthCheck, Route
 from tests.clusterf.support.strategies import backends, routes
 
 HEALTH = b"services/web/health"
@@ -121,3 +121,7 @@ def test_fields_with_their_defaults_are_left_out(path, raw):
     again = to_json(value)
     assert read(path, again) == value
     assert msgspec.json.decode(again) == msgspec.json.decode(raw)
+
+
+def test_invalid_check_of_a_backend_is_left_out():
+    assert encode(Backend(weight=5, health=BackendCheck(origin="invalid"))) == {"weight": 5}

@@ -95,3 +95,11 @@ def test_new_backends_prove_themselves_in_the_time_of_their_own_checks():
     proving = director.pipeline.merger.proving(virtual, director.pipeline.now)
     assert proving.until is not None
     assert proving.until >= director.pipeline.now + 110
+
+
+def test_backend_with_an_invalid_check_is_checked_though_nothing_else_is():
+    director = Director({F: WEB, key(1): backend(1)} | labelled(2, own=BackendCheck(origin="invalid")))
+    assert director.weights == {1: 10, 2: 0}
+    director.judge({2: True})
+    director.put({HealthKey(None): UNCHECKED})
+    assert director.weights == {1: 10, 2: 10}

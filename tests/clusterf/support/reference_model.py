@@ -206,9 +206,8 @@ def _all_placed(configuration: Configuration, defaults: Defaults) -> Iterator[Pl
 
 def _own_check(configuration: Configuration, service: bytes, name: bytes) -> HealthCheck | None:
     own = configuration[BackendKey(service, name)].health
-    if own is None or (own.origin == "label" and HealthKey(service) in configuration):
-        return None
-    return own.check
+    others = {"operator": (), "label": (HealthKey(service),), "invalid": (HealthKey(service), HealthKey(None))}
+    return None if own is None or any(key in configuration for key in others[own.origin]) else own.check
 
 
 def _check(configuration: Configuration, service: bytes, backend: bytes | None = None) -> HealthCheck | None:

@@ -3,6 +3,7 @@
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from clusterf.config.model import (
     Backend,
@@ -70,6 +71,8 @@ backends = st.builds(
     *(st.none() | IPV4, st.none() | IPV6, PORTS, PORTS, PORTS),
     *(st.sampled_from([0, 1, 10, 65535]), thresholds, st.sampled_from([None, None, "a", "b"]), own_checks),
 )
+# with a check that is invalid
+unclear_backends = backends.map(lambda backend: replace(backend, health=BackendCheck(origin="invalid")))
 PREFIXES = st.sampled_from(
     [
         *({"prefix4": IPv4Network(p)} for p in ("0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/16", "10.0.0.1/32")),
@@ -97,7 +100,7 @@ ROUTES = st.sampled_from([b"q", b"r", b"s", b"t"])
 updates = st.one_of(
     st.tuples(st.builds(FrontendKey, SERVICES), st.none() | frontends),
     st.tuples(st.builds(FrontendKey, SERVICES), frontends),
-    st.tuples(st.builds(BackendKey, SERVICES, BACKENDS), st.none() | backends),
+    st.tuples(st.builds(BackendKey, SERVICES, BACKENDS), st.none() | backends | unclear_backends),
     st.tuples(st.builds(BackendKey, SERVICES, BACKENDS), backends),
     st.tuples(st.builds(RouteKey, ROUTES), st.none() | routes),
     st.tuples(st.builds(HealthKey, st.none() | SERVICES), st.none() | checks),
