@@ -153,9 +153,8 @@ class LastGood:
         if key is None:
             return KeyUpdate(path, None, None, (Problem(self._url, path, "", "unknown key", fatal=False),))
         if isinstance(raw, Oversized):
-            return self._previous(
-                path, key, b"", Decoded(None, (Problem(self._url, path, "", raw.reason, fatal=True),))
-            )
+            refused = Problem(self._url, path, "", raw.reason, fatal=True)
+            return self._previous(path, key, b"", Decoded(None, (refused,)))
         decoded = decode(self._url, path, key, raw, limit=None)
         if decoded.value is None:
             return self._previous(path, key, raw, decoded)

@@ -139,8 +139,10 @@ class Subscription:
         links: object,
         tell: Callable[[Received], None],
         *,
+        carries: object = None,
         lost: Callable[[], None] = lambda: None,
     ) -> None:
+        del carries
         self.process = present()
         self.name = name
         self._tell = tell
