@@ -31,7 +31,8 @@ _MAX_WIRE: Final = 8 * MAX_BODY  # bytes after the headers: chunks of one byte t
 class HttpProbe(TcpProbe):
     """Connects, sends the request, and reads the response to its end.
 
-    The parser calls the `on_…` methods while it is fed; `_parse` acts on what they recorded.
+    The parser calls the `on_…` methods while it is fed; `_parse` acts on what they recorded. What follows the
+    end in one piece with it, such as another response, is not recorded.
     """
 
     __slots__ = ("_body", "_complete", "_framed", "_length", "_parser", "_received", "_status", "_unsent")
@@ -120,7 +121,8 @@ class HttpProbe(TcpProbe):
 
     def on_message_begin(self) -> None:
         """Record that a response begins, possibly after a 1xx."""
-        self._framed = False
+        if not self._complete:
+            self._framed = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Record whether the header tells where the body ends."""
@@ -131,6 +133,8 @@ class HttpProbe(TcpProbe):
     def on_headers_complete(self) -> None:
         """Record the status."""
         assert self._parser is not None
+        if self._complete:
+            return
         status = self._parser.get_status_code()
         if status >= 200 or status == 101:
             self._status = status
@@ -138,6 +142,8 @@ class HttpProbe(TcpProbe):
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body."""
+        if self._complete:
+            return
         self._length += len(body)
         if self._length <= MAX_BODY:
             self._body.append(body)

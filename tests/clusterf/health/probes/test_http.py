@@ -58,6 +58,10 @@ def http(request: pytest.FixtureRequest):
             answer_slowly(OK, b"Content-Le", b"ngth: 3\r\n", b"\r\na", b"b", b"c", pause=0.01), id="in pieces"
         ),
         pytest.param(answer_slowly(OK + b"Content-Length: 3\r\n\r\nabc"), id="complete, but kept open"),
+        pytest.param(
+            say(OK + b"Content-Length: 1\r\n\r\nx" + b"HTTP/1.1 503 No\r\nContent-Length: 1\r\n\r\ny"),
+            id="before another one",
+        ),
         pytest.param(answer(200, b"not compressed at all", "Content-Encoding: gzip"), id="not compressed as announced"),
     ],
 )
