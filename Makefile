@@ -7,12 +7,15 @@ ARGS ?=
 # Writing the kernel's table needs root and a kernel with IPVS; without them the node only logs its operations.
 NOOP = $(shell [ "$$(id -u)" = 0 ] && [ -e /proc/net/ip_vs ] || echo --noop)
 
+# It is built for a few versions of Python only; without it a slower fuzzer of our own does the work.
+ATHERIS = $(BIN)/python -m pip install --quiet --group fuzz || echo 'without atheris: fuzzing is slower'
+
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-long soak sim sim-mutants mutation lint format bench clean
+.PHONY: help run check test test-long soak sim sim-mutants fuzz fuzz-mutants mutation lint format bench clean
 
 help: ## list the targets
 	@echo 'make TARGET [ARGS="…"] [PYTHON=python3.13]'
-	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 13
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 15
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("clusterf needs Python 3.11 or newer, and $(PYTHON) is %d.%d: try make PYTHON=python3.11" % v[:2])'
@@ -36,8 +39,18 @@ test: lint ## lint, then all tests; those of IPVS in a kernel of their own (ARGS
 test-long: $(STAMP) ## the tests that take minutes each (ARGS: for pytest)
 	tests/run --long $(ARGS)
 
-soak: $(STAMP) ## faults, edits and traffic on a real node, 30 minutes (SECONDS: other; SEED: what is done again)
+soak: $(STAMP) ## faults, edits and traffic on a real node, 30 minutes (SECONDS, SEED: others), then fuzzing
 	tests/soak/run --keep .run/soak.json $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@$(ATHERIS)
+	$(BIN)/python -m tests.fuzz.main --seconds 60
+
+fuzz: $(STAMP) ## give decoders hostile bytes, SECONDS=60 each, or one TARGET; minimise what breaks a promise
+	@$(ATHERIS)
+	$(BIN)/python -m tests.fuzz.main --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(TARGET) $(ARGS)
+
+fuzz-mutants: $(STAMP) ## put a bug into each decoder, and show that its fuzzer finds it
+	@$(ATHERIS)
+	$(BIN)/python -m tests.fuzz.mutants $(TARGET)
 
 mutation: $(STAMP) ## change the code in thousands of ways, and see whether tests notice (MODULE: one module)
 	$(BIN)/python -m pip install --quiet --group mutation
