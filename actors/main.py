@@ -16,10 +16,12 @@ from actors.node import children_of, links_of
 from actors.options.docker import check_docker, docker_options
 from actors.options.ipvs import ipvs_options
 from actors.options.settings_file import UNTRUSTED, Seconds, read_toml
-from actors.settings import DIRECTOR, DOCKER, Settings
-from actors.supervision.directories import runtime_directory, state_directory
+from actors.settings import Settings
+from actors.supervision.directories import runtime_directory, runtime_path, state_directory, state_path
 from actors.supervision.locks import lock_table
+from actors.supervision.node_directories import NodeDirectories
 from actors.supervision.policy import Policy
+from actors.supervision.privileges import Privileges, choose_identities
 from actors.supervision.supervisor import Supervisor
 from clusterf import __version__
 from clusterf.etcd.location import EXPOSED, EtcdCredentials
@@ -169,9 +171,21 @@ def _check_trees(settings: Settings) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Directory in which clusterf finds the node. [default: /run/clusterf, or the user's own]",
 )
+@click.option(
+    "--user",
+    metavar="NAME",
+    help="Started as root, the user of all processes but those below.  [default: clusterf, or one without a name]",
+)
+@click.option(
+    "--probe-user",
+    metavar="NAME",
+    help="Started as root, the user of the health processes.  [default: clusterf-probe, or one without a name]",
+)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--log-level", type=click.Choice(logs.LEVELS), default="info", show_default=True)
-def main(state_dir: Path | None, runtime_dir: Path | None, **flags: Any) -> None:
+def main(
+    state_dir: Path | None, runtime_dir: Path | None, user: str | None, probe_user: str | None, **flags: Any
+) -> None:
     """Keep this machine's IPVS table equal to the configuration, and its containers published.
 
     Exit status: 0 done; 1 gave up, or could not apply everything; 2 wrong usage
@@ -187,6 +201,9 @@ def main(state_dir: Path | None, runtime_dir: Path | None, **flags: Any) -> None
         log.warning("--config: %s", reason)
     _warn_of_passwords(flags["sources"])
     with ExitStack() as stack:
+        identities = choose_identities(
+            user, probe_user, state_path(state_dir), runtime_path(runtime_dir), stack, noop=flags["noop"]
+        )
         state, lock = state_directory(state_dir, stack, noop=flags["noop"])
         table = lock_table(stack) if "ipvs" in flags["roles"] and not flags["noop"] else None
         runtime = runtime_directory(runtime_dir, stack)
@@ -199,11 +216,23 @@ def main(state_dir: Path | None, runtime_dir: Path | None, **flags: Any) -> None
             raise click.UsageError("a URL or a directory is not UTF-8") from None
         _check_trees(settings)
         policy = Policy(stuck_timeout=settings.stuck_timeout)
-        # they hold the locks, too: if the supervisor is killed, the next node waits until the last writer is gone
-        held = {
-            name: [fd for fd in fds if fd is not None] for name, fds in ((DIRECTOR, (lock, table)), (DOCKER, (lock,)))
-        }
-        status = Supervisor(children_of(settings), settings, policy, held=held, links=links_of(settings)).run()
+        folders = NodeDirectories(state, runtime.parent, identities.users)
+        folders.prepare()
+        stack.callback(folders.clear)
+
+        def keep_directories() -> None:
+            folders.keep()
+            identities.refresh()
+
+        keep_directories()
+        status = Supervisor(
+            children_of(settings),
+            settings,
+            policy,
+            launch=Privileges(settings, identities, [fd for fd in (lock, table) if fd is not None]).launch,
+            links=links_of(settings),
+            upkeep=keep_directories,
+        ).run()
     sys.exit(status)
 
 

@@ -24,17 +24,18 @@ The actors of each process are started by `actors.<process>.process`, which
 only that process imports.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from importlib import import_module
+from socket import AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from actors.base.process import Host, Process, Ref
+from actors.base.process import Process
 from actors.settings import CONFIG, DIRECTOR, DOCKER, HEALTH, Settings
-from clusterf.host.capabilities import CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_NET_RAW
+from clusterf.host.capabilities import CAP_NET_ADMIN, CAP_NET_RAW
+from clusterf.host.seccomp import Sockets
 
-__all__ = ["Link", "child_of", "children_of", "links_of"]
+__all__ = ["Link", "child_of", "children_of", "links_of", "package_of"]
 
 
 def children_of(settings: Settings) -> list[str]:
@@ -61,33 +62,34 @@ def links_of(settings: Settings) -> list[Link]:
 
 
 def child_of(name: str, settings: Settings) -> Process:
-    """Return the process of that name, one of `children_of`."""
-    package = HEALTH if name in settings.health_names() else name
-    return Process(_CAPABILITIES[package](settings), partial(_start, package, name))
-
-
-def _start(package: str, name: str, settings: Settings, host: Host) -> Sequence[Ref]:
-    actors: Sequence[Ref] = import_module(f"actors.{package}.process").start(name, settings, host)
-    return actors
-
-
-def _reads_credentials(settings: Settings) -> frozenset[int]:
-    # files with etcd's passwords and keys may be readable by their owner only
-    del settings
-    return frozenset([CAP_DAC_READ_SEARCH])
-
-
-def _writes_kernel(settings: Settings) -> frozenset[int]:
+    """Return the process of that name, one of `children_of`, and load its code."""
+    package = package_of(name)
+    start = import_module(f"actors.{package}.process").start
     # addresses are announced in raw packets
-    announces = settings.vip_interface is not None and not settings.noop
-    return frozenset([CAP_NET_ADMIN, CAP_NET_RAW] if announces else [CAP_NET_ADMIN])
+    announces = package == DIRECTOR and settings.vip_interface is not None and not settings.noop
+    capabilities, sockets = _CAPABILITIES[package], _SOCKETS[package]
+    if announces:
+        capabilities |= {CAP_NET_RAW}
+        sockets = sockets._replace(families=sockets.families | {AF_PACKET})
+    return Process(capabilities, sockets, lambda settings, host: start(name, settings, host))
 
 
-_CAPABILITIES: Mapping[str, Callable[[Settings], frozenset[int]]] = MappingProxyType(
+def package_of(name: str) -> str:
+    """Return the package of `actors` that a process of that name runs, which names its kind."""
+    return name.rstrip("0123456789")
+
+
+_CAPABILITIES: Final[Mapping[str, frozenset[int]]] = MappingProxyType(
+    {CONFIG: frozenset(), DOCKER: frozenset(), HEALTH: frozenset(), DIRECTOR: frozenset([CAP_NET_ADMIN])}
+)
+_NETLINK_ROUTE, _NETLINK_GENERIC = 0, 16  # linux/netlink.h
+# for etcd or an engine, and to look names up
+_CLIENT: Final = Sockets(frozenset([AF_UNIX, AF_INET, AF_INET6, AF_NETLINK]), frozenset([_NETLINK_ROUTE]))
+_SOCKETS: Final[Mapping[str, Sockets]] = MappingProxyType(
     {
-        CONFIG: _reads_credentials,
-        DOCKER: _reads_credentials,
-        HEALTH: lambda _: frozenset(),
-        DIRECTOR: _writes_kernel,
+        CONFIG: _CLIENT,
+        DOCKER: _CLIENT,
+        HEALTH: Sockets(frozenset([AF_INET, AF_INET6])),
+        DIRECTOR: _CLIENT._replace(netlink=frozenset([_NETLINK_ROUTE, _NETLINK_GENERIC])),
     }
 )

@@ -15,13 +15,18 @@ from clusterf.ipvs.table import MethodName
 from clusterf.lib.addresses import Endpoint
 from clusterf.sources.url import Source
 
-__all__ = ["CONFIG", "DIRECTOR", "DOCKER", "HEALTH", "Settings"]
+__all__ = ["CONFIG", "DIRECTOR", "DOCKER", "HEALTH", "INCOMPLETE", "PROBE", "PROBE_INCOMPLETE", "Settings"]
 
 # the names of processes, as their titles show them, and of the links on which they publish
 CONFIG: Final = "config"
 DIRECTOR: Final = "director"
 DOCKER: Final = "docker"
 HEALTH: Final = "health"  # with several of them followed by a number, from 1
+
+# directories of their own for the user of the health processes, and beside them those of the others
+PROBE: Final = "probe"  # in the state directory
+PROBE_INCOMPLETE: Final = "incomplete-probe"  # in the runtime directory
+INCOMPLETE: Final = "incomplete"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,10 +98,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """The record of containers that are not to be reported anew."""
         return self._state_file("docker.db")
 
-    @property
-    def incomplete_directory(self) -> Path:
-        """Where it is noted that a state file could not be written: outlasts the node, but not the boot."""
-        return Path(self.runtime_dir).parent
+    def incomplete_directory(self, process: str) -> Path:
+        """Return where a process notes that a state file could not be written: outlasts the node, but not the boot."""
+        return Path(self.runtime_dir).parent / (PROBE_INCOMPLETE if process in self.health_names() else INCOMPLETE)
 
     @property
     def lease_file(self) -> Path | None:
@@ -105,7 +109,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def health_file(self, name: str) -> Path | None:
         """Return the path of the stored verdicts of the health process called `name`."""
-        return self._state_file(f"{name}.db")
+        return self._state_file(f"{PROBE}/{name}.db")
 
     def _state_file(self, name: str) -> Path | None:
         return Path(self.state_dir, name) if self.state_dir is not None else None

@@ -80,7 +80,7 @@ class IpvsWriter(Actor):
         self._options = options
         self._once = Once(host.finish, options.once_timeout) if options.once else None
         self._operations = OperationLog(noop=options.noop)
-        self._printer = TablePrinter(kernel, enabled=options.print_table, separate=not options.once)
+        self._printer = TablePrinter(kernel, host.output, enabled=options.print_table, separate=not options.once)
         self._reconciler = Reconciler({v: s for v, s in ownership.load().items() if not self._is_excluded(v)})
         self._reader = TableReader(
             *(kernel, self._reconciler, self._operations, self._is_excluded),

@@ -37,11 +37,10 @@ log = logging.getLogger(__name__)
 
 def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     """Start the actors, and return them in the order of the data flow. Raises Unavailable if IPVS cannot be used."""
-    del name
     kernel = _noop_kernel() if settings.noop else open_kernel()
     # of its own, as it is read by another thread than that which writes
     reader = kernel if settings.noop else open_kernel()
-    ours = Store(settings.director_file, read_only=settings.noop, elsewhere=settings.incomplete_directory)
+    ours = Store(settings.director_file, read_only=settings.noop, elsewhere=settings.incomplete_directory(name))
     ownership = Ownership(ours)
     excluded = tuple(map(ip_network, settings.ipvs_exclude))
     recorded = {v: seconds for v, seconds in ownership.load().items() if not is_within(v.address, excluded)}

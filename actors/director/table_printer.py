@@ -21,9 +21,11 @@ class TablePrinter:
     `separate`: with an empty line after each table. Without `enabled` it prints nothing.
     """
 
-    def __init__(self, kernel: Kernel, *, enabled: bool, separate: bool) -> None:
+    def __init__(
+        self, kernel: Kernel, output: Output | None = None, *, enabled: bool = True, separate: bool = False
+    ) -> None:
         self._kernel = kernel
-        self._output = Output(sys.stdout)
+        self._output = output or Output(sys.stdout)
         self._enabled = enabled
         self._end = "\n" if separate else ""
         # whether the table has been written, or not been printed at all, since it was printed last

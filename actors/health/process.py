@@ -24,7 +24,7 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
             state_file,
             lambda at: shard_of(at, shards) == shard,
             read_only=settings.noop,
-            elsewhere=settings.incomplete_directory,
+            elsewhere=settings.incomplete_directory(name),
         ),
         Prober,
     )

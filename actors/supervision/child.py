@@ -25,9 +25,9 @@ from actors.base.process import Host, Ref
 from actors.link.links import Links
 from actors.node import child_of
 from actors.supervision import control
-from clusterf.host.capabilities import drop_all_but
 from clusterf.ipvs.kernel import Unavailable
 from clusterf.lib import logs
+from clusterf.lib.output import Output
 
 __all__ = ["CRASHED", "main"]
 
@@ -68,11 +68,14 @@ def _run(begin: control.Begin, control_socket: socket.socket) -> int:
 
     links = Links(lambda name, number: send(control.LinkLost(name, number)))
     host = Host(
-        finish=lambda status: send(control.Finished(status)), flushed=lambda: send(control.Flushed()), links=links
+        finish=lambda status: send(control.Finished(status)),
+        flushed=lambda: send(control.Flushed()),
+        links=links,
+        output=Output(sys.stdout),  # which another user may not open
     )
     process = child_of(begin.name, begin.settings)
+    begin.confinement.apply(process)
     try:
-        drop_all_but(process.capabilities)
         actors = process.start(begin.settings, host)
     except Unavailable as error:
         log.error("%s", error)

@@ -8,13 +8,13 @@ import logging
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Sequence
 from math import inf
 
 from actors.base.messages import Confirm, Ping, Reload
 from actors.settings import Settings
 from actors.supervision import control
+from actors.supervision.launch import COMMAND, UNCONFINED, Launch
 from actors.supervision.outbox import Outbox
 from actors.supervision.policy import Act, Policy, Restarts, Vigil
 from clusterf.host.starvation import Starvation
@@ -28,21 +28,17 @@ _left_behind: list[subprocess.Popen[bytes]] = []
 
 CONFIRMED = 15.0  # seconds for which the successor of a process is told of a confirmation
 
-COMMAND = (sys.executable, "-P", "-m", "actors.supervision.child")
-
 
 class ChildProcess:
     """The child called `name`, through all of its lives.
 
-    It is run by `command`, to which the number of its end of the control
-    socket is added. `held` are descriptors that it holds for as long as it lives.
+    It is run by `command`, to which the number of its end of the control socket is added.
     """
 
-    def __init__(self, name: str, policy: Policy, command: Sequence[str] = COMMAND, held: Sequence[int] = ()) -> None:
+    def __init__(self, name: str, policy: Policy, command: Sequence[str] = COMMAND) -> None:
         self.name = name
         self._policy = policy
         self._command = command
-        self._held = held
         self._process: subprocess.Popen[bytes] | None = None
         # our end of the control socket, until the process has hung up
         self.control: socket.socket | None = None
@@ -76,14 +72,18 @@ class ChildProcess:
         """Tell whether the process is to be started now."""
         return self._process is None and now >= self._due
 
-    def start(self, settings: Settings, now: float) -> socket.socket:
+    def start(self, settings: Settings, now: float, launch: Launch = UNCONFINED) -> socket.socket:
         """Start the process; return our end of the control socket. Raises OSError."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            passed = [theirs.fileno(), *self._held]
+            view = launch.confinement.view
             try:
                 self._process = subprocess.Popen(
-                    [*self._command, str(theirs.fileno())], pass_fds=passed, stdin=subprocess.DEVNULL
+                    [*self._command, str(theirs.fileno())],
+                    pass_fds=[theirs.fileno(), *launch.held, *([] if view is None else [view])],
+                    stdin=subprocess.DEVNULL,
+                    stdout=None if launch.prints else subprocess.DEVNULL,
+                    env=launch.environment,
                 )
             except OSError:
                 ours.close()
@@ -94,7 +94,7 @@ class ChildProcess:
         self._requests.clear()  # it reads everything anyway
         if now - self._confirmed < CONFIRMED:
             self._requests[Confirm] = Confirm()
-        self.send(control.Begin(self.name, settings))
+        self.send(control.Begin(self.name, settings, launch.confinement))
         log.debug("%s: started", self)
         return ours
 

@@ -16,6 +16,7 @@ import msgspec
 
 from actors.base.messages import Confirm, Ping, Reload
 from actors.settings import Settings
+from actors.supervision.confinement import Confinement
 
 __all__ = [
     "Begin",
@@ -37,10 +38,11 @@ _LONGEST = 1 << 17  # bytes of a packet
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):
-    """Be the child called `name`."""
+    """Be the child called `name`, confined like this."""
 
     name: str
     settings: Settings
+    confinement: Confinement = Confinement()
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True):

@@ -18,9 +18,20 @@ from actors.supervision.locks import lock_directory
 from clusterf.host.nodes import default_runtime_directory
 from clusterf.lib.files.trusted import UntrustedError, check_directory, make_directory, owners
 
-__all__ = ["runtime_directory", "state_directory"]
+__all__ = ["runtime_directory", "runtime_path", "state_directory", "state_path"]
 
 log = logging.getLogger(__name__)
+
+
+def state_path(path: Path | None) -> Path:
+    """Return where the state directory is, if `--state-dir` is `path`."""
+    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+    return (path or (Path("/var/lib") if os.geteuid() == 0 else home) / "clusterf").absolute()
+
+
+def runtime_path(path: Path | None) -> Path:
+    """Return where the runtime directory is, if `--runtime-dir` is `path`."""
+    return (path or default_runtime_directory()).absolute()
 
 
 def state_directory(path: Path | None, stack: ExitStack, *, noop: bool) -> tuple[Path, int | None]:
@@ -30,8 +41,7 @@ def state_directory(path: Path | None, stack: ExitStack, *, noop: bool) -> tuple
     click.ClickException if another node has it, or if others may replace it.
     """
     given = path
-    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
-    path = (path or (Path("/var/lib") if os.geteuid() == 0 else home) / "clusterf").absolute()
+    path = state_path(path)
     lock = None
     try:
         _make(path, "'--state-dir'")
@@ -40,7 +50,9 @@ def state_directory(path: Path | None, stack: ExitStack, *, noop: bool) -> tuple
             raise PermissionError(errno.EACCES, "not writable")
     except OSError as error:
         if given is None and noop:
-            return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clusterf-"))), None
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clusterf-")))
+            path.chmod(0o711)  # for processes of other users, which are to find that there is nothing
+            return path, None
         log.warning("state directory %s: %s: continuing without records, retrying", path, error.strerror)
     return path, lock
 
@@ -51,7 +63,7 @@ def runtime_directory(path: Path | None, stack: ExitStack) -> Path:
     Raises click.ClickException.
     """
     given = path
-    path = (path or default_runtime_directory()).absolute()
+    path = runtime_path(path)
     try:
         if given is None and path.parent == Path(tempfile.gettempdir()):
             path = _in_temporary(path)

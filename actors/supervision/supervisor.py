@@ -16,9 +16,8 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from types import MappingProxyType
 
 import msgspec
 
@@ -26,16 +25,18 @@ from actors.base.messages import Confirm, Reload
 from actors.node import Link
 from actors.settings import DIRECTOR, Settings
 from actors.supervision import control
-from actors.supervision.child_process import COMMAND, ChildProcess
+from actors.supervision.child_process import ChildProcess
+from actors.supervision.launch import COMMAND, UNCONFINED, Launch
 from actors.supervision.link_maker import LinkMaker
 from actors.supervision.permits import permits
 from actors.supervision.policy import Exits, Policy, RunningClock
 
-__all__ = ["Supervisor"]
+__all__ = ["UPKEEP", "Supervisor"]
 
 log = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
+UPKEEP = 2.0  # seconds
 # what is wrong with the installation when a child cannot be started: waiting changes nothing
 _LASTING = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.EPERM})
 
@@ -44,8 +45,9 @@ class Supervisor:
     """Runs the children called `names`, given in the order of the data flow.
 
     `command` runs a child; the number of its end of the control socket is added to it.
-    `held` are descriptors that a child is to hold for as long as it lives, by its name.
-    It keeps `links` connected between the children. `permits` tells what a child may say.
+    `launch` returns how the child of a name is started, each time that it is.
+    It keeps `links` connected between the children, and calls `upkeep` every UPKEEP seconds.
+    `permits` tells what a child may say.
     """
 
     def __init__(
@@ -55,14 +57,18 @@ class Supervisor:
         policy: Policy,
         *,
         command: Sequence[str] = COMMAND,
-        held: Mapping[str, Sequence[int]] = MappingProxyType({}),
+        launch: Callable[[str], Launch] = lambda _: UNCONFINED,
         links: Sequence[Link] = (),
+        upkeep: Callable[[], None] = lambda: None,
         permits: Callable[[str, control.ChildMessage, Settings], bool] = permits,
     ) -> None:
         self._settings = settings
         self._permits = permits
         self._policy = policy
-        self._children = [ChildProcess(name, policy, command, held.get(name, ())) for name in names]
+        self._launch = launch
+        self._upkeep = upkeep
+        self._upkeep_due = 0.0
+        self._children = [ChildProcess(name, policy, command) for name in names]
         self._links = LinkMaker(links, {child.name: child for child in self._children}, policy.stuck_timeout)
         self._clock = RunningClock(policy.beat)
         self._exits = Exits(policy)
@@ -102,7 +108,7 @@ class Supervisor:
 
     def _step(self) -> None:
         """Wait for the next event or deadline, and handle it."""
-        sleep = min([self._policy.beat, *(child.remaining(self._clock.now) for child in self._children)])
+        sleep = min([self._policy.beat, UPKEEP, *(child.remaining(self._clock.now) for child in self._children)])
         events = self._selector.select(max(0.0, sleep))
         passed = self._clock.advance(time.monotonic())
         for key, _ in events:
@@ -117,6 +123,9 @@ class Supervisor:
                 return
             self._tend(child, passed)
         self._links.tend(self._clock.now)
+        if self._clock.now >= self._upkeep_due:
+            self._upkeep_due = self._clock.now + UPKEEP
+            self._upkeep()
 
     def _tend(self, child: ChildProcess, passed: float) -> None:
         """Start a child or have it tended; after its end, have it started again later."""
@@ -130,7 +139,7 @@ class Supervisor:
 
     def _start(self, child: ChildProcess) -> None:
         try:
-            connection = child.start(self._settings, self._clock.now)
+            connection = child.start(self._settings, self._clock.now, self._launch(child.name))
         except OSError as error:
             self._not_launched(child, error)
             return

@@ -13,7 +13,12 @@ from clusterf.lib.files.regular import open_file, read_file, write_file
 from clusterf.lib.files.trusted import check_directory, make_directory
 from clusterf.lib.state_file import Inode
 
-__all__ = ["StateMark"]
+__all__ = ["StateMark", "void_name"]
+
+
+def void_name(path: Path, suffix: str = "") -> str:
+    """Return the name of the file that voids the mark of the file at `path`, or that of a part of it."""
+    return f"incomplete-{_checksum(str(path.absolute()))}-{path.name}{suffix}"
 
 
 class StateMark:
@@ -26,8 +31,7 @@ class StateMark:
         suffix = f".{_checksum(part)}" if part is not None else ""
         self.name = f"{path.name}{suffix}.complete"
         self._mark = path.with_name(self.name)
-        name = f"incomplete-{_checksum(str(path.absolute()))}-{path.name}{suffix}"
-        self._void = elsewhere / name if elsewhere is not None else None
+        self._void = elsewhere / void_name(path, suffix) if elsewhere is not None else None
         # whether there is a mark, as far as this process knows
         self.is_set = False
 

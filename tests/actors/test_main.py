@@ -129,10 +129,12 @@ VALUES = {
     "stuck-timeout": 8,
     "state-dir": "PLACE/state",
     "runtime-dir": "PLACE/run",
+    "user": "daemon",
+    "probe-user": "nobody",
     "log-format": "json",
     "log-level": "error",
 }
-NO_DEFAULT = {"roles", "sources", "state_dir", "runtime_dir"}
+NO_DEFAULT = {"roles", "sources", "state_dir", "runtime_dir", "user", "probe_user"}
 
 
 @pytest.fixture

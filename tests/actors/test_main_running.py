@@ -102,7 +102,7 @@ def test_children_of_a_killed_supervisor_exit_and_the_next_node_cleans_up(start,
     node.end(signal.SIGKILL)
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
     assert "Traceback" not in node.log()
-    (left,) = (tmp_path / "run").iterdir()
+    (left,) = (tmp_path / "run").glob("node-*")
     node = start()
     wait_until(lambda: len(node.tables()) == 1)
     assert left not in list((tmp_path / "run").iterdir())

@@ -1,10 +1,13 @@
 from pathlib import Path
+from socket import AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX
 
 import pytest
 
 from actors import node
-from clusterf.host.capabilities import CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_NET_RAW
+from clusterf.host.capabilities import CAP_NET_ADMIN, CAP_NET_RAW
 from tests.actors.support.some_settings import some_settings
+
+NETLINK_ROUTE, NETLINK_GENERIC = 0, 16
 
 
 @pytest.mark.parametrize(
@@ -35,8 +38,8 @@ def test_configuration_and_verdicts_have_links_to_all_that_follow_them():
 @pytest.mark.parametrize(
     ("name", "changes", "capabilities"),
     [
-        ("config", {}, {CAP_DAC_READ_SEARCH}),
-        ("docker", {}, {CAP_DAC_READ_SEARCH}),
+        ("config", {}, set()),
+        ("docker", {}, set()),
         ("health2", {"health_processes": 2}, set()),
         ("director", {}, {CAP_NET_ADMIN}),
         ("director", {"vip_interface": "eth0"}, {CAP_NET_ADMIN, CAP_NET_RAW}),
@@ -45,6 +48,23 @@ def test_configuration_and_verdicts_have_links_to_all_that_follow_them():
 )
 def test_process_keeps_only_the_capabilities_that_it_needs(name, changes, capabilities):
     assert node.child_of(name, some_settings(**{"vip_interface": None} | changes)).capabilities == capabilities
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "families", "netlink"),
+    [
+        ("health", {}, {AF_INET, AF_INET6}, set()),
+        ("config", {}, {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK}, {NETLINK_ROUTE}),
+        ("director", {}, {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK}, {NETLINK_ROUTE, NETLINK_GENERIC}),
+        (
+            *("director", {"vip_interface": "eth0"}),
+            *({AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET}, {NETLINK_ROUTE, NETLINK_GENERIC}),
+        ),
+    ],
+)
+def test_process_opens_only_the_sockets_that_it_needs(name, changes, families, netlink):
+    sockets = node.child_of(name, some_settings(**{"vip_interface": None} | changes)).sockets
+    assert (sockets.families, sockets.netlink, sockets.listens) == (families, netlink, False)
 
 
 def test_every_process_has_a_package_that_starts_it():

@@ -20,7 +20,13 @@ def test_state_files_are_in_the_state_directory():
     settings = some_settings(state_dir="/state")
     files = (settings.config_file, settings.director_file, settings.docker_file, settings.lease_file)
     assert files == tuple(Path("/state", name) for name in ("config.db", "ipvs.db", "docker.db", "docker.lease"))
-    assert settings.health_file("health2") == Path("/state/health2.db")
+    assert settings.health_file("health2") == Path("/state/probe/health2.db")
+
+
+def test_what_was_not_written_is_noted_in_a_directory_of_its_user():
+    settings = some_settings(runtime_dir="/run/clusterf/node-1", health_processes=2)
+    assert settings.incomplete_directory("director") == Path("/run/clusterf/incomplete")
+    assert settings.incomplete_directory("health2") == Path("/run/clusterf/incomplete-probe")
 
 
 def test_without_a_state_directory_nothing_is_kept():

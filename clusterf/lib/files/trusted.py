@@ -16,7 +16,7 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -39,7 +39,7 @@ class UntrustedError(PermissionError):
         super().__init__(errno.EACCES, f"{escape(os.fsencode(path))}: {self.reason}")
 
 
-def trust(uids: Collection[int]) -> None:
+def trust(uids: Iterable[int]) -> None:
     """Count these users as ours from now on in this process: those that the node's other processes run as."""
     _others.update(uids)
 

@@ -60,7 +60,7 @@ def test_verdicts_are_published_on_the_link_of_the_process_and_stored(run, setti
     with Server(answer()) as server:
         [recorder] = run(settings(), ["127.0.0.1"], server.port)
         wait_until(lambda: [message.value.up for message in recorder.state.values()] == [True])
-    assert (tmp_path / "health.db").exists()
+    assert (tmp_path / "probe/health.db").exists()
 
 
 def test_nothing_is_stored_with_once(run, settings, tmp_path):

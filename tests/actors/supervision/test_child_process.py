@@ -9,10 +9,15 @@ import pytest
 from actors.base.messages import Confirm, Ping, Reload
 from actors.supervision import control
 from actors.supervision.child_process import CONFIRMED, ChildProcess
+from actors.supervision.confinement import Confinement
+from actors.supervision.launch import Launch
 from actors.supervision.policy import Policy
 from tests.actors.support.some_settings import some_settings
 
 POLICY = Policy(period=60, stuck_timeout=8, start_timeout=20, stop_timeout=3, first_delay=1, longest_delay=4)
+
+
+CONFINEMENT = Confinement(view=2, writable=("/var/lib/clusterf",))
 
 
 class FakePopen:
@@ -20,10 +25,12 @@ class FakePopen:
 
     pid = 4711
 
-    def __init__(self, command, *, pass_fds, stdin):
+    def __init__(self, command, *, pass_fds, stdin, stdout, env):
         self.command = command
         self.end = os.dup(pass_fds[0])  # as the child has it
         self.passed = pass_fds
+        self.output = stdout
+        self.environment = env
         self.signals = []
         self.status = None
 
@@ -46,8 +53,10 @@ class FakePopen:
 @pytest.fixture
 def child(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", FakePopen)
-    child = ChildProcess("director", POLICY, ["run"], held=[0])
-    child.start(some_settings(), 100.0)
+    child = ChildProcess("director", POLICY, ["run"])
+    child.start(
+        some_settings(), 100.0, Launch(held=(0,), environment={"TZ": "UTC"}, prints=False, confinement=CONFINEMENT)
+    )
     yield child
     if child.control is not None:
         os.close(child._process.end)
@@ -78,9 +87,11 @@ def test_started_process_gets_its_name_and_descriptors(child):
     assert child.runs
     assert str(child) == "director (pid 4711)"
     assert child._process.command == ["run", str(child._process.passed[0])]
-    assert child._process.passed[1] == 0
+    assert child._process.passed[1:] == [0, 2]
+    assert child._process.output == subprocess.DEVNULL
+    assert child._process.environment == {"TZ": "UTC"}
     (begin,) = sent(child)
-    assert begin == control.Begin("director", some_settings())
+    assert begin == control.Begin("director", some_settings(), CONFINEMENT)
 
 
 def test_process_is_pinged_at_once_and_again_after_each_reply(child):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from actors.supervision.child_process import ChildProcess
+from actors.supervision.launch import Launch
 from actors.supervision.permits import permits
 from actors.supervision.policy import Policy
 from actors.supervision.supervisor import Supervisor
@@ -243,7 +244,8 @@ def test_restarts_leak_no_descriptors(run, lives):
 def test_child_inherits_only_its_own_held_descriptor(tmp_path):
     with (tmp_path / "lock").open("w") as lock:
         command = ["/bin/sh", "-c", f"readlink /proc/self/fd/{lock.fileno()} > {tmp_path}/held; #"]
+        launches = {"one": Launch(held=(lock.fileno(),)), "two": Launch()}
         for name in ("one", "two"):
-            assert Supervisor([name], some_settings(), QUICK, command=command, held={"one": [lock.fileno()]}).run() == 1
+            assert Supervisor([name], some_settings(), QUICK, command=command, launch=launches.get).run() == 1
             held = (tmp_path / "held").read_text().strip()
             assert (held == str(tmp_path / "lock")) is (name == "one")

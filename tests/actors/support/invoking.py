@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from click.testing import CliRunner
 
 from actors import main as main_module
+from actors.supervision.privileges import Identities
 
 __all__ = ["invoke", "settings_of"]
 
@@ -16,7 +17,7 @@ class _Supervisor:
 
     settings = None
 
-    def __init__(self, names, settings, policy, *, held, links):
+    def __init__(self, names, settings, policy, *, launch, links, upkeep):
         type(self).settings = settings
 
     def run(self):
@@ -26,6 +27,7 @@ class _Supervisor:
 def invoke(monkeypatch, *flags, **environment):
     """Return click's result and the settings of the node, None if it was refused."""
     monkeypatch.setattr(main_module, "Supervisor", _Supervisor)
+    monkeypatch.setattr(main_module, "choose_identities", lambda *_, **__: Identities())
     monkeypatch.setattr(main_module.setproctitle, "setproctitle", lambda title: None)
     _Supervisor.settings = None
     with _root_logger():

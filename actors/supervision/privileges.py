@@ -1,0 +1,243 @@
+"""Who the processes of a node are, and what each of them may do, on this machine.
+
+A node that root starts gives each process a user without privileges, and what only root can do for
+it is done before: its directories are made, and where they, or its code, lie below directories that only root may
+enter, it lives in a mount namespace where they can be entered. Where that is impossible, as
+a capability is missing, processes stay root's, with reduced capabilities.
+"""
+
+import logging
+import os
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import click
+
+import actors
+import clusterf
+from actors.node import package_of
+from actors.settings import CONFIG, DIRECTOR, DOCKER, HEALTH, PROBE, PROBE_INCOMPLETE, Settings
+from actors.supervision.confinement import Confinement
+from actors.supervision.launch import Launch, environment_of, prints
+from clusterf.host.capabilities import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CHANGING_USERS, permitted
+from clusterf.host.mount_view import MountView
+from clusterf.host.reach import first_closed, may_read, may_read_all
+from clusterf.host.users import User, Users, find_users, group_of, is_mapped
+from clusterf.lib.files.trusted import trust
+
+__all__ = ["Identities", "Privileges", "choose_identities"]
+
+log = logging.getLogger(__name__)
+
+
+class Identities(NamedTuple):
+    """The users of a node's processes, and where these find its directories; None: all are who started it."""
+
+    users: Users | None = None
+    view: MountView | None = None
+
+    def refresh(self) -> None:
+        """Have the processes find directories that have been replaced."""
+        if self.view is not None:
+            try:
+                self.view.refresh()
+            except OSError as error:
+                log.debug("privileges: directories cannot be shown: %s", error)
+
+    def user_of(self, name: str) -> User | None:
+        """Return the user of the process of that name; None: it stays who it is."""
+        if self.users is None:
+            return None
+        return self.users.probe if package_of(name) == HEALTH else self.users.node
+
+
+def choose_identities(
+    user: str | None, probe_user: str | None, state: Path, runtime: Path, stack: ExitStack, *, noop: bool
+) -> Identities:
+    """Return the identities for a node with these directories; `user` and `probe_user` are as given with the flags.
+
+    With `noop`, that node leaves the directories of another one alone. Why they are not as they should be is
+    logged. Raises click.UsageError if they were given and cannot be used.
+    """
+    given = "--user" if user else "--probe-user" if probe_user else None
+    if os.geteuid() != 0:
+        if given:
+            raise click.UsageError(f"{given}: only root can start processes of other users")
+        return Identities()
+    try:
+        users = find_users(user, probe_user)
+    except ValueError as error:
+        raise click.UsageError(f"{given or '--user'}: {error}") from None
+    trust(user.uid for user in users)  # in any case: what is theirs may be from an earlier start
+    directories = [*code_directories(), state, runtime]
+    obstacle = _obstacle(users)
+    if obstacle is None and noop and _has_others(state, users):
+        obstacle = f"{state} is that of a node whose processes do"
+    view = None
+    if obstacle is None:
+        try:
+            view = _view(users, directories)
+        except OSError as error:
+            closed = next(_closed(users, directories))
+            obstacle = f"only root may enter {closed}, and it cannot be shown to them: {error.strerror}"
+    if obstacle is not None:
+        if given:
+            raise click.UsageError(f"{given}: {obstacle}")
+        log.warning("privileges: all processes run as root, with reduced capabilities: %s", obstacle)
+        return Identities()
+    if view is not None:
+        stack.callback(view.close)
+    return Identities(users, view)
+
+
+class Privileges:
+    """What each process of a node gets.
+
+    `locks` are held by those that write, too: if the supervisor is killed, the next node waits until the last writer
+    is gone.
+    """
+
+    def __init__(self, settings: Settings, identities: Identities, locks: Iterable[int]) -> None:
+        self._settings = settings
+        self._identities = identities
+        self._locks = tuple(locks)
+
+    def launch(self, name: str) -> Launch:
+        """Return how the process of that name is to be started now."""
+        kind = package_of(name)
+        return Launch(
+            held=self._locks if kind in {DIRECTOR, DOCKER} else (),
+            environment=environment_of(name, os.environ),
+            prints=prints(name),
+            confinement=self._confinement(name, kind),
+        )
+
+    def _confinement(self, name: str, kind: str) -> Confinement:
+        user, view = self._identities.user_of(name), self._identities.view
+        more: set[int] = set()
+        if kind == DOCKER and user is not None:
+            user, override = _with_engine(user, self._settings.docker_endpoint)
+            more |= {CAP_DAC_OVERRIDE} if override else set()
+        if user is None:
+            more |= {CAP_DAC_READ_SEARCH} if kind in {CONFIG, DOCKER} else set()
+        elif not all(_readable(self._settings, kind, user)):
+            more.add(CAP_DAC_READ_SEARCH)
+        return Confinement(
+            user=user,
+            trusted=() if self._identities.users is None else tuple(user.uid for user in self._identities.users),
+            more=frozenset(more),
+            view=None if view is None or CAP_DAC_READ_SEARCH in more else view.namespace,
+            writable=tuple(map(str, self._writable(name, kind))),
+        )
+
+    def _writable(self, name: str, kind: str) -> Iterator[Path]:
+        """Yield the directories that a process writes in, and those above them: a directory may be made anew."""
+        assert self._settings.state_dir is not None
+        state = Path(self._settings.state_dir)
+        runtime = self._settings.incomplete_directory(name).parent
+        if kind == DIRECTOR and self._settings.ipvs_sysctl:
+            yield Path("/proc/sys/net/ipv4/vs")
+        if kind == HEALTH and self._identities.users is not None:
+            yield from (state / PROBE, runtime / PROBE_INCOMPLETE)
+            yield from (path.parent for path in (state, runtime) if _is_closed_to_writers(path.parent))
+        else:
+            yield from (state.parent, runtime)
+
+
+def code_directories() -> list[Path]:
+    """Return the directories from which this process, and thus its children, load code."""
+    found = [*sys.path, sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, Path(sys.executable).parent]
+    packages = [Path(package.__path__[0]).parent for package in (actors, clusterf)]
+    return [Path(path).absolute() for path in dict.fromkeys(map(str, [*found, *packages])) if path]
+
+
+def _obstacle(users: Users) -> str | None:
+    """Return why processes cannot be those users' here; None if they can."""
+    held = permitted()
+    missing = [name for name, number in CHANGING_USERS.items() if number not in held]
+    if missing:
+        return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+    if not all(map(is_mapped, users)):
+        return f"user {users.node.uid} or {users.probe.uid} does not exist in this user namespace"
+    for module in (actors, click):
+        code = Path(module.__path__[0])
+        if not all(_has_for_all(code)):
+            return f"only root may read {code}"
+    return None
+
+
+def _has_others(state: Path, users: Users) -> bool:
+    """Tell whether a state directory is in use, but not by these users."""
+    try:
+        return _owner(state) != users.node.uid and any(state.iterdir())
+    except OSError:
+        return False
+
+
+def _owner(path: Path) -> int:
+    return path.stat().st_uid
+
+
+def _has_for_all(directory: Path) -> Iterator[bool]:
+    yield bool(directory.stat().st_mode & stat.S_IXOTH)
+    yield bool((directory / "__init__.py").stat().st_mode & stat.S_IROTH)
+
+
+def _closed(users: Users, directories: Iterable[Path]) -> Iterator[Path]:
+    """Yield the directories that one of the users may not enter, on the way to those that they need."""
+    for directory in directories:
+        for user in users:
+            if (closed := first_closed(directory, user)) is not None:
+                yield closed
+
+
+def _view(users: Users, directories: Sequence[Path]) -> MountView | None:
+    """Return the mount namespace in which the users find the directories; None if they do anyway. Raises OSError."""
+    closed = set(_closed(users, directories))
+    return MountView(closed, directories) if closed else None
+
+
+def _readable(settings: Settings, kind: str, user: User) -> Iterator[bool]:
+    """Yield of each thing that a process reads and that is not ours whether the user may read it."""
+    if kind not in {CONFIG, DOCKER}:
+        return
+    for source in settings.sources:
+        if source.etcd is not None:
+            credentials = source.etcd.credentials
+            for file in (credentials.ca, credentials.cert, credentials.key, credentials.password_file):
+                if file is not None:
+                    yield may_read(Path(file).absolute(), user)
+        elif source.tree is not None and kind == CONFIG:
+            yield may_read_all(Path(source.tree), user)
+    if kind == DOCKER and (certificates := os.environ.get("DOCKER_CERT_PATH")):
+        yield may_read_all(Path(certificates).absolute(), user)
+
+
+def _with_engine(user: User, endpoint: str | None) -> tuple[User, bool]:
+    """Return the user with the group of the engine's socket, and whether it needs to override its mode besides."""
+    url = urlsplit(endpoint or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock")
+    if url.scheme not in {"unix", "http+unix"}:
+        return user, False
+    socket = Path(url.netloc + url.path)
+    try:
+        found = socket.stat()
+    except OSError:
+        # the engine makes it later: for this group, or for root's
+        return user._replace(groups=(group_of("docker") or 0,)), first_closed(socket, user) is not None
+    if first_closed(socket, user) is not None or not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return user, True
+    return user._replace(groups=(found.st_gid,)), False
+
+
+def _is_closed_to_writers(directory: Path) -> bool:
+    """Tell whether nobody but root may write in a directory itself."""
+    try:
+        found = directory.stat()
+    except OSError:
+        return False
+    return found.st_uid == 0 and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

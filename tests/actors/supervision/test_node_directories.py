@@ -1,0 +1,146 @@
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from actors.supervision.node_directories import NodeDirectories
+from clusterf.host.users import User, Users
+from clusterf.lib.files import trusted
+from clusterf.lib.state_mark import void_name
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+NODE, PROBE = User(60706, 60716), User(60707, 60717)
+USERS = Users(NODE, PROBE)
+
+
+@pytest.fixture(autouse=True)
+def trust(monkeypatch):
+    monkeypatch.setattr(trusted, "_others", {NODE.uid, PROBE.uid})
+
+
+@pytest.fixture
+def state(tmp_path):
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def runtime(tmp_path):
+    return tmp_path / "run"
+
+
+def whose(path: Path) -> tuple[int, int, int]:
+    found = path.lstat()
+    return found.st_uid, found.st_gid, found.st_mode & 0o777
+
+
+@as_root
+def test_each_user_has_its_directories_and_nobody_else(state, runtime):
+    NodeDirectories(state, runtime, USERS).prepare()
+    assert whose(state) == (60706, 60716, 0o711)
+    assert whose(state / "probe") == (60707, 60717, 0o700)
+    assert whose(runtime) == (0, 0, 0o711)
+    assert whose(runtime / "incomplete") == (60706, 60716, 0o700)
+    assert whose(runtime / "incomplete-probe") == (60707, 60717, 0o700)
+
+
+def test_all_is_for_who_started_the_node_if_there_are_no_users(state, runtime):
+    NodeDirectories(state, runtime, None).prepare()
+    own = (os.geteuid(), state.stat().st_gid)
+    assert whose(state) == (*own, 0o700)
+    assert whose(state / "probe") == (*own, 0o700)
+    assert whose(runtime) == (*own, 0o711)
+
+
+@as_root
+def test_files_of_earlier_versions_become_the_users(state, runtime):
+    (state / "sub").mkdir(parents=True)
+    for name in (
+        "config.db",
+        "config.db-wal",
+        "lock",
+        "health.db",
+        "health.db-wal",
+        "health.db.complete",
+        "health2.db",
+    ):
+        (state / name).write_text(name)
+    NodeDirectories(state, runtime, USERS).prepare()
+    for name in ("config.db", "config.db-wal", "lock"):
+        assert whose(state / name) == (60706, 60716, 0o600)
+    for name in ("health.db", "health.db-wal", "health.db.complete", "health2.db"):
+        assert whose(state / "probe" / name) == (60707, 60717, 0o600)
+        assert (state / "probe" / name).read_text() == name
+        assert not (state / name).exists()
+    assert whose(state / "sub")[0] == 0
+
+
+def test_verdicts_that_were_moved_are_not_replaced_by_older_ones(state, runtime):
+    (state / "probe").mkdir(parents=True)
+    (state / "health.db").write_text("old")
+    (state / "probe/health.db").write_text("new")
+    NodeDirectories(state, runtime, None).prepare()
+    assert (state / "probe/health.db").read_text() == "new"
+
+
+def test_notes_of_what_was_not_written_go_where_they_are_looked_for(state, runtime):
+    state.mkdir()
+    runtime.mkdir()
+    (state / "health.db").touch()
+    notes = [void_name(state / name) for name in ("health.db", "ipvs.db", "config.db")]
+    for note in notes:
+        (runtime / note).touch()
+    NodeDirectories(state, runtime, None).prepare()
+    assert [file.name for file in (runtime / "incomplete-probe").iterdir()] == [void_name(state / "probe/health.db")]
+    assert {file.name for file in (runtime / "incomplete").iterdir()} == set(notes[1:])
+
+
+@as_root
+def test_what_is_no_file_of_ours_is_not_given_away(state, runtime, tmp_path):
+    state.mkdir()
+    (tmp_path / "secret").write_text("secret")
+    (state / "link").symlink_to(tmp_path / "secret")
+    (state / "second-name").hardlink_to(tmp_path / "secret")
+    os.mkfifo(state / "pipe")
+    (state / "others").touch()
+    os.chown(state / "others", 65534, 65534)
+    NodeDirectories(state, runtime, USERS).prepare()
+    assert [whose(path)[0] for path in (tmp_path / "secret", state / "pipe", state / "others")] == [0, 0, 65534]
+    assert whose(state)[0] == 60706
+
+
+@as_root
+def test_directory_that_is_removed_is_made_anew(state, runtime):
+    directories = NodeDirectories(state, runtime, USERS)
+    directories.prepare()
+    state.rename(state.with_name("away"))
+    (runtime / "incomplete-probe").rmdir()
+    directories.keep()
+    assert whose(state / "probe") == (60707, 60717, 0o700)
+    assert whose(runtime / "incomplete-probe")[0] == 60707
+
+
+def test_file_that_is_open_stays_locked_while_directories_are_kept(state, runtime):
+    directories = NodeDirectories(state, runtime, None)
+    directories.prepare()
+    with sqlite3.connect(state / "config.db") as db:
+        db.execute("CREATE TABLE entries (key)")
+        directories.keep()
+        db.execute("INSERT INTO entries VALUES (1)")
+
+
+def test_what_cannot_be_made_is_no_error(tmp_path, runtime):
+    (tmp_path / "file").touch()
+    directories = NodeDirectories(tmp_path / "file/state", runtime, None)
+    directories.prepare()
+    directories.keep()
+    assert whose(runtime / "incomplete")[2] == 0o700
+
+
+def test_runtime_directory_is_cleared_of_what_is_empty(state, runtime):
+    directories = NodeDirectories(state, runtime, None)
+    directories.prepare()
+    (runtime / "incomplete/note").touch()
+    directories.clear()
+    assert [file.name for file in runtime.iterdir()] == ["incomplete"]
