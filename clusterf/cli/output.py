@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import click
 import msgspec
+from rich.cells import chop_cells
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -71,10 +72,18 @@ class Printer:
                 self.one(line)
             return
         table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True)
         for line in lines:
-            table.add_row(*(Text(printable(cell), style=line.style, overflow="fold") for cell in line.cells))
+            first, *others = map(printable, line.cells)
+            cells = (_folded(first, self._console.width // 2) if others else first, *others)
+            table.add_row(*(Text(cell, style=line.style, overflow="fold") for cell in cells))
         if table.row_count:
             self._console.print(table)
+
+
+def _folded(cell: str, width: int) -> str:
+    """Return the first cell of a row on lines of that width, the later ones indented, as no row is."""
+    return "\n  ".join(chop_cells(cell, max(2, width - 2)))
 
 
 def object_line(path: bytes, raw: bytes) -> Line:

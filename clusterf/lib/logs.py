@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from select import PIPE_BUF
 from types import TracebackType
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 import msgspec
 
@@ -32,8 +32,9 @@ log = logging.getLogger(__name__)
 
 _PATIENCE = 1.0  # seconds that a line may wait until it is read
 _LONGEST_OF_TRACE = 500  # characters of a line of a traceback
+_ELLIPSIS = 4  # bytes of an ellipsis, and of the end of the line
 _MOST_OF_TRACE = 200  # lines of a traceback, about
-_OURS = frozenset({"clusterf", "actors", "__main__", "root", "tests"})  # packages whose lines name their subject
+_OURS = frozenset({"clusterf", "actors", "__main__", "root"})  # packages whose lines name their subject
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -66,7 +67,7 @@ class _JsonFormatter(logging.Formatter):
         if trace := _trace(self, record):
             line["exception"] = "\n".join(trace)
         # with what is printable escaped already, so that a message stays one line when it is decoded
-        return "\n".join(msgspec.json.encode(line | {"message": message}).decode() for message in _messages(record))
+        return "\n".join(_cut_json(line | {"message": message}) for message in _messages(record))
 
 
 def _messages(record: logging.LogRecord) -> list[str]:
@@ -91,7 +92,19 @@ def _cut(line: str) -> str:
     if len(line) < PIPE_BUF // 4:
         return line
     encoded = line.encode()
-    return line if len(encoded) < PIPE_BUF else encoded[: PIPE_BUF - 4].decode(errors="ignore") + "…"
+    return line if len(encoded) < PIPE_BUF else encoded[: PIPE_BUF - _ELLIPSIS].decode(errors="ignore") + "…"
+
+
+def _cut_json(line: dict[str, Any]) -> str:
+    """Return the line as JSON, shortened likewise: its traceback at the beginning, then its message at the end."""
+    encoded = msgspec.json.encode(line)
+    if (excess := len(encoded) + _ELLIPSIS - PIPE_BUF) > 0 and "exception" in line:
+        line["exception"] = "…" + line["exception"].encode()[excess:].decode(errors="ignore")
+        encoded = msgspec.json.encode(line)
+    if (excess := len(encoded) + _ELLIPSIS - PIPE_BUF) > 0:
+        line["message"] = line["message"].encode()[:-excess].decode(errors="ignore") + "…"
+        encoded = msgspec.json.encode(line)
+    return encoded.decode()
 
 
 class _Handler(logging.Handler):

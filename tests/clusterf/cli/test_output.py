@@ -103,3 +103,17 @@ def test_problem_with_a_hostile_reason_is_one_line_in_each_form(capsys, as_json)
     (shown,) = capsys.readouterr().out.splitlines()
     assert printable(shown) == shown
     assert all(printable(cell) == cell for cell in (*line.cells, line.fields["reason"]))
+
+
+def test_row_that_is_folded_goes_on_indented(capsys):
+    printer = Printer(as_json=False)
+    printer._console = Console(highlight=False, width=40, force_terminal=True, color_system=None)
+    path = b"services/" + b"routes/evil|" * 20 + b"/frontend"
+    printer.all(
+        [object_line(path, b'{"x": 1}'), object_line(b"routes/r", json.dumps({"x": "routes/e " * 30}).encode())]
+    )
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first.split()[0] == path[:18].decode()
+    assert [line.split()[0] for line in others if not line.startswith("  ")] == ["routes/r"]
+    shown = "".join(line[:20].strip() for line in (first, *others))
+    assert shown.startswith(path.decode() + "routes/r")
