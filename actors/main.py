@@ -14,6 +14,7 @@ import setproctitle
 
 from actors.node import children_of, links_of
 from actors.options.docker import check_docker, docker_options
+from actors.options.health import health_options
 from actors.options.ipvs import ipvs_options
 from actors.options.settings_file import UNTRUSTED, Seconds, read_toml
 from actors.settings import Settings
@@ -27,8 +28,7 @@ from clusterf import __version__
 from clusterf.etcd.location import EXPOSED, EtcdCredentials
 from clusterf.etcd.options import etcd_credentials, etcd_options
 from clusterf.lib import logs
-from clusterf.lib.addresses import parse_endpoint
-from clusterf.lib.options import PrintableErrors, each_parsed_by, parsed_by
+from clusterf.lib.options import PrintableErrors, parsed_by
 from clusterf.lib.text import parse_node_name
 from clusterf.sources.url import Source, check_tree, parse_source
 
@@ -119,23 +119,7 @@ def _check_trees(settings: Settings) -> None:
 )
 @click.option("--flush", is_flag=True, help="Empty the table before the first apply.")
 @ipvs_options
-@click.option(
-    "--health-processes",
-    type=click.IntRange(1, 64),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Number of processes that share the probing of backends.",
-)
-@click.option(
-    "--health-reference",
-    "health_references",
-    envvar="CLUSTERF_HEALTH_REFERENCE",
-    metavar="ADDR:PORT",
-    multiple=True,
-    callback=each_parsed_by(parse_endpoint),
-    help="Probed by TCP when most backends fail at once: if all references fail, too, verdicts are frozen.",
-)
+@health_options
 @docker_options
 @click.option(
     "--node-name",

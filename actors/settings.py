@@ -57,6 +57,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     vip_interface: str | None
     health_processes: int
     health_references: tuple[Endpoint, ...]
+    health_deny: tuple[str, ...]
+    health_allow: tuple[str, ...]
+    health_methods: tuple[str, ...]
     docker_endpoint: str | None
     docker_network: str
     docker_address: Literal["container", "host"]

@@ -10,6 +10,7 @@ from actors.link.links import Links
 from actors.link.messages import ConfigMessage, DoubtIs, ValueIs
 from actors.link.publisher import Publisher
 from actors.settings import CONFIG
+from clusterf.config.model import Key, Value
 from clusterf.sources.doubt import DoubtKind
 from clusterf.sources.overlay import Overlay
 from clusterf.sources.url import Source
@@ -28,6 +29,8 @@ class ConfigPublisher(Actor):
     def __init__(self, sources: tuple[Source, ...], filter_routes: str, links: Links) -> None:
         super().__init__()
         self._overlay = Overlay([source.url.startswith(filter_routes) for source in sources])
+        # whether each source is a tree of files
+        self._local = [source.is_local for source in sources]
         self._withheld = [Withheld() for _ in sources]
         self._publisher = Publisher(CONFIG, links)
         # the sources that have not been complete once
@@ -62,10 +65,15 @@ class ConfigPublisher(Actor):
         match message:
             case ValueIs(key, value):
                 if self._overlay.accepts(source, key) and not self._withheld[source].withholds(key, value):
-                    yield ValueIs(key, self._overlay.put(source, key, value))
+                    yield self._put(source, key, value)
             case DoubtIs(key, value) if key.kind is DoubtKind.SOURCE:
                 yield message
                 for deleted in self._withheld[source].doubt(doubted=value is not None):
-                    yield ValueIs(deleted, self._overlay.put(source, deleted, None))
+                    yield self._put(source, deleted, None)
             case _:
                 yield message
+
+    def _put(self, source: int, key: Key, value: Value | None) -> ValueIs:
+        """Set a value of a source; return the one in force."""
+        in_force, of = self._overlay.put(source, key, value)
+        return ValueIs(key, in_force, in_force is not None and self._local[of])

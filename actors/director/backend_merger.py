@@ -201,7 +201,8 @@ class BackendMerger(Actor):
                 case Pulse():
                     self._probed[received.link] = time.monotonic()
                 case VerdictIs(key, verdict):
-                    self._rotation.put_verdict(*key, verdict.up if verdict is not None else None)
+                    refused = verdict is not None and verdict.up is None
+                    self._rotation.put_verdict(*key, verdict.up if verdict is not None else None, refused=refused)
                 case _:
                     raise TypeError(f"a health process does not publish {message!r}")
         self._update(received.link, urgent=urgent)
@@ -217,7 +218,7 @@ class BackendMerger(Actor):
         if self._synced or not self._readiness.is_ready(self._rotation.unknown):
             return
         log.warning("health: starting without verdicts on %d backends", self._rotation.unknown)
-        for service, backend, endpoint in islice(self._rotation.undecided(), _SHOWN):
+        for service, backend, endpoint in islice(self._rotation.awaited(), _SHOWN):
             log.warning("health: no verdict yet: %s", f"{escape(service)}/{escape(backend)}: {endpoint}")
         self._update(None, urgent=False)
 

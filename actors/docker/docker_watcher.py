@@ -126,7 +126,7 @@ class DockerWatcher(ThreadedActor):
             self._problems[subject] = problems
         for problem in problems:
             if problem not in known:
-                log.warning("%s%s", problem, "" if problem.fatal else " (ignored)")
+                log.warning("%s%s", problem, "" if problem.fatal or problem.note else " (ignored)")
 
 
 def _stored_records(store: Store) -> Iterator[tuple[str, ContainerRecord]]:

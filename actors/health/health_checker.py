@@ -110,8 +110,8 @@ class HealthChecker(AsyncioActor):
                     if (concerned := parse_key(key.path)) is not None:
                         invalid = any(problem.fatal for problem in problems)
                         self._watch_list.note(concerned, key.source, invalid=invalid)
-                case ValueIs(key, value):
-                    self._watch_list.update(key, value)
+                case ValueIs(key, value, local):
+                    self._watch_list.update(key, value, local=local)
                 case _:
                     raise TypeError(f"the config process does not publish {message!r}")
         self._subscription.acknowledge()
@@ -125,7 +125,7 @@ class HealthChecker(AsyncioActor):
             self.actor_ref.tell(_NextPart())
 
     def _apply_part(self) -> None:
-        self._output.add(self._watch_list.apply(PART, time.monotonic()))
+        self._output.add(self._watch_list.apply(PART, time.monotonic(), time.time()))
         complete = not self._watch_list.pending
         self._output.write(synced=complete)
         if not complete:

@@ -3,6 +3,7 @@
 from actors.base.process import Host, Ref
 from actors.health.health_checker import HealthChecker
 from actors.settings import Settings
+from clusterf.health.probe_policy import ProbePolicy
 from clusterf.health.probes import Prober
 from clusterf.health.targets import Targets, shard_of
 from clusterf.health.verdict_store import VerdictStore
@@ -15,10 +16,11 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     shard, shards = settings.health_names().index(name), settings.health_processes
     # with --once, only verdicts of this run count
     state_file = settings.health_file(name) if not settings.once else None
+    policy = ProbePolicy(settings.health_deny, settings.health_allow, settings.health_methods)
     checker = HealthChecker.start(
         name,
         host.links,
-        Targets(shard, shards),
+        Targets(shard, shards, policy),
         settings.health_references,
         lambda: VerdictStore(
             state_file,

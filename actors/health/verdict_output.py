@@ -7,7 +7,8 @@ import time
 from actors.link.messages import VerdictIs
 from actors.link.publisher import Publisher
 from clusterf.health.monitor import Transition
-from clusterf.health.report import transition_lines
+from clusterf.health.report import refusal_lines, transition_lines
+from clusterf.health.verdict import StoredVerdict
 from clusterf.health.verdict_store import VerdictStore
 from clusterf.health.watch_list import VerdictUpdates, WatchList
 from clusterf.lib.punctual import PunctualTimer
@@ -54,7 +55,10 @@ class VerdictOutput:
         updates, self._updates = self._updates | self._watch_list.updates(transitions), {}
         messages = (VerdictIs(key, stored.verdict if stored is not None else None) for key, stored in updates.items())
         self._publisher.publish(messages, synced=synced)
-        self._store.record(updates)
+        # that a target is not probed is no verdict to be kept
+        self._store.record({key: stored if _is_known(stored) else None for key, stored in updates.items()})
+        for line in refusal_lines(self._watch_list.take_refused(), self._watch_list.backends):
+            log.error("health: %s", line)
         for transition in transitions:
             level = logging.INFO if transition.verdict.up else logging.WARNING
             for line in transition_lines(transition, self._watch_list.backends(transition.target)):
@@ -82,3 +86,7 @@ class VerdictOutput:
     def close(self) -> None:
         """Close the store."""
         self._store.close()
+
+
+def _is_known(stored: StoredVerdict | None) -> bool:
+    return stored is not None and stored.verdict.up is not None

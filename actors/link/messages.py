@@ -42,10 +42,14 @@ class ProblemsKey(NamedTuple):
 
 
 class ValueIs(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """The object of the configuration at `key` is `value`; None: there is none."""
+    """The object of the configuration at `key` is `value`; None: there is none.
+
+    `local`: it is from files of this machine.
+    """
 
     key: Key
     value: Value | None
+    local: bool = False
 
 
 class ProblemsAre(msgspec.Struct, frozen=True, array_like=True, tag=2):

@@ -108,7 +108,7 @@ def problem_line(problem: Problem) -> Line:
     """Return the line of a problem, as it is logged."""
     source, field, reason = map(printable, (problem.source, problem.field, problem.reason))
     fields = {"source": source, "key": escape(problem.path), "field": field, "reason": reason, "bad": problem.fatal}
-    text = str(problem) if problem.fatal else f"{problem} (ignored)"
+    text = str(problem) if problem.fatal or problem.note else f"{problem} (ignored)"
     return Line(fields, (source, escape(problem.path), field, reason), text, "red" if problem.fatal else "yellow")
 
 

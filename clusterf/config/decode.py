@@ -39,6 +39,9 @@ from clusterf.config.fields import (
     read_status,
 )
 from clusterf.config.model import (
+    MAX_TIMEOUT,
+    MIN_INTERVAL,
+    NO_BODY,
     Backend,
     BackendCheck,
     BackendKey,
@@ -183,6 +186,7 @@ def _health_check(fields: dict[str, Any], reading: Reading, at: str = "") -> Hea
         for field in sorted(_OF_HTTP & fields.keys()):
             reason = "has no effect without a type of http or https"
             reading.problems.append(Problem(reading.source, reading.path, at + field, reason, fatal=False))
+    _clamp(fields, reading, at)
     # the default of an absent field must fit the fields that are present
     fields.setdefault("timeout", min(HealthCheck().timeout, fields.get("interval", HealthCheck().interval)))
     fields["source4"], fields["source6"] = fields.pop("source", (None, None))
@@ -190,10 +194,23 @@ def _health_check(fields: dict[str, Any], reading: Reading, at: str = "") -> Hea
     for field in ("expect", "expect_regex"):
         if check.method == "HEAD" and getattr(check, field):
             reading.fault("an answer to HEAD has no body", at + field, f"{at}method")
+    if check.body and check.method in NO_BODY:
+        reading.note(f"a request by {check.method} has no body: the backends are not probed", f"{at}body")
     if check.timeout > check.interval:
         reason = f"{check.timeout:g} s is longer than the interval, {check.interval:g} s"
         reading.fault(reason, f"{at}timeout", f"{at}interval")
     return check
+
+
+def _clamp(fields: dict[str, Any], reading: Reading, at: str) -> None:
+    """Raise intervals and lower a timeout that would have probes cost others more than they are worth."""
+    for field in ("interval", "fast_interval"):
+        if fields.get(field, MIN_INTERVAL) < MIN_INTERVAL:
+            reading.note(f"{fields[field]:g} s is too short: {MIN_INTERVAL:g} s is used", at + field)
+            fields[field] = MIN_INTERVAL
+    if fields.get("timeout", 0.0) > MAX_TIMEOUT:
+        reading.note(f"{fields['timeout']:g} s is too long: {MAX_TIMEOUT:g} s is used", f"{at}timeout")
+        fields["timeout"] = MAX_TIMEOUT
 
 
 def _route(fields: dict[str, Any], reading: Reading) -> Route:

@@ -20,6 +20,9 @@ from clusterf.lib.addresses import Family, IPAddress, IPNetwork, Protocol
 __all__ = [
     "ADDRESS_PROTOCOLS",
     "MAX_THRESHOLD",
+    "MAX_TIMEOUT",
+    "MIN_INTERVAL",
+    "NO_BODY",
     "TAG",
     "Backend",
     "BackendCheck",
@@ -49,6 +52,10 @@ MAX_THRESHOLD = 2**31 - 1  # connections; ipvsadm and newer kernels refuse more
 Threshold = Annotated[int, Meta(ge=0, le=MAX_THRESHOLD)]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Count = Annotated[int, Meta(ge=1, le=1000)]
+MIN_INTERVAL = 0.1  # seconds from one probe of a backend to the next, at least
+MAX_TIMEOUT = 300.0  # seconds that a probe may take
+NO_BODY = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "TRACE"})
+"""The methods of requests without a body: a server that does not expect one may take it for another request."""
 
 
 class FrontendKey(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):

@@ -17,7 +17,8 @@ class Problem(msgspec.Struct, frozen=True):
     """A problem of one key of one source.
 
     `path` is the key path, `field` is empty where the object as a whole is
-    meant. `fatal`: the object is not used; else this is only a warning.
+    meant. `fatal`: the object is not used; else this is only a warning, about something that is
+    ignored, unless it is just a `note`.
     `str()` of it is one printable line, whatever the parts hold.
     """
 
@@ -26,6 +27,7 @@ class Problem(msgspec.Struct, frozen=True):
     field: str
     reason: str
     fatal: bool
+    note: bool = False
 
     def __str__(self) -> str:
         source, field, reason = (printable(part, _SHOWN) for part in (self.source, self.field, self.reason))

@@ -34,6 +34,10 @@ class Reading:
             self.invalid.add(field)
             self.problems.append(Problem(self.source, self.path, field, cut(reason), fatal=True))
 
+    def note(self, reason: str, field: str) -> None:
+        """Report something about `field`, which is used nevertheless."""
+        self.problems.append(Problem(self.source, self.path, field, cut(reason), fatal=False, note=True))
+
     def object(self, shape: Shape, data: dict[str, Any], at: str = "") -> Any:
         """Return the value that `shape` makes of `data`; `at` is the prefix of field names in problems."""
         values = {}

@@ -32,10 +32,11 @@ class PanicMode(NamedTuple):
 
 
 class Probe(msgspec.Struct, frozen=True, gc=False):
-    """Where a backend is probed, and its verdict; None: there is none yet."""
+    """Where a backend is probed, and its verdict; None: there is none yet. `refused`: there will be none."""
 
     endpoint: Endpoint
     up: bool | None
+    refused: bool = False
 
 
 class _Pool:
@@ -59,10 +60,10 @@ class Pools:
     def __init__(self) -> None:
         self._pools: dict[tuple[Name, Family], _Pool] = {}
         # verdicts on endpoints that their backend does not have at present
-        self._stray: dict[tuple[Name, Name, Endpoint], bool] = {}
+        self._stray: dict[tuple[Name, Name, Endpoint], Probe] = {}
         # pools whose counts have changed since `judge`
         self._uncounted: dict[tuple[Name, Family], None] = {}
-        # the number of probes without a verdict
+        # the number of probes without a verdict that may get one
         self.unknown = 0
 
     def probe(self, service: Name, family: Family, backend: Name) -> Probe | None:
@@ -81,26 +82,32 @@ class Pools:
             pool = self._pools.get((service, family))
             yield from pool.probes if pool is not None else ()
 
-    def undecided(self) -> Iterator[tuple[Name, Name, Endpoint]]:
-        """Yield the service and name of each backend without a verdict, with its endpoint."""
+    def undecided(self, *, refused: bool = True) -> Iterator[tuple[Name, Name, Endpoint]]:
+        """Yield the service and name of each backend without a verdict, with its endpoint; also of `refused` ones."""
         for (service, _), pool in self._pools.items():
             for backend, probe in pool.probes.items():
-                if probe.up is None:
+                if probe.up is None and (refused or not probe.refused):
                     yield service, backend, probe.endpoint
 
-    def put_verdict(self, service: Name, backend: Name, endpoint: Endpoint, up: bool | None) -> bool:
-        """Set the verdict on an endpoint of a backend, None revokes it; return whether that changes its probe."""
+    def put_verdict(
+        self, service: Name, backend: Name, endpoint: Endpoint, up: bool | None, *, refused: bool = False
+    ) -> bool:
+        """Set the verdict on an endpoint of a backend, None revokes it; return whether that changes its probe.
+
+        `refused`: there is none, and there will be none, as the endpoint is not probed.
+        """
+        new = Probe(endpoint, up, refused)
         family = Family.IPV4 if len(endpoint.packed) == 4 else Family.IPV6
         probe = self.probe(service, family, backend)
         if probe is not None and probe.endpoint == endpoint:
-            if probe.up is up:
+            if probe == new:
                 return False
-            self._put(service, family, backend, Probe(endpoint, up))
+            self._put(service, family, backend, new)
             return True
-        if up is None:
+        if up is None and not refused:
             self._stray.pop((service, backend, endpoint), None)
         else:
-            self._stray[service, backend, endpoint] = up
+            self._stray[service, backend, endpoint] = new
         return False
 
     def aim(self, service: Name, family: Family, backend: Name, endpoint: Endpoint | None) -> None:
@@ -108,10 +115,10 @@ class Pools:
         old = self.probe(service, family, backend)
         if endpoint == (old.endpoint if old is not None else None):
             return
-        if old is not None and old.up is not None:
-            self._stray[service, backend, old.endpoint] = old.up
+        if old is not None and (old.up is not None or old.refused):
+            self._stray[service, backend, old.endpoint] = old
         known = self._stray.pop((service, backend, endpoint), None) if endpoint is not None else None
-        self._put(service, family, backend, Probe(endpoint, known) if endpoint is not None else None)
+        self._put(service, family, backend, known or (Probe(endpoint, None) if endpoint is not None else None))
 
     def recount(self, service: Name) -> None:
         """Have the service judged anew, as its threshold may have changed."""
@@ -139,5 +146,5 @@ class Pools:
         for change, at in ((-1, old), (1, probe)):
             if at is not None:
                 pool.down += change * (at.up is False)
-                self.unknown += change * (at.up is None)
+                self.unknown += change * (at.up is None and not at.refused)
         self._uncounted[service, family] = None

@@ -62,8 +62,12 @@ class Rotation:
 
     @property
     def unknown(self) -> int:
-        """The number of endpoints of backends without a verdict."""
+        """The number of endpoints of backends without a verdict that may get one."""
         return self._pools.unknown
+
+    def awaited(self) -> Iterator[tuple[Name, Name, Endpoint]]:
+        """Yield those of the `undecided` that may get a verdict."""
+        return self._pools.undecided(refused=False)
 
     def undecided(self) -> Iterator[tuple[Name, Name, Endpoint]]:
         """Yield the service and name of each backend without a verdict, with its endpoint."""
@@ -111,10 +115,15 @@ class Rotation:
             if policy is None:
                 # its check has gone: it is out of rotation for a while
                 return self._lapses.until((service, backend, virtual)) or now
-            undecided = self.is_undecided(service, backend, virtual)
-            return since + policy.proving + (GRACE if undecided else 0.0)
+            awaited = self._is_awaited(service, backend, virtual)
+            return since + policy.proving + (GRACE if awaited else 0.0)
 
         return self._unproven.proving(virtual, service, now, end)
+
+    def _is_awaited(self, service: Name, backend: Name, virtual: VirtualServer) -> bool:
+        """Tell whether the member is undecided, and may get a verdict."""
+        probe = self._pools.probe(service, virtual.family, backend)
+        return self.is_undecided(service, backend, virtual) and (probe is None or not probe.refused)
 
     def unproven(self, virtual: VirtualServer, service: Name) -> Iterator[Name]:
         """Yield the unproven backends of the service."""
@@ -128,9 +137,11 @@ class Rotation:
         if not self._begun:
             self._unsettled.update(((service, backend), None) for backend in self._pools.probed(service))
 
-    def put_verdict(self, service: Name, backend: Name, endpoint: Endpoint, up: bool | None) -> None:
-        """Set the verdict on an endpoint of a backend; None revokes it."""
-        if self._pools.put_verdict(service, backend, endpoint, up):
+    def put_verdict(
+        self, service: Name, backend: Name, endpoint: Endpoint, up: bool | None, *, refused: bool = False
+    ) -> None:
+        """Set the verdict on an endpoint of a backend; None revokes it. `refused`: there will be none."""
+        if self._pools.put_verdict(service, backend, endpoint, up, refused=refused):
             self._unsettled[service, backend] = None
 
     def put_members(self, service: Name, backend: Name, before: Members, now: Members) -> None:

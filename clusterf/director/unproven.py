@@ -9,7 +9,7 @@ from clusterf.ipvs.table import VirtualServer
 __all__ = ["GRACE", "Proving", "Unproven"]
 
 GRACE = 60.0
-"""Seconds that a backend without any verdict has in addition: its probes may have been delayed."""
+"""Seconds that a backend has in addition that awaits a verdict: its probes may have been delayed."""
 
 
 class Proving(NamedTuple):

@@ -10,6 +10,8 @@ It is the first of these that there is:
    a mistake leaves no backend unchecked
 """
 
+from collections.abc import Iterable
+
 from clusterf.config.model import BackendCheck, HealthCheck, Name
 from clusterf.lib.mapping import put
 
@@ -23,21 +25,40 @@ class Checks:
 
     def __init__(self) -> None:
         self._checks: dict[Name | None, HealthCheck] = {}
-        # the sources that have an invalid one
+        # those of them that are from files of this machine
+        self._local: set[Name | None] = set()
+        # the sources that have an invalid one, by URL
         self._invalid: dict[Name | None, set[str]] = {}
 
-    def update(self, service: Name | None, check: HealthCheck | None) -> bool:
-        """Set the check of a service, or with None remove it; return whether that changes anything."""
-        return put(self._checks, service, check)
+    def update(self, service: Name | None, check: HealthCheck | None, *, local: bool = False) -> bool:
+        """Set the check of a service, or with None remove it; return whether that changes anything.
+
+        `local`: it is from files of this machine.
+        """
+        was_local = service in self._local
+        (self._local.add if local else self._local.discard)(service)
+        return put(self._checks, service, check) or was_local != local
 
     def note(self, service: Name | None, source: str, *, invalid: bool) -> bool:
         """Note whether the check of a service is invalid in a source; return whether that changes anything."""
         sources = self._invalid.setdefault(service, set())
-        before = bool(sources)
+        before = bool(sources), _are_files(sources)
         (sources.add if invalid else sources.discard)(source)
         if not sources:
             del self._invalid[service]
-        return before != bool(sources)
+        return before != (bool(sources), _are_files(sources))
+
+    def is_local(self, service: Name | None, own: BackendCheck | None = None) -> bool:
+        """Tell whether the check that is in force is from files, or stands for invalid ones in files.
+
+        A check of a backend's `own` is from where the backend is.
+        """
+        if own is not None and self.is_own_in_force(service, own):
+            return True
+        for key in (service, None):
+            if key in self._checks:
+                return key in self._local
+        return all(_are_files(self._invalid.get(key, ())) for key in (service, None))
 
     def has_own(self, service: Name | None) -> bool:
         """Tell whether the service has a check of its own; one of the type `none` is one."""
@@ -64,3 +85,7 @@ class Checks:
                 return service not in self._checks
             case "invalid":
                 return self._checks.keys().isdisjoint((service, None))
+
+
+def _are_files(sources: Iterable[str]) -> bool:
+    return all(source.startswith("file:") for source in sources)

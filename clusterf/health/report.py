@@ -1,16 +1,18 @@
 """Log lines about targets that come up or go down, and about local outages."""
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 
 from clusterf.config.model import BackendKey
 from clusterf.health.monitor import Monitor, Transition
+from clusterf.health.targets import Target
 from clusterf.lib.text import escape, printable
 
-__all__ = ["OutageReport", "transition_lines"]
+__all__ = ["OutageReport", "refusal_lines", "transition_lines"]
 
 MAX_BACKENDS = 10  # backends of a target that are named
+MAX_REFUSED = 10  # targets that are named at a time
 
 Line = tuple[int, str]
 """A logging level, and the line to log at it."""
@@ -23,6 +25,17 @@ def transition_lines(transition: Transition, backends: Collection[BackendKey]) -
         yield f"{escape(key.service)}/{escape(key.backend)}: {change}"
     if len(backends) > MAX_BACKENDS:
         yield f"and {len(backends) - MAX_BACKENDS} more: {change}"
+
+
+def refusal_lines(refused: Collection[Target], backends: Callable[[Target], Collection[BackendKey]]) -> Iterator[str]:
+    """Yield a line for each of the first refused targets, with one of its `backends`, and one for the others."""
+    for target in islice(refused, MAX_REFUSED):
+        keys = backends(target)
+        first = "".join(f"{escape(key.service)}/{escape(key.backend)}: " for key in islice(keys, 1))
+        more = f" (and {len(keys) - 1} more backends)" if len(keys) > 1 else ""
+        yield f"{first}{target.endpoint} is not probed: {target.refused}{more}"
+    if len(refused) > MAX_REFUSED:
+        yield f"and {len(refused) - MAX_REFUSED} more are not probed"
 
 
 def _change(transition: Transition) -> str:

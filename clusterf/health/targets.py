@@ -19,6 +19,7 @@ import msgspec
 
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey, Key, Name, Value
 from clusterf.health.checks import Checks
+from clusterf.health.probe_policy import EVERYTHING, ProbePolicy
 from clusterf.lib.addresses import Endpoint, Family, Protocol
 from clusterf.lib.mapping import put
 
@@ -28,11 +29,13 @@ __all__ = ["Target", "TargetChange", "Targets", "endpoint", "probe_settings", "s
 class Target(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """An endpoint to be probed, and how, for one or many backends.
 
-    `check` is as `probe_settings` returns it, so that checks which probe alike are equal.
+    `check` is as `probe_settings` returns it, so that checks which probe alike are equal. `refused` is why
+    it is not to be probed after all; empty: it is.
     """
 
     endpoint: Endpoint
     check: HealthCheck
+    refused: str = ""
 
 
 def probe_settings(check: HealthCheck, family: Family) -> HealthCheck:
@@ -88,14 +91,20 @@ class TargetChange(NamedTuple):
 
 
 class Targets:
-    """The targets of one shard, kept up to date with the configuration; `flush` returns the changes."""
+    """The targets of one shard, kept up to date with the configuration; `flush` returns the changes.
 
-    def __init__(self, shard: int = 0, shards: int = 1) -> None:
+    `policy` refuses some of them.
+    """
+
+    def __init__(self, shard: int = 0, shards: int = 1, policy: ProbePolicy = EVERYTHING) -> None:
         self._shard = shard
         self._shards = shards
+        self._policy = policy
         self._frontends: dict[Name, Frontend] = {}
         self._backends: dict[Name, dict[Name, Backend]] = {}
         self._checks = Checks()
+        # the backends that are from files of this machine
+        self._local: set[BackendKey] = set()
         # each probed backend as of the last flush, with its targets
         self._flushed: dict[BackendKey, tuple[Backend, dict[Family, Target]]] = {}
         # the reverse: the backends of each target
@@ -117,8 +126,8 @@ class Targets:
         """Return the number of targets."""
         return len(self._backends_of)
 
-    def update(self, key: Key, value: Value | None) -> None:
-        """Set the value of `key`, or with None remove it."""
+    def update(self, key: Key, value: Value | None, *, local: bool = False) -> None:
+        """Set the value of `key`, or with None remove it. `local`: it is from files of this machine."""
         match key:
             case FrontendKey(service):
                 assert value is None or isinstance(value, Frontend)
@@ -126,12 +135,14 @@ class Targets:
                     self._dirty_services[service] = None
             case HealthKey(service):
                 assert value is None or isinstance(value, HealthCheck)
-                if self._checks.update(service, value):
+                if self._checks.update(service, value, local=local):
                     self._touch_check(service)
             case BackendKey(service, backend):
                 assert value is None or isinstance(value, Backend)
                 siblings = self._backends.setdefault(service, {})
-                if put(siblings, backend, value):
+                was_local = key in self._local
+                (self._local.add if local else self._local.discard)(key)
+                if put(siblings, backend, value) or was_local != local:
                     self._dirty_backends[key] = None
                 if not siblings:
                     del self._backends[service]
@@ -162,7 +173,7 @@ class Targets:
 
     def _flush_backend(self, key: BackendKey) -> list[TargetChange]:
         backend = self._backends.get(key.service, {}).get(key.backend)
-        now = self._targets_of(key.service, backend) if backend is not None else {}
+        now = self._targets_of(key, backend) if backend is not None else {}
         old, before = self._flushed.pop(key, (None, {}))
         if backend is not None and now:
             self._flushed[key] = backend, now
@@ -175,16 +186,18 @@ class Targets:
                 changes.append(TargetChange(key, was, becomes, inherits))
         return changes
 
-    def _targets_of(self, service: Name, backend: Backend) -> dict[Family, Target]:
-        frontend = self._frontends.get(service)
-        check = self._checks.in_force(service, backend.health)
+    def _targets_of(self, key: BackendKey, backend: Backend) -> dict[Family, Target]:
+        frontend = self._frontends.get(key.service)
+        check = self._checks.in_force(key.service, backend.health)
+        local = key in self._local and self._checks.is_local(key.service, backend.health)
         targets: dict[Family, Target] = {}
         if frontend is None or check is None:
             return targets
         for family in frontend.families:
             at = endpoint(frontend, backend, check, family)
             if at is not None and shard_of(at, self._shards) == self._shard:
-                targets[family] = Target(at, probe_settings(check, family))
+                refused = self._policy.refusal(at, check, local=local)
+                targets[family] = Target(at, probe_settings(check, family), refused)
         return targets
 
     def _replace(self, key: BackendKey, before: Target | None, after: Target | None) -> None:

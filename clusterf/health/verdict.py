@@ -29,10 +29,11 @@ class ProbeResult(NamedTuple):
 class Verdict(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The state of a target as its probes have shown it: up, or down with the reason of the last failure.
 
+    `up` None: nobody knows, and nobody will, as the target is not probed; the reason tells why.
     `since` is the Unix time, in seconds, at which it got into this state.
     """
 
-    up: bool
+    up: bool | None
     since: float
     reason: str = ""
 
@@ -67,7 +68,7 @@ class RiseFall:
     def __init__(self, check: HealthCheck, stored: StoredVerdict | None = None) -> None:
         self._rise, self._fall = check.rise, check.fall
         self._initially_down = check.initial == "down"
-        self._proven = stored is not None and (stored.proven or stored.verdict.up)
+        self._proven = stored is not None and (stored.proven or stored.verdict.up is True)
         self.verdict = stored.verdict if stored else None
         # the state in the verdict, None without one
         self.up = self.verdict.up if self.verdict else None

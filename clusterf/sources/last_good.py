@@ -253,7 +253,7 @@ def describe(update: KeyUpdate) -> Iterator[str]:
     """Yield a log line for each problem, up to a limit, with its effect on the value in force."""
     for problem in update.problems[:_LINES]:
         if not problem.fatal:
-            yield f"{problem} (ignored)"
+            yield str(problem) if problem.note else f"{problem} (ignored)"
         elif isinstance(update.value, Backend) and update.value.health and update.value.health.origin == "invalid":
             yield f"{problem} (no previous valid value: checking as its service, or else by TCP)"
         elif update.value is not None:

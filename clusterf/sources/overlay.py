@@ -13,17 +13,19 @@ class Overlay:
         self._routes_from = routes_from
         # a single source needs no memory: what it sets is in force
         self._layers: list[dict[Key, Value]] = [{} for _ in routes_from] if len(routes_from) > 1 else []
+        self._latest_first = range(len(routes_from) - 1, -1, -1)
 
     def accepts(self, source: int, key: Key) -> bool:
         """Return whether `source` may set `key`."""
         return self._routes_from[source] or not isinstance(key, RouteKey)
 
-    def put(self, source: int, key: Key, value: Value | None) -> Value | None:
-        """Set the value of `key` in `source`; None: it has none. Returns the value in force."""
+    def put(self, source: int, key: Key, value: Value | None) -> tuple[Value | None, int]:
+        """Set the value of `key` in `source`; None: it has none. Returns the value in force, and its source."""
         if not self._layers:
-            return value
+            return value, source
         if value is None:
             self._layers[source].pop(key, None)
         else:
             self._layers[source][key] = value
-        return next((layer[key] for layer in reversed(self._layers) if key in layer), None)
+        of = next((number for number in self._latest_first if key in self._layers[number]), None)
+        return (None, source) if of is None else (self._layers[of][key], of)

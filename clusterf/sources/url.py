@@ -18,6 +18,11 @@ class Source(msgspec.Struct, frozen=True):
     tree: str | None = None
     etcd: EtcdLocation | None = None
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a tree: files of this machine, which only its own users write."""
+        return self.tree is not None
+
 
 def parse_source(url: str, credentials: EtcdCredentials = EtcdCredentials()) -> Source:  # noqa: B008
     """Return the source that `url` names; `credentials` are for etcd.

@@ -12,6 +12,7 @@ from actors.base.messages import Confirm
 from actors.settings import Settings
 from clusterf.config.model import Value
 from clusterf.etcd.location import EtcdLocation
+from clusterf.health.probe_policy import DENIED, METHODS
 from clusterf.ipvs.table import Method, Op, ServiceFlag, Step, VirtualServer, VirtualServerSettings
 from clusterf.sources.url import Source
 from tests.actors.support.some_settings import some_settings
@@ -287,6 +288,8 @@ class World:
             resync_interval=60.0,
             stuck_timeout=30.0,
             vip_interface=None,
+            health_deny=DENIED,
+            health_methods=METHODS,
         )
         return settings
 

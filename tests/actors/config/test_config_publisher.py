@@ -1,5 +1,6 @@
 from math import inf
 
+import msgspec
 import pytest
 
 from actors.base.messages import Ping
@@ -10,10 +11,16 @@ from actors.link.publisher import Publisher
 from clusterf.config.model import BackendKey, Frontend, FrontendKey, RouteKey
 from clusterf.config.problems import Problem
 from clusterf.sources.doubt import DoubtKind
+from clusterf.sources.url import Source, parse_source
 from tests.actors.support.director import backend, sources, value
 from tests.actors.support.local_links import LocalLinks
 from tests.actors.support.recorder import subscribe
 from tests.waiting import wait_until
+
+
+def from_files(message):
+    """Return how the value of a tree is published."""
+    return msgspec.structs.replace(message, local=True)
 
 
 @pytest.fixture
@@ -43,11 +50,30 @@ def test_value_of_the_last_source_wins_and_the_earlier_one_returns_without_it(pu
     published.tell(SourceUpdate(1, (backend(2),), synced=True))
     published.tell(SourceUpdate(0, (backend(1),), synced=True))
     wait_until(lambda: recorder.syncs)
-    assert recorder.state[key] == backend(2)
+    assert recorder.state[key] == from_files(backend(2))
     published.tell(SourceUpdate(1, (ValueIs(BackendKey(b"web", b"1"), None),)))
-    wait_until(lambda: recorder.state.get(key) == backend(1))
+    wait_until(lambda: recorder.state.get(key) == from_files(backend(1)))
     published.tell(SourceUpdate(0, (ValueIs(BackendKey(b"web", b"1"), None),)))
     wait_until(lambda: key not in recorder.state)
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_values_of_trees_are_published_as_local_as_long_as_no_value_of_etcd_wins(links, recorder_ref, single):
+    recorder, key = recorder_ref._actor_weakref(), backend(1).key
+    tree, etcd = Source("file:///0", tree="/0"), parse_source("etcd://10.0.0.1:2379/clusterf")
+    ref = ConfigPublisher.start((etcd,) if single else (tree, etcd), "", links)
+    subscription = subscribe("config", links, recorder_ref)
+    try:
+        if not single:
+            ref.tell(SourceUpdate(0, (backend(1),), synced=True))
+            wait_until(lambda: recorder.state.get(key) == from_files(backend(1)))
+        ref.tell(SourceUpdate(0 if single else 1, (backend(1),), synced=True))
+        wait_until(lambda: recorder.state.get(key) == backend(1))
+        ref.tell(SourceUpdate(0 if single else 1, (ValueIs(key, None),)))
+        wait_until(lambda: recorder.state.get(key) == (None if single else from_files(backend(1))))
+    finally:
+        subscription.stop()
+        ref.stop()
 
 
 def test_routes_are_accepted_from_the_selected_sources_only(published, recorder):
@@ -84,7 +110,7 @@ def test_doubt_about_a_source_is_published_and_withdrawn(published, recorder):
     published.tell(SourceUpdate(1, (), synced=True))
     published.tell(SourceUpdate(0, (DoubtIs(key, "another cluster"), backend(1)), synced=True))
     wait_until(lambda: recorder.syncs)
-    assert recorder.state == {key: DoubtIs(key, "another cluster"), backend(1).key: backend(1)}
+    assert recorder.state == {key: DoubtIs(key, "another cluster"), backend(1).key: from_files(backend(1))}
     published.tell(SourceUpdate(0, (DoubtIs(key, None),)))
     wait_until(lambda: key not in recorder.state)
 
@@ -100,7 +126,7 @@ def test_what_a_source_deletes_while_it_is_in_doubt_is_deleted_when_that_ends(pu
     published.tell(SourceUpdate(1, (ValueIs(values[2].key, one.value),)))
     published.tell(SourceUpdate(1, (ValueIs(values[2].key, None),)))
     wait_until(lambda: recorder.state.get(key))
-    assert all(recorder.state[each.key] == each for each in values)
+    assert all(recorder.state[each.key] == from_files(each) for each in values)
     published.tell(SourceUpdate(0, (values[1], DoubtIs(key, None))))
     wait_until(lambda: key not in recorder.state and values[0].key not in recorder.state)
     assert recorder.state.keys() == {values[1].key, values[2].key, passing}

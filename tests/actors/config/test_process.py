@@ -48,7 +48,7 @@ def test_invalid_value_of_a_later_source_does_not_hide_an_earlier_one(
     run(*(f"file://{tmp_path}/tree{number}" for number in (1, 2)))
     request.addfinalizer(subscribe("config", HOST.links, recorder_ref).stop)
     wait_until(lambda: recorder.syncs)
-    assert recorder.state[KEY] == ValueIs(KEY, Backend(weight=1))
+    assert recorder.state[KEY] == ValueIs(KEY, Backend(weight=1), local=True)
     wait_until(lambda: len(recorder.state) == 3)  # its problem, and that nobody knows what it was
 
 
@@ -60,5 +60,5 @@ def test_value_of_the_last_source_is_published_on_the_link(run, tmp_path, record
     settings, _ = run(*(f"file://{tmp_path}/tree{number}" for number in (1, 2)))
     request.addfinalizer(subscribe("config", HOST.links, recorder_ref).stop)
     wait_until(lambda: recorder.syncs)
-    assert recorder.state == {KEY: ValueIs(KEY, Backend(weight=2))}
+    assert recorder.state == {KEY: ValueIs(KEY, Backend(weight=2), local=True)}
     assert settings.config_file.exists()

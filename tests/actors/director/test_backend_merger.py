@@ -7,6 +7,7 @@ import pytest
 from actors.config.config_publisher import ConfigPublisher
 from actors.link.messages import ValueIs
 from clusterf.config.model import BackendKey, FrontendKey, HealthCheck, HealthKey
+from clusterf.health.verdict import Verdict
 from clusterf.ipvs.table import Method, RealServer, RealServerSettings, Table, table_of
 from clusterf.lib.addresses import Endpoint
 from clusterf.resolve.virtual_servers import Defaults, virtual_servers
@@ -68,6 +69,16 @@ def test_updates_are_not_synced_before_every_backend_has_a_verdict_with_patience
     assert not is_synced(recorder)
     director.publish(verdict(DOWN, b"2", Endpoint(ip_address("10.2.2.2").packed, 8080)))
     wait_until(lambda: is_synced(recorder))
+
+
+def test_backend_that_is_not_probed_is_not_awaited(direct, recorder):
+    other = ValueIs(BackendKey(b"web", b"2"), value(b"services/web/backends/2", b'{"ipv4": "127.0.0.1", "tcp": 8080}'))
+    director = direct(patience=60.0).configure(FRONTEND, TCP, backend(7), other).publish(verdict(UP))
+    wait_until(lambda: 7 in weights(recorder))
+    refused = Verdict(up=None, since=1.0, reason="not allowed (--health-deny)")
+    director.publish(verdict(refused, b"2", Endpoint(ip_address("127.0.0.1").packed, 8080)))
+    wait_until(lambda: is_synced(recorder))
+    assert set(weights(recorder)) == {0, 7}
 
 
 def test_missing_verdicts_are_awaited_no_longer_than_patience(direct, recorder, caplog):

@@ -132,7 +132,7 @@ def test_backend_that_fails_after_its_virtual_server_was_removed_comes_back_with
     wait_until(lambda: weight_of(kernel) is None)
     director.publish(verdict(last))
     rotation = director.merger._actor_weakref()._rotation
-    wait_until(lambda: list(rotation._pools._stray.values()) == [False] * (last is DOWN))
+    wait_until(lambda: [probe.up for probe in rotation._pools._stray.values()] == [False] * (last is DOWN))
     kernel.steps.clear()
     director.configure(*SERVICE)
     wait_until(lambda: weight_of(kernel) is not None)

@@ -26,6 +26,7 @@ class Setup:
         self.loop = asyncio.new_event_loop()
         self.calls = []
         self.stored = DOWN
+        self.refused = []
         self.output = VerdictOutput(self.loop, self, self, self)
 
     def publish(self, messages, *, synced):
@@ -42,6 +43,10 @@ class Setup:
 
     def updates(self, transitions):
         return {key: self.stored for _ in transitions for key in (ONE, TWO)}
+
+    def take_refused(self):
+        refused, self.refused = self.refused, []
+        return refused
 
     def backends(self, target):
         return [BackendKey(b"web", b"1"), BackendKey(b"web", b"2")]
@@ -71,6 +76,20 @@ def test_updates_are_published_and_then_recorded(setup):
         ("publish", {ONE: UP.verdict, TWO: None}, True),
         ("record", {ONE: UP, TWO: None}),
     ]
+
+
+def test_target_that_is_not_probed_is_published_and_reported_but_not_recorded(setup, caplog):
+    refused = StoredVerdict(Verdict(None, 3.0, "not allowed (--health-deny)"), False)
+    setup.refused = [Target(AT, HealthCheck(), "not allowed (--health-deny)")]
+    setup.output.add({ONE: refused, TWO: UP})
+    setup.output.write()
+    assert setup.calls == [
+        ("publish", {ONE: refused.verdict, TWO: UP.verdict}, False),
+        ("record", {ONE: None, TWO: UP}),
+    ]
+    setup.output.write()
+    line = "health: web/1: 10.0.0.1:80 is not probed: not allowed (--health-deny) (and 1 more backends)"
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("ERROR", line)]
 
 
 def test_written_updates_are_not_written_again(setup):

@@ -68,6 +68,43 @@ def test_valid_health_check_is_decoded(raw, value):
     assert not [problem for problem in decoded.problems if problem.fatal]
 
 
+@pytest.mark.parametrize(
+    ("raw", "value", "field", "reason"),
+    [
+        ({"interval": 0.05}, {"interval": 0.1, "timeout": 0.1}, "interval", "0.05 s is too short: 0.1 s is used"),
+        ({"interval": 0.09, "timeout": 0.095}, {"interval": 0.1, "timeout": 0.095}, "interval", "0.09 s is too short"),
+        ({"fast_interval": 0.001}, {"fast_interval": 0.1}, "fast_interval", "0.001 s is too short: 0.1 s is used"),
+        (
+            {"interval": 900, "timeout": 301},
+            {"interval": 900.0, "timeout": 300.0},
+            "timeout",
+            "301 s is too long: 300 s",
+        ),
+    ],
+)
+def test_times_are_kept_within_limits_with_a_note(raw, value, field, reason):
+    decoded = read(HEALTH, raw)
+    assert decoded.value == HealthCheck(**value)
+    [problem] = decoded.problems
+    assert (problem.field, problem.fatal, problem.note) == (field, False, True)
+    assert problem.reason.startswith(reason)
+
+
+def test_limits_themselves_are_fine():
+    decoded = read(HEALTH, {"interval": 300, "fast_interval": 0.1, "timeout": 300})
+    assert decoded.value == HealthCheck(interval=300.0, fast_interval=0.1, timeout=300.0)
+    assert decoded.problems == ()
+
+
+def test_body_with_a_method_that_has_none_is_noted_and_the_check_is_not_changed():
+    decoded = read(HEALTH, {"type": "http", "body": "a"})
+    assert decoded.value == HealthCheck(type="http", body="a")
+    assert [(problem.reason, problem.note) for problem in decoded.problems] == [
+        ("a request by GET has no body: the backends are not probed", True)
+    ]
+    assert read(HEALTH, {"type": "http", "method": "POST", "body": "a"}).problems == ()
+
+
 def test_http_fields_of_a_check_without_a_type_are_reported():
     decoded = read(HEALTH, {"path": "/healthz", "status": "200", "interval": 3})
     assert decoded.value == HealthCheck(path="/healthz", status=((200, 200),), interval=3.0)

@@ -70,3 +70,23 @@ def test_nothing_is_kept_of_backends_that_are_not_probed(pools):
         pools.aim(WEB, V4, name, None)
     assert judged(pools) == []
     assert left_behind(pools) == {}
+
+
+def test_refused_probe_has_no_verdict_but_is_not_awaited(pools):
+    assert pools.put_verdict(WEB, ONE, at(1), None, refused=True)
+    assert not pools.put_verdict(WEB, ONE, at(1), None, refused=True)
+    assert pools.unknown == 1
+    assert set(pools.undecided()) == {(WEB, ONE, at(1)), (WEB, TWO, at(2))}
+    assert list(pools.undecided(refused=False)) == [(WEB, TWO, at(2))]
+    assert pools.put_verdict(WEB, ONE, at(1), None)
+    assert pools.unknown == 2
+
+
+def test_refusal_of_an_endpoint_that_comes_later_is_kept(pools):
+    pools.put_verdict(WEB, ONE, at(9), None, refused=True)
+    pools.aim(WEB, V4, ONE, at(9))
+    assert pools.probe(WEB, V4, ONE) == Probe(at(9), None, refused=True)
+    pools.aim(WEB, V4, ONE, at(1))
+    assert pools.unknown == 2
+    pools.aim(WEB, V4, ONE, at(9))
+    assert pools.unknown == 1

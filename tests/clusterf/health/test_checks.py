@@ -80,3 +80,28 @@ def test_label_stands_in_for_an_invalid_check_of_the_service():
     checks.note(b"web", "tree", invalid=True)
     assert checks.in_force(b"web", LABEL) == LABEL.check
     assert checks.in_force(b"web") == HealthCheck()
+
+
+def test_check_is_local_if_the_one_in_force_is_from_files():
+    checks = Checks()
+    assert checks.update(None, DEFAULT, local=True)
+    assert checks.is_local(b"web")
+    checks.update(b"web", OWN)
+    assert not checks.is_local(b"web")
+    assert checks.is_local(b"api")
+    assert checks.update(b"web", OWN, local=True), "the same value from another source"
+    assert checks.is_local(b"web")
+    checks.update(None, DEFAULT)
+    assert not checks.is_local(b"api")
+    assert checks.is_local(b"web")
+
+
+def test_check_in_place_of_invalid_ones_is_local_if_all_of_these_are():
+    checks = Checks()
+    checks.note(b"web", "file:///etc/clusterf", invalid=True)
+    assert checks.is_local(b"web")
+    assert checks.note(None, "etcd://10.0.0.1:2379/clusterf", invalid=True)
+    assert not checks.is_local(b"web")
+    checks.note(None, "etcd://10.0.0.1:2379/clusterf", invalid=False)
+    assert checks.note(b"web", "etcd://10.0.0.1:2379/clusterf", invalid=True), "what stands for it may be refused now"
+    assert not checks.is_local(b"web")

@@ -4,7 +4,7 @@ import pytest
 
 from clusterf.config.model import BackendKey, HealthCheck
 from clusterf.health.monitor import Transition
-from clusterf.health.report import MAX_BACKENDS, OutageReport, transition_lines
+from clusterf.health.report import MAX_BACKENDS, MAX_REFUSED, OutageReport, refusal_lines, transition_lines
 from clusterf.health.targets import Target
 from clusterf.health.verdict import ProbeResult, Verdict
 from clusterf.lib.addresses import parse_endpoint
@@ -102,3 +102,19 @@ def test_freeze_that_ends_by_passing_targets_is_reported_with_the_references_ign
     assert list(report.update(12.0)) == []
     monitor.references_trusted = True
     assert list(report.update(13.0)) == [(logging.WARNING, "a reference responds: using references again")]
+
+
+def test_refused_targets_are_one_line_each_with_the_first_backend():
+    one, two = (Target(parse_endpoint(f"127.0.0.{n}:80"), HealthCheck(), "not allowed (--health-deny)") for n in (1, 2))
+    backends = {one: [BackendKey(b"w\n", b"1")], two: [WEB, BackendKey(b"web", b"2")]}
+    assert list(refusal_lines([one, two], backends.get)) == [
+        r"w\x0a/1: 127.0.0.1:80 is not probed: not allowed (--health-deny)",
+        "web/1: 127.0.0.2:80 is not probed: not allowed (--health-deny) (and 1 more backends)",
+    ]
+
+
+def test_refused_targets_beyond_the_limit_share_a_line():
+    refused = [Target(parse_endpoint(f"127.0.0.{n}:80"), HealthCheck(), "no") for n in range(1, MAX_REFUSED + 4)]
+    *named, rest = refusal_lines(refused, lambda _: [WEB])
+    assert len(named) == MAX_REFUSED
+    assert rest == "and 3 more are not probed"

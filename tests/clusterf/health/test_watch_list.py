@@ -31,7 +31,7 @@ def watch_list():
 def apply(watch_list, *updates):
     for key, value in updates:
         watch_list.update(key, value)
-    return watch_list.apply(100, NOW)
+    return watch_list.apply(100, NOW, WALL)
 
 
 def probe(watch_list, result):
@@ -104,5 +104,5 @@ def test_changes_are_applied_in_parts(watch_list):
         watch_list.update(BackendKey(b"web", b"%d" % number), backend(AT))
     sizes = []
     while watch_list.pending:
-        sizes.append(len(watch_list.apply(4, NOW)))
+        sizes.append(len(watch_list.apply(4, NOW, WALL)))
     assert sizes == [4, 4, 2]

@@ -97,6 +97,12 @@ class Director:
             self.rotation.put_verdict(service, b"%d" % number, at(number, port), up)
         return self.pipeline.flush()[1]
 
+    def refuse(self, *numbers):
+        """Say that these backends are not probed; return what changes in the desired table."""
+        for number in numbers:
+            self.rotation.put_verdict(b"web", b"%d" % number, at(number), None, refused=True)
+        return self.pipeline.flush()[1]
+
     @property
     def weights(self):
         """The weights of the real servers of the one virtual server, by the last number of their address."""

@@ -87,7 +87,8 @@ def test_another_etcd_takes_nothing_from_the_table_until_it_is_confirmed(namespa
 def test_backends_that_another_etcd_lacks_are_probed_until_it_is_confirmed(namespace: None, tmp_path: Path) -> None:
     server = create_server(("127.0.0.1", 0))
     port = server.getsockname()[1]
-    with EtcdCluster(tmp_path / "etcd") as etcd, Node(tmp_path, flags=["--config-source", etcd.url()]) as node:
+    flags = ["--health-allow", "127.0.0.1"]
+    with EtcdCluster(tmp_path / "etcd") as etcd, Node(tmp_path, flags=["--config-source", etcd.url(), *flags]) as node:
         etcd.ctl("put", "/clusterf/health", '{"type": "tcp", "interval": 0.2, "timeout": 0.2, "rise": 1, "fall": 1}')
         etcd.ctl("put", f"{SERVICE}/frontend", '{"ipv4": "10.107.107.107", "tcp": 1337}')
         etcd.ctl("put", f"{SERVICE}/backends/test1", f'{{"ipv4": "127.0.0.1", "tcp": {port}}}')
