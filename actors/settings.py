@@ -52,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ipvs_forward_method: MethodName
     ipvs_elide: bool
     ipvs_exclude: tuple[str, ...]
+    vip_policy: Literal["open", "strict"]
     ipvs_sync: tuple[SyncDaemon, ...]
     ipvs_sysctl: tuple[tuple[str, int], ...]
     vip_interface: str | None

@@ -89,6 +89,7 @@ def _defaults(settings: Settings, excluded: tuple[IPNetwork, ...]) -> Defaults:
         method=METHODS[settings.ipvs_forward_method],
         exclude=excluded,
         synced=bool(settings.ipvs_sync),
+        strict_vips=settings.vip_policy == "strict",
     )
 
 

@@ -22,7 +22,7 @@ from actors.link.publisher import Publisher
 from actors.link.subscription import Subscription
 from actors.settings import CONFIG
 from clusterf.config.keys import parse_key
-from clusterf.config.model import RouteKey
+from clusterf.config.model import RouteKey, VipKey
 from clusterf.health.monitor import Monitor
 from clusterf.health.references import ProbeStarter
 from clusterf.health.targets import Targets
@@ -104,7 +104,7 @@ class HealthChecker(AsyncioActor):
             match message:
                 case Synced():
                     self._synced = True
-                case DoubtIs() | Pulse() | ValueIs(RouteKey()):
+                case DoubtIs() | Pulse() | ValueIs(RouteKey() | VipKey()):
                     pass
                 case ProblemsAre(key, problems):
                     if (concerned := parse_key(key.path)) is not None:

@@ -47,6 +47,13 @@ _OPTIONS = [
         help="Never change virtual servers with addresses in this prefix.",
     ),
     click.option(
+        "--vip-policy",
+        type=click.Choice(["open", "strict"]),
+        default="open",
+        show_default=True,
+        help="Whether services may claim addresses that no key of vips/ covers; strict: no, and no fwmarks either.",
+    ),
+    click.option(
         "--ipvs-sync",
         metavar="ROLE:INTERFACE[:SYNCID]",
         multiple=True,

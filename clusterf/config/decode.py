@@ -27,6 +27,7 @@ from clusterf.config.fields import (
     read_expected,
     read_headers,
     read_method,
+    read_name_patterns,
     read_netmask,
     read_node_name,
     read_pattern,
@@ -55,6 +56,8 @@ from clusterf.config.model import (
     RouteKey,
     Tls,
     Value,
+    VipKey,
+    VipRule,
 )
 from clusterf.config.problems import Problem
 from clusterf.config.reading import Reading, Shape
@@ -87,7 +90,7 @@ def decode(source: str, path: bytes, key: Key, raw: bytes, *, limit: int | None 
     """Return the value that `raw` holds for `key`, and all its problems.
 
     Never raises, whatever `raw` is. More than `limit` bytes are invalid. An empty value is
-    an object without fields, but invalid for a frontend or backend, as a file that is
+    an object without fields, but invalid for a frontend, a backend or a key of `vips/`, as a file that is
     written in place is empty first.
     An unknown field is a problem but not a fatal one. `source` and `path` only go into
     the problems.
@@ -100,7 +103,7 @@ def decode(source: str, path: bytes, key: Key, raw: bytes, *, limit: int | None 
     try:
         if limit is not None and len(raw) > limit:
             raise ValueError(f"{len(raw)} bytes are too many, the limit is {limit}")
-        data = _parse(raw, may_be_empty=not isinstance(key, FrontendKey | BackendKey))
+        data = _parse(raw, may_be_empty=not isinstance(key, FrontendKey | BackendKey | VipKey))
     except ValueError as error:
         reading.fault(str(error), "")
         return Decoded(None, tuple(reading.problems))
@@ -227,6 +230,19 @@ def _route(fields: dict[str, Any], reading: Reading) -> Route:
     )
 
 
+def _vip_rule(fields: dict[str, Any], reading: Reading) -> VipRule:
+    prefix = fields.get("prefix")
+    if prefix is None:
+        reading.fault("needs a prefix", "prefix")
+    if "services" not in fields:
+        reading.fault("needs a list of patterns; an empty one gives the prefix to no service", "services")
+    return VipRule(
+        prefix4=prefix if isinstance(prefix, IPv4Network) else None,
+        prefix6=prefix if isinstance(prefix, IPv6Network) else None,
+        services=fields.get("services", ()),
+    )
+
+
 # IPVS has checksums of its own for these types only, and accepts any other without an error
 _CHECKSUMS: Final = {
     TunnelType.IPIP: {TunnelChecksum.NONE},
@@ -311,4 +327,5 @@ _SHAPES: Final[Mapping[type, Shape]] = {
         },
         _route,
     ),
+    VipKey: Shape({"prefix": read_prefix, "services": read_name_patterns}, _vip_rule),
 }

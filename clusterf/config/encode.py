@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from clusterf.config.model import TAG, Backend, BackendCheck, Frontend, HealthCheck, Route, Value
+from clusterf.config.model import TAG, Backend, BackendCheck, Frontend, HealthCheck, Route, Value, VipRule
 from clusterf.ipvs.table import Tunnel
 
 __all__ = ["encode", "to_json"]
@@ -22,6 +22,8 @@ def encode(value: Value) -> dict[str, Any]:
             texts = {"Prefix": value.prefix, "Gateway": value.gateway, "IPVSMethod": method}
             fields = {name: str(text) for name, text in texts.items() if text is not None}
             return fields | ({"tunnel": _tunnel(value.tunnel)} if value.tunnel != Tunnel() else {})
+        case VipRule(services=services):
+            return {"prefix": str(value.prefix), "services": list(services)}
         case Frontend(persistence=persistence) if persistence is not None:
             return _fields(value) | {"persistence": _persistence(_fields(persistence))}
         case Backend(health=own) if own is not None:

@@ -16,7 +16,7 @@ import msgspec
 from clusterf.config.model import Port
 from clusterf.ipvs.table import SCHEDULER_FLAGS, SCHEDULERS
 from clusterf.lib.addresses import IPAddress, IPNetwork, check_real_server_address, parse_ip, parse_ipv4
-from clusterf.lib.patterns import compile_pattern
+from clusterf.lib.patterns import check_pattern, compile_pattern
 from clusterf.lib.text import parse_node_name
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "read_expected",
     "read_headers",
     "read_method",
+    "read_name_patterns",
     "read_netmask",
     "read_node_name",
     "read_object",
@@ -55,6 +56,7 @@ _OWN_HEADERS = {"connection", "content-length", "expect", "transfer-encoding"}  
 _MAX_HEADERS = 16 << 10  # bytes, of names and values
 _MAX_BODY = 64 << 10  # bytes
 _MAX_EXPECTED = 1 << 10  # characters
+_MAX_PATTERNS = 1000
 
 
 def _typed(kind: Any) -> Read:
@@ -143,6 +145,14 @@ def read_prefix(raw: object) -> IPNetwork | None:
         raise ValueError(f"not an address prefix: {text}")
     parse_ip(match[1])  # stricter than ip_network, and with better reasons
     return ip_network(text, strict=False)
+
+
+def read_name_patterns(raw: object) -> tuple[str, ...]:
+    """Return patterns for names."""
+    patterns: tuple[str, ...] = _texts(raw)
+    if len(patterns) > _MAX_PATTERNS:
+        raise ValueError(f"{len(patterns)} patterns are too many, the limit is {_MAX_PATTERNS}")
+    return tuple(map(check_pattern, patterns))
 
 
 def read_netmask(raw: object) -> IPv4Address | int | None:

@@ -4,7 +4,7 @@ A key path is what follows the prefix in etcd, or the root of a file tree,
 without a slash in front: `services/web/backends/1`.
 """
 
-from clusterf.config.model import BackendKey, FrontendKey, HealthKey, Key, RouteKey
+from clusterf.config.model import BackendKey, FrontendKey, HealthKey, Key, RouteKey, VipKey
 
 __all__ = ["parse_key", "path_of"]
 
@@ -20,6 +20,8 @@ def parse_key(path: bytes) -> Key | None:
             return HealthKey(service)
         case [b"routes", route] if route:
             return RouteKey(route)
+        case [b"vips", name] if name:
+            return VipKey(name)
         case [b"health"]:
             return HealthKey(None)
         case _:
@@ -37,3 +39,5 @@ def path_of(key: Key) -> bytes:
             return b"health" if service is None else b"services/%b/health" % service
         case RouteKey(route):
             return b"routes/%b" % route
+        case VipKey(name):
+            return b"vips/%b" % name

@@ -1,4 +1,4 @@
-"""The objects of the configuration: frontends, backends, routes and health checks.
+"""The objects of the configuration: frontends, backends, routes, health checks, and who may claim which VIPs.
 
 Frozen values, one class per kind of key below the configuration's prefix.
 What a field may hold is checked once, when `clusterf.config.decode` builds the
@@ -40,6 +40,8 @@ __all__ = [
     "RouteKey",
     "Tls",
     "Value",
+    "VipKey",
+    "VipRule",
 ]
 
 TAG = "kind"
@@ -83,7 +85,13 @@ class RouteKey(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
     route: Name
 
 
-Key = FrontendKey | BackendKey | HealthKey | RouteKey
+class VipKey(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
+    """The key `vips/NAME`."""
+
+    name: Name
+
+
+Key = FrontendKey | BackendKey | HealthKey | RouteKey | VipKey
 
 
 class Persistence(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -168,6 +176,22 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True, tag_field=TAG, tag=
     def gateway(self) -> IPAddress | None:
         """The address of the real server, instead of that of the backend; None: that of the backend."""
         return self.gateway4 or self.gateway6
+
+
+class VipRule(msgspec.Struct, frozen=True, omit_defaults=True, tag_field=TAG, tag=5, gc=False):
+    """Addresses under a prefix are claimed only by services that match one of these patterns.
+
+    Exactly one prefix is set. The patterns are those of `clusterf.lib.patterns`; without any, no service matches.
+    """
+
+    prefix4: IPv4Network | None = None
+    prefix6: IPv6Network | None = None
+    services: tuple[str, ...] = ()
+
+    @property
+    def prefix(self) -> IPNetwork | None:
+        """The prefix."""
+        return self.prefix4 or self.prefix6
 
 
 class Tls(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -256,5 +280,5 @@ class Backend(AddressesAndPorts, frozen=True, omit_defaults=True, tag_field=TAG,
             msgspec.structs.force_setattr(self, "health", _shared(self.health))
 
 
-Value = Frontend | Backend | HealthCheck | Route
+Value = Frontend | Backend | HealthCheck | Route | VipRule
 ADDRESS_PROTOCOLS = (Protocol.TCP, Protocol.UDP, Protocol.SCTP)

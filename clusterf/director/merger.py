@@ -12,6 +12,7 @@ from typing import NamedTuple
 from clusterf.config.keys import path_of
 from clusterf.config.model import FrontendKey, Name
 from clusterf.config.problems import KnownProblems, Problem, ProblemsOf, conflict
+from clusterf.director.claims import Claims
 from clusterf.director.groups import BackendGroups
 from clusterf.director.lapses import Membership
 from clusterf.director.meeting import merged, overruled
@@ -80,8 +81,7 @@ class Merger:
         self._elide = elide
         self._rotation = rotation
         self._take_overs = TakeOvers(in_force)
-        self._claims: dict[VirtualServer, dict[Name, VirtualServerSpec]] = {}
-        self._claimed_by: dict[Name, tuple[VirtualServer, ...]] = {}
+        self._claims = Claims()
         self._members: dict[tuple[Name, Name], Members] = {}
         self._groups = BackendGroups()
         # the services whose real servers without a member in rotation are removed, instead of drained
@@ -100,8 +100,8 @@ class Merger:
     def update(self, item: Resolved) -> None:
         """Set the claims of a service, the members of a backend, or problems."""
         match item:
-            case ServiceResolved(service, claims, policy):
-                self._update_claims(service, dict(claims))
+            case ServiceResolved(service, _, policy):
+                self._dirty_virtuals.update(dict.fromkeys(self._claims.put(item)))
                 self._update_policy(service, policy)
             case BackendResolved(service, backend, members):
                 self._update_backend(service, backend, members)
@@ -171,23 +171,6 @@ class Merger:
                 self._rotation.suspend(service, name, virtual, until)
                 self._touch(virtual, service, real)
 
-    def _update_claims(self, service: Name, claims: dict[VirtualServer, VirtualServerSpec]) -> None:
-        claimed = self._claimed_by.pop(service, ())
-        if claims:
-            self._claimed_by[service] = tuple(claims)
-        for virtual in claimed:
-            if virtual not in claims:
-                rivals = self._claims[virtual]
-                del rivals[service]
-                if not rivals:
-                    del self._claims[virtual]
-                self._dirty_virtuals[virtual] = None
-        for virtual, claim in claims.items():
-            rivals = self._claims.setdefault(virtual, {})
-            if rivals.get(service) != claim:
-                rivals[service] = claim
-                self._dirty_virtuals[virtual] = None
-
     def _update_policy(self, service: Name, policy: HealthPolicy | None) -> None:
         if self._rotation is None:
             return
@@ -196,7 +179,7 @@ class Merger:
         if removes == (service in self._removing):
             return
         self._removing ^= {service}
-        for virtual in self._claimed_by.get(service, ()):
+        for virtual in self._claims.claimed_by(service):
             for real in self._groups.reals(virtual, service):
                 names = self._groups.at(virtual, service, real)
                 if not any(self._in_rotation(service, name, virtual) for name in names):
@@ -241,7 +224,7 @@ class Merger:
             self._dirty_reals[virtual, real] = None
 
     def _merge_virtual(self, virtual: VirtualServer) -> Iterator[Merged]:
-        rivals = self._claims.get(virtual, {})
+        rivals = self._claims.rivals(virtual)
         owner = min(rivals, default=None)
         losers = sorted(service for service in rivals if service != owner)
         yield from self._conflicts.report(virtual, tuple(_lost(loser, virtual, owner or b"") for loser in losers))

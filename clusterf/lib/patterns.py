@@ -61,7 +61,7 @@ def matches_any(name: bytes, patterns: Iterable[str]) -> bool:
     return any(_compiled(pattern).search(text) for pattern in patterns)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _compiled(pattern: str) -> Pattern:
     if not pattern:
         raise ValueError("an empty pattern")

@@ -4,10 +4,10 @@ A frontend becomes *claims* on virtual servers; a backend becomes a *member* of
 each virtual server that its service claims, as the real server that its route
 says. The resolver takes single objects by key and answers with what becomes of
 those concerned, so that one changed backend costs one look-up, a changed
-frontend its service, and a changed route the backends under it. A changed
-health check costs its service only where it changes which endpoints are
-probed, and the backends that have a check of their own; all else in it concerns
-only the probes.
+frontend its service, a changed route the backends under it, and a changed key
+of `vips/` the claims of the frontends under it. A changed health check costs its
+service only where it changes which endpoints are probed, and the backends that
+have a check of their own; all else in it concerns only the probes.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +30,8 @@ from clusterf.config.model import (
     Route,
     RouteKey,
     Value,
+    VipKey,
+    VipRule,
 )
 from clusterf.config.problems import KnownProblems, Problem, ProblemsOf, conflict
 from clusterf.health.checks import Checks
@@ -40,7 +42,9 @@ from clusterf.lib.addresses import Endpoint, Family, Protocol, is_within
 from clusterf.lib.mapping import put
 from clusterf.lib.text import escape
 from clusterf.resolve.placement import place
-from clusterf.resolve.routes import AddressRange, RouteTable
+from clusterf.resolve.prefixes import AddressRange
+from clusterf.resolve.routes import RouteTable
+from clusterf.resolve.vip_rules import VipRules
 from clusterf.resolve.virtual_servers import Defaults, marked_protocol, virtual_servers
 
 __all__ = ["BackendResolved", "Member", "Resolved", "Resolver", "ServiceResolved"]
@@ -64,12 +68,14 @@ class Member(msgspec.Struct, frozen=True, gc=False):
 class ServiceResolved(NamedTuple):
     """The service claims these virtual servers, and no others; policy None: its health is not checked.
 
-    (Its backends' may be, by checks of their own.)
+    (Its backends' may be, by checks of their own.) Of those that are `forbidden` it may own none,
+    whoever else claims them.
     """
 
     service: Name
     claims: tuple[tuple[VirtualServer, VirtualServerSpec], ...]
     policy: HealthPolicy | None = None
+    forbidden: frozenset[VirtualServer] = frozenset()
 
 
 class BackendResolved(NamedTuple):
@@ -88,7 +94,8 @@ class _Dirty:
 
     def __init__(self) -> None:
         self.services: dict[Name, None] = {}
-        self.policies: dict[Name, None] = {}
+        # (those whose backends are members as before)
+        self.claims: dict[Name, None] = {}
         self.backends: dict[BackendKey, None] = {}
         self.routes: dict[RouteKey, None] = {}
         self.ranges: dict[AddressRange, None] = {}
@@ -106,6 +113,9 @@ class Resolver:
         self._routes = RouteTable()
         # (address, service, backend) of each backend, to find those under a changed route
         self._by_address: dict[Family, SortedList] = {family: SortedList() for family in Family}
+        self._rules = VipRules(strict=defaults.strict_vips)
+        # (address, service) of each frontend, to find those under a changed key of `vips/`
+        self._by_vip: dict[Family, SortedList] = {family: SortedList() for family in Family}
         self._checks = Checks()
         self._claims: dict[Name, tuple[tuple[VirtualServer, VirtualServerSpec], ...]] = {}
         self._problems = KnownProblems()
@@ -116,14 +126,18 @@ class Resolver:
         match key:
             case FrontendKey(service):
                 assert value is None or isinstance(value, Frontend)
-                if put(self._frontends, service, value):
-                    self._dirty.services[service] = None
+                self._update_frontend(service, value)
             case BackendKey():
                 assert value is None or isinstance(value, Backend)
                 self._update_backend(key, value)
             case RouteKey(name):
                 assert value is None or isinstance(value, Route)
                 self._update_route(name, value)
+            case VipKey(name):
+                assert value is None or isinstance(value, VipRule)
+                for family, first, last in self._rules.put(name, value):
+                    found = self._by_vip[family].irange((first,), (last + 1,))
+                    self._dirty.claims.update((service, None) for _, service in found)
             case HealthKey(service):
                 assert value is None or isinstance(value, HealthCheck)
                 self._change_check(service, lambda: self._checks.update(service, value))
@@ -136,7 +150,7 @@ class Resolver:
     def flush(self) -> Iterator[Resolved]:
         """Yield what has become of all that changed since the last flush."""
         dirty, self._dirty = self._dirty, _Dirty()
-        for service in dirty.policies | dirty.services:
+        for service in dirty.claims | dirty.services:
             yield from self._resolve_service(service)
         for service in dirty.services:
             for backend in self._backends.get(service, ()):
@@ -147,6 +161,16 @@ class Resolver:
             yield from self._resolve_backend(key)
         for route in dirty.routes:
             yield from self._report(route, self._route_problems(route.route))
+
+    def _update_frontend(self, service: Name, value: Frontend | None) -> None:
+        old = self._frontends.get(service)
+        if not put(self._frontends, service, value):
+            return
+        for address in old.addresses if old is not None else ():
+            self._by_vip[Family.of(address)].remove((int(address), service))
+        for address in value.addresses if value is not None else ():
+            self._by_vip[Family.of(address)].add((int(address), service))
+        self._dirty.services[service] = None
 
     def _update_backend(self, key: BackendKey, value: Backend | None) -> None:
         siblings = self._backends.setdefault(key.service, {})
@@ -190,7 +214,7 @@ class Resolver:
         if _checked_port(old) != _checked_port(new):
             self._dirty.services.update(dict.fromkeys(concerned))
         elif policy_of(old) != policy_of(new) or owner_changes:
-            self._dirty.policies.update(dict.fromkeys(concerned))
+            self._dirty.claims.update(dict.fromkeys(concerned))
         for name in concerned:
             # which of the checks is in force may have changed, and where it probes
             self._dirty.backends.update((BackendKey(name, backend), None) for backend in self._own_checks.get(name, ()))
@@ -206,8 +230,11 @@ class Resolver:
         excluded = [v for v, _ in wanted if is_within(v.address, self._defaults.exclude)]
         claims = tuple((v, claim) for v, claim in wanted if v not in excluded)
         put(self._claims, service, claims or None)
-        yield ServiceResolved(service, claims, policy_of(self._checks.in_force(service)) if claims else None)
+        policy = policy_of(self._checks.in_force(service)) if claims else None
+        objections = {v: reason for v, _ in claims if (reason := self._rules.objection(service, v))}
+        yield ServiceResolved(service, claims, policy, frozenset(objections))
         reasons = [f"address {v.address} is in a range of --ipvs-exclude" for v in excluded]
+        reasons += objections.values()
         yield from self._report(FrontendKey(service), reasons)
         yield from self._problems.report(HealthKey(service), self._check_problems(service) if claims else ())
 

@@ -24,13 +24,14 @@ class Defaults(msgspec.Struct, frozen=True):
 
     Virtual servers with an address in `exclude` are never written. `synced`: the
     kernel synchronises connections, and so accepts no real server of the other
-    family.
+    family. `strict_vips`: a VIP that no key of `vips/` covers may be claimed by no service.
     """
 
     scheduler: str = "wlc"
     method: Method = Method.MASQ
     exclude: tuple[IPNetwork, ...] = ()
     synced: bool = False
+    strict_vips: bool = False
 
 
 def virtual_servers(frontend: Frontend, defaults: Defaults) -> tuple[tuple[VirtualServer, VirtualServerSpec], ...]:

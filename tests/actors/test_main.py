@@ -102,6 +102,7 @@ VALUES = {
     "ipvs-forward-method": "tunnel",
     "ipvs-elide": True,
     "ipvs-exclude": ["10.9.0.1/16", "fd00::/8"],
+    "vip-policy": "strict",
     "ipvs-sync": ["master:eth1:7", "backup:eth2"],
     "ipvs-sysctl": "conntrack=1",
     "vip-interface": "lo",

@@ -14,6 +14,6 @@ def some_settings(**changes):
         field.name: () if "tuple" in str(field.type) else values.get(getattr(field.type, "__name__", ""), "")
         for field in msgspec.structs.fields(Settings)
     }
-    fields |= {"log_format": "text", "ipvs_forward_method": "masq", "log_level": "info"}
+    fields |= {"log_format": "text", "ipvs_forward_method": "masq", "log_level": "info", "vip_policy": "open"}
     fields |= {"docker_address": "container", "route_ipvs_method": None}
     return Settings(**fields | changes)

@@ -114,6 +114,8 @@ def test_no_field_is_printed_that_is_not_read(path):
         (b"routes/r", b'{"IPVSMethod":"tunnel","tunnel":{"type":"gue","port":6080,"checksum":"remcsum"}}'),
         (b"routes/r", b'{"IPVSMethod":"tunnel","tunnel":{"type":"gre"}}'),
         (b"routes/r", b"{}"),
+        (b"vips/a", b'{"prefix":"10.107.0.0/16","services":["team-a-*","web"]}'),
+        (b"vips/a", b'{"prefix":"fd00::/8","services":[]}'),
     ],
 )
 def test_fields_with_their_defaults_are_left_out(path, raw):

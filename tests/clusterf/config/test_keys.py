@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterf.config.keys import parse_key, path_of
-from clusterf.config.model import BackendKey, FrontendKey, HealthKey, RouteKey
+from clusterf.config.model import BackendKey, FrontendKey, HealthKey, RouteKey, VipKey
 
 NAMES = st.binary(min_size=1).filter(lambda name: b"/" not in name)
 KEYS = st.one_of(
@@ -11,8 +11,9 @@ KEYS = st.one_of(
     st.builds(BackendKey, NAMES, NAMES),
     st.builds(HealthKey, st.none() | NAMES),
     st.builds(RouteKey, NAMES),
+    st.builds(VipKey, NAMES),
 )
-WORDS = st.sampled_from([b"services", b"frontend", b"backends", b"health", b"routes", b"", b"web"])
+WORDS = st.sampled_from([b"services", b"frontend", b"backends", b"health", b"routes", b"vips", b"", b"web"])
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,7 @@ WORDS = st.sampled_from([b"services", b"frontend", b"backends", b"health", b"rou
         (b"services/web/health", HealthKey(b"web")),
         (b"health", HealthKey(None)),
         (b"routes/test1", RouteKey(b"test1")),
+        (b"vips/team a", VipKey(b"team a")),
         (b"services/health/health", HealthKey(b"health")),
         (b"services/a b\n\xff/backends/\x00", BackendKey(b"a b\n\xff", b"\x00")),
     ],
@@ -56,6 +58,9 @@ def test_path_names_a_key(path, key):
         b"routes",
         b"routes/",
         b"routes/a/b",
+        b"vips",
+        b"vips/",
+        b"vips/a/b",
     ],
 )
 def test_any_other_path_names_no_key(path):

@@ -1,21 +1,32 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clusterf.config.model import BackendKey, FrontendKey
+from clusterf.config.model import BackendKey, FrontendKey, VipKey
 from clusterf.config.model import RouteKey as R
 from tests.clusterf.support.left_behind import left_behind
 from tests.clusterf.support.pipeline import Pipeline
 from tests.clusterf.support.reference_model import expected
-from tests.clusterf.support.strategies import BACKENDS, SERVICES, backends, frontends, node_defaults, routes, updates
+from tests.clusterf.support.strategies import (
+    BACKENDS,
+    RULES,
+    SERVICES,
+    backends,
+    frontends,
+    node_defaults,
+    routes,
+    rules,
+    updates,
+)
 from tests.examples import examples
 
 FLUSH = None
 history = st.lists(st.just(FLUSH) | updates, max_size=40)
 whole = st.builds(
-    lambda fronts, backs, ways: fronts | backs | ways,
+    lambda fronts, backs, ways, vips: fronts | backs | ways | vips,
     st.dictionaries(st.builds(FrontendKey, SERVICES), frontends, max_size=3),
     st.dictionaries(st.builds(BackendKey, SERVICES, BACKENDS), backends, max_size=8),
     st.dictionaries(st.builds(R, st.sampled_from([b"q", b"r", b"s", b"t"])), routes, max_size=4),
+    st.dictionaries(st.builds(VipKey, RULES), rules, max_size=3),
 )
 
 

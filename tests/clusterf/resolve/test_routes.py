@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from clusterf.config.model import Route
 from clusterf.lib.addresses import Family
-from clusterf.resolve.routes import AddressRange, RouteTable
+from clusterf.resolve.prefixes import AddressRange
+from clusterf.resolve.routes import RouteTable
 from tests.clusterf.support.reference_model import route_of
 from tests.clusterf.support.strategies import ROUTES, routes
 

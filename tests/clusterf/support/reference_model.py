@@ -1,6 +1,7 @@
 """The rules from configuration to IPVS, computed from scratch, as a reference for the incremental code."""
 
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from clusterf.config.keys import path_of
@@ -15,6 +16,7 @@ from clusterf.config.model import (
     Route,
     RouteKey,
     Value,
+    VipKey,
 )
 from clusterf.ipvs.table import (
     SCHEDULER_FLAGS,
@@ -143,7 +145,7 @@ def expected(
                 reported.add(path_of(BackendKey(service, name)))
     placed = list(_all_placed(configuration, defaults))
     first = _owners(configuration, defaults, placed, elide=False)
-    reported |= {path_of(FrontendKey(s)) for s, virtual in _claims(configuration, defaults) if s != first[virtual]}
+    reported |= {path_of(FrontendKey(s)) for s, virtual in _claims(configuration, defaults) if s != first.get(virtual)}
     table = Table()
     for virtual, owner in _owners(configuration, defaults, placed, elide=elide).items():
         meeting: dict[RealServer, list[Placed]] = {}
@@ -177,10 +179,21 @@ def _owners(
 ) -> dict[VirtualServer, bytes]:
     claims: dict[VirtualServer, list[bytes]] = {}
     for service, virtual in _claims(configuration, defaults):
-        claims.setdefault(virtual, []).append(service)
+        if _may_own(configuration, defaults, service, virtual):
+            claims.setdefault(virtual, []).append(service)
     owners = {virtual: min(services) for virtual, services in claims.items()}
     filled = {(one.virtual, one.service) for one in placed}
     return {virtual: owner for virtual, owner in owners.items() if not elide or (virtual, owner) in filled}
+
+
+def _may_own(configuration: Configuration, defaults: Defaults, service: bytes, virtual: VirtualServer) -> bool:
+    rules = [value for key, value in configuration.items() if isinstance(key, VipKey)]
+    covering = [rule for rule in rules if virtual.address is not None and virtual.address in rule.prefix]
+    if not covering:
+        return not defaults.strict_vips
+    longest = max(rule.prefix.prefixlen for rule in covering)
+    patterns = [p for rule in covering if rule.prefix.prefixlen == longest for p in rule.services]
+    return any(fnmatchcase(service.decode(), pattern) for pattern in patterns)
 
 
 def _excluded(frontends: Mapping[bytes, Frontend], defaults: Defaults) -> set[bytes]:

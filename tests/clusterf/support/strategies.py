@@ -1,6 +1,6 @@
 """Values drawn from pools so small that names, addresses, prefixes and claims collide all the time."""
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -16,6 +16,8 @@ from clusterf.config.model import (
     Persistence,
     Route,
     RouteKey,
+    VipKey,
+    VipRule,
 )
 from clusterf.ipvs.table import (
     Method,
@@ -94,8 +96,17 @@ routes = st.builds(
     st.sampled_from([None, "masq", "droute"]).map(lambda method: {"method": method})
     | st.sampled_from(TUNNELS).map(lambda tunnel: {"method": "tunnel", "tunnel": tunnel}),
 )
+RULED = ("0.0.0.0/0", "198.51.100.0/24", "198.51.100.1/32", "::/0", "fd00:ff::/32")
+rules = st.builds(
+    lambda prefix, services: VipRule(
+        **{"prefix6" if ":" in prefix else "prefix4": ip_network(prefix)}, services=services
+    ),
+    st.sampled_from(RULED),
+    st.sampled_from([(), ("a",), ("[bc]",), ("?",), ("b*", "c")]),
+)
 SERVICES = st.sampled_from([b"a", b"b", b"c"])
 BACKENDS = st.sampled_from([b"1", b"2", b"3", b"4"])
+RULES = st.sampled_from([b"r", b"s", b"t"])
 ROUTES = st.sampled_from([b"q", b"r", b"s", b"t"])
 updates = st.one_of(
     st.tuples(st.builds(FrontendKey, SERVICES), st.none() | frontends),
@@ -103,6 +114,7 @@ updates = st.one_of(
     st.tuples(st.builds(BackendKey, SERVICES, BACKENDS), st.none() | backends | unclear_backends),
     st.tuples(st.builds(BackendKey, SERVICES, BACKENDS), backends),
     st.tuples(st.builds(RouteKey, ROUTES), st.none() | routes),
+    st.tuples(st.builds(VipKey, RULES), st.none() | rules),
     st.tuples(st.builds(HealthKey, st.none() | SERVICES), st.none() | checks),
 )
 node_defaults = st.builds(
@@ -111,6 +123,7 @@ node_defaults = st.builds(
     method=st.sampled_from([Method.MASQ, Method.DROUTE]),
     exclude=st.sampled_from([(), EXCLUDED]),
     synced=st.booleans(),
+    strict_vips=st.sampled_from([False, False, True]),
 )
 
 virtuals = st.builds(
