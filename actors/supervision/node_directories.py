@@ -8,15 +8,16 @@ Nobody else could make them anew if they are removed while the node runs.
 import logging
 import os
 import re
+import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from actors.settings import HEALTH, INCOMPLETE, PROBE, PROBE_INCOMPLETE
 from clusterf.host.users import User, Users
 from clusterf.lib.files.regular import open_file
-from clusterf.lib.files.trusted import UntrustedError, make_directory
+from clusterf.lib.files.trusted import UntrustedError, describe_user, is_roots_alone, make_directory
 from clusterf.lib.state_mark import void_name
 
 __all__ = ["NodeDirectories"]
@@ -83,46 +84,87 @@ class NodeDirectories:
 
     def _adopt(self) -> None:
         """Move what earlier versions had elsewhere: verdicts, and notes of what was not written. Raises OSError."""
-        if self._probe.path.is_dir():
-            for file in sorted(self._state.path.iterdir()):
-                if _VERDICTS.fullmatch(file.name):
-                    moved = self._probe.path / file.name
-                    note = self._runtime.path / void_name(file)
-                    _move(note, self._probe_incomplete.path / void_name(moved), self._probe_incomplete.user)
-                    _move(file, moved, self._probe.user)
-        for note in sorted(self._runtime.path.glob("incomplete-*-*")):
-            _move(note, self._incomplete.path / note.name, self._incomplete.user)
+        with _opened(self._state) as state, _opened(self._probe) as probe:
+            for name in sorted(os.listdir(state)):  # noqa: PTH208 - a descriptor
+                if _VERDICTS.fullmatch(name):
+                    note = self._runtime.path / void_name(self._state.path / name)
+                    moved = self._probe_incomplete.path / void_name(self._probe.path / name)
+                    with _opened(self._runtime) as runtime, _opened(self._probe_incomplete) as incomplete:
+                        _move(note.name, runtime, moved.name, incomplete, self._probe.user)
+                    _move(name, state, name, probe, self._probe.user)
+        with _opened(self._runtime) as runtime, _opened(self._incomplete) as incomplete:
+            for note in sorted(self._runtime.path.glob("incomplete-*-*")):
+                _move(note.name, runtime, note.name, incomplete, self._incomplete.user)
 
 
-def _move(file: Path, to: Path, user: User | None) -> None:
-    """Move a file of ours, if there is one and none at the new place. Raises OSError."""
-    if not file.is_file() or to.exists():
+def _move(name: str, within: int, new_name: str, to: int, user: User | None) -> None:
+    """Move a file of ours from one open directory to another, unless it has one of that name. Raises OSError."""
+    try:
+        is_file = stat.S_ISREG(os.stat(name, dir_fd=within, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
         return
-    file.rename(to)
+    if not is_file or new_name in os.listdir(to):
+        return
+    os.rename(name, new_name, src_dir_fd=within, dst_dir_fd=to)
     if user is not None:
-        _give(to, user)
+        _give(new_name, to, user)
 
 
 def _prepare(directory: _Directory) -> None:
     """Make the directory unless it is there, and give it to its user, with its files. Raises OSError."""
     make_directory(directory.path)
-    fd = os.open(directory.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with _opened(directory) as fd:
         # in this order, as root may lack the capability to change what is not its own
         os.fchmod(fd, directory.mode)
         if directory.user is not None:
             os.fchown(fd, directory.user.uid, directory.user.gid)
+            for name in os.listdir(fd):  # noqa: PTH208 - a descriptor
+                _give(name, fd, directory.user)
+
+
+@contextmanager
+def _opened(directory: _Directory) -> Iterator[int]:
+    """Open a directory that is to be given away, or is. Raises OSError.
+
+    A process of the node that others have taken over may put anything into what its user
+    owns, such as a link to /etc in place of a directory: so where it is must be root's choice.
+    """
+    path = _settled(directory.path) if directory.user is not None else directory.path
+    final = os.O_NOFOLLOW if directory.user is not None else 0
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | final)
+    try:
+        uid = os.fstat(fd).st_uid
+        if directory.user is not None and uid not in {os.geteuid(), directory.user.uid}:
+            raise UntrustedError(directory.path, f"owned by user {describe_user(uid)}")
+        yield fd
     finally:
         os.close(fd)
-    if directory.user is not None:
-        for file in directory.path.iterdir():
-            _give(file, directory.user)
 
 
-def _give(file: Path, user: User) -> None:
-    """Give a file of ours to a user, whatever else there is stays. Raises OSError."""
+def _settled(path: Path) -> Path:
+    """Return the path without links at its end. Raises UntrustedError if others than root choose where it leads.
+
+    The directory above may be a user's: what is root's there was put there by root, unless it is a link.
+    """
+    if is_roots_alone(path.parent):
+        return _without_links(path)
+    return _without_links(path.parent) / path.name
+
+
+def _without_links(path: Path) -> Path:
+    if not is_roots_alone(path.parent):
+        raise UntrustedError(path, "not only root decides where it is")
+    if not path.is_symlink():
+        return path
+    if path.lstat().st_uid != 0:
+        raise UntrustedError(path, f"a link of user {describe_user(path.lstat().st_uid)}")
+    return _without_links(path.parent / path.readlink())
+
+
+def _give(name: str, within: int, user: User) -> None:
+    """Give a file of ours in an open directory to a user, whatever else there is stays. Raises OSError."""
     with suppress(UntrustedError, IsADirectoryError, FileNotFoundError):
-        fd = open_file(file, os.O_RDONLY)  # a link, or another name of somebody's file, would be theirs then
+        fd = open_file(Path(name), os.O_RDONLY, within)  # a link, or another name of a file, would be theirs then
         try:
             os.fchown(fd, user.uid, user.gid)
         finally:

@@ -27,20 +27,23 @@ _KINDS: Final = {
 _FLAGS: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-def look(path: Path) -> os.stat_result | None:
+def look(path: Path, dir_fd: int | None = None) -> os.stat_result | None:
     """Return what there is of the file, None if it is missing. Raises UntrustedError if it is none of ours, OSError."""
     try:
-        found = os.lstat(path)
+        found = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
     except FileNotFoundError:
         return None
     _check(path, found)
     return found
 
 
-def open_file(path: Path, flags: int) -> int:
-    """Return a descriptor of the file, which is made if it is missing and `flags` have O_CREAT. Raises as `look`."""
-    look(path)
-    fd = os.open(path, flags | _FLAGS, MODE)
+def open_file(path: Path, flags: int, dir_fd: int | None = None) -> int:
+    """Return a descriptor of the file, which is made if it is missing and `flags` have O_CREAT. Raises as `look`.
+
+    With `dir_fd` the path is a name in that directory.
+    """
+    look(path, dir_fd)
+    fd = os.open(path, flags | _FLAGS, MODE, dir_fd=dir_fd)
     try:
         found = os.fstat(fd)
         _check(path, found)
@@ -97,8 +100,10 @@ def _check(path: Path, found: os.stat_result) -> None:
 
 
 def _tighten(file: Path | int, found: os.stat_result) -> None:
-    """Take a file of this user from all others."""
-    if found.st_uid != os.geteuid() or not found.st_mode & 0o077:
+    """Take a file of this user, or as root an open one of any of ours, from all others."""
+    user = os.geteuid()
+    # (root may do so to any, but what is at a path in a directory of another user may change at once)
+    if not found.st_mode & 0o077 or not (found.st_uid == user or (user == 0 and isinstance(file, int))):
         return
     try:
         os.chmod(file, MODE)  # noqa: PTH101 - of a descriptor, too

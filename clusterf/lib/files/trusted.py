@@ -24,7 +24,16 @@ from typing import Final
 
 from clusterf.lib.text import escape
 
-__all__ = ["UntrustedError", "check_directory", "check_file", "describe_user", "make_directory", "owners", "trust"]
+__all__ = [
+    "UntrustedError",
+    "check_directory",
+    "check_file",
+    "describe_user",
+    "is_roots_alone",
+    "make_directory",
+    "owners",
+    "trust",
+]
 
 _LINKS: Final = 40  # on one path, as many as the kernel follows
 _ROOT: Final = 0
@@ -68,6 +77,15 @@ def check_file(path: Path) -> None:
     found = os.lstat(real)
     _check_owner(real, found, ours)
     _check_writers(real, found, ours)
+
+
+def is_roots_alone(path: Path) -> bool:
+    """Tell whether nobody but root, and none of our users either, can have the path of a directory lead elsewhere."""
+    try:
+        _walk(path, frozenset({_ROOT}), make=False)
+    except OSError:
+        return False
+    return True
 
 
 def make_directory(path: Path) -> None:

@@ -144,3 +144,50 @@ def test_runtime_directory_is_cleared_of_what_is_empty(state, runtime):
     (runtime / "incomplete/note").touch()
     directories.clear()
     assert [file.name for file in runtime.iterdir()] == ["incomplete"]
+
+
+@as_root
+@pytest.mark.parametrize("begins", [True, False])
+def test_link_of_a_users_in_place_of_a_directory_gives_nothing_away(state, runtime, tmp_path, begins):
+    """What a process of the node can do that others have taken over, before root looks again."""
+    directories = NodeDirectories(state, runtime, USERS)
+    directories.prepare()
+    precious = tmp_path / "etc"
+    precious.mkdir(0o755)
+    (precious / "shadow").touch()
+    (state / "probe").rmdir()
+    (state / "probe").symlink_to(precious)
+    (state / "health.db.sh").write_text("id")
+    for path in (state / "probe", state / "health.db.sh"):
+        os.chown(path, 60706, 60716, follow_symlinks=False)
+    if begins:
+        NodeDirectories(state, runtime, USERS).prepare()
+    else:
+        directories.keep()
+    assert whose(precious) == (0, 0, 0o755)
+    assert whose(precious / "shadow") == (0, 0, 0o644)
+    assert [path.name for path in precious.iterdir()] == ["shadow"]
+
+
+@as_root
+def test_directory_below_one_of_a_user_is_not_given_away(runtime, tmp_path):
+    """Its user may have moved it there, or have a link lead to it."""
+    home, precious = tmp_path / "home", tmp_path / "etc"
+    (precious / "state").mkdir(parents=True)
+    home.mkdir()
+    (home / "link").symlink_to(precious)
+    for path in (home, home / "link"):
+        os.chown(path, 60706, 60716, follow_symlinks=False)
+    NodeDirectories(home / "link/state", runtime, USERS).prepare()
+    assert whose(precious / "state")[:2] == (0, 0)
+    assert list((precious / "state").iterdir()) in ([], [precious / "state/probe"])
+    assert all(whose(path)[:2] == (0, 0) for path in (precious / "state").iterdir())
+
+
+@as_root
+def test_link_of_root_to_the_state_directory_is_followed(state, runtime, tmp_path):
+    (tmp_path / "private").mkdir()
+    state.symlink_to("private")
+    NodeDirectories(state, runtime, USERS).prepare()
+    assert whose(tmp_path / "private") == (60706, 60716, 0o711)
+    assert whose(tmp_path / "private/probe") == (60707, 60717, 0o700)

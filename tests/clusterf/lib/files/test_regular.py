@@ -80,7 +80,7 @@ def test_what_is_no_file_of_ours_is_not_opened(bad, flags):
 
 def test_what_appears_after_the_look_is_not_opened_either(bad, monkeypatch):
     path, _ = bad
-    monkeypatch.setattr(regular, "look", lambda path: None)
+    monkeypatch.setattr(regular, "look", lambda *_: None)
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(OSError, match=r"not trusted|Too many levels|No such device"):
         open_file(path, os.O_WRONLY | os.O_CREAT)
@@ -153,3 +153,16 @@ def test_missing_file_is_not_tightened(tmp_path):
 def test_file_is_read_up_to_a_limit(tmp_path):
     (tmp_path / "state").write_bytes(b"x" * 100)
     assert read_file(tmp_path / "state", limit=10) == b"x" * 10
+
+
+def test_file_of_another_user_of_ours_is_taken_from_all_others_only_by_its_descriptor(tmp_path, monkeypatch):
+    """At a path in a directory of that user there may be another one at once."""
+    monkeypatch.setattr(regular, "owners", lambda: {0, STRANGER})
+    path = tmp_path / "state"
+    path.touch()
+    path.chmod(0o644)
+    os.chown(path, STRANGER, STRANGER)
+    tighten(path)
+    assert path.stat().st_mode & 0o777 == 0o644
+    os.close(open_file(path, os.O_RDONLY))
+    assert path.stat().st_mode & 0o777 == 0o600

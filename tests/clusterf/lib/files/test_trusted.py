@@ -8,7 +8,15 @@ from types import SimpleNamespace
 import pytest
 
 from clusterf.lib.files import trusted
-from clusterf.lib.files.trusted import UntrustedError, check_directory, check_file, make_directory, owners, trust
+from clusterf.lib.files.trusted import (
+    UntrustedError,
+    check_directory,
+    check_file,
+    is_roots_alone,
+    make_directory,
+    owners,
+    trust,
+)
 
 STRANGER = 65534
 
@@ -238,3 +246,16 @@ def test_file_in_a_directory_of_another_user_is_not_trusted_whatever_leads_there
     for path in (theirs / "node.toml", sticky / "link"):
         with pytest.raises(UntrustedError):
             check_file(path)
+
+
+def test_path_is_roots_alone_if_no_user_of_ours_can_have_it_lead_elsewhere(tmp_path, sticky, others):
+    others([STRANGER])
+    (sticky / "state").mkdir()
+    assert is_roots_alone(sticky / "state")
+    (tmp_path / "link").symlink_to(sticky)
+    assert is_roots_alone(tmp_path / "link/state")
+    os.chown(tmp_path / "link", STRANGER, STRANGER, follow_symlinks=False)
+    assert not is_roots_alone(tmp_path / "link/state")
+    os.chown(sticky / "state", STRANGER, STRANGER)
+    assert not is_roots_alone(sticky / "state")
+    assert not is_roots_alone(sticky / "missing")
