@@ -12,13 +12,15 @@ from clusterf.etcd.errors import EtcdError
 
 __all__ = ["check_token", "granted", "header_of", "renewed", "responses_of"]
 
+_LAST_REVISION = (1 << 63) - 1
 _LONGEST_TTL = 9_000_000_000  # seconds; etcd grants no more
 _LONGEST_TOKEN = 8 << 10  # bytes; larger headers are refused by servers
 
 
 def header_of(reply: Any) -> Any:
     """Return the header of a reply, which has the revision of the store. Raises EtcdError."""
-    if not reply.HasField("header") or reply.header.revision <= 0:
+    # (one more than the last that there can be is no number to watch from)
+    if not reply.HasField("header") or not 0 < reply.header.revision < _LAST_REVISION:
         raise EtcdError("invalid reply: no revision")
     return reply.header
 

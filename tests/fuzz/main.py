@@ -26,8 +26,12 @@ def run(name: str, seconds: float, seed: int, folder: Path, mutant: str = "") ->
         # (an end that nobody expects is one, too: a crash of the interpreter, memory that ran out)
         done = subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=False, timeout=seconds + 300)
     found = sorted(set(_failing(folder)) - before)
+    current = folder / "current"
     if done.returncode and not found:
-        raise RuntimeError(f"{name}: the fuzzer ended with status {done.returncode}, see {folder / 'log'}")
+        if not current.exists():
+            raise RuntimeError(f"{name}: the fuzzer ended with status {done.returncode}, see {folder / 'log'}")
+        return [current.replace(folder / f"crash-{seed:x}")]
+    current.unlink(missing_ok=True)
     return found
 
 

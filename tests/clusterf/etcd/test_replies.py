@@ -10,7 +10,7 @@ from clusterf.etcd.transactions import claim_operation, put_operation
 HUGE = (1 << 63) - 1
 
 
-@pytest.mark.parametrize("revision", [None, 0, -1, -HUGE])
+@pytest.mark.parametrize("revision", [None, 0, -1, -HUGE, HUGE])
 def test_reply_without_a_revision_is_an_error(revision):
     reply = etcdrpc.TxnResponse()
     if revision is not None:
