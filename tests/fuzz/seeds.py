@@ -129,7 +129,8 @@ def seeds() -> Iterator[tuple[str, str, bytes]]:
         b"file .git/x\n",
         b"file a/b/c/d/e/f\n{}",
     ]
-    yield "tree", "all", SEPARATOR.join([*files, *odd])
+    yield "tree", "files", SEPARATOR.join(files[:3])
+    yield "tree", "odd", SEPARATOR.join([*files[2:4], *odd])
     yield from _docker()
     yield from _etcd()
     yield from _netlink()
