@@ -1,13 +1,19 @@
 """The TOML file of `--config`, and with it every flag of the node, up to where the node would start."""
 
 import tomllib
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import click
+import msgspec
 
-from actors.main import main as node
+from actors import main as node
+from actors.options.docker import check_docker
+from actors.settings import Settings
+from clusterf.etcd.options import etcd_credentials
 from tests.fuzz.mutate import NUMBERS, TEXTS, mutate_bytes, mutate_lines
 from tests.fuzz.target import Target, targets
 from tests.fuzz.tree import scratch
@@ -17,7 +23,7 @@ __all__ = ["TARGETS"]
 
 @cache
 def _names() -> list[str]:
-    return [name[2:] for p in node.params for name in p.opts if name.startswith("--")]
+    return [name[2:] for p in node.main.params for name in p.opts if name.startswith("--")]
 
 
 def mutate_toml(data: bytes, rng: Random) -> bytes:
@@ -52,13 +58,24 @@ def _settings(data: bytes) -> str:
         path = folder / "node.toml"
         path.write_bytes(data)
         try:
-            context = node.make_context("clusterf-node", ["--config", str(path)])
+            with node.main.make_context("clusterf-node", ["--config", str(path)]) as context:
+                _check_flags(context.params)
         except click.exceptions.Exit as error:
             return f"exit {error.exit_code}"
         except click.ClickException as error:
             return _refused(path, error.format_message())
-        with context:
-            return "taken"
+        return "taken"
+
+
+def _check_flags(flags: dict[str, Any]) -> None:
+    """Do what the node does with its flags before it starts: the settings reach the other processes as they are."""
+    state, runtime = flags.pop("state_dir"), flags.pop("runtime_dir")
+    flags["sources"] = node._parse_sources(flags["sources"], etcd_credentials(flags))
+    if "docker" in flags["roles"]:
+        check_docker(flags, flags["sources"])
+    settings = Settings(**flags, state_dir=str(state), runtime_dir=str(runtime))
+    with suppress(UnicodeEncodeError):
+        assert msgspec.json.decode(msgspec.json.encode(settings), type=Settings) == settings
 
 
 def _refused(path: Path, message: str) -> str:

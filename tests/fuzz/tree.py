@@ -103,7 +103,7 @@ def _make(path: bytes, kind: bytes, content: bytes) -> None:
             os.unlink(path)  # noqa: PTH108
         case _:
             # neither through a link, nor into a pipe that nobody reads
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK), "wb") as file:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK), "wb") as file:
                 file.write(content)
 
 
