@@ -73,7 +73,8 @@ def _check_flags(flags: dict[str, Any]) -> None:
     flags["sources"] = node._parse_sources(flags["sources"], etcd_credentials(flags))
     if "docker" in flags["roles"]:
         check_docker(flags, flags["sources"])
-    settings = Settings(**flags, state_dir=str(state), runtime_dir=str(runtime))
+    known = {name: value for name, value in flags.items() if name in Settings.__struct_fields__}
+    settings = Settings(**known, state_dir=str(state), runtime_dir=str(runtime))
     with suppress(UnicodeEncodeError):
         assert msgspec.json.decode(msgspec.json.encode(settings), type=Settings) == settings
 
