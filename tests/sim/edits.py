@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from tests.sim.operator import CHECKS, OWN_CHECKS, Backend, Configuration, Service
+from tests.sim.operator import CHECKS, OWN_CHECKS, RULES, Backend, Configuration, Service
 
 __all__ = ["EDITS"]
 
@@ -60,6 +60,21 @@ def move_vip(configuration: Configuration, slot: int, number: int) -> None:
     configuration.edit(slot, vip=_service(configuration, slot).vip + 1 + number % 2)
 
 
+def change_vips(configuration: Configuration, slot: int, number: int) -> None:
+    rule = slot, _service(configuration, slot).vip % 3
+    way = number % (len(RULES) + 1)
+    if way == len(RULES):
+        configuration.vips.pop(rule, None)
+    else:
+        configuration.vips[rule] = way
+
+
+def move_vip_and_rule(configuration: Configuration, slot: int, number: int) -> None:
+    way = configuration.vips.pop((slot, _service(configuration, slot).vip % 3), 0)
+    move_vip(configuration, slot, number)
+    configuration.vips[slot, _service(configuration, slot).vip % 3] = way
+
+
 def change_check(configuration: Configuration, slot: int, number: int) -> None:
     configuration.edit(slot, check=number % len(CHECKS))
 
@@ -106,6 +121,7 @@ def wipe(configuration: Configuration, slot: int, number: int) -> None:
     configuration.services.clear()
     if number % 2:
         configuration.routes.clear()
+        configuration.vips.clear()
 
 
 def _service(configuration: Configuration, slot: int) -> Service:
@@ -126,6 +142,8 @@ EDITS: dict[str, tuple[int, Edit]] = {
         (1, empty),
         (4, weigh),
         (4, move_vip),
+        (3, change_vips),
+        (2, move_vip_and_rule),
         (4, change_check),
         (1, change_default_check),
         (3, change_own_check),

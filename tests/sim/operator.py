@@ -31,6 +31,7 @@ OWN_CHECKS: tuple[dict[str, Any] | None, ...] = (
     {"type": "none", "from": "label"},
     {"initial": "up", "panic_threshold": 90, "on_down": "remove"},
 )
+RULES = (("*",), ("???{slot}",), ("web{slot}", "api{slot}"), ("[!w]*",), ())
 SERVICE_NAMES = ("web", "api", "zoo")
 
 
@@ -64,6 +65,8 @@ class Configuration:
     services: dict[int, Service] = field(default_factory=dict)
     # how the machines of each pool are reached: 0: directly; else through a gateway, or by another method
     routes: dict[int, int] = field(default_factory=dict)
+    # who may claim addresses of a service's slot: by the number of the address, one of RULES
+    vips: dict[tuple[int, int], int] = field(default_factory=dict)
     default_check: int = 1
 
     def edit(self, slot: int, **changes: Any) -> None:
@@ -99,4 +102,9 @@ def render(configuration: Configuration) -> dict[bytes, bytes]:
         if way >= 3:
             route["Gateway"] = f"192.0.2.{way}"
         keys[f"routes/r{slot}"] = route if way else None
+    for (slot, vip), way in configuration.vips.items():
+        patterns = [pattern.format(slot=slot) for pattern in RULES[way]]
+        keys[f"vips/{vip}-{slot}"] = {"prefix": f"198.51.{100 + vip}.{slot + 1}", "services": patterns}
+    if configuration.vips:
+        keys["vips/all"] = {"prefix": "198.51.0.0/16", "services": ["*"]}
     return {path.encode(): json.dumps(value).encode() for path, value in keys.items() if value is not None}

@@ -5,13 +5,25 @@ placements from `clusterf.director`, which other tests cover.
 """
 
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from clusterf.config.decode import decode
 from clusterf.config.keys import parse_key
-from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey, Route, RouteKey
+from clusterf.config.model import (
+    Backend,
+    BackendKey,
+    Frontend,
+    FrontendKey,
+    HealthCheck,
+    HealthKey,
+    Route,
+    RouteKey,
+    VipKey,
+    VipRule,
+)
 from clusterf.config.model import Value as ConfigValue
 from clusterf.director.merger import merged
 from clusterf.health.targets import endpoint
@@ -140,6 +152,7 @@ class Truth:
         backends: dict[bytes, dict[bytes, Backend]] = {}
         checks: dict[bytes | None, HealthCheck] = {}
         routes = RouteTable()
+        rules: list[VipRule] = []
         for path in sorted(self._values):
             match parse_key(path), self._values[path]:
                 case FrontendKey(service), Frontend() as frontend:
@@ -150,13 +163,15 @@ class Truth:
                     checks[service] = check
                 case RouteKey(name), Route() as route:
                     routes.put(name, route)
+                case VipKey(), VipRule() as rule:
+                    rules.append(rule)
         self.virtuals, self.members = {}, {}
         defaults = Defaults()
         for service in sorted(frontends):
             frontend, of_service = frontends[service], checks.get(service) or checks.get(None)
             for virtual, spec in virtual_servers(frontend, defaults):
-                if virtual in self.virtuals:
-                    continue  # the lowest name owns it
+                if virtual in self.virtuals or _is_forbidden(rules, service, virtual):
+                    continue  # the lowest name owns it of those that may
                 self.virtuals[virtual] = spec.settings
                 self.ever.add(virtual)
                 for name, backend in sorted(backends.get(service, {}).items()):
@@ -194,6 +209,15 @@ def _check(backend: Backend, service: HealthCheck | None, otherwise: HealthCheck
         return otherwise
     rules = otherwise or HealthCheck()
     return replace(own.check, panic_threshold=rules.panic_threshold, on_down=rules.on_down)
+
+
+def _is_forbidden(rules: Iterable[VipRule], service: bytes, virtual: VirtualServer) -> bool:
+    lengths: dict[int, bool] = {}
+    for rule in rules:
+        if virtual.address is not None and rule.prefix is not None and virtual.address in rule.prefix:
+            allows = any(fnmatchcase(service.decode(), pattern) for pattern in rule.services)
+            lengths[rule.prefix.prefixlen] = allows or lengths.get(rule.prefix.prefixlen, False)
+    return bool(lengths) and not lengths[max(lengths)]
 
 
 def _weight(members: Iterable[Member]) -> int:
