@@ -14,8 +14,11 @@ from clusterf.health.probes import reasons
 from clusterf.health.probes.http_request import (
     BODY_TOO_LONG,
     HEADERS_TOO_LONG,
+    INTERIM_TOO_MANY,
     MAX_BODY,
+    MAX_FRAMING,
     MAX_HEADERS,
+    MAX_INTERIM,
     body_problem,
     first_request,
     status_ok,
@@ -25,7 +28,6 @@ from clusterf.health.probes.tcp import TcpProbe
 __all__ = ["HttpProbe"]
 
 _PIECE: Final = 16 << 10  # bytes to read at once
-_MAX_WIRE: Final = 8 * MAX_BODY  # bytes after the headers: chunks of one byte take six
 
 
 class HttpProbe(TcpProbe):
@@ -35,11 +37,18 @@ class HttpProbe(TcpProbe):
     end in one piece with it, such as another response, is not recorded.
     """
 
-    __slots__ = ("_body", "_complete", "_framed", "_length", "_parser", "_received", "_status", "_unsent")
+    __slots__ = (
+        *("_body", "_complete", "_framed", "_head", "_interim", "_length"),
+        *("_parser", "_received", "_status", "_unsent"),
+    )
 
     def _connected(self) -> None:
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._received = 0
+        # bytes before the piece in which the headers are complete
+        self._head = 0
+        # 1xx responses so far
+        self._interim = 0
         # of the response, once its headers are complete; 1xx responses before it are skipped
         self._status = 0
         # whether the headers tell where the body ends; if not, it ends with the connection
@@ -93,6 +102,8 @@ class HttpProbe(TcpProbe):
 
     def _parse(self, data: bytes) -> None:
         assert self._parser is not None
+        if not self._status:
+            self._head = self._received
         self._received += len(data)
         is_http = True
         try:
@@ -103,15 +114,19 @@ class HttpProbe(TcpProbe):
             is_http = False
         if self._status and not status_ok(self.target.check, self._status):
             self._fail(f"HTTP {self._status}")
-        elif self._length > MAX_BODY or self._received > MAX_HEADERS + _MAX_WIRE:
+        elif self._length > MAX_BODY:
             self._fail(BODY_TOO_LONG)
         elif self._complete:
             # anything after the end is ignored
             self._judge()
         elif not is_http:
             self._fail(reasons.NOT_HTTP)
+        elif self._interim > MAX_INTERIM:
+            self._fail(INTERIM_TOO_MANY)
         elif not self._status and self._received > MAX_HEADERS:
             self._fail(HEADERS_TOO_LONG)
+        elif self._status and self._received - self._head - self._length > _PIECE + MAX_FRAMING:
+            self._fail(BODY_TOO_LONG)
 
     def _judge(self) -> None:
         if reason := body_problem(self.target.check, b"".join(self._body)):
@@ -139,6 +154,8 @@ class HttpProbe(TcpProbe):
         if status >= 200 or status == 101:
             self._status = status
             self._complete = self.target.check.method == "HEAD"
+        else:
+            self._interim += 1
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body."""

@@ -24,7 +24,6 @@ from aiohttp import (
     ClientTimeout,
     DummyCookieJar,
     ServerDisconnectedError,
-    TCPConnector,
 )
 from aiohttp.abc import AbstractResolver
 from aiohttp.http_exceptions import LineTooLong
@@ -33,6 +32,7 @@ from yarl import URL
 from clusterf.config.model import HealthCheck
 from clusterf.health.probes import reasons
 from clusterf.health.probes.base import Probe
+from clusterf.health.probes.bounded import BoundedConnector, BoundedSocket
 from clusterf.health.probes.http_request import (
     BODY_TOO_LONG,
     HEADERS_TOO_LONG,
@@ -45,7 +45,7 @@ from clusterf.health.probes.http_request import (
     status_ok,
 )
 from clusterf.health.probes.redirects import REDIRECTS, BadRedirect, next_request
-from clusterf.health.probes.tcp import new_socket, source_of
+from clusterf.health.probes.tcp import SOCKET_TYPE, set_up, source_of
 from clusterf.health.probes.tls import Contexts, TlsError
 from clusterf.health.targets import Target
 from clusterf.health.verdict import ProbeResult
@@ -75,7 +75,7 @@ class HttpClientProbe(Probe):
     ) -> None:
         super().__init__(loop, target, ended)
         self._contexts = contexts
-        self._sockets: list[socket.socket] = []
+        self._sockets: list[BoundedSocket] = []
 
     def _open(self) -> None:
         self._task: asyncio.Task[_Failed | None] | None = self._loop.create_task(self._run())
@@ -88,6 +88,8 @@ class HttpClientProbe(Probe):
             # otherwise a target that ignores the end of TLS would keep it open; it may be closed already
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+            # breaks a cycle
+            each.exceeded = _ignore
 
     def _ran(self, task: "asyncio.Task[_Failed | None]") -> None:
         if task.cancelled():
@@ -115,7 +117,9 @@ class HttpClientProbe(Probe):
             return _explained(failed.error)
 
     def _session(self) -> ClientSession:
-        connector = TCPConnector(
+        connector = BoundedConnector(
+            self._loop,
+            self._fail,
             resolver=_NoNames(),
             use_dns_cache=False,
             force_close=True,
@@ -135,7 +139,9 @@ class HttpClientProbe(Probe):
         )
 
     def _new_socket(self, address: tuple[Any, ...]) -> socket.socket:
-        new = new_socket(address[0], source_of(self.target))
+        new = BoundedSocket(address[0], SOCKET_TYPE)
+        new.exceeded = self._fail
+        set_up(new, source_of(self.target))
         new.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         self._sockets.append(new)
         return new
@@ -206,6 +212,10 @@ class _NoNames(AbstractResolver):
 
     async def close(self) -> None:
         """Do nothing."""
+
+
+def _ignore(reason: str) -> None:
+    """Do nothing: the probe has ended."""
 
 
 async def _only_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:

@@ -14,8 +14,11 @@ from clusterf.lib.patterns import Pattern, compile_pattern
 __all__ = [
     "BODY_TOO_LONG",
     "HEADERS_TOO_LONG",
+    "INTERIM_TOO_MANY",
     "MAX_BODY",
+    "MAX_FRAMING",
     "MAX_HEADERS",
+    "MAX_INTERIM",
     "PORTS",
     "HttpRequest",
     "authority",
@@ -25,9 +28,12 @@ __all__ = [
 ]
 
 MAX_BODY: Final = 64 << 10  # bytes
-MAX_HEADERS: Final = 32 << 10  # bytes
+MAX_HEADERS: Final = 32 << 10  # bytes, of the responses before the one that counts, too
+MAX_FRAMING: Final = 16 << 10  # bytes around the parts of a body, as in chunks: these take five at least
+MAX_INTERIM: Final = 64  # 1xx responses
 BODY_TOO_LONG: Final = "body: longer than 64 KiB"
 HEADERS_TOO_LONG: Final = "headers: longer than 32 KiB"
+INTERIM_TOO_MANY: Final = "1xx: more than 64 responses"
 PORTS: Final = {"http": 80, "https": 443}
 _OURS: Final = (("User-Agent", f"clusterf/{__version__}"), ("Accept", "*/*"))
 _ASCII: Final = "".join(map(chr, range(0x21, 0x7F)))

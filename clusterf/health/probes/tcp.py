@@ -26,9 +26,9 @@ from clusterf.health.probes.poller import Poller
 from clusterf.health.targets import Target
 from clusterf.health.verdict import ProbeResult
 
-__all__ = ["TcpProbe", "new_socket", "source_of"]
+__all__ = ["SOCKET_TYPE", "TcpProbe", "new_socket", "set_up", "source_of"]
 
-_TYPE: Final = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+SOCKET_TYPE: Final = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
 _IP_BIND_ADDRESS_NO_PORT: Final = 24  # since Python 3.12 in socket
 _PENDING: Final = {EALREADY, EINPROGRESS}
@@ -36,7 +36,13 @@ _PENDING: Final = {EALREADY, EINPROGRESS}
 
 def new_socket(family: int, source: str | None) -> socket.socket:
     """Return a TCP socket that does not block and closes by a reset, bound to `source`. Raises OSError."""
-    new = socket.socket(family, _TYPE)
+    new = socket.socket(family, SOCKET_TYPE)
+    set_up(new, source)
+    return new
+
+
+def set_up(new: socket.socket, source: str | None) -> None:
+    """Have a new socket close by a reset, and bind it to `source`. Raises OSError, and closes it then."""
     try:
         new.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
         new.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
@@ -47,7 +53,6 @@ def new_socket(family: int, source: str | None) -> socket.socket:
     except OSError:
         new.close()
         raise
-    return new
 
 
 def source_of(target: Target) -> str | None:
