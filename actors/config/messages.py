@@ -1,10 +1,12 @@
-"""Messages from the watchers of sources to ConfigPublisher."""
+"""Messages from the watchers to ConfigPublisher, and of files of authorities against the flow."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from actors.link.messages import ConfigMessage
+from clusterf.health.authorities import Authorities
 
-__all__ = ["SourceKnown", "SourceUpdate"]
+__all__ = ["AuthoritiesRead", "FileNamed", "SourceKnown", "SourceUpdate"]
 
 
 class SourceUpdate(NamedTuple):
@@ -23,3 +25,16 @@ class SourceKnown(NamedTuple):
 
     source: int
     known: float
+
+
+class FileNamed(NamedTuple):
+    """Whether a check names the file of authorities at `path`; from ConfigPublisher to AuthoritiesWatcher."""
+
+    path: str
+    named: bool
+
+
+class AuthoritiesRead(NamedTuple):
+    """What is known from now on of files of authorities, by path."""
+
+    files: Mapping[str, Authorities]

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from actors.base.messages import Upstream
 from actors.base.process import Host, Ref
+from actors.config.authorities_watcher import AuthoritiesWatcher
 from actors.config.config_publisher import ConfigPublisher
 from actors.config.file_watcher import FileWatcher
 from actors.settings import Settings
@@ -17,8 +19,11 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     """Start the actors, and return them in the order of the data flow."""
     del name
     publisher = ConfigPublisher.start(settings.sources, settings.filter_routes, host.links)
+    authorities = AuthoritiesWatcher.start(publisher)
+    # before the first value, which may name a file
+    publisher.tell(Upstream(authorities))
     watchers = [_watcher(number, source, settings, publisher) for number, source in enumerate(settings.sources)]
-    return [*watchers, publisher]
+    return [*watchers, authorities, publisher]
 
 
 def _watcher(number: int, source: Source, settings: Settings, publisher: Ref) -> Ref:

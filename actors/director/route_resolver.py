@@ -10,7 +10,16 @@ from actors.base.actor import Actor
 from actors.base.messages import Upstream
 from actors.director.messages import Credit, ResolvedUpdate
 from actors.link.links import Links
-from actors.link.messages import ConfigWireMessage, DoubtIs, ProblemsAre, Pulse, Received, Synced, ValueIs
+from actors.link.messages import (
+    AuthoritiesAre,
+    ConfigWireMessage,
+    DoubtIs,
+    ProblemsAre,
+    Pulse,
+    Received,
+    Synced,
+    ValueIs,
+)
 from actors.link.published import FRAME
 from actors.link.subscription import Subscription
 from actors.settings import CONFIG
@@ -83,6 +92,8 @@ class RouteResolver(Actor):
                     doubts.append(message)
                 case Pulse(known):
                     pulse = known
+                case AuthoritiesAre():
+                    pass  # for probes
                 case _:
                     raise TypeError(f"the config process does not publish {message!r}")
         resolved = list(self._resolver.flush())

@@ -17,7 +17,16 @@ from actors.base.asyncio_actor import AsyncioActor
 from actors.health.probing import Probing
 from actors.health.verdict_output import VerdictOutput
 from actors.link.links import Links
-from actors.link.messages import ConfigWireMessage, DoubtIs, ProblemsAre, Pulse, Received, Synced, ValueIs
+from actors.link.messages import (
+    AuthoritiesAre,
+    ConfigWireMessage,
+    DoubtIs,
+    ProblemsAre,
+    Pulse,
+    Received,
+    Synced,
+    ValueIs,
+)
 from actors.link.publisher import Publisher
 from actors.link.subscription import Subscription
 from actors.settings import CONFIG
@@ -106,6 +115,8 @@ class HealthChecker(AsyncioActor):
                     self._synced = True
                 case DoubtIs() | Pulse() | ValueIs(RouteKey() | VipKey()):
                     pass
+                case AuthoritiesAre(key, authorities):
+                    self._probing.set_authorities(key.path, authorities)
                 case ProblemsAre(key, problems):
                     if (concerned := parse_key(key.path)) is not None:
                         invalid = any(problem.fatal for problem in problems)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from clusterf.health.authorities import Authorities
 from clusterf.health.monitor import Monitor, Transition
 from clusterf.health.references import ProbeStarter, References
 from clusterf.health.report import OutageReport
@@ -55,6 +56,10 @@ class Probing:
         # rounded up, so that probes are due by then
         ticks = math.ceil(max(0.0, at - time.monotonic()) / TICK)
         self._timer = self._loop.call_later(ticks * TICK, self._start_probes)
+
+    def set_authorities(self, path: str, authorities: Authorities | None) -> None:
+        """Have probes trust what is known of a file of authorities; None: no check names it."""
+        self._prober.set_authorities(path, authorities)
 
     def close(self) -> None:
         """Abandon all probes, and start no more."""

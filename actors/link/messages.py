@@ -10,10 +10,13 @@ import msgspec
 
 from clusterf.config.model import Key, Value
 from clusterf.config.problems import Problem
+from clusterf.health.authorities import Authorities
 from clusterf.health.verdict import Verdict, VerdictKey
 from clusterf.sources.doubt import DoubtKind
 
 __all__ = [
+    "AuthoritiesAre",
+    "AuthoritiesKey",
     "ConfigMessage",
     "ConfigWireMessage",
     "DoubtIs",
@@ -80,6 +83,19 @@ class VerdictIs(msgspec.Struct, frozen=True, array_like=True, tag=3):
     value: Verdict | None
 
 
+class AuthoritiesKey(NamedTuple):
+    """The key of the authorities in one file."""
+
+    path: str
+
+
+class AuthoritiesAre(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """What is known of a file of authorities is `value`; None: no check names it."""
+
+    key: AuthoritiesKey
+    value: Authorities | None
+
+
 class Synced(msgspec.Struct, frozen=True, array_like=True, tag=4):
     """The publisher has sent its whole state: keys that it has not sent are gone."""
 
@@ -95,9 +111,9 @@ class Pulse(msgspec.Struct, frozen=True, array_like=True, tag=6):
     known: float
 
 
-ConfigMessage = ValueIs | ProblemsAre | DoubtIs
+ConfigMessage = ValueIs | ProblemsAre | DoubtIs | AuthoritiesAre
 StateMessage = ConfigMessage | VerdictIs
-StateKey = Key | ProblemsKey | DoubtKey | VerdictKey
+StateKey = Key | ProblemsKey | DoubtKey | VerdictKey | AuthoritiesKey
 ConfigWireMessage = ConfigMessage | Synced | Pulse
 VerdictWireMessage = VerdictIs | Synced | Pulse
 WireMessage = StateMessage | Synced | Pulse
@@ -112,6 +128,8 @@ def deletion_of(key: StateKey) -> StateMessage:
             return DoubtIs(key, None)
         case VerdictKey():
             return VerdictIs(key, None)
+        case AuthoritiesKey():
+            return AuthoritiesAre(key, None)
         case _:
             return ValueIs(key, None)
 

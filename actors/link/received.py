@@ -11,6 +11,7 @@ invalid, or that a directory is unreadable. That deletes nothing: what is known 
 from collections.abc import Iterable
 
 from actors.link.messages import (
+    AuthoritiesKey,
     DoubtKey,
     ProblemsAre,
     ProblemsKey,
@@ -28,6 +29,7 @@ from clusterf.lib.store import is_below
 
 __all__ = ["CREDIT", "ReceivedKeys"]
 
+_NOT_VALUES = ProblemsKey | DoubtKey | VerdictKey | AuthoritiesKey
 MOST_KEYS = 2_000_000  # of one publisher; more are not from one of ours
 CREDIT = 4  # frames that an actor may hold before it has acknowledged the first
 
@@ -95,7 +97,7 @@ class ReceivedKeys:
 
 def _below(path: bytes, keys: set[StateKey]) -> set[StateKey]:
     """Return the keys of the configuration at a path, and below it."""
-    values = (key for key in keys if not isinstance(key, ProblemsKey | DoubtKey | VerdictKey))
+    values = (key for key in keys if not isinstance(key, _NOT_VALUES))
     return {key for key in values if is_below(path_of(key), path)}
 
 

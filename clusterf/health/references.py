@@ -8,6 +8,7 @@ from functools import partial
 from typing import Protocol
 
 from clusterf.config.model import HealthCheck
+from clusterf.health.authorities import Authorities
 from clusterf.health.self_outage import REFERENCE_INTERVAL
 from clusterf.health.targets import Target
 from clusterf.health.verdict import ProbeResult
@@ -24,6 +25,9 @@ class ProbeStarter(Protocol):
 
     def start(self, target: Target, done: Callable[[ProbeResult], None]) -> None:
         """Start a probe; `done` is called once with its result, later, in the loop's thread."""
+
+    def set_authorities(self, path: str, authorities: Authorities | None) -> None:
+        """Trust what is known of a file of authorities, in the probes that need it; None: no check names it."""
 
     def close(self) -> None:
         """Abandon all probes that are under way."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from enum import Enum
 
+from clusterf.health.authorities import Authorities
 from clusterf.health.targets import Target
 from clusterf.health.verdict import ProbeResult
 from clusterf.lib.addresses import Endpoint
@@ -105,6 +106,9 @@ class Prober:
             case _:
                 seconds, result = target.check.timeout, ProbeResult(False, "timeout", target.check.timeout)
         self._loop.call_later(seconds, self._finish, done, result)
+
+    def set_authorities(self, path: str, authorities: Authorities | None) -> None:
+        """Do nothing: no backend has TLS."""
 
     def close(self) -> None:
         """Abandon all probes."""

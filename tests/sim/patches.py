@@ -54,6 +54,7 @@ def _replacements(simulation: Simulation) -> dict[str, Any]:
     return {
         "clusterf.lib.jitter._random": Random(simulation.random.random()),
         "clusterf.sources.follower.threading": SimpleNamespace(Event=fibers.Event),
+        "actors.config.authorities_watcher.threading": SimpleNamespace(Event=fibers.Event),
         "clusterf.sources.etcd_follower.Endpoints": lambda _: _endpoints(),
         "clusterf.sources.etcd_follower.WatchReader": etcd.WatchReader,
         "clusterf.sources.tree_follower.watchfiles": Watchfiles(),

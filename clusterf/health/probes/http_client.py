@@ -46,7 +46,7 @@ from clusterf.health.probes.http_request import (
 )
 from clusterf.health.probes.redirects import REDIRECTS, BadRedirect, next_request
 from clusterf.health.probes.tcp import SOCKET_TYPE, set_up, source_of
-from clusterf.health.probes.tls import Contexts, TlsError
+from clusterf.health.probes.tls import Contexts, NoAuthoritiesError, TlsError
 from clusterf.health.targets import Target
 from clusterf.health.verdict import ProbeResult
 from clusterf.lib.addresses import Endpoint
@@ -245,7 +245,7 @@ def _explained(error: Exception) -> _Failed:
         cause = cause.__cause__
     match cause:
         case TlsError():
-            return _Failed(f"TLS: {cause}")
+            return _Failed(f"TLS: {cause}", local=isinstance(cause, NoAuthoritiesError))
         case BadRedirect():
             return _Failed(str(cause))
         case ssl.SSLError():

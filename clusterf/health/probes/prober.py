@@ -5,8 +5,9 @@ import logging
 import resource
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
+from clusterf.health.authorities import Authorities
 from clusterf.health.probes.base import Probe
 from clusterf.health.probes.http import HttpProbe
 from clusterf.health.probes.http_client import HttpClientProbe
@@ -23,7 +24,15 @@ log = logging.getLogger(__name__)
 
 Done = Callable[[ProbeResult], None]
 _RESERVED: Final = 64  # descriptors for everything else in the process
+_PATIENCE: Final = 10.0  # seconds that a probe waits for the authorities that it needs
 _REMIND: Final = 60.0  # seconds before the same local error is logged again
+
+
+class _Parked(NamedTuple):
+    """Probes that wait for the authorities in one file, until the timer ends that."""
+
+    timer: asyncio.TimerHandle
+    probes: list[tuple[Target, Done]]
 
 
 class Prober:
@@ -43,6 +52,8 @@ class Prober:
         self._waiting: deque[tuple[Target, Done]] = deque()
         self._poller = Poller(loop)
         self._contexts = Contexts()
+        # probes that wait for authorities, by file
+        self._parked: dict[str, _Parked] = {}
         self._local_errors = LogOnce(log, remind=_REMIND)
 
     @property
@@ -52,8 +63,8 @@ class Prober:
 
     @property
     def waiting(self) -> int:
-        """How many probes wait for descriptors."""
-        return len(self._waiting)
+        """How many probes wait for descriptors, or for authorities."""
+        return len(self._waiting) + sum(len(parked.probes) for parked in self._parked.values())
 
     def start(self, target: Target, done: Done) -> None:
         """Probe `target`, whose check is of another type than `none`.
@@ -63,10 +74,19 @@ class Prober:
         start of the probe, which is now unless it has to wait. A result that
         is `local` says nothing about the target.
         """
-        if len(self._under_way) < self._limit:
-            self._begin(target, done)
+        if path := self._contexts.missing_for(target.check):
+            self._park(path, target, done)
         else:
-            self._waiting.append((target, done))
+            self._begin_or_wait(target, done)
+
+    def set_authorities(self, path: str, authorities: Authorities | None) -> None:
+        """Trust what is known of a file of authorities, in the probes that need it; None: no check names it.
+
+        A probe that needs a file of which nothing is known waits for that, for 10 seconds at most.
+        """
+        self._contexts.put(path, authorities)
+        if authorities is None or authorities.pem or authorities.problem:
+            self._release(path)
 
     def close(self) -> None:
         """Abandon all probes, also those that wait; no `done` is called any more.
@@ -74,10 +94,30 @@ class Prober:
         TLS connections are closed when the loop runs next.
         """
         self._waiting.clear()
+        for parked in self._parked.values():
+            parked.timer.cancel()
+        self._parked.clear()
         for probe in self._under_way:
             probe.abandon()
         self._under_way.clear()
         self._poller.close()
+
+    def _park(self, path: str, target: Target, done: Done) -> None:
+        if path not in self._parked:
+            self._parked[path] = _Parked(self._loop.call_later(_PATIENCE, self._release, path), [])
+        self._parked[path].probes.append((target, done))
+
+    def _release(self, path: str) -> None:
+        if (parked := self._parked.pop(path, None)) is not None:
+            parked.timer.cancel()
+            for target, done in parked.probes:
+                self._begin_or_wait(target, done)
+
+    def _begin_or_wait(self, target: Target, done: Done) -> None:
+        if len(self._under_way) < self._limit:
+            self._begin(target, done)
+        else:
+            self._waiting.append((target, done))
 
     def _begin(self, target: Target, done: Done) -> None:
         probe = self._new(target)

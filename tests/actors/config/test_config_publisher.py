@@ -3,18 +3,19 @@ from math import inf
 import msgspec
 import pytest
 
-from actors.base.messages import Ping
+from actors.base.messages import Ping, Upstream
 from actors.config.config_publisher import ConfigPublisher
-from actors.config.messages import SourceKnown, SourceUpdate
-from actors.link.messages import DoubtIs, DoubtKey, ProblemsAre, ProblemsKey, ValueIs
+from actors.config.messages import AuthoritiesRead, FileNamed, SourceKnown, SourceUpdate
+from actors.link.messages import AuthoritiesAre, AuthoritiesKey, DoubtIs, DoubtKey, ProblemsAre, ProblemsKey, ValueIs
 from actors.link.publisher import Publisher
-from clusterf.config.model import BackendKey, Frontend, FrontendKey, RouteKey
+from clusterf.config.model import BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey, RouteKey, Tls
 from clusterf.config.problems import Problem
+from clusterf.health.authorities import Authorities
 from clusterf.sources.doubt import DoubtKind
 from clusterf.sources.url import Source, parse_source
 from tests.actors.support.director import backend, sources, value
 from tests.actors.support.local_links import LocalLinks
-from tests.actors.support.recorder import subscribe
+from tests.actors.support.recorder import Recorder, subscribe
 from tests.waiting import wait_until
 
 
@@ -140,3 +141,31 @@ def test_pulse_has_the_last_moment_of_which_all_sources_are_known(published, mon
     published.tell(SourceKnown(1, 6.0))
     published.ask(Ping(), timeout=10)
     assert pulses == [-inf, 5.0, 6.0]
+
+
+def naming(service, path):
+    return ValueIs(HealthKey(service), HealthCheck(type="https", tls=Tls(ca=path)))
+
+
+def test_authorities_that_checks_name_are_asked_for_and_published_with_them(published, recorder):
+    reader = Recorder.start()
+    asked = reader._actor_weakref().messages
+    published.tell(Upstream(reader))
+    one, default, other = naming(b"web", "/ca"), naming(None, "/ca"), naming(b"web", "/other")
+    published.tell(SourceUpdate(0, (one, default), synced=True))
+    published.tell(SourceUpdate(1, (), synced=True))
+    wait_until(lambda: recorder.syncs)
+    # they come before what needs them, and are said to be about to be read
+    about = AuthoritiesAre(AuthoritiesKey("/ca"), Authorities())
+    assert recorder.messages[:3] == [about, one, default]
+    read = {"/ca": Authorities("pem"), "/unnamed": Authorities("pem")}
+    published.tell(AuthoritiesRead(read))
+    wait_until(lambda: recorder.state.get(about.key) == AuthoritiesAre(about.key, read["/ca"]))
+    assert AuthoritiesKey("/unnamed") not in recorder.state
+    # a later source hides one check, and the other one goes: the file is no longer named
+    published.tell(SourceUpdate(1, (other,)))
+    published.tell(SourceUpdate(0, (ValueIs(default.key, None),)))
+    wait_until(lambda: about.key not in recorder.state)
+    assert recorder.state[AuthoritiesKey("/other")].value == Authorities()
+    wait_until(lambda: len(asked) == 3)
+    assert asked == [FileNamed("/ca", True), FileNamed("/other", True), FileNamed("/ca", False)]

@@ -1,6 +1,7 @@
 import pytest
 
 from actors.base.process import Host
+from actors.config.authorities_watcher import AuthoritiesWatcher
 from actors.config.config_publisher import ConfigPublisher
 from actors.config.etcd_watcher import EtcdWatcher
 from actors.config.file_watcher import FileWatcher
@@ -34,7 +35,7 @@ def run(request, tmp_path):
 
 def test_each_source_has_a_watcher_of_its_kind_and_the_publisher_comes_last(run, tmp_path):
     _, actors = run(f"file://{tmp_path}/tree", "etcd://127.0.0.1:1/clusterf")
-    assert [actor.actor_class for actor in actors] == [FileWatcher, EtcdWatcher, ConfigPublisher]
+    assert [actor.actor_class for actor in actors] == [FileWatcher, EtcdWatcher, AuthoritiesWatcher, ConfigPublisher]
 
 
 @pytest.mark.parametrize("raw", ["", '{"weight": -1}'])

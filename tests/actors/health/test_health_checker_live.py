@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.link.messages import ValueIs
+from actors.link.messages import AuthoritiesAre, AuthoritiesKey, ValueIs
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey, Tls
+from clusterf.health.authorities import Authorities
 from clusterf.health.probes import Prober
 from clusterf.health.verdict import VerdictKey
 from tests import servers
@@ -93,6 +94,25 @@ def test_each_server_has_its_own_verdict_and_reason(node, serve, stack, tmp_path
     )
     node.start()
     wait_until(lambda: reasons(node) == {name: expected for name, (_, _, expected) in cases.items()})
+
+
+def test_authorities_come_over_the_link_and_their_loss_changes_no_verdict(node, serve, tmp_path):
+    authority = servers.Authority(tmp_path)
+    server = serve(answer(200), tls=authority.good("127.0.0.1"))
+    # long intervals: the first probe is not lost, though its authorities come later
+    check = HealthCheck(type="https", tls=Tls(ca="/root/only/ca.pem"), interval=600, fast_interval=600, timeout=5)
+    node.publish(*service(b"web", server.endpoint, check))
+    node.start()
+    wait_until(lambda: node.recorder.syncs)
+    assert reasons(node) == {}
+    key = AuthoritiesKey("/root/only/ca.pem")
+    node.publish(AuthoritiesAre(key, Authorities(authority.pem.read_text())))
+    wait_until(lambda: reasons(node) == {b"web": True})
+    again = HealthCheck(type="https", tls=check.tls, **QUICK)
+    node.publish(AuthoritiesAre(key, Authorities(problem="no such file or directory")))
+    node.publish(ValueIs(HealthKey(b"web"), again))
+    wait_until(lambda: server.accepted > 5)
+    assert reasons(node) == {b"web": True}
 
 
 def test_probes_under_way_do_not_delay_the_stop(node, serve, tmp_path, caplog):

@@ -4,6 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.link.messages import (
+    AuthoritiesAre,
+    AuthoritiesKey,
     DoubtIs,
     DoubtKey,
     ProblemsAre,
@@ -18,6 +20,7 @@ from actors.link.messages import (
 )
 from clusterf.config.model import BackendKey, FrontendKey, HealthCheck, HealthKey, RouteKey
 from clusterf.config.problems import Problem
+from clusterf.health.authorities import Authorities
 from clusterf.health.verdict import Verdict, VerdictKey
 from clusterf.lib.addresses import Endpoint
 from clusterf.lib.msgpack import dec_hook, enc_hook
@@ -29,6 +32,7 @@ KEYS = [
     *(FrontendKey(b"web"), BackendKey(b"web", b"1"), HealthKey(None), HealthKey(b"web"), RouteKey(b"r")),
     *(ProblemsKey("file:///x", b"services/\xff"), VerdictKey(b"web", b"1", AT)),
     DoubtKey("etcd://h/x"),
+    AuthoritiesKey("/ca.pem"),
 ]
 problems = st.builds(Problem, st.text(), st.binary(), st.text(), st.text(), st.booleans())
 values = st.one_of(
@@ -42,6 +46,11 @@ values = st.one_of(
         VerdictIs,
         st.builds(VerdictKey, SERVICES, BACKENDS, st.just(AT)),
         st.none() | st.builds(Verdict, st.booleans(), st.floats(0, 1e9), st.text()),
+    ),
+    st.builds(
+        AuthoritiesAre,
+        st.builds(AuthoritiesKey, st.text()),
+        st.none() | st.builds(Authorities, st.text(), st.text()),
     ),
     st.builds(Synced, st.integers(0, 2**60)),
     st.builds(Pulse, st.floats(allow_nan=False)),
@@ -68,5 +77,6 @@ def test_value_is_not_a_deletion():
         ProblemsAre(KEYS[5], (problem,)),
         DoubtIs(KEYS[7], "another cluster"),
         VerdictIs(KEYS[6], Verdict(up=False, since=0.0)),
+        AuthoritiesAre(KEYS[8], Authorities()),
     ):
         assert not is_deletion(message)

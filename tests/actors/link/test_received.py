@@ -2,11 +2,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.link.messages import ProblemsAre, ProblemsKey, Synced, deletion_of, is_deletion
+from actors.link.messages import (
+    AuthoritiesAre,
+    AuthoritiesKey,
+    ProblemsAre,
+    ProblemsKey,
+    Synced,
+    deletion_of,
+    is_deletion,
+)
 from actors.link.published import Published
 from actors.link.received import ReceivedKeys
 from clusterf.config.keys import path_of
 from clusterf.config.problems import Problem
+from clusterf.health.authorities import Authorities
 from tests.actors.support.link import backend, deletion, state_of
 
 
@@ -39,6 +48,14 @@ def test_key_that_the_new_connection_deletes_itself_is_deleted_once():
     keys.receive([backend(1), Synced(1)])
     keys.connected()
     assert keys.receive([deletion(1), Synced(1)]) == (deletion(1), Synced(1))
+
+
+def test_authorities_are_gone_also_while_a_whole_source_is_unreadable():
+    keys = ReceivedKeys()
+    named = AuthoritiesAre(AuthoritiesKey("/ca.pem"), Authorities("pem"))
+    keys.receive([backend(1), named, Synced(1)])
+    keys.connected()
+    assert keys.receive([problems(b""), Synced(1)]) == (problems(b""), deletion_of(named.key), Synced(1))
 
 
 def test_second_synced_of_a_connection_deletes_nothing():

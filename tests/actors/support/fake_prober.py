@@ -17,6 +17,8 @@ class FakeProbers:
         self.default = default
         # the targets of all probes
         self.started = []
+        # what is known of files of authorities
+        self.authorities = {}
         # how many probers were closed
         self.closed = 0
 
@@ -37,6 +39,9 @@ class _FakeProber:
         result = self._probers.results.get(target.endpoint, self._probers.default)
         if result is not None:
             self._loop.call_soon(done, result)
+
+    def set_authorities(self, path, authorities):
+        self._probers.authorities[path] = authorities
 
     def close(self):
         self._closed = True

@@ -6,6 +6,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clusterf.config.model import HealthCheck
+from clusterf.health.authorities import file_of
+from clusterf.health.authority_files import AuthorityFiles
 from clusterf.health.probes import Prober
 from clusterf.health.targets import Target
 from clusterf.health.verdict import ProbeResult
@@ -21,6 +23,7 @@ class ProbeRunner:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.prober = Prober(loop)
+        self._files = AuthorityFiles()
 
     def probe(self, endpoint: Endpoint, check: HealthCheck) -> ProbeResult:
         """Return the result of one probe."""
@@ -29,6 +32,7 @@ class ProbeRunner:
 
     def probe_all(self, targets: list[Target]) -> list[ProbeResult]:
         """Return the results of probes that run at the same time."""
+        self._read_authorities(targets)
         return self.loop.run_until_complete(asyncio.wait_for(self._probe_all(targets), 30))
 
     async def _probe_all(self, targets: list[Target]) -> list[ProbeResult]:
@@ -38,6 +42,13 @@ class ProbeRunner:
             self.prober.start(target, future.set_result)
             assert not future.done(), "done was called before start returned"
         return await asyncio.gather(*futures)
+
+    def _read_authorities(self, targets: list[Target]) -> None:
+        """Do what the config process does, and the link from it."""
+        for path in filter(None, (file_of(target.check) for target in targets)):
+            self._files.put(path, named=True)
+        for path, authorities in self._files.poll().items():
+            self.prober.set_authorities(path, authorities)
 
     def drained(self) -> bool:
         """Run the loop once; return whether no task is left."""

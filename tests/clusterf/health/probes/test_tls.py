@@ -1,52 +1,95 @@
-import logging
+import ast
+from pathlib import Path
 
 import pytest
 
-from clusterf.config.model import Tls
+from clusterf.config.model import HealthCheck, Tls
+from clusterf.health.authorities import Authorities
 from clusterf.health.probes import tls as tls_module
-from clusterf.health.probes.tls import Contexts, TlsError
+from clusterf.health.probes.tls import Contexts, NoAuthoritiesError
+from tests.servers import Authority
+
+CA = "/root/ca.pem"
+TLS = Tls(ca=CA)
+CHECK = HealthCheck(type="https", tls=TLS)
 
 
-def test_context_is_cached_until_its_file_changes(authority, tmp_path):
+@pytest.fixture
+def pem(authority):
+    return authority.pem.read_text()
+
+
+def test_context_is_cached_until_its_authorities_change(pem, tmp_path):
     contexts = Contexts()
-    path = tmp_path / "ca.pem"
-    path.write_bytes(authority.pem.read_bytes())
-    tls = Tls(ca=str(path))
-    first = contexts.get(tls)
-    assert contexts.get(tls) is first
-    assert contexts.get(Tls(ca=str(path), server_name="x")) is first
-    path.write_bytes("größe\n".encode() + authority.pem.read_bytes())
-    second = contexts.get(tls)
+    contexts.put(CA, Authorities(pem))
+    first = contexts.get(TLS)
+    assert contexts.get(TLS) is first
+    assert contexts.get(Tls(ca=CA, server_name="x")) is first
+    contexts.put(CA, Authorities(pem))
+    assert contexts.get(TLS) is first
+    contexts.put(CA, Authorities(Authority(tmp_path).pem.read_text()))
+    second = contexts.get(TLS)
     assert second is not first
-    assert second.get_ca_certs() == first.get_ca_certs() != []
+    assert len(first.get_ca_certs()) == len(second.get_ca_certs()) == 1
+    assert second.get_ca_certs() != first.get_ca_certs()
     assert contexts.get(Tls()) is contexts.get(Tls())
-    assert contexts.get(Tls(verify=False)) is contexts.get(Tls(verify=False, ca=str(path)))
+    assert contexts.get(Tls(verify=False)) is contexts.get(Tls(verify=False, ca=CA))
 
 
-def test_previous_context_is_kept_while_its_file_is_unreadable(authority, tmp_path, caplog):
+@pytest.mark.parametrize(
+    "authorities",
+    [
+        pytest.param(Authorities(problem="no such file or directory"), id="the config process is new"),
+        pytest.param(Authorities(), id="the config process is new, and has not read it"),
+        pytest.param(None, id="the config process is new, and knows of no check that names it"),
+    ],
+)
+def test_previous_context_is_kept_while_its_file_is_unreadable(pem, authorities):
     contexts = Contexts()
-    path = tmp_path / "ca.pem"
-    path.write_bytes(authority.pem.read_bytes())
-    tls = Tls(ca=str(path))
-    first = contexts.get(tls)
-    path.unlink()
-    for _ in range(3):
-        assert contexts.get(tls) is first
-    path.write_text("half a file")
-    for _ in range(3):
-        assert contexts.get(tls) is first
-    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2, "each problem is logged once"
-    path.write_bytes(authority.pem.read_bytes())
-    assert contexts.get(tls) is not first
-    assert contexts.get(Tls(ca=str(path))) is not first
+    contexts.put(CA, Authorities(pem))
+    first = contexts.get(TLS)
+    contexts.put(CA, Authorities(pem, "no such file or directory"))
+    assert contexts.get(TLS) is first
+    contexts.put(CA, authorities)
+    assert contexts.get(TLS) is first
+    assert not contexts.missing_for(CHECK)
 
 
-def test_number_of_cached_contexts_is_limited(authority, tmp_path, monkeypatch):
-    monkeypatch.setattr(tls_module, "_MAX_FILES", 2)
+def test_there_is_no_context_before_authorities_are_known():
     contexts = Contexts()
-    for name in "abc":
-        (tmp_path / name).write_bytes(authority.pem.read_bytes())
-        contexts.get(Tls(ca=str(tmp_path / name)))
-    assert len(contexts._by_file) <= 2
-    with pytest.raises(TlsError, match="no such file"):
-        contexts.get(Tls(ca=str(tmp_path / "d")))
+    for authorities, missing, reason in (
+        (None, CA, "ca: not read yet"),
+        (Authorities(), CA, "ca: not read yet"),
+        (Authorities(problem="permission denied"), "", "ca: permission denied"),
+        (None, CA, "ca: not read yet"),
+        (Authorities("no PEM"), "", "ca: no certificates in PEM format"),
+    ):
+        contexts.put(CA, authorities)
+        assert contexts.missing_for(CHECK) == missing
+        with pytest.raises(NoAuthoritiesError, match=f"^{reason}$"):
+            contexts.get(TLS)
+    for check in (HealthCheck(type="https"), HealthCheck(type="https", tls=Tls(ca="/x", verify=False))):
+        assert not contexts.missing_for(check)
+
+
+def test_number_of_contexts_that_no_check_names_is_limited(pem, monkeypatch):
+    monkeypatch.setattr(tls_module, "_MAX_FORGOTTEN", 2)
+    contexts = Contexts()
+    for path in "abcd":
+        contexts.put(path, Authorities(pem))
+    for path in "abcbd":
+        contexts.put(path, None)
+    assert list(contexts._files) == ["b", "d"]
+    contexts.put("b", Authorities(pem))
+    for path in "acd":
+        contexts.put(path, Authorities(pem))
+        contexts.put(path, None)
+    assert list(contexts._files) == ["b", "c", "d"]
+
+
+def test_no_path_is_opened_here():
+    names = {
+        node.id for node in ast.walk(ast.parse(Path(tls_module.__file__).read_text())) if isinstance(node, ast.Name)
+    }
+    assert not names & {"open", "os", "Path"}
+    assert "cafile" not in Path(tls_module.__file__).read_text()
