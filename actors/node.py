@@ -2,17 +2,18 @@
 
     config process                      director process (CAP_NET_ADMIN)
     FileWatcher ┬► ConfigPublisher ─┬──── config ────► RouteResolver ─► BackendMerger ─► IpvsWriter
-    EtcdWatcher ┘                   │                         ◄╌╌╌╌╌╌╌╌╌╌╌╌ ▲ ◄╌╌╌╌╌╌╌╌╌╌╌╌
-                                    │   health process (N of them)          │
-                                    └──── config ────► HealthChecker ── health ──┘
+    EtcdWatcher ┤                   │                         ◄╌╌╌╌╌╌╌╌╌╌╌╌ ▲ ◄╌╌╌╌╌╌╌╌╌╌╌╌
+    Authorities-┘ ◄╌╌               │   health process (N of them)          │
+    Watcher                         └──── config ────► HealthChecker ── health ──┘
 
 With several health processes each has a shard of the endpoints, and their
 links are `health1`, `health2` and so on. Links are socket pairs that the
 supervisor makes (`links_of`).
 
-Against the flow (◄╌) go two messages: `Credit`, that a frame of a link has
-arrived at IpvsWriter and another one may follow, and `RemovalBegun`, with
-virtual servers that the kernel no longer has, or is about to lose. An actor
+Against the flow (◄╌) go three messages: `Credit`, that a frame of a link has
+arrived at IpvsWriter and another one may follow, `RemovalBegun`, with
+virtual servers that the kernel no longer has, or is about to lose, and `FileNamed`,
+with a file of authorities that AuthoritiesWatcher is to read. An actor
 introduces itself to the next one (`Upstream`) when it starts.
 
     docker process
