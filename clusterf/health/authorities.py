@@ -8,7 +8,7 @@ from collections import Counter
 
 import msgspec
 
-from clusterf.config.model import HealthCheck, Key, Value
+from clusterf.config.model import Backend, BackendCheck, HealthCheck, Key, Value
 
 __all__ = ["Authorities", "NamedFiles", "file_of"]
 
@@ -62,4 +62,10 @@ class NamedFiles:
 
 
 def _file_named_by(value: Value | None) -> str:
-    return file_of(value) if isinstance(value, HealthCheck) else ""
+    match value:
+        case HealthCheck():
+            return file_of(value)
+        case Backend(health=BackendCheck(check=check)):
+            return file_of(check)
+        case _:
+            return ""

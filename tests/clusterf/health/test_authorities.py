@@ -1,6 +1,6 @@
 import pytest
 
-from clusterf.config.model import Backend, BackendKey, HealthCheck, HealthKey, Tls
+from clusterf.config.model import Backend, BackendCheck, BackendKey, HealthCheck, HealthKey, Tls
 from clusterf.health.authorities import NamedFiles, file_of
 
 
@@ -39,4 +39,9 @@ def test_file_is_named_for_as_long_as_one_check_names_it():
     assert files.put(one, HealthCheck()) == [("/b", False)]
     assert files.put(one, None) == files.put(two, None) == []
     assert files.put(default, naming("/d")) == [("/d", True), ("/c", False)]
-    assert files.put(BackendKey(b"one", b"1"), Backend()) == []
+    backend = BackendKey(b"one", b"1")
+    assert files.put(backend, Backend()) == []
+    assert files.put(backend, Backend(health=BackendCheck(naming("/e")))) == [("/e", True)]
+    assert files.put(backend, Backend(health=BackendCheck(naming("/d")))) == [("/e", False)]
+    assert files.put(backend, Backend(weight=1)) == []
+    assert "/d" in files
