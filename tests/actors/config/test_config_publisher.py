@@ -157,7 +157,8 @@ def test_authorities_that_checks_name_are_asked_for_and_published_with_them(publ
     wait_until(lambda: recorder.syncs)
     # they come before what needs them, and are said to be about to be read
     about = AuthoritiesAre(AuthoritiesKey("/ca"), Authorities())
-    assert recorder.messages[:3] == [about, one, default]
+    assert [message.key for message in recorder.messages[:3]] == [about.key, one.key, default.key]
+    assert recorder.messages[0] == about
     read = {"/ca": Authorities("pem"), "/unnamed": Authorities("pem")}
     published.tell(AuthoritiesRead(read))
     wait_until(lambda: recorder.state.get(about.key) == AuthoritiesAre(about.key, read["/ca"]))
