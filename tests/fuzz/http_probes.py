@@ -10,12 +10,12 @@ from ipaddress import IPv4Address
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from aiohttp import TCPConnector
 from aiohttp.client_reqrep import ClientRequest
 
 from clusterf.config.model import HealthCheck
 from clusterf.health.probes import http_client, reasons
 from clusterf.health.probes.base import Probe
+from clusterf.health.probes.bounded import BoundedConnector, Exceeded
 from clusterf.health.probes.http import HttpProbe
 from clusterf.health.probes.http_client import HttpClientProbe
 from clusterf.health.probes.tls import Contexts
@@ -237,11 +237,11 @@ class _Transport(asyncio.Transport):
         return 0
 
 
-class _Connector(TCPConnector):
+class _Connector(BoundedConnector):
     """Connects to nothing but the case's answers, and only for requests to the target's address."""
 
-    def __init__(self, case: Case, **_: Any) -> None:
-        super().__init__(limit=0, force_close=True)
+    def __init__(self, loop: asyncio.AbstractEventLoop, exceeded: Exceeded, case: Case) -> None:
+        super().__init__(loop, exceeded, limit=0, force_close=True)
         self._case, self._number = case, 0
 
     async def _create_connection(self, req: ClientRequest, *_: Any) -> Any:
@@ -268,7 +268,10 @@ def ask_by_client(case: Case) -> str:
         for _ in range(5):  # in which nothing else may happen
             await asyncio.sleep(0)
 
-    with closing(_Loop()) as loop, patch.object(http_client, "TCPConnector", lambda **_: _Connector(case)):
+    with (
+        closing(_Loop()) as loop,
+        patch.object(http_client, "BoundedConnector", lambda loop, exceeded, **_: _Connector(loop, exceeded, case)),
+    ):
         loop.run_until_complete(probe())
         assert loop.failed is None, f"unexpected: {loop.failed}"
     return outcome.reason or ""
@@ -280,6 +283,7 @@ def _contexts() -> Contexts:
 
 
 _COMMON = ("clusterf.health.probes.base", "clusterf.health.probes.http_request", "clusterf.health.probes.reasons")
+_REDIRECTS = ("clusterf.health.probes.redirects",)
 TARGETS = targets(
     {
         "http-plain": Target(
@@ -287,7 +291,7 @@ TARGETS = targets(
         ),
         "http-client": Target(
             _independent(ask_by_client, strict=False),
-            ("clusterf.health.probes.http_client", "clusterf.health.probes.redirects", *_COMMON),
+            ("clusterf.health.probes.http_client", "clusterf.health.probes.bounded", *_REDIRECTS, *_COMMON),
             mutate_http,
         ),
     }

@@ -27,7 +27,7 @@ from clusterf.health.probes.http_request import (
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["MAX_READ", "TOO_MUCH", "BoundedConnector", "BoundedSocket"]
+__all__ = ["MAX_READ", "TOO_MUCH", "BoundedConnector", "BoundedSocket", "Exceeded"]
 
 Exceeded = Callable[[str], None]
 """Called with the reason when a limit is exceeded; nothing more is read then."""
