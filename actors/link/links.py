@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
+from actors.link.sockets import shut_down
+
 __all__ = ["Connect", "Links"]
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,8 @@ class Links:
         self.lost = lost
         self._lock = threading.Lock()
         self._ends: dict[str, Connect] = {}
+        # the newest connection of each link to each process
+        self._newest: dict[tuple[str, str | None], socket.socket] = {}
         # connections that came before their ends
         self._waiting: dict[str, list[tuple[socket.socket | None, int]]] = {}
 
@@ -48,11 +52,19 @@ class Links:
             if self._ends.get(name) == connect:
                 del self._ends[name]
 
-    def deliver(self, name: str, connection: socket.socket | None, number: int) -> None:
-        """Pass on a connection."""
+    def deliver(self, name: str, connection: socket.socket | None, number: int, peer: str | None = None) -> None:
+        """Pass on a connection to the process `peer`; the one to it before, if any, is shut down.
+
+        So a subscriber that asks for connection after connection, and closes none, has one.
+        """
         if connection is None:
             log.error("link %s: a connection did not arrive, probably for lack of file descriptors", name)
         with self._lock:
+            replaced = self._newest.pop((name, peer), None)
+            if peer is not None and connection is not None:
+                self._newest[name, peer] = connection
+            if replaced is not None:
+                shut_down(replaced)
             connect = self._ends.get(name)
             if connect is None:
                 self._waiting.setdefault(name, []).append((connection, number))

@@ -106,8 +106,8 @@ class _Listener(NamedTuple):
                     self._ping(message)
                 case Reload() | Confirm():
                     self._tell(message)
-                case control.LinkEnd(link, _, number):
-                    self.links.deliver(link, end, number)
+                case control.LinkEnd(link, peer, number):
+                    self.links.deliver(link, end, number, peer)
                 case control.Stop() if self._all_alive():
                     self._tell(Leave())
                     return self._stop()

@@ -1,6 +1,11 @@
+import socket
+from pathlib import Path
+
 import pytest
 
 from actors.link.links import Links
+from actors.link.publisher import Publisher
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -44,3 +49,26 @@ def test_connection_that_did_not_arrive_is_reported(links, received, connect, ca
     links.deliver("config", None, 1)
     assert received == [(None, 1)]
     assert caplog.messages == ["link config: a connection did not arrive, probably for lack of file descriptors"]
+
+
+def test_subscriber_that_asks_for_many_connections_and_closes_none_has_one(links):
+    """A health process that was taken over must not have the publisher run out of descriptors and threads."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    publisher = Publisher("config", links)
+    publisher.start()
+    theirs = []
+    other, end = socket.socketpair()
+    theirs.append(other)
+    links.deliver("config", end, 1, "director")
+    for number in range(1, 31):
+        kept, end = socket.socketpair()
+        theirs.append(kept)
+        links.deliver("config", end, number, "health")
+    del end
+    wait_until(lambda: len(list(Path("/proc/self/fd").iterdir())) == before + 31 + 2)
+    assert len(publisher._subscribers) == 2
+    descriptors = before + 31 + 2
+    publisher.stop()
+    wait_until(lambda: len(list(Path("/proc/self/fd").iterdir())) == descriptors - 2)
+    for one in theirs:
+        one.close()
