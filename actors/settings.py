@@ -64,6 +64,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     docker_endpoint: str | None
     docker_network: str
     docker_address: Literal["container", "host"]
+    docker_services: tuple[str, ...]
+    docker_max_weight: int
+    docker_label_checks: Literal["basic", "full"]
     host_addresses: tuple[str, ...]
     route_networks: tuple[str, ...]
     route_gateway4: str | None

@@ -52,7 +52,7 @@ class DockerWatcher(ThreadedActor):
         self._publisher = publisher
         # the publisher has the complete set of keys
         self._published = False
-        # the problems of each container, network and check that were logged last
+        # the problems of each container and network that were logged last
         self._problems: dict[str, tuple[Problem, ...]] = {}
 
     def on_start(self) -> None:
@@ -96,28 +96,16 @@ class DockerWatcher(ThreadedActor):
             self._store.update(RECORDS, encoded)
         for subject, problems in changes.problems.items():
             self._log_problems(subject, problems)
-        for path, value in (changes.keys | changes.checks).items():
+        for path, value in changes.keys.items():
             log.info("docker: %s %s", escape(path), f"set to {escape(value)}" if value is not None else "removed")
         if complete:
             self._store.renew()
         if complete and not self._published:
             self._published = True
-            self._publisher.tell(PublishOnly(dict(self._inventory.keys), dict(self._inventory.checks)))
+            self._publisher.tell(PublishOnly(dict(self._inventory.keys)))
             return
-        self._publish(changes)
-
-    def _publish(self, changes: Changes) -> None:
-        """Publish what changed: a check before the first backend that it is for, and its removal after the last.
-
-        A backend without its check would be in rotation before the check has failed.
-        """
-        checks = {path: value for path, value in changes.checks.items() if value is not None}
-        for path, check in checks.items():
-            self._publisher.tell(Publish(path, check, if_absent=True))
         for path, value in changes.keys.items():
             self._publisher.tell(Publish(path, value))
-        for path in changes.checks.keys() - checks.keys():
-            self._publisher.tell(Publish(path, None, if_absent=True))
 
     def _log_problems(self, subject: str, problems: tuple[Problem, ...]) -> None:
         """Log those problems of a subject that are new."""

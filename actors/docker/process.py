@@ -11,6 +11,7 @@ from actors.settings import Settings
 from clusterf.docker.addresses import Addressing
 from clusterf.docker.engine import Engine, client_options
 from clusterf.docker.inventory import Inventory
+from clusterf.docker.labels import LabelRules
 from clusterf.docker.routes import Routing
 from clusterf.host.boot import boot_id
 from clusterf.lib.store import Store
@@ -33,7 +34,9 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     watcher = DockerWatcher.start(
         client_options(settings.docker_endpoint)["base_url"],
         lambda: Engine(settings.docker_endpoint),
-        partial(Inventory, _addressing(settings), _routing(settings), publisher=settings.node_name),
+        partial(
+            Inventory, _addressing(settings), _routing(settings), publisher=settings.node_name, rules=_rules(settings)
+        ),
         # what it says of a run of a container stays true
         lambda: Store(settings.docker_file, read_only=settings.noop, keep_stale=True),
         settings.resync_interval,
@@ -60,4 +63,13 @@ def _routing(settings: Settings) -> Routing:
         gateway4=IPv4Address(settings.route_gateway4) if settings.route_gateway4 else None,
         gateway6=IPv6Address(settings.route_gateway6) if settings.route_gateway6 else None,
         method=settings.route_ipvs_method,
+    )
+
+
+def _rules(settings: Settings) -> LabelRules:
+    """Return what labels may ask for."""
+    return LabelRules(
+        services=settings.docker_services or ("*",),
+        max_weight=settings.docker_max_weight,
+        full_checks=settings.docker_label_checks == "full",
     )

@@ -9,6 +9,7 @@ import click
 from clusterf.ipvs.table import METHODS
 from clusterf.lib.addresses import parse_real_server_address
 from clusterf.lib.options import add_options, each_parsed_by, parsed_by
+from clusterf.lib.patterns import check_pattern
 from clusterf.sources.url import Source
 
 __all__ = ["check_docker", "docker_options"]
@@ -57,6 +58,29 @@ _OPTIONS = [
         multiple=True,
         callback=each_parsed_by(_address),
         help="This host's address, at most one of each family.",
+    ),
+    click.option(
+        "--docker-services",
+        envvar="CLUSTERF_DOCKER_SERVICES",
+        metavar="PATTERN",
+        multiple=True,
+        callback=each_parsed_by(check_pattern),
+        help="Publish containers for services whose names match, as in team-a-*.  [default: *]",
+    ),
+    click.option(
+        "--docker-max-weight",
+        type=click.IntRange(1, 65535),
+        default=65535,
+        show_default=True,
+        metavar="N",
+        help="The greatest weight that a label may ask for; a greater one is reduced to it.",
+    ),
+    click.option(
+        "--docker-label-checks",
+        type=click.Choice(["basic", "full"]),
+        default="basic",
+        show_default=True,
+        help="Health checks in labels: by TCP, GET and HEAD at the container's own ports, or all there are.",
     ),
     click.option(
         "--route-network",

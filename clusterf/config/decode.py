@@ -171,9 +171,9 @@ def _persistence(fields: dict[str, Any], reading: Reading, *, six: bool) -> Pers
 
 def _backend(fields: dict[str, Any], reading: Reading) -> Backend:
     if "health" in fields:
-        by_label = fields["health"].pop("from", None) is not None
+        origin = fields["health"].pop("from", "operator")
         check = _health_check(fields["health"], reading, "health.")
-        fields["health"] = BackendCheck(check, "label" if by_label else "operator")
+        fields["health"] = BackendCheck(check if origin != "invalid" else HealthCheck(), origin)
     backend = Backend(**fields)
     if backend.lower_threshold > backend.upper_threshold:
         reading.fault("greater than upper_threshold", "lower_threshold", "upper_threshold")
@@ -291,8 +291,8 @@ _HEALTH: Final = {name: read for name, read in fields_of(HealthCheck).items() if
         _tls,
     ),
 }
-# `from` says that a container's label asks for the check
-_BACKEND_HEALTH: Final = Shape(_HEALTH | {"from": matching("label", "label")}, _as_fields)
+# `from` says that a container's label asks for the check, or for what is none
+_BACKEND_HEALTH: Final = Shape(_HEALTH | {"from": matching("label|invalid", "label or invalid")}, _as_fields)
 _SHAPES: Final[Mapping[type, Shape]] = {
     FrontendKey: Shape(
         fields_of(Frontend)

@@ -4,7 +4,6 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from clusterf.config.model import TAG, Backend, BackendCheck, Frontend, HealthCheck, Route, Value, VipRule
 from clusterf.ipvs.table import Tunnel
@@ -13,10 +12,7 @@ __all__ = ["encode", "to_json"]
 
 
 def encode(value: Value) -> dict[str, Any]:
-    """Return the JSON object of `value`, without fields that have their defaults; `decode` returns `value` for it.
-
-    (An invalid check of a backend is left out.)
-    """
+    """Return the JSON object of `value`, without fields that have their defaults; `decode` returns `value` for it."""
     match value:
         case Route(method=method):
             texts = {"Prefix": value.prefix, "Gateway": value.gateway, "IPVSMethod": method}
@@ -27,7 +23,7 @@ def encode(value: Value) -> dict[str, Any]:
         case Frontend(persistence=persistence) if persistence is not None:
             return _fields(value) | {"persistence": _persistence(_fields(persistence))}
         case Backend(health=own) if own is not None:
-            return _fields(replace(value, health=None)) | _own_check(own)
+            return _fields(value) | {"health": _own_check(own)}
         case HealthCheck(headers=headers, status=status):
             fields = _fields(value)
             ranges = ",".join(f"{low}-{high}" if low != high else f"{low}" for low, high in status)
@@ -51,9 +47,7 @@ def _fields(value: msgspec.Struct) -> dict[str, Any]:
 
 
 def _own_check(own: BackendCheck) -> dict[str, Any]:
-    if own.origin == "invalid":
-        return {}
-    return {"health": encode(own.check) | ({"from": "label"} if own.origin == "label" else {})}
+    return encode(own.check) | ({"from": own.origin} if own.origin != "operator" else {})
 
 
 def _tunnel(tunnel: Tunnel) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple
 from clusterf.docker.addresses import Addressing
 from clusterf.docker.containers import Container, Network
 from clusterf.docker.events import EngineEvent, event_of
+from clusterf.docker.labels import NO_RULES, LabelRules
 from clusterf.docker.publication import (
     NOTHING,
     Publication,
@@ -47,7 +48,7 @@ class Inventory:
     """The containers and networks of an engine; `flush` returns what changed of what they publish.
 
     `records` are those of an earlier inventory, as stored. `publisher` is the name of
-    this node, which every backend carries; None: none does.
+    this node, which every backend carries; None: none does. `rules`: what labels may ask for.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class Inventory:
         routing: Routing = Routing(),  # noqa: B008
         records: Mapping[str, ContainerRecord] | None = None,
         publisher: str | None = None,
+        rules: LabelRules = NO_RULES,
     ) -> None:
         self._publisher = publisher
+        self._rules = rules
         self._addressing = addressing
         self._routing = routing
         self._containers: dict[str, Container] = {}
@@ -75,11 +78,6 @@ class Inventory:
     def keys(self) -> Mapping[bytes, bytes]:
         """All keys to be published, as of the last flush."""
         return self._publications.keys
-
-    @property
-    def checks(self) -> Mapping[bytes, bytes]:
-        """All checks to be published where nobody else has one, as of the last flush."""
-        return self._publications.checks
 
     @property
     def records(self) -> Mapping[str, ContainerRecord]:
@@ -150,7 +148,10 @@ class Inventory:
             record = self._records.get(object_id, _NO_RECORD)
             stopping = record.stopped_run == container.started_at or self._stops.is_stopping(container)
             return container_publication(
-                container, self._addressing, record.address, stopping=stopping, publisher=self._publisher
+                *(container, self._addressing, record.address),
+                stopping=stopping,
+                publisher=self._publisher,
+                rules=self._rules,
             )
         if (network := self._networks.get(object_id)) is not None:
             return network_publication(network, self._routing)

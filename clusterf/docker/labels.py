@@ -1,52 +1,62 @@
-"""From a container's labels to the backends and the health check that it asks for.
+"""From a container's labels to the backends that it asks for, each with its health check.
 
     net.qmsk.clusterf.service="web api"         services it backs
     net.qmsk.clusterf.backend.tcp=8080          port for all of them (also .udp, .sctp)
     net.qmsk.clusterf.backend:api.tcp=9090      port for one of them; empty: none
     net.qmsk.clusterf.backend.weight=20         (also backend:SERVICE.weight)
     net.qmsk.clusterf.network=front             network whose address is published
-    net.qmsk.clusterf.health=http:/healthz      a check for services without one: tcp, http:PATH, https:PATH, JSON
+    net.qmsk.clusterf.health=http:/healthz      how it is checked: see clusterf.docker.label_checks
 
 Those who run a container need not be those who run the cluster. So labels are
 bounded in size and number, their values are decoded as if they came from etcd,
-and an invalid one takes away no more than the backend that it is for.
+and an invalid one takes away no more than the backend that it is for. `LabelRules`
+says for which services a node publishes containers at all, and with how much weight.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
 
 from clusterf.config.decode import decode
-from clusterf.config.model import ADDRESS_PROTOCOLS, Backend, BackendKey, HealthKey
+from clusterf.config.model import ADDRESS_PROTOCOLS, Backend, BackendKey
 from clusterf.config.problems import Problem
 from clusterf.docker.addresses import ContainerAddress, host_ports
 from clusterf.docker.containers import Container
+from clusterf.docker.label_checks import MAX_SHOWN, SOURCE, label_check
+from clusterf.lib.addresses import Protocol
+from clusterf.lib.patterns import matches_any
 
-__all__ = ["SOURCE", "Labels", "Report", "backends_at", "network_label", "parse"]
+__all__ = ["LabelRules", "Labels", "Report", "backends_at", "network_label", "parse"]
 
-SOURCE: Final = "docker"  # of problems
+MAX_WEIGHT: Final = 65535
 MAX_SERVICES: Final = 1000
 MAX_NAME: Final = 255  # bytes of a service's name, as of a file's: a tree has the same names
-MAX_CHECK: Final = 16384  # characters
 MAX_PROBLEMS: Final = 20
-MAX_SHOWN: Final = 100  # characters of a foreign text in a log line
 
 _PORTS: Final = {protocol.name.lower(): protocol for protocol in ADDRESS_PROTOCOLS}
-_CHECK: Final = re.compile(r"(?P<plain>none|tcp)|(?P<web>https?)(?::(?P<path>.*))?", re.DOTALL)
 _NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
-class Labels(NamedTuple):
-    """What the labels of a container ask for.
+class LabelRules(NamedTuple):
+    """What labels may ask for: services whose names match a pattern, a weight, and which checks.
 
-    `backends`, by service, have the ports of the container, and no address
-    yet. `check` is the JSON of a health check.
+    `full_checks`: all that a health check can be.
     """
 
+    services: tuple[str, ...] = ("*",)
+    max_weight: int = MAX_WEIGHT
+    full_checks: bool = False
+
+
+NO_RULES: Final = LabelRules()
+
+
+class Labels(NamedTuple):
+    """What the labels of a container ask for: backends by service, with the container's ports and no address yet."""
+
     backends: Mapping[str, Backend]
-    check: bytes | None
 
 
 class Report:
@@ -91,18 +101,36 @@ def network_label(container: Container) -> str:
     return container.labels.get("network", "").strip()
 
 
-def parse(container: Container, report: Report) -> Labels:
-    """Return what the labels of a container ask for, and report what is invalid."""
+def parse(
+    container: Container, report: Report, rules: LabelRules = NO_RULES, ports: Collection[int] | None = None
+) -> Labels:
+    """Return what the labels of a container ask for, and report what is invalid or against the rules.
+
+    `ports` are the TCP ports at which it can be checked, None: those that it exposes.
+    """
     texts = {label: text.strip() for label, text in container.labels.items()}
     services = _services(texts.get("service", ""), report)
-    check = _check(health, report) if (health := texts.get("health")) else None
+    if ports is None:
+        ports = [port for protocol, port in container.exposed if protocol is Protocol.TCP]
+    health = texts.get("health")
+    check = label_check(health, ports, report, full=rules.full_checks) if health else None
     fields = _sort(texts, services, report)
     backends = {}
     for service in services:
+        if not matches_any(service.encode(), rules.services):
+            report("service", f"service {service[:MAX_SHOWN]} is not allowed (--docker-services)")
+            continue
         backend = _backend(service, fields.of(service), container, report)
         if backend is not None:
-            backends[service] = backend
-    return Labels(backends, check)
+            weight = _limited(backend.weight, fields.of(service), rules.max_weight, report)
+            backends[service] = msgspec.structs.replace(backend, weight=weight, health=check)
+    return Labels(backends)
+
+
+def _limited(weight: int, texts: Mapping[str, tuple[str, str]], limit: int, report: Report) -> int:
+    if weight > limit and "weight" in texts:
+        report(texts["weight"][0], f"{weight} is more than --docker-max-weight, using {limit}")
+    return min(weight, limit)
 
 
 def _services(text: str, report: Report) -> dict[str, None]:
@@ -173,32 +201,6 @@ def _backend(
     if not ports:
         report("service", f"no port label for service {service}")
     return msgspec.structs.replace(decoded.value, **dict.fromkeys(hidden)) if len(hidden) < len(ports) else None
-
-
-def _check(text: str, report: Report) -> bytes | None:
-    """Return the JSON of the health check in a label, None where it is invalid."""
-    try:
-        raw = _check_json(text)
-    except ValueError as error:
-        report("health", str(error)[:MAX_SHOWN])
-        return None
-    decoded = decode(SOURCE, b"", HealthKey(None), raw)
-    for problem in decoded.problems:
-        report(".".join(filter(None, ("health", problem.field))), problem.reason, fatal=problem.fatal)
-    return raw if decoded.value is not None else None
-
-
-def _check_json(text: str) -> bytes:
-    """Return the JSON that a label holds, or is short for. Raises ValueError."""
-    if len(text) > MAX_CHECK:
-        raise ValueError(f"{len(text)} characters, limit {MAX_CHECK}")
-    if text.startswith("{"):
-        return text.encode()
-    match = _CHECK.fullmatch(text)
-    if match is None:
-        raise ValueError(f"expected none, tcp, http:PATH, https:PATH or a JSON object: {text}")
-    check = {"type": match["plain"] or match["web"], "path": match["path"]}
-    return msgspec.json.encode({field: value for field, value in check.items() if value is not None})
 
 
 def backends_at(address: ContainerAddress, labels: Labels, report: Report) -> dict[str, Backend]:

@@ -1,4 +1,4 @@
-"""What one container or network publishes: keys, checks, and problems."""
+"""What one container or network publishes: keys and problems."""
 
 from typing import NamedTuple
 
@@ -6,26 +6,25 @@ from msgspec.structs import replace
 
 from clusterf.config.encode import to_json
 from clusterf.config.keys import path_of
-from clusterf.config.model import BackendKey, HealthKey
+from clusterf.config.model import BackendKey
 from clusterf.config.problems import Problem
 from clusterf.docker.addresses import Addressing, ContainerAddress, find_address
-from clusterf.docker.check_offers import CheckOffer
 from clusterf.docker.containers import Container, Network
-from clusterf.docker.labels import Report, backends_at, network_label, parse
+from clusterf.docker.labels import NO_RULES, LabelRules, Report, backends_at, network_label, parse
 from clusterf.docker.routes import Routing, routes_of
+from clusterf.lib.addresses import Protocol
 
 __all__ = ["NOTHING", "Publication", "container_address", "container_publication", "network_publication"]
 
 
 class Publication(NamedTuple):
-    """JSON by path; checks by path, each only for where nobody else has one; and problems."""
+    """JSON by path, and problems."""
 
     keys: dict[bytes, bytes]
-    checks: dict[bytes, CheckOffer]
     problems: tuple[Problem, ...]
 
 
-NOTHING = Publication({}, {}, ())
+NOTHING = Publication({}, ())
 
 
 def container_address(
@@ -42,6 +41,7 @@ def container_publication(
     *,
     stopping: bool,
     publisher: str | None = None,
+    rules: LabelRules = NO_RULES,
 ) -> Publication:
     """Return what a container publishes; `last` is its last address, `publisher` the name of this node.
 
@@ -50,19 +50,24 @@ def container_publication(
     if not container.labels or not container.started_at:
         return NOTHING
     report = Report(container.name)
-    labels = parse(container, report)
     found = find_address(container, network_label(container), addressing, last)
+    labels = parse(container, report, rules, _ports(found.address))
     for problem in found.problems:
         report("network", problem.reason, fatal=problem.fatal)
     backends = backends_at(found.address, labels, report) if found.address is not None else {}
     if stopping or container.paused or container.health == "unhealthy" or not found.present:
         backends = {service: replace(backend, weight=0) for service, backend in backends.items()}
-    offer = CheckOffer(container.started_at, container.id, labels.check) if labels.check is not None else None
     return Publication(
         keys={_backend_path(s, container): to_json(replace(b, publisher=publisher)) for s, b in backends.items()},
-        checks={path_of(HealthKey(s.encode())): offer for s in backends} if offer is not None else {},
         problems=report.problems,
     )
+
+
+def _ports(address: ContainerAddress | None) -> list[int] | None:
+    """Return the TCP ports of the host that are a container's, None: it is not published at the host's address."""
+    if address is None or address.published is None:
+        return None
+    return [end.host_port for end in address.published if end.protocol is Protocol.TCP]
 
 
 def _backend_path(service: str, container: Container) -> bytes:
@@ -75,4 +80,4 @@ def network_publication(network: Network, routing: Routing) -> Publication:
     report = Report(network.name)
     if not routes and network.name in routing.networks:
         report("", "no subnet to advertise")
-    return Publication(routes, {}, report.problems)
+    return Publication(routes, report.problems)

@@ -82,29 +82,6 @@ def test_complete_set_is_published_first_and_then_changes(docker, watch, recorde
     assert all(isinstance(message, Publish) for message in recorder.messages[1:])
 
 
-def test_check_of_a_label_is_published_if_absent(docker, watch, recorder):
-    docker.engine.labels["health"] = "tcp"
-    docker.do(*RUN)
-    watch()
-    wait_until(lambda: complete_sets(recorder))
-    assert complete_sets(recorder)[0].if_absent == {b"services/web/health": b'{"type":"tcp"}'}
-    docker.do("die", "destroy")
-    wait_until(lambda: Publish(b"services/web/health", None, if_absent=True) in recorder.messages)
-
-
-def test_check_is_published_before_its_first_backend_and_removed_after_the_last(docker, watch, recorder, published):
-    watch()
-    wait_until(lambda: complete_sets(recorder))
-    docker.engine.labels["health"] = "tcp"
-    docker.do(*RUN)
-    wait_until(lambda: published().get(key()) == 10)
-    docker.do("die", "destroy")
-    wait_until(lambda: Publish(b"services/web/health", None, if_absent=True) in recorder.messages)
-    paths = [message.path for message in recorder.messages[1:]]
-    assert paths[0] == paths[-1] == b"services/web/health"
-    assert key() in paths
-
-
 def test_recorded_stop_survives_a_restart(docker, watch, recorder, published):
     docker.do(*RUN)
     watcher = watch()

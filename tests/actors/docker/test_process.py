@@ -8,6 +8,7 @@ from actors.settings import Settings
 from clusterf.docker.addresses import Addressing
 from clusterf.docker.engine import EngineError
 from clusterf.docker.inventory import Inventory
+from clusterf.docker.labels import LabelRules
 from clusterf.docker.routes import Routing
 from clusterf.etcd.location import EtcdCredentials
 from clusterf.sources.url import parse_source
@@ -21,6 +22,9 @@ DEFAULTS = {
     "docker_endpoint": "unix:///no/engine.sock",
     "docker_network": "",
     "docker_address": "container",
+    "docker_services": (),
+    "docker_max_weight": 65535,
+    "docker_label_checks": "basic",
     "host_addresses": (),
     "route_networks": (),
     "resync_interval": 60.0,
@@ -31,12 +35,12 @@ DEFAULTS = {
 
 @pytest.fixture
 def inventories(monkeypatch):
-    """The addressing, the routing and the publisher of each inventory that is made."""
+    """The addressing, the routing, the publisher and the rules of each inventory that is made."""
     made = []
 
-    def inventory(addressing, routing, records, *, publisher):
-        made.append((addressing, routing, publisher))
-        return Inventory(addressing, routing, records, publisher)
+    def inventory(addressing, routing, records, *, publisher, rules):
+        made.append((addressing, routing, publisher, rules))
+        return Inventory(addressing, routing, records, publisher, rules)
 
     monkeypatch.setattr(process, "Inventory", inventory)
     return made
@@ -81,7 +85,12 @@ def test_noop_process_publishes_nothing(start):
 )
 def test_addresses_are_published_as_the_settings_say(start, inventories, settings, addressing):
     start(noop=True, **settings)
-    assert inventories == [(addressing, Routing(), "docker1")]
+    assert inventories == [(addressing, Routing(), "docker1", LabelRules())]
+
+
+def test_labels_may_ask_for_what_the_settings_say(start, inventories):
+    start(noop=True, docker_services=("team-a-*",), docker_max_weight=7, docker_label_checks="full")
+    assert inventories[0][3] == LabelRules(("team-a-*",), 7, full_checks=True)
 
 
 def test_networks_are_advertised_as_the_settings_say(start, inventories):
@@ -93,4 +102,6 @@ def test_networks_are_advertised_as_the_settings_say(start, inventories):
         route_ipvs_method="tunnel",
     )
     gateways = IPv4Address("192.0.2.1"), IPv6Address("2001:db8::1")
-    assert inventories == [(Addressing(), Routing(frozenset(["front", "back"]), *gateways, "tunnel"), "docker1")]
+    assert inventories == [
+        (Addressing(), Routing(frozenset(["front", "back"]), *gateways, "tunnel"), "docker1", LabelRules())
+    ]

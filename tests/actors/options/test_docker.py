@@ -26,6 +26,9 @@ def refused(tmp_path, *flags, env=None):
         (["--once"], "--once is not for the role docker"),
         (["--docker-address", "host"], "--docker-address host and --host-address must be given together"),
         (["--host-address", "192.0.2.1"], "--docker-address host and --host-address must be given together"),
+        (["--docker-services", "a/b"], "'--docker-services': no name holds a slash: a/b"),
+        (["--docker-max-weight", "0"], "0 is not in the range 1<=x<=65535"),
+        (["--docker-label-checks", "some"], "'some' is not one of 'basic', 'full'"),
         (["--docker-address", "both"], "'both' is not one of 'container', 'host'"),
         (
             ["--docker-address", "host", "--host-address", "192.0.2.1", "--host-address", "192.0.2.2"],

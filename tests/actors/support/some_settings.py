@@ -15,5 +15,5 @@ def some_settings(**changes):
         for field in msgspec.structs.fields(Settings)
     }
     fields |= {"log_format": "text", "ipvs_forward_method": "masq", "log_level": "info", "vip_policy": "open"}
-    fields |= {"docker_address": "container", "route_ipvs_method": None}
+    fields |= {"docker_address": "container", "route_ipvs_method": None, "docker_label_checks": "basic"}
     return Settings(**fields | changes)

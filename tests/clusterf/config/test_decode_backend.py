@@ -16,6 +16,7 @@ from tests.clusterf.support.decoding import BACKEND, HEALTH, assert_one_fault, f
         ({"publisher": "docker1"}, Backend(publisher="docker1")),
         ({"health": {}}, Backend(health=BackendCheck())),
         ({"health": {"type": "tcp", "From": "label"}}, Backend(health=BackendCheck(origin="label"))),
+        ({"health": {"from": "invalid", "port": 9}}, Backend(health=BackendCheck(origin="invalid"))),
         (
             {"health": {"type": "https", "interval": 1, "tls": {"verify": False}}},
             Backend(health=BackendCheck(HealthCheck(type="https", interval=1, timeout=1, tls=Tls(verify=False)))),
@@ -49,7 +50,7 @@ def test_valid_backend_is_decoded(raw, value):
         ({"health": "tcp"}, "health", "Expected `object`"),
         ({"health": {"path": "x"}}, "health.path", "a path that starts with /"),
         ({"health": {"tls": {"ca": "x"}}}, "health.tls.ca", "an absolute file name"),
-        ({"health": {"from": "vault"}}, "health.from", "not label: vault"),
+        ({"health": {"from": "vault"}}, "health.from", "not label or invalid: vault"),
         ({"health": {"interval": 1, "timeout": 2}}, "health.timeout", "longer than the interval"),
         ({"health": {"type": "http", "method": "HEAD", "expect": "x"}}, "health.expect", "HEAD has no body"),
     ],

@@ -1,3 +1,4 @@
+import json
 import time
 from ipaddress import IPv4Address
 
@@ -7,6 +8,7 @@ import pytest
 from clusterf.docker.addresses import Addressing
 from clusterf.docker.containers import container_of, network_of
 from clusterf.docker.inventory import Inspection, Inventory
+from clusterf.docker.labels import LabelRules
 from clusterf.docker.record import ContainerRecord
 from clusterf.docker.routes import Routing
 from tests.clusterf.support.fake_engine import event, inspect, network, running
@@ -148,38 +150,25 @@ def test_stopped_container_keeps_its_host_port():
     assert inventory.flush().keys == {KEY: b'{"ipv4":"192.0.2.1","tcp":32768,"weight":0}'}
 
 
-CHECK = b"services/web/health"
-
-
-def test_check_is_published_while_a_backend_asks_for_it():
+def test_checks_of_containers_of_one_service_are_their_own():
     inventory = Inventory()
-    inventory.listed([running(labels={"health": "tcp"}), running("c2", labels={"health": "tcp"}), running("c3")], [])
-    assert inventory.flush().checks == {CHECK: b'{"type":"tcp"}'}
-    inventory.vanished("c2")
-    assert inventory.flush().checks == {}
-    inventory.inspected(running(running=False, labels={"health": "tcp"}))
-    assert inventory.flush().checks == {}
-    inventory.vanished("c1")
-    assert inventory.flush().checks == {CHECK: None}
-    assert inventory.checks == {}
-
-
-def test_check_of_the_newest_container_is_published():
-    inventory = Inventory()
-    inventory.listed([running(labels={"health": "tcp"})], [])
-    inventory.flush()
-    newer = running("c2", labels={"health": "http:/"}, started="2026-11-22T13:31:00Z")
-    inventory.inspected(newer)
-    changes = inventory.flush()
-    assert changes.checks == {CHECK: b'{"type":"http","path":"/"}'}
-    (problem,) = changes.problems["services/web/health"]
-    assert not problem.fatal
-    assert str(problem) == (
-        "docker: services/web/health: containers have different health labels: using that of the one started last, c2"
+    inventory.listed(
+        [running(labels={"health": "tcp"}), running("c2", labels={"health": "http:/x"}), running("c3")], []
     )
-    inventory.vanished("c1")
-    changes = inventory.flush()
-    assert (changes.checks, changes.problems) == ({}, {"services/web/health": ()})
+    keys = inventory.flush().keys
+    assert {path: json.loads(value).get("health") for path, value in keys.items()} == {
+        KEY: {"from": "label"},
+        b"services/web/backends/c2": {"type": "http", "path": "/x", "from": "label"},
+        b"services/web/backends/c3": None,
+    }
+    inventory.vanished("c2")
+    assert inventory.flush().keys == {b"services/web/backends/c2": None}
+
+
+def test_rules_hold_for_all_containers():
+    inventory = Inventory(rules=LabelRules(services=("api",)))
+    inventory.listed([running()], [])
+    assert inventory.flush().keys == {}
 
 
 def test_cost_of_an_event_does_not_grow_with_the_inventory():

@@ -1,17 +1,25 @@
 import time
 from ipaddress import IPv4Address, IPv6Address
 
-import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clusterf.config.decode import decode
 from clusterf.config.encode import to_json
-from clusterf.config.model import Backend, BackendKey, HealthKey
+from clusterf.config.model import Backend, BackendCheck, BackendKey, HealthCheck
 from clusterf.docker.addresses import ContainerAddress
 from clusterf.docker.containers import Published, container_of
-from clusterf.docker.labels import MAX_CHECK, MAX_NAME, MAX_PROBLEMS, MAX_SERVICES, Report, backends_at, parse
+from clusterf.docker.labels import (
+    MAX_NAME,
+    MAX_PROBLEMS,
+    MAX_SERVICES,
+    NO_RULES,
+    LabelRules,
+    Report,
+    backends_at,
+    parse,
+)
 from clusterf.lib.addresses import Protocol
 from tests.clusterf.support.fake_engine import inspect
 
@@ -21,10 +29,10 @@ ALL = ("80/tcp", "81/tcp", "53/udp", "9/sctp")
 WEB = {"service": "web", "backend.tcp": "80"}
 
 
-def read(labels, exposed=ALL, name="/web"):
+def read(labels, exposed=ALL, name="/web", rules=NO_RULES):
     """Return the parsed labels, and the problems as lines."""
     report = Report(name.removeprefix("/"))
-    parsed = parse(container_of(inspect(labels=labels, exposed=exposed, name=name)), report)
+    parsed = parse(container_of(inspect(labels=labels, exposed=exposed, name=name)), report, rules)
     return parsed, [str(problem) for problem in report.problems]
 
 
@@ -171,69 +179,38 @@ def test_each_of_several_problems_is_reported_once():
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "check"),
-    [
-        ("", None),
-        (" ", None),
-        ("tcp", {"type": "tcp"}),
-        (" tcp\n", {"type": "tcp"}),
-        ("none", {"type": "none"}),
-        ("http", {"type": "http"}),
-        ("http:/healthz", {"type": "http", "path": "/healthz"}),
-        ("https:/a:b?c=d", {"type": "https", "path": "/a:b?c=d"}),
-        ('{"type": "http", "status": "200-299", "rise": 3}', {"type": "http", "status": "200-299", "rise": 3}),
-        (" {} ", {}),
-    ],
-)
-def test_check_is_given_in_short_or_as_json(text, check):
-    parsed, problems = read(WEB | {"health": text})
-    assert (parsed.check and msgspec.json.decode(parsed.check)) == check
+def test_check_is_that_of_each_backend_of_the_container():
+    parsed, problems = read(WEB | {"service": "web api", "health": "http:/x"})
+    check = BackendCheck(HealthCheck(type="http", path="/x"), "label")
+    assert parsed.backends == dict.fromkeys(["web", "api"], Backend(tcp=80, health=check))
     assert problems == []
-    if parsed.check:
-        assert decode("etcd", b"services/web/health", HealthKey(b"web"), parsed.check).problems == ()
 
 
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("ping", "docker: web: health: expected none, tcp, http:PATH, https:PATH or a JSON object: ping"),
-        ("tcp:80", "docker: web: health: expected none, tcp, http:PATH, https:PATH or a JSON object: tcp:80"),
-        ("httpx:/", "docker: web: health: expected none, tcp, http:PATH, https:PATH or a JSON object: httpx:/"),
-        ("[1]", "docker: web: health: expected none, tcp, http:PATH, https:PATH or a JSON object: [1]"),
-        ("http:", "docker: web: health.path: not a path that starts with / and holds no spaces: "),
-        ("http:/a b", "docker: web: health.path: not a path that starts with / and holds no spaces: /a b"),
-        (
-            "http:/\r\nX: y",
-            r"docker: web: health.path: not a path that starts with / and holds no spaces: /\x0d\x0aX: y",
-        ),
-        ('{"interval": 0}', "docker: web: health.interval: Expected `float` > 0.0"),
-        ('{"type": "icmp"}', "docker: web: health.type: Invalid enum value 'icmp'"),
-        ('{"type": "https", "tls": {"ca": 1}}', "docker: web: health.tls.ca: Expected `str`, got `int`"),
-        ("{", "docker: web: health: Input data was truncated"),
-        ('{"a":' * 2700, "docker: web: health: nested too deeply"),
-        ('{"a":[' + "[" * 8000 + "]" * 8000 + "]}", "docker: web: health: nested too deeply"),
-        ("{" + " " * MAX_CHECK, None),
-        (
-            "http:/" + "x" * MAX_CHECK,
-            f"docker: web: health: {MAX_CHECK + 6} characters, limit 16384",
-        ),
-        ('{"host": "\ud800"}', None),
-        ("http:/\ud800", None),
-    ],
-)
-def test_invalid_check_is_reported_and_leaves_the_backend(text, line):
-    parsed, problems = read(WEB | {"health": text})
-    assert parsed.check is None
-    assert parsed.backends == {"web": Backend(tcp=80)}
+def test_backend_with_an_invalid_check_says_so():
+    parsed, problems = read(WEB | {"health": "ping"})
+    assert parsed.backends == {"web": Backend(tcp=80, health=BackendCheck(origin="invalid"))}
     assert len(problems) == 1
-    assert problems[0] == line if line else problems[0].startswith("docker: web: health: ")
 
 
-def test_unknown_field_of_a_check_is_a_warning():
-    parsed, problems = read(WEB | {"health": '{"type": "tcp", "colour": "red"}'})
-    assert parsed.check == b'{"type": "tcp", "colour": "red"}'
-    assert problems == ["docker: web: health.colour: unknown field"]
+def test_services_that_match_no_pattern_are_reported_and_left_out():
+    rules = LabelRules(services=("team-a-*", "we?"))
+    labels = WEB | {"service": "web team-a-x Team-a-y api", "backend:api.tcp": "81"}
+    parsed, problems = read(labels, rules=rules)
+    assert list(parsed.backends) == ["web", "team-a-x"]
+    assert problems == [
+        "docker: web: service: service Team-a-y is not allowed (--docker-services)",
+        "docker: web: service: service api is not allowed (--docker-services)",
+    ]
+
+
+def test_weight_over_the_limit_is_reduced_and_reported():
+    rules = LabelRules(max_weight=50)
+    labels = WEB | {"service": "web api", "backend.weight": "65535", "backend:api.weight": "50"}
+    parsed, problems = read(labels, rules=rules)
+    assert {name: backend.weight for name, backend in parsed.backends.items()} == {"web": 50, "api": 50}
+    assert problems == ["docker: web: backend.weight: 65535 is more than --docker-max-weight, using 50"]
+    parsed, problems = read(WEB, rules=LabelRules(max_weight=5))
+    assert (parsed.backends["web"].weight, problems) == (5, [])
 
 
 def test_services_beyond_the_limit_are_dropped():
@@ -310,8 +287,6 @@ def test_any_labels_make_valid_configuration(labels, address):
         assert (decoded.value, decoded.problems) == (backend, ())
         assert backend.ipv4 or backend.ipv6
         assert backend.tcp or backend.udp or backend.sctp
-    if parsed.check is not None:
-        assert decode("etcd", b"", HealthKey(b"web"), parsed.check).value is not None
     assert all("\n" not in str(problem) for problem in report.problems)
 
 

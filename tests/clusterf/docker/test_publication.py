@@ -6,8 +6,8 @@ from clusterf.config.decode import decode
 from clusterf.config.keys import parse_key
 from clusterf.config.model import Backend
 from clusterf.docker.addresses import Addressing, ContainerAddress
-from clusterf.docker.check_offers import CheckOffer
 from clusterf.docker.containers import container_of, network_of
+from clusterf.docker.labels import LabelRules
 from clusterf.docker.publication import NOTHING, container_address, container_publication, network_publication
 from clusterf.docker.routes import Routing
 from tests.clusterf.support.fake_engine import NEVER, inspect, network
@@ -66,10 +66,39 @@ def test_container_without_labels_or_that_never_ran_publishes_nothing(labels, st
     assert publication(labels, **state) == NOTHING
 
 
-def test_check_is_offered_for_each_service_of_the_container():
-    labels = WEB | {"service": "web api", "health": "tcp"}
-    offer = CheckOffer(container_of(inspect()).started_at, "c1", b'{"type":"tcp"}')
-    assert publication(labels).checks == {b"services/web/health": offer, b"services/api/health": offer}
+def test_check_is_published_with_each_backend_of_the_container():
+    labels = WEB | {"service": "web api", "health": "http:/x"}
+    value = b'{"ipv4":"172.17.0.2","tcp":8080,"health":{"type":"http","path":"/x","from":"label"}}'
+    keys = publication(labels).keys
+    assert keys == {KEY: value, b"services/api/backends/c1": value}
+    assert decode("etcd", KEY, parse_key(KEY), value).value.health.origin == "label"
+
+
+def test_check_that_is_none_is_published_as_invalid():
+    value = b'{"ipv4":"172.17.0.2","tcp":8080,"health":{"from":"invalid"}}'
+    assert publication(WEB | {"health": "ping"}).keys == {KEY: value}
+
+
+def test_check_at_the_host_is_at_a_published_port_also_when_the_container_has_stopped():
+    at_host = Addressing(host=True, host4=IPv4Address("192.0.2.1"))
+    ports = {"8080/tcp": [{"HostIp": "", "HostPort": "32768"}]}
+    for port, refused in ((32768, False), (8080, True)):
+        labels = WEB | {"health": f'{{"port":{port}}}'}
+        container = container_of(inspect(labels=labels, ports=ports))
+        last = container_address(container, at_host, None)
+        stopped = container_of(inspect(labels=labels, running=False, networks={}))
+        for state in (container, stopped):
+            published = container_publication(state, at_host, last, stopping=False)
+            assert bool(published.problems) is refused
+            assert (b'"port":' in published.keys[KEY]) is not refused
+
+
+def test_publication_is_within_the_rules():
+    container = container_of(inspect(labels=WEB | {"backend.weight": "99"}))
+    for rules, weights in ((LabelRules(max_weight=7), [b'"weight":7}']), (LabelRules(("x*",)), [])):
+        published = container_publication(container, Addressing(), None, stopping=False, rules=rules)
+        assert [value.rpartition(b",")[2] for value in published.keys.values()] == weights
+        assert len(published.problems) == 1
 
 
 def test_problems_of_labels_and_of_the_address_are_reported():

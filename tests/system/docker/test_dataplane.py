@@ -181,6 +181,17 @@ def test_container_gets_weight_when_the_check_of_its_label_passes(host: Host) ->
     host.wait_for({broken: 10, well: 10}, "checked")
 
 
+def test_check_of_a_label_that_nobody_passes_takes_weight_from_its_own_container_only(host: Host) -> None:
+    well = host.run("web")
+    host.wait_for({well: 10})
+    hostile = host.run("web", health='{"type": "http", "path": "/no/such", "interval": 0.5, "fast_interval": 0.2}')
+    host.wait_for({well: 10, hostile: 0})
+    host.node.wait_for_log(r"is down: HTTP 404")
+    assert reals("web")[host.engine.address(well)] == 10
+    operations = [line for line in host.node.operations if f" -r {host.engine.address(well)}:" in line]
+    assert [line.rpartition(" ")[2] for line in operations] == ["10"], host.node.log
+
+
 def test_killed_node_leaves_the_table_and_for_the_ttl_its_keys(host: Host) -> None:
     plain, checked = host.run("web"), host.run("checked", *PAGES, health=QUICK)
     host.wait_for({plain: 10})
@@ -199,7 +210,7 @@ def test_killed_node_leaves_the_table_and_for_the_ttl_its_keys(host: Host) -> No
     host.node.wait_for_log(r"connected \(API version")
     host.node.wait_for(lambda: host.node.tables[-1:] == [table] == [saved()])
     before = host.published.revisions()
-    assert before.keys() - frontends == {path(plain, "web"), path(checked, "checked"), "services/checked/health"}
+    assert before.keys() - frontends == {path(plain, "web"), path(checked, "checked")}
 
     kill(host.node)
     assert saved() == table

@@ -1,5 +1,6 @@
 """A node with the role docker: what it publishes of the containers of a real engine, in a real etcd, as they live."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -202,21 +203,64 @@ def test_network_is_advertised_while_it_exists(node: DockerNode, engine: Engine,
     wait_until(lambda: not published.keys())
 
 
-def test_check_of_a_label_is_published_where_the_service_has_none(
+def test_check_of_a_label_is_published_with_the_backends_of_its_container_only(
     node: DockerNode, engine: Engine, published: Published
 ) -> None:
-    published.put("services/theirs/health", {"type": "none"})
-    published.put("services/theirs/backends/other", {"ipv4": "10.0.0.9", "tcp": 80})
+    other = engine.run(labels=labels("test"))
     container = engine.run(labels=labels("test theirs", health="http:/healthz"))
-    check = {"type": "http", "path": "/healthz"}
-    wait_until(lambda: published.keys().get("services/test/health") == check)
-    assert published.keys()["services/theirs/health"] == {"type": "none"}
-    published.delete("services/theirs/health")
-    wait_until(lambda: published.keys().get("services/theirs/health") == check)
-    container.remove(force=True)
-    others = {"services/theirs/backends/other": {"ipv4": "10.0.0.9", "tcp": 80}}
-    wait_until(lambda: published.keys() == others)
-    published.delete("services/theirs/backends/other")
+    check = {"type": "http", "path": "/healthz", "from": "label"}
+    wait_until(lambda: len(published.keys()) == 3)
+    assert {key: value.get("health") for key, value in published.keys().items()} == {
+        path(container, "test"): check,
+        path(container, "theirs"): check,
+        path(other, "test"): None,
+    }
+
+
+def test_labels_are_kept_within_the_rules_of_the_node(
+    node: DockerNode, engine: Engine, published: Published, tmp_path: Path
+) -> None:
+    elsewhere = Published(published.cluster)
+    flags = ["--docker-services", "team-a-*", "--docker-services", "test", "--docker-max-weight", "50"]
+    with DockerNode(tmp_path, engine.url, elsewhere, *flags) as ruled:
+        ruled_labels = labels("team-a-x team-b-x test", backend_weight="65535", health="none")
+        container = engine.run(labels=ruled_labels, name="greedy")
+        backend = {
+            "ipv4": engine.address(container),
+            "tcp": 8080,
+            "weight": 50,
+            "health": {"from": "label"},
+        }
+        expected = {path(container, "team-a-x"): backend, path(container, "test"): backend}
+        ruled.wait_for(lambda: elsewhere.keys() == expected)
+        ruled.wait_for_log(r"docker: greedy: service: service team-b-x is not allowed \(--docker-services\)")
+        ruled.wait_for_log(r"docker: greedy: backend\.weight: 65535 is more than --docker-max-weight, using 50")
+        ruled.wait_for_log(
+            r"docker: greedy: health\.type: none is not allowed \(--docker-label-checks\): checking by TCP"
+        )
+    published.wait_for(container, 65535)
+
+
+def test_check_that_an_earlier_version_published_for_the_service_goes_when_its_backends_have_theirs(
+    engine: Engine, published: Published, tmp_path: Path
+) -> None:
+    elsewhere = Published(published.cluster)
+    flags = ["--etcd-ttl", "60"]  # the last one counts
+    with DockerNode(tmp_path, engine.url, elsewhere, *flags) as node:
+        container = engine.run(labels=labels(health="http:/healthz"))
+        elsewhere.wait_for(container, 10)
+        lease = published.cluster.ctl("lease", "list").split()[-1]
+        node.crash()
+        check, backend = f"/{elsewhere.prefix}/services/test/health", f"/{elsewhere.prefix}/{path(container)}"
+        value = {key: field for key, field in elsewhere.values()[path(container)].items() if key != "health"}
+        published.cluster.ctl("put", backend, json.dumps(value), "--lease", lease)
+        published.cluster.ctl("put", check, '{"type":"http","path":"/healthz"}', "--lease", lease)
+        node.start()
+        wait_until(lambda: elsewhere.keys().keys() == {path(container)})
+        written = elsewhere.revisions()[path(container)]
+        assert elsewhere.values()[path(container)]["health"]["from"] == "label"
+        history = published.cluster.ctl("get", check, "--rev", str(written.written - 1), "--print-value-only")
+        assert history.strip(), "the check of the service was there until its backends had theirs"
 
 
 def test_host_address_is_published_with_the_published_ports(
@@ -241,9 +285,10 @@ def test_noop_logs_the_writes_and_publishes_nothing(
     with DockerNode(tmp_path, engine.url, elsewhere, "--noop") as noop:
         container = engine.run(labels=labels(health="tcp"))
         key = f"/{elsewhere.prefix}/{path(container)}"
-        value = f'{{"ipv4":"{engine.address(container)}","tcp":8080,"publisher":"{NODE_NAME}"}}'
+        value = (
+            f'{{"ipv4":"{engine.address(container)}","tcp":8080,"publisher":"{NODE_NAME}","health":{{"from":"label"}}}}'
+        )
         noop.wait_for_log(f"^etcd noop: etcdctl put {key} '{value}'$")
-        noop.wait_for_log(r"^etcd noop: etcdctl put \S+/services/test/health '{\"type\":\"tcp\"}'  # if absent$")
         container.remove(force=True)
         noop.wait_for_log(f"^etcd noop: etcdctl del {key}$")
     assert elsewhere.keys() == {}
