@@ -7,7 +7,7 @@ from typing import Any
 
 from clusterf.config.decode import decode
 from clusterf.config.keys import parse_key
-from clusterf.config.model import BackendKey, HealthKey, RouteKey
+from clusterf.config.model import BackendKey, RouteKey
 from clusterf.docker.addresses import Addressing
 from clusterf.docker.engine import EngineError
 from clusterf.docker.intake import Intake
@@ -38,8 +38,6 @@ class _Node:
     def _take(self, changes: Changes, _: bool) -> None:
         for path, raw in changes.keys.items():
             _check_published(path, raw, BackendKey | RouteKey)
-        for path, raw in changes.checks.items():
-            _check_published(path, raw, HealthKey)
         for problems in changes.problems.values():
             for problem in problems:
                 assert_printable(str(problem))
@@ -123,7 +121,7 @@ TARGETS = targets(
             1 << 14,
         ),
         "labels": Target(
-            _labels, ("clusterf.docker.labels", "clusterf.docker.check_offers"), one_of(mutate_lines, mutate_bytes)
+            _labels, ("clusterf.docker.labels", "clusterf.docker.label_checks"), one_of(mutate_lines, mutate_bytes)
         ),
     }
 )
