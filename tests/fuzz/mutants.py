@@ -53,6 +53,9 @@ def _any_event(self: Any, event: Any) -> Any:
 
 
 MUTANTS = {
+    "bytes behind a certificate leave with it": Mutant(
+        "authorities", "clusterf.health.authority_files._der_length", len
+    ),
     "problems quote what is invalid as it is": Mutant("value", "clusterf.config.problems.printable", lambda text: text),
     "a fwmark comes without its command": Mutant(
         "table", "clusterf.ipvs.ipvsadm._virtual", lambda v: f"-t {v.address.compressed}"
