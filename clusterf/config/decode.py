@@ -64,7 +64,7 @@ from clusterf.config.reading import Reading, Shape
 from clusterf.ipvs.table import Tunnel, TunnelChecksum, TunnelType
 from clusterf.lib.addresses import check_real_server_address, check_vip, parse_ip, parse_ipv4, parse_ipv6
 
-__all__ = ["MAX_DEPTH", "MAX_SIZE", "Decoded", "decode"]
+__all__ = ["MAX_DEPTH", "MAX_SIZE", "OF_HTTP", "Decoded", "decode"]
 
 MAX_DEPTH: Final = 64  # of objects and lists in a value
 MAX_SIZE: Final = 3 << 19  # bytes; the limit of a request to etcd, 1.5 MiB
@@ -180,13 +180,13 @@ def _backend(fields: dict[str, Any], reading: Reading) -> Backend:
     return backend
 
 
-_OF_HTTP: Final = frozenset({"path", "method", "host", "status", "headers", "body", "expect", "expect_regex", "tls"})
+OF_HTTP: Final = frozenset({"path", "method", "host", "status", "headers", "body", "expect", "expect_regex", "tls"})
 
 
 def _health_check(fields: dict[str, Any], reading: Reading, at: str = "") -> HealthCheck:
     """Return the check that has these fields; `at` is the prefix of their names in problems."""
     if "type" not in fields:
-        for field in sorted(_OF_HTTP & fields.keys()):
+        for field in sorted(OF_HTTP & fields.keys()):
             reason = "has no effect without a type of http or https"
             reading.problems.append(Problem(reading.source, reading.path, at + field, reason, fatal=False))
     _clamp(fields, reading, at)

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from clusterf.config.decode import OF_HTTP
 from clusterf.config.model import TAG, Backend, BackendCheck, Frontend, HealthCheck, Route, Value, VipRule
 from clusterf.ipvs.table import Tunnel
 
@@ -30,7 +31,9 @@ def encode(value: Value) -> dict[str, Any]:
             readable: dict[str, Any] = {"headers": dict(headers), "status": ranges}
             fields |= {name: field for name, field in readable.items() if name in fields}
             sources = [fields.pop(name) for name in ("source4", "source6") if name in fields]
-            return fields | ({"source": sources} if sources else {})
+            # without a type, these are reported
+            type_ = {"type": value.type} if fields.keys() & OF_HTTP else {}
+            return type_ | fields | ({"source": sources} if sources else {})
         case _:
             return _fields(value)
 
