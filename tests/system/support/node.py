@@ -103,14 +103,21 @@ class Node:
     ends well, it must end at once, with status 0 and without a traceback.
     """
 
-    def __init__(self, folder: Path, *trees: Tree, flags: Sequence[str] = (), through: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *trees: Tree,
+        flags: Sequence[str] = (),
+        through: Sequence[str] = (),
+        command: Sequence[str] = (str(NODE),),
+    ) -> None:
         self._log = folder / "log"
         self._printed = folder / "printed"
         # where in the log that begins which is looked at
         self._since = 0
         self.state = folder / "state"
         sources = [word for tree in trees for word in ("--config-source", tree.url)]
-        self._command = [*through, str(NODE), "--role", "ipvs", "--print", *sources]
+        self._command = [*through, *command, "--role", "ipvs", "--print", *sources]
         self._command += ["--state-dir", str(self.state), "--runtime-dir", str(folder / "run"), *flags]
         self._process: subprocess.Popen[bytes]
 
