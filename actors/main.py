@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,17 @@ from actors.options.docker import check_docker, docker_options
 from actors.options.health import health_options
 from actors.options.ipvs import ipvs_options
 from actors.options.settings_file import UNTRUSTED, Seconds, read_toml
-from actors.settings import Settings
+from actors.settings import CONFIG, Settings
 from actors.supervision.directories import runtime_directory, runtime_path, state_directory, state_path
 from actors.supervision.locks import lock_table
 from actors.supervision.node_directories import NodeDirectories
 from actors.supervision.policy import Policy
-from actors.supervision.privileges import Privileges, choose_identities
+from actors.supervision.privileges import Privileges, choose_identities, holds_for
 from actors.supervision.supervisor import Supervisor
 from clusterf import __version__
 from clusterf.etcd.location import EXPOSED, EtcdCredentials
 from clusterf.etcd.options import etcd_credentials, etcd_options
+from clusterf.host.users import User
 from clusterf.lib import logs
 from clusterf.lib.options import PrintableErrors, parsed_by
 from clusterf.lib.text import parse_node_name
@@ -55,8 +57,11 @@ def _warn_of_passwords(sources: tuple[Source, ...]) -> None:
             log.warning("%s: %s", source.url, EXPOSED)
 
 
-def _check_trees(settings: Settings) -> None:
-    """Raise click.BadParameter for a tree that is missing, unless there is a copy of it to start with."""
+def _check_trees(settings: Settings, user: User | None) -> None:
+    """Raise click.BadParameter for a tree that is missing, unless there is a copy of it to start with.
+
+    Files that are `user`'s are read as that user, and not as root.
+    """
     for source in settings.sources:
         try:
             check_tree(source)
@@ -64,7 +69,7 @@ def _check_trees(settings: Settings) -> None:
             # what reads configuration takes memory, which the supervisor can do without
             from clusterf.sources.last_good import has_copy  # noqa: PLC0415
 
-            if not has_copy(source.url, settings.config_file):
+            if not holds_for(user, partial(has_copy, source.url, settings.config_file)):
                 raise click.BadParameter(str(error), param_hint="'--config-source'") from None
 
 
@@ -198,7 +203,7 @@ def main(
             msgspec.json.encode(settings)  # as they are sent to the child processes
         except UnicodeEncodeError:
             raise click.UsageError("a URL or a directory is not UTF-8") from None
-        _check_trees(settings)
+        _check_trees(settings, identities.user_of(CONFIG))
         policy = Policy(stuck_timeout=settings.stuck_timeout)
         folders = NodeDirectories(state, runtime.parent, identities.users)
         folders.prepare()

@@ -10,7 +10,7 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -24,13 +24,13 @@ from actors.node import package_of
 from actors.settings import CONFIG, DIRECTOR, DOCKER, HEALTH, PROBE, PROBE_INCOMPLETE, Settings
 from actors.supervision.confinement import Confinement
 from actors.supervision.launch import Launch, environment_of, prints
-from clusterf.host.capabilities import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CHANGING_USERS, permitted
+from clusterf.host.capabilities import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CHANGING_USERS, drop_all_but, permitted
 from clusterf.host.mount_view import MountView
 from clusterf.host.reach import first_closed, may_read, may_read_all
 from clusterf.host.users import User, Users, find_users, group_of, is_mapped
 from clusterf.lib.files.trusted import trust
 
-__all__ = ["Identities", "Privileges", "choose_identities"]
+__all__ = ["Identities", "Privileges", "choose_identities", "holds_for"]
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +147,20 @@ class Privileges:
             yield from (path.parent for path in (state, runtime) if _is_closed_to_writers(path.parent))
         else:
             yield from (state.parent, runtime)
+
+
+def holds_for(user: User | None, tell: Callable[[], bool]) -> bool:
+    """Return what `tell` does in a process of that user which may read all; None: in this process. Raises OSError."""
+    if user is None:
+        return tell()
+    if (child := os.fork()) == 0:
+        status = 1
+        try:
+            drop_all_but([CAP_DAC_READ_SEARCH], user)
+            status = 0 if tell() else 1
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def code_directories() -> list[Path]:

@@ -52,7 +52,7 @@ class VerdictStore:
         self._elsewhere = elsewhere
         self._store = Store(own, read_only=read_only, elsewhere=elsewhere)
         self._store.drop("verdicts ", but=self._section)
-        self._others = [] if own is None else sorted(path for path in own.parent.glob("health*.db") if path != own)
+        self._others = [] if own is None else _others(own)
         # the verdicts on our endpoints in our file, and the keys among them that have not been recorded since `load`
         self._recorded: dict[VerdictKey, StoredVerdict] = {}
         self._unclaimed: set[VerdictKey] = set()
@@ -123,3 +123,12 @@ class VerdictStore:
                 continue
             if mine:
                 yield key, stored, raw
+
+
+def _others(own: Path) -> list[Path]:
+    """Return the files of other health processes, as far as they can be seen."""
+    try:
+        return sorted(path for path in own.parent.glob("health*.db") if path != own)
+    except OSError as error:
+        log.debug("state: %s: cannot be listed: %s", own.parent, error.strerror)
+        return []

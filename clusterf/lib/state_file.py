@@ -91,11 +91,11 @@ def open_read_only(path: Path) -> StateFile | None:
     try:
         db = _connect(path, "mode=ro")
     except sqlite3.OperationalError:
-        if os.access(path.parent, os.W_OK):
+        try:
             db = _copy(path)
-        elif _beside(path, "-wal").exists():
-            raise
-        else:
+        except sqlite3.OperationalError:
+            if _beside(path, "-wal").exists():
+                raise
             # SQLite needs a log, which cannot be made on a read-only disk; without one nobody writes the file
             db = _connect(path, "mode=ro&immutable=1")
     return StateFile(db, False, inode, None)

@@ -63,7 +63,7 @@ class Outcome(NamedTuple):
 
 
 def outcome(node: Node) -> Outcome:
-    wait_until(lambda: "inside: the end" in node.log or "inside: failed" in node.log, PATIENCE)
+    node.wait_for_log("inside: (the end|failed)")
     found = re.findall(r"inside: (?:inside: )?(.*): (.*)$", node.log, re.MULTILINE)
     results = {name: result for name, result in found if name not in {"environment", "descriptor", "uid", "inside"}}
     assert "signal supervisor" in results, node.log

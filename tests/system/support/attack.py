@@ -213,8 +213,8 @@ def main():
     for path in descriptors():
         report(f"descriptor: {path}")
     report(f"uid: {os.getuid()}")
-    end_the_node()
     report("the end")
+    end_the_node()  # which ends this process, if anything
 
 
 main()
