@@ -16,6 +16,9 @@ from clusterf.lib.jitter import share
 
 __all__ = ["Monitor", "Transition"]
 
+REST = 20.0
+"""Seconds of rest after a probe for each second of CPU time that it took: no target has more than 5 % of a CPU."""
+
 
 class Transition(NamedTuple):
     """A verdict that has changed, or the first one. `result` is the last of a `streak` of equal results."""
@@ -147,7 +150,7 @@ class Monitor:
             return []
         switches = not result.local and self._count(watched, result, now)
         transitions = [self._switch(watched, result, wall)] if switches else []
-        self._schedule.finished(watched.slot, now, fast=watched.health.streak > 0)
+        self._schedule.finished(watched.slot, now, fast=watched.health.streak > 0, rest=REST * result.cost)
         return transitions
 
     def references_responded(self, ok: bool, now: float, wall: float) -> list[Transition]:

@@ -144,15 +144,18 @@ class Schedule(Generic[T]):
         allowed = self._next - ahead
         return allowed if self._new else max(allowed, self._heap[0][0])
 
-    def finished(self, slot: Slot[T], now: float, *, fast: bool) -> None:
-        """End the probe of a slot, and schedule the next; `fast`: at the fast interval."""
+    def finished(self, slot: Slot[T], now: float, *, fast: bool, rest: float = 0.0) -> None:
+        """End the probe of a slot, and schedule the next, at the earliest in `rest` seconds.
+
+        `fast`: at the fast interval.
+        """
         if fast != slot.fast:
             self._rate -= slot.rate
             slot.fast = fast
             self._rate += slot.rate
         slot.under_way, slot.waiting = False, True
         due = max(slot.started + slot.fast_interval, now) if fast else self._next_cell(slot, now)
-        heappush(self._heap, (due, slot.number, slot))
+        heappush(self._heap, (max(due, now + rest), slot.number, slot))
 
     def _pop(self, now: float) -> Slot[T] | None:
         """Remove and return the slot that is to start next, if any."""

@@ -17,13 +17,15 @@ class ProbeResult(NamedTuple):
     """The result of one probe. `duration` is in seconds; `reason` is why it failed, empty if it did not.
 
     `local`: the probe failed because of this machine (out of descriptors, no
-    such source address), so it says nothing about the target.
+    such source address), so it says nothing about the target. `cost` is the CPU time
+    that the probe has taken, in seconds.
     """
 
     ok: bool
     reason: str
     duration: float
     local: bool = False
+    cost: float = 0.0
 
 
 class Verdict(msgspec.Struct, frozen=True, array_like=True, gc=False):

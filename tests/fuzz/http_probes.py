@@ -16,6 +16,7 @@ from clusterf.config.model import HealthCheck
 from clusterf.health.probes import http_client, reasons
 from clusterf.health.probes.base import Probe
 from clusterf.health.probes.bounded import BoundedConnector, Exceeded
+from clusterf.health.probes.costs import Costs, Payer
 from clusterf.health.probes.http import HttpProbe
 from clusterf.health.probes.http_client import HttpClientProbe
 from clusterf.health.probes.tls import Contexts
@@ -130,7 +131,7 @@ class _Wire:
             raise BlockingIOError
         return b""
 
-    def watch(self, descriptor: int, events: int, ready: Callable[[], None]) -> None:
+    def watch(self, payer: Payer, descriptor: int, events: int, ready: Callable[[], None]) -> None:
         self.ready = ready
 
     def call_later(self, seconds: float, expire: Callable[[], None], *arguments: Any) -> "_Wire":
@@ -263,7 +264,7 @@ def ask_by_client(case: Case) -> str:
             done.set()
             outcome(probe, result)
 
-        HttpClientProbe(loop, ProbeTarget(AT, case.check), ended, _contexts()).begin()
+        HttpClientProbe(loop, ProbeTarget(AT, case.check), ended, _contexts(), Costs()).begin()
         await done.wait()
         for _ in range(5):  # in which nothing else may happen
             await asyncio.sleep(0)

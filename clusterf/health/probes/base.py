@@ -20,12 +20,14 @@ _LATE: Final = 0.5  # seconds by which a timeout may be noticed late, or half of
 class Probe(ABC):
     """One probe of a target. `ended` is called once with its result, from the loop, never from `begin`."""
 
-    __slots__ = ("_ended", "_loop", "_started", "_timer", "target")
+    __slots__ = ("_ended", "_loop", "_started", "_timer", "cost", "target")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, target: Target, ended: Callable[["Probe", ProbeResult], None]
     ) -> None:
         self.target = target
+        # the CPU time that it has cost, in seconds
+        self.cost = 0.0
         self._loop = loop
         self._ended = ended
         self._started = 0.0

@@ -40,20 +40,24 @@ TOO_MUCH: Final = "TLS: more than 384 KiB"
 
 
 class BoundedSocket(socket.socket):
-    """A socket that reads a limited number of bytes. `exceeded` is to be set by the owner."""
+    """A socket that reads a limited number of bytes. The callbacks are to be set by the owner."""
 
     exceeded: Exceeded
+    reading: Callable[[], None]
+    """Called before each read."""
     # bytes read so far
     _received = 0
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """Read, as a socket does. Raises OSError, also once too much was read."""
+        self.reading()
         data = super().recv(min(size, _READ), flags)
         self._count(len(data))
         return data
 
     def recv_into(self, buffer: "WriteableBuffer", size: int = 0, flags: int = 0, /) -> int:
         """Read, as a socket does. Raises OSError, also once too much was read."""
+        self.reading()
         count = super().recv_into(buffer, min(size or memoryview(buffer).nbytes, _READ), flags)
         self._count(count)
         return count

@@ -74,9 +74,9 @@ class HttpProbe(TcpProbe):
             return
         self._unsent = self._unsent[sent:]
         if self._unsent:
-            self._poller.watch(self._descriptor, EPOLLIN | EPOLLOUT, self._exchange)
+            self._poller.watch(self, self._descriptor, EPOLLIN | EPOLLOUT, self._exchange)
         else:
-            self._poller.watch(self._descriptor, EPOLLIN, self._read)
+            self._poller.watch(self, self._descriptor, EPOLLIN, self._read)
 
     def _exchange(self) -> None:
         """Read a response that comes before the request is sent completely, and send more of the request."""

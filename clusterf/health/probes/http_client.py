@@ -33,6 +33,7 @@ from clusterf.config.model import HealthCheck
 from clusterf.health.probes import reasons
 from clusterf.health.probes.base import Probe
 from clusterf.health.probes.bounded import BoundedConnector, BoundedSocket
+from clusterf.health.probes.costs import Costs
 from clusterf.health.probes.http_request import (
     BODY_TOO_LONG,
     HEADERS_TOO_LONG,
@@ -64,7 +65,7 @@ _NOT_ADDED: Final = ("Accept-Encoding", "Content-Type")
 class HttpClientProbe(Probe):
     """Sends the request, and follows as many redirects as the check allows."""
 
-    __slots__ = ("_contexts", "_sockets", "_task")
+    __slots__ = ("_contexts", "_costs", "_sockets", "_task")
 
     def __init__(
         self,
@@ -72,13 +73,15 @@ class HttpClientProbe(Probe):
         target: Target,
         ended: Callable[[Probe, ProbeResult], None],
         contexts: Contexts,
+        costs: Costs,
     ) -> None:
         super().__init__(loop, target, ended)
+        self._costs = costs
         self._contexts = contexts
         self._sockets: list[BoundedSocket] = []
 
     def _open(self) -> None:
-        self._task: asyncio.Task[_Failed | None] | None = self._loop.create_task(self._run())
+        self._task: asyncio.Task[_Failed | None] | None = self._loop.create_task(self._costs.steps(self, self._run))
         self._task.add_done_callback(self._ran)
 
     def _release(self) -> None:
@@ -89,7 +92,7 @@ class HttpClientProbe(Probe):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             # breaks a cycle
-            each.exceeded = _ignore
+            each.exceeded, each.reading = _ignore, _do_nothing
 
     def _ran(self, task: "asyncio.Task[_Failed | None]") -> None:
         if task.cancelled():
@@ -141,10 +144,16 @@ class HttpClientProbe(Probe):
     def _new_socket(self, address: tuple[Any, ...]) -> socket.socket:
         new = BoundedSocket(address[0], SOCKET_TYPE)
         new.exceeded = self._fail
+        new.reading = self._pay
         set_up(new, source_of(self.target))
         new.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         self._sockets.append(new)
         return new
+
+    def _pay(self) -> None:
+        """Pay for what follows from data that is read: decrypting and parsing it."""
+        self._costs.enter(self)
+        self._loop.call_soon(self._costs.leave)
 
     async def _request(self, session: ClientSession) -> "_Failed | None":
         check = self.target.check
@@ -212,6 +221,10 @@ class _NoNames(AbstractResolver):
 
     async def close(self) -> None:
         """Do nothing."""
+
+
+def _do_nothing() -> None:
+    """Do nothing: the probe has ended."""
 
 
 def _ignore(reason: str) -> None:

@@ -9,20 +9,26 @@ import asyncio
 import select
 from collections.abc import Callable
 
+from clusterf.health.probes.costs import Costs, Payer
+
 __all__ = ["Poller"]
 
 
 class Poller:
-    """Calls back, from the loop, for sockets that are ready. To be used in the loop's thread only."""
+    """Calls back, from the loop, for sockets that are ready. To be used in the loop's thread only.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    Each call is paid for by the probe that the socket is of.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, costs: Costs) -> None:
         self._loop = loop
+        self._costs = costs
         self._epoll = select.epoll()
-        self._waiting: dict[int, Callable[[], None]] = {}
+        self._waiting: dict[int, tuple[Payer, Callable[[], None]]] = {}
         loop.add_reader(self._epoll.fileno(), self._poll)
 
-    def watch(self, descriptor: int, events: int, ready: Callable[[], None]) -> None:
-        """Call `ready` whenever the socket is ready for one of `events` (epoll's), or has failed.
+    def watch(self, payer: Payer, descriptor: int, events: int, ready: Callable[[], None]) -> None:
+        """Call `ready` whenever the socket of `payer` is ready for one of `events` (epoll's), or has failed.
 
         This replaces what the socket was watched for before. Raises OSError.
         """
@@ -30,7 +36,7 @@ class Poller:
             self._epoll.modify(descriptor, events)
         else:
             self._epoll.register(descriptor, events)
-        self._waiting[descriptor] = ready
+        self._waiting[descriptor] = payer, ready
 
     def forget(self, descriptor: int) -> None:
         """Stop watching a socket. The caller closes it next, and it has no duplicate."""
@@ -46,6 +52,8 @@ class Poller:
     def _poll(self) -> None:
         for descriptor, _ in self._epoll.poll(0):
             # an earlier callback may have ended this probe, or closed the poller
-            ready = self._waiting.get(descriptor)
+            payer, ready = self._waiting.get(descriptor, (None, None))
             if ready is not None:
+                self._costs.enter(payer)
                 ready()
+        self._costs.leave()

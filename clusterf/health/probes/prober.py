@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from clusterf.health.authorities import Authorities
 from clusterf.health.probes.base import Probe
+from clusterf.health.probes.costs import PERIOD, Costs
 from clusterf.health.probes.http import HttpProbe
 from clusterf.health.probes.http_client import HttpClientProbe
 from clusterf.health.probes.poller import Poller
@@ -50,11 +51,13 @@ class Prober:
         self._limit = _max_probes()
         self._under_way: dict[Probe, Done] = {}
         self._waiting: deque[tuple[Target, Done]] = deque()
-        self._poller = Poller(loop)
+        self._costs = Costs()
+        self._poller = Poller(loop, self._costs)
         self._contexts = Contexts()
         # probes that wait for authorities, by file
         self._parked: dict[str, _Parked] = {}
         self._local_errors = LogOnce(log, remind=_REMIND)
+        self._period = loop.call_later(PERIOD, self._end_period)
 
     @property
     def under_way(self) -> int:
@@ -101,6 +104,7 @@ class Prober:
             probe.abandon()
         self._under_way.clear()
         self._poller.close()
+        self._period.cancel()
 
     def _park(self, path: str, target: Target, done: Done) -> None:
         if path not in self._parked:
@@ -122,7 +126,9 @@ class Prober:
     def _begin(self, target: Target, done: Done) -> None:
         probe = self._new(target)
         self._under_way[probe] = done
+        self._costs.enter(probe)
         probe.begin()
+        self._costs.leave()
 
     def _new(self, target: Target) -> Probe:
         check = target.check
@@ -130,15 +136,22 @@ class Prober:
             return TcpProbe(self._loop, target, self._ended, self._poller)
         if check.type == "http" and not check.redirects:
             return HttpProbe(self._loop, target, self._ended, self._poller)
-        return HttpClientProbe(self._loop, target, self._ended, self._contexts)
+        return HttpClientProbe(self._loop, target, self._ended, self._contexts, self._costs)
 
     def _ended(self, probe: Probe, result: ProbeResult) -> None:
         done = self._under_way.pop(probe)
+        self._costs.leave()
         if result.local:
             self._local_errors.log(result.reason, "health: cannot probe: %s (verdicts unchanged)", result.reason)
         if self._waiting:
             self._begin(*self._waiting.popleft())
-        done(result)
+        done(result._replace(cost=probe.cost))
+
+    def _end_period(self) -> None:
+        self._period = self._loop.call_later(PERIOD, self._end_period)
+        busy = self._costs.end_period()
+        if busy and self._local_errors.is_new("busy", "busy"):
+            log.warning("health: this process is busy: %s", busy)
 
 
 def _max_probes() -> int:

@@ -89,7 +89,7 @@ class TcpProbe(Probe):
         error = self._socket.connect_ex(self._address)
         if error and error != EINPROGRESS:
             raise OSError(error, "")
-        self._poller.watch(self._descriptor, EPOLLOUT, self._connect_done)
+        self._poller.watch(self, self._descriptor, EPOLLOUT, self._connect_done)
 
     def _connect_done(self) -> None:
         assert self._socket is not None

@@ -196,3 +196,13 @@ def test_stored_verdict_is_used_if_there_is_none_to_inherit(watched):
         world.watch(old)
     world.watch(new, inherit_from=old, stored=DOWN)
     assert world.monitor.stored(new) == DOWN
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_target_whose_probe_cost_much_rests(fast):
+    world, one = MonitorWorld(), target(1, interval=1.0, fast_interval=0.5, timeout=1.0)
+    world.watch(one, stored=UP)
+    [taken] = world.monitor.take(world.monitor.wake_at())
+    result = FAILURE if fast else SUCCESS
+    world.finish(taken, result._replace(cost=0.25))
+    assert world.monitor.wake_at() == pytest.approx(world.now + 5.0)

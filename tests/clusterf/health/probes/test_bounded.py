@@ -112,12 +112,34 @@ def test_records_of_tls_are_limited_in_all(runner, authority):
         assert runner.probe(server.endpoint, check).reason == TOO_MUCH
 
 
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        # each is one that a client ignores
+        pytest.param(b"\x16\x03\x03\x00\x04\0\0\0\0", TOO_MUCH, id="hello requests"),
+        pytest.param(b"\x15\x03\x03\x00\x02\x01\x5a", "TLS: too many warn alerts", id="alerts"),
+        pytest.param(b"\x16\x03\x03\x00\x00", "TLS: record too small", id="empty records"),
+    ],
+)
+def test_handshake_without_end_is_limited(runner, record, reason):
+    def flood(connection):
+        connection.socket.recv(65536)
+        while connection.wait(0):
+            connection.say(record * 100)
+
+    with Server(flood) as server:
+        before = time.thread_time()
+        result = runner.probe(server.endpoint, HealthCheck(type="https", tls=Tls(verify=False), timeout=10))
+        assert result.reason == reason
+        assert time.thread_time() - before < CPU
+
+
 @pytest.mark.parametrize("into", [True, False])
 def test_socket_reads_no_more_than_its_limit(into):
     reasons, buffer = [], bytearray(1 << 20)
     one, other = socket.socketpair()
     with one, other, BoundedSocket(fileno=one.detach()) as bounded:
-        bounded.exceeded = reasons.append
+        bounded.exceeded, bounded.reading = reasons.append, lambda: None
 
         def read():
             return bounded.recv_into(buffer) if into else len(bounded.recv(len(buffer)))

@@ -5,7 +5,16 @@ from select import EPOLLIN, EPOLLOUT
 
 import pytest
 
+from clusterf.config.model import HealthCheck
+from clusterf.health.probes.costs import Costs
 from clusterf.health.probes.poller import Poller
+from clusterf.health.targets import Target
+from clusterf.lib.addresses import parse_endpoint
+
+
+class FakePayer:
+    target = Target(parse_endpoint("10.0.0.1:80"), HealthCheck())
+    cost = 0.0
 
 
 class Setup:
@@ -13,12 +22,12 @@ class Setup:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.poller = Poller(self.loop)
+        self.poller = Poller(self.loop, Costs())
         self.socket, self.peer = socket.socketpair()
         self.calls: list[str] = []
 
     def watch(self, events: int, name: str = "ready") -> None:
-        self.poller.watch(self.socket.fileno(), events, lambda: self.calls.append(name))
+        self.poller.watch(FakePayer(), self.socket.fileno(), events, lambda: self.calls.append(name))
 
     def run(self) -> list[str]:
         """Run the loop for a moment, and return the calls since the last time."""
@@ -71,7 +80,7 @@ def test_callback_may_forget_another_socket(setup):
                 setup.poller.forget(each)
 
         for descriptor in sockets:
-            setup.poller.watch(descriptor, EPOLLIN, lambda descriptor=descriptor: forget(descriptor))
+            setup.poller.watch(FakePayer(), descriptor, EPOLLIN, lambda descriptor=descriptor: forget(descriptor))
         setup.peer.send(b"x")
         peer.send(b"x")
         assert setup.run() == ["first"]

@@ -6,13 +6,14 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from clusterf.health.probes import Prober
+from clusterf.health.probes import Prober, costs, prober
 from clusterf.health.probes.base import Probe
 from clusterf.health.targets import Target
 from clusterf.health.verdict import ProbeResult
@@ -199,3 +200,26 @@ def test_thousands_of_probes_leave_nothing_behind(runner, check):
         wait_until(lambda: runner.drained() and open_sockets() <= before)
     gc.collect()
     assert not [each for each in gc.get_objects() if isinstance(each, Probe)]
+
+
+def test_result_says_what_the_probe_has_cost(runner, check):
+    with Server(answer()) as server:
+        before = time.thread_time()
+        results = runner.probe_all([Target(server.endpoint, check)] * 50)
+        spent = time.thread_time() - before
+    assert all(result.cost > 0 for result in results)
+    assert spent / 4 < sum(result.cost for result in results) < spent
+
+
+def test_busy_process_names_what_it_is_busy_with(runner, check, monkeypatch, caplog):
+    monkeypatch.setattr(costs, "_BUSY", 0.0)
+    monkeypatch.setattr(prober, "PERIOD", 0.01)
+    busy = Prober(runner.loop)
+    with Server(answer()) as server:
+        ended = runner.loop.create_future()
+        busy.start(Target(server.endpoint, check), ended.set_result)
+        runner.loop.run_until_complete(ended)
+        wait_until(lambda: runner.drained() and "most of it for" in caplog.text)
+    busy.close()
+    [line] = caplog.messages
+    assert line.startswith("health: this process is busy: ")
