@@ -106,13 +106,13 @@ def decode(source: str, path: bytes, key: Key, raw: bytes, *, limit: int | None 
         data = _parse(raw, may_be_empty=not isinstance(key, FrontendKey | BackendKey | VipKey))
     except ValueError as error:
         reading.fault(str(error), "")
-        return Decoded(None, tuple(reading.problems))
+        return Decoded(None, reading.problems)
     value = reading.object(_SHAPES[type(key)], data)
     if not reading.invalid:
-        return Decoded(value, tuple(reading.problems))
+        return Decoded(value, reading.problems)
     usable = isinstance(key, BackendKey) and all(f"{name}.".startswith("health.") for name in reading.invalid)
     fallback = replace(value, health=BackendCheck(origin="invalid")) if usable else None
-    return Decoded(None, tuple(reading.problems), fallback)
+    return Decoded(None, reading.problems, fallback)
 
 
 def _parse(raw: bytes, *, may_be_empty: bool) -> dict[str, Any]:
@@ -187,8 +187,7 @@ def _health_check(fields: dict[str, Any], reading: Reading, at: str = "") -> Hea
     """Return the check that has these fields; `at` is the prefix of their names in problems."""
     if "type" not in fields:
         for field in sorted(OF_HTTP & fields.keys()):
-            reason = "has no effect without a type of http or https"
-            reading.problems.append(Problem(reading.source, reading.path, at + field, reason, fatal=False))
+            reading.ignore("has no effect without a type of http or https", at + field)
     _clamp(fields, reading, at)
     # the default of an absent field must fit the fields that are present
     fields.setdefault("timeout", min(HealthCheck().timeout, fields.get("interval", HealthCheck().interval)))

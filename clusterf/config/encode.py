@@ -17,7 +17,7 @@ def encode(value: Value) -> dict[str, Any]:
     match value:
         case Route(method=method):
             texts = {"Prefix": value.prefix, "Gateway": value.gateway, "IPVSMethod": method}
-            fields = {name: str(text) for name, text in texts.items() if text is not None}
+            fields: dict[str, Any] = {name: str(text) for name, text in texts.items() if text is not None}
             return fields | ({"tunnel": _tunnel(value.tunnel)} if value.tunnel != Tunnel() else {})
         case VipRule(services=services):
             return {"prefix": str(value.prefix), "services": list(services)}
@@ -30,6 +30,8 @@ def encode(value: Value) -> dict[str, Any]:
             ranges = ",".join(f"{low}-{high}" if low != high else f"{low}" for low, high in status)
             readable: dict[str, Any] = {"headers": dict(headers), "status": ranges}
             fields |= {name: field for name, field in readable.items() if name in fields}
+            if not fields.get("tls", True):  # which msgspec does not take for the default
+                del fields["tls"]
             sources = [fields.pop(name) for name in ("source4", "source6") if name in fields]
             # without a type, these are reported
             type_ = {"type": value.type} if fields.keys() & OF_HTTP else {}

@@ -4,12 +4,15 @@ Fields are read one by one, so that every invalid one is reported.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from clusterf.config.fields import Read, read_object
 from clusterf.config.problems import Problem, cut
 
-__all__ = ["Reading", "Shape"]
+__all__ = ["MOST", "Reading", "Shape"]
+
+MOST: Final = 1000
+"""Problems of a value that are kept: one of 1.5 MiB may have 150,000, which would go to each process."""
 
 
 class Shape(NamedTuple):
@@ -25,18 +28,32 @@ class Reading:
     def __init__(self, source: str, path: bytes) -> None:
         self.source = source
         self.path = path
-        self.problems: list[Problem] = []
+        self._problems: list[Problem] = []
+        # how many more there are than are kept, and whether one of them is fatal
+        self._more, self._more_fatal = 0, False
         self.invalid: set[str] = set()  # the fields with a fatal problem
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The first problems; where there are more, the last one says how many."""
+        if not self._more:
+            return tuple(self._problems)
+        more = Problem(self.source, self.path, "", f"{self._more} more problems", fatal=self._more_fatal)
+        return (*self._problems, more)
 
     def fault(self, reason: str, field: str, *others: str) -> None:
         """Report `field` as invalid, unless that or one of the others, which it is checked against, already is."""
         if self.invalid.isdisjoint((field, *others)):
             self.invalid.add(field)
-            self.problems.append(Problem(self.source, self.path, field, cut(reason), fatal=True))
+            self._add(Problem(self.source, self.path, field, cut(reason), fatal=True))
+
+    def ignore(self, reason: str, field: str) -> None:
+        """Report `field` as without effect."""
+        self._add(Problem(self.source, self.path, cut(field), reason, fatal=False))
 
     def note(self, reason: str, field: str) -> None:
         """Report something about `field`, which is used nevertheless."""
-        self.problems.append(Problem(self.source, self.path, field, cut(reason), fatal=False, note=True))
+        self._add(Problem(self.source, self.path, field, cut(reason), fatal=False, note=True))
 
     def object(self, shape: Shape, data: dict[str, Any], at: str = "") -> Any:
         """Return the value that `shape` makes of `data`; `at` is the prefix of field names in problems."""
@@ -45,7 +62,7 @@ class Reading:
         for field, (name, raw) in last.items():
             read = shape.fields.get(field)
             if read is None:
-                self.problems.append(Problem(self.source, self.path, cut(at + name), "unknown field", fatal=False))
+                self.ignore("unknown field", at + name)
                 continue
             try:
                 if isinstance(read, Shape):
@@ -55,3 +72,9 @@ class Reading:
             except ValueError as error:
                 self.fault(str(error), at + field)
         return shape.finish(values, self)
+
+    def _add(self, problem: Problem) -> None:
+        if len(self._problems) < MOST:
+            self._problems.append(problem)
+        else:
+            self._more, self._more_fatal = self._more + 1, self._more_fatal or problem.fatal

@@ -126,3 +126,9 @@ def test_fields_with_their_defaults_are_left_out(path, raw):
     again = to_json(value)
     assert read(path, again) == value
     assert msgspec.json.decode(again) == msgspec.json.decode(raw)
+
+
+def test_tls_without_a_field_is_left_out():
+    # without a type of http it would be reported as without effect
+    value = read(HEALTH, b'{"type":"https","tls":{"verify":true,"ca":""}}')
+    assert to_json(value) == b'{"type":"https"}'
