@@ -48,14 +48,17 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=float, default=60, help="for each target (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of chance; by default a new one, which is printed")
     parser.add_argument("--reach", action="store_true", help="do not fuzz: print what the inputs so far reach")
+    parser.add_argument("--keep", action="store_true", help="do not fuzz: copy what reaches new lines to the corpus")
     given = parser.parse_args(arguments)
     names = given.targets or list(TARGETS)
     if unknown := [name for name in names if name not in TARGETS]:
         parser.error(f"no such target: {', '.join(unknown)}")
-    if given.reach:
-        from tests.fuzz.reach import report
+    if given.reach or given.keep:
+        from tests.fuzz.reach import keep, report
 
         for name in names:
+            if given.keep:
+                keep(TARGETS[name], FOUND / name / "corpus", CORPUS / name)
             report(TARGETS[name], name, [CORPUS / name, FOUND / name / "corpus"])
         return 0
     seed = given.seed or SystemRandom().randrange(1, 1 << 31)

@@ -16,6 +16,7 @@ from clusterf.health.probes import http_client
 from clusterf.ipvs.netlink import destinations
 from clusterf.ipvs.netlink.attributes import attributes
 from clusterf.reconcile import ownership
+from clusterf.sources.tree import _read
 
 __all__ = ["MUTANTS", "Mutant", "applied"]
 
@@ -46,6 +47,11 @@ def _unchecked_frames(connection: Any, decode: Any) -> Iterator[Any]:
             yield decode(stream.read(min(1 << 28, int.from_bytes(header, "big"))))
 
 
+def _first_bytes(path: bytes) -> Any:
+    raw, status = _read(path)
+    return raw[:100], status
+
+
 def _any_event(self: Any, event: Any) -> Any:
     from clusterf.etcd.watch import Event
 
@@ -62,7 +68,7 @@ MUTANTS = {
     ),
     "a list of etcd has any revision": Mutant("etcd", "clusterf.etcd.pages.header_of", lambda reply: reply.header),
     "events may go back": Mutant("watch", "clusterf.etcd.watch.Watch._event", _any_event),
-    "files are cut": Mutant("tree", "clusterf.sources.tree._USUAL", 64),
+    "files are cut": Mutant("tree", "clusterf.sources.tree._read", _first_bytes),
     "any id goes into a key": Mutant("docker", "clusterf.docker.containers._checked_id", lambda text: text),
     "any name is one of a service": Mutant("labels", "clusterf.docker.labels._invalid", lambda name: ""),
     "settings in any order are the usual ones": Mutant(

@@ -1,5 +1,6 @@
 """What the inputs of a target reach: the outcomes, and the lines of its modules that none of them comes to."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
@@ -10,7 +11,7 @@ from tests.fuzz.coverage import Coverage, lines_of
 from tests.fuzz.engine import seeds
 from tests.fuzz.target import Target
 
-__all__ = ["report"]
+__all__ = ["keep", "report"]
 
 
 def report(target: Target, name: str, folders: Sequence[Path]) -> None:
@@ -28,6 +29,20 @@ def report(target: Target, name: str, folders: Sequence[Path]) -> None:
         missed = sorted(line for _, line in there - coverage.lines)
         reached = 100 * (1 - len(missed) / max(1, len(there)))
         print(f"  {reached:5.0f} % of the lines of {module}{': not ' if missed else ''}{_ranges(missed)}")
+
+
+def keep(target: Target, grown: Path, corpus: Path) -> None:
+    """Copy inputs to the corpus that come to lines, or to an outcome, that none there does; short ones first."""
+    coverage, outcomes = Coverage(target.modules), set[str]()
+    inputs = [*seeds([corpus]), *sorted(seeds([grown]), key=len)]
+    for data in inputs:
+        known = len(coverage.lines), len(outcomes)
+        with coverage.measured():
+            outcomes.add(target.check(data))
+        path = corpus / f"grown-{hashlib.sha1(data).hexdigest()[:12]}"
+        if (len(coverage.lines), len(outcomes)) != known and data not in seeds([corpus]):
+            path.write_bytes(data)
+            print(path)
 
 
 def _ranges(numbers: Sequence[int]) -> str:
