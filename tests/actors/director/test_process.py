@@ -74,6 +74,13 @@ def test_excluded_address_is_not_written(run, kernel, caplog):
     assert not kernel.steps
 
 
+def test_strict_policy_forbids_what_no_key_of_vips_covers(run, kernel, caplog):
+    run(FRONTEND, backend(7), vip_policy="strict")
+    wait_until(lambda: "address 10.1.1.1 is forbidden: no vips/ key covers it (--vip-policy strict)" in caplog.text)
+    wait_until(lambda: kernel.reads)
+    assert not kernel.steps
+
+
 def test_noop_writes_to_a_shadow_of_the_table(run, kernel, caplog):
     caplog.set_level("INFO")
     run(FRONTEND, backend(7), noop=True)

@@ -74,6 +74,14 @@ def test_check_finds_conflicts_between_objects(tree):
     assert result.stdout.startswith("configuration: services/web/frontend: ")
 
 
+def test_check_finds_vips_that_are_claimed_by_services_they_are_not_for(tree):
+    write(tree, {"vips/team-a": '{"prefix": "10.0.0.0/24", "services": ["team-a-*"]}'})
+    result = clusterf("config", "check", f"file://{tree}")
+    reason = "address 10.0.0.1 is forbidden: vips/team-a (10.0.0.0/24) has it for other services"
+    assert result.exit_code == 1
+    assert result.stdout == f"configuration: services/web/frontend: {reason}\n"
+
+
 def test_check_with_only_warnings_exits_with_0(tree):
     write(tree, {"routes/r": '{"x": 1}', "services/web/extra": "{}"})
     result = clusterf("config", "check", f"file://{tree}")
