@@ -114,6 +114,7 @@ def _control(data: bytes) -> str:
             assert_printable(str(error))
             return type(error).__name__
     if message is not None:
+        assert isinstance(message, control.ChildMessage)
         assert control._child_decoder.decode(msgspec.json.encode(message)) == message
     return type(message).__name__
 
