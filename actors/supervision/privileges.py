@@ -131,7 +131,8 @@ class Privileges:
             user=user,
             trusted=() if self._identities.users is None else tuple(user.uid for user in self._identities.users),
             more=frozenset(more),
-            view=None if view is None or CAP_DAC_READ_SEARCH in more else view.namespace,
+            # (who may enter every directory needs none, and what he needs may be hidden there)
+            view=None if view is None or more else view.namespace,
             writable=tuple(map(str, self._writable(name, kind))),
         )
 

@@ -193,9 +193,15 @@ def test_docker_process_is_in_the_group_of_the_engines_socket(tree, tmp_path, mo
     monkeypatch.setattr(privileges, "first_closed", lambda *_: None)
     monkeypatch.setattr(Path, "stat", lambda _: os.stat_result((mode, 0, 0, 1, 0, group, 0, 0, 0, 0)))
     given = confinement(
-        "docker", roles=("docker",), sources=(etcd(),), docker_endpoint=f"unix://{tmp_path}/docker.sock"
+        "docker",
+        IDENTITIES._replace(view=FakeView()),
+        roles=("docker",),
+        sources=(etcd(),),
+        docker_endpoint=f"unix://{tmp_path}/docker.sock",
     )
     assert (given.user, set(given.more)) == (NODE._replace(groups=groups), more)
+    # who overrides modes finds the socket where it is
+    assert given.view == (None if more else 42)
 
 
 def test_engine_that_is_not_there_yet_will_be_its_groups(tree, tmp_path, monkeypatch):
