@@ -121,8 +121,8 @@ class Privileges:
         user, view = self._identities.user_of(name), self._identities.view
         more: set[int] = set()
         if kind == DOCKER and user is not None:
-            user, override = _with_engine(user, self._settings.docker_endpoint)
-            more |= {CAP_DAC_OVERRIDE} if override else set()
+            user, needed = _with_engine(user, self._settings.docker_endpoint)
+            more |= needed
         if user is None:
             more |= {CAP_DAC_READ_SEARCH} if kind in {CONFIG, DOCKER} else set()
         elif not all(_readable(self._settings, kind, user)):
@@ -233,20 +233,21 @@ def _readable(settings: Settings, kind: str, user: User) -> Iterator[bool]:
         yield may_read_all(Path(certificates).absolute(), user)
 
 
-def _with_engine(user: User, endpoint: str | None) -> tuple[User, bool]:
-    """Return the user with the group of the engine's socket, and whether it needs to override its mode besides."""
+def _with_engine(user: User, endpoint: str | None) -> tuple[User, set[int]]:
+    """Return the user with the group of the engine's socket, and what else it takes to connect to that."""
     url = urlsplit(endpoint or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock")
     if url.scheme not in {"unix", "http+unix"}:
-        return user, False
+        return user, set()
     socket = Path(url.netloc + url.path)
+    more = {CAP_DAC_READ_SEARCH} if first_closed(socket, user) is not None else set()
     try:
         found = socket.stat()
     except OSError:
         # the engine makes it later: for this group, or for root's
-        return user._replace(groups=(group_of("docker") or 0,)), first_closed(socket, user) is not None
-    if first_closed(socket, user) is not None or not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return user, True
-    return user._replace(groups=(found.st_gid,)), False
+        return user._replace(groups=(group_of("docker") or 0,)), more
+    if not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return user, {CAP_DAC_OVERRIDE}
+    return user._replace(groups=(found.st_gid,)), more
 
 
 def _is_closed_to_writers(directory: Path) -> bool:
