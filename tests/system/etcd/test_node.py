@@ -9,6 +9,7 @@ import pytest
 
 from clusterf.etcd.client import Client
 from tests.lab.etcd import PASSWORD, USER, EtcdCluster
+from tests.servers import Server, answer
 from tests.system.support.etcd_config import Config, EtcdNode, etcd_node
 from tests.system.support.node import Tree
 from tests.waiting import wait_until
@@ -88,6 +89,25 @@ def test_once_without_etcd_times_out(tmp_path: Path) -> None:
     assert node.once() == 1
     assert 1 <= time.monotonic() - began < 10
     assert node.only_table == node.operations == []
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_backend_on_loopback_is_neither_probed_nor_awaited_unless_it_is_allowed(
+    start: Callable[..., EtcdNode], config: Config, *, allowed: bool
+) -> None:
+    with Server(answer(200)) as server:
+        config.put(b"services/s3/frontend", b'{"ipv4": "10.107.0.3", "tcp": 80}')
+        config.put(b"services/s3/health", b'{"type": "http", "path": "/v3/kv/put"}')
+        config.put(b"services/s3/backends/b", b'{"ipv4": "127.0.0.1", "tcp": %d}' % server.port)
+        node = start(*(["--health-allow", "127.0.0.0/8"] if allowed else []))
+        began = time.monotonic()
+        assert node.once() == 0
+        assert time.monotonic() - began < 30  # the timeout is 60
+        real = f"-a -t 10.107.0.3:80 -r 127.0.0.1:{server.port} -m -w {10 if allowed else 0}"
+        assert node.only_table == sorted([*config.table, "-A -t 10.107.0.3:80 -s wlc", real])
+        refused = f"health: s3/b: 127.0.0.1:{server.port} is not probed: not allowed (--health-deny)"
+        assert (refused in node.log) is not allowed
+        assert bool(server.accepted) is allowed
 
 
 @pytest.mark.parametrize("etcd_first", [False, True])
