@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from actors.base.threaded_actor import ThreadedActor
 from clusterf.etcd.lease_keeper import LeaseKeeper
-from clusterf.etcd.leased_keys import NOTHING
 from clusterf.etcd.location import EtcdLocation
 
 __all__ = ["KeyPublisher", "Publish", "PublishOnly"]
@@ -19,22 +18,16 @@ log = logging.getLogger(__name__)
 
 
 class Publish(NamedTuple):
-    """Publish `value` under the key `path`, below the prefix; None: remove it.
-
-    `if_absent`: only while nobody else has set the key. A foreign value is
-    neither overwritten nor removed; ours is written when it is gone.
-    """
+    """Publish `value` under the key `path`, below the prefix; None: remove it."""
 
     path: bytes
     value: bytes | None
-    if_absent: bool = False
 
 
 class PublishOnly(NamedTuple):
-    """Publish these keys and no others; those of `if_absent` only while nobody else has set them."""
+    """Publish these keys and no others."""
 
     wanted: Mapping[bytes, bytes]
-    if_absent: Mapping[bytes, bytes] = NOTHING
 
 
 class KeyPublisher(ThreadedActor):

@@ -30,13 +30,11 @@ class NoopPublisher(Actor):
         match message:
             case Publish():
                 self._publish(message)
-            case PublishOnly(wanted, if_absent):
-                for path in self._published.keys() - wanted.keys() - if_absent.keys():
+            case PublishOnly(wanted):
+                for path in self._published.keys() - wanted.keys():
                     self._publish(Publish(path, None))
                 for path, value in wanted.items():
                     self._publish(Publish(path, value))
-                for path, value in if_absent.items():
-                    self._publish(Publish(path, value, if_absent=True))
             case _:
                 raise TypeError(f"NoopPublisher does not handle {message!r}")
 
@@ -49,10 +47,9 @@ class NoopPublisher(Actor):
         else:
             self._published[change.path] = change.value
             words = ["put", escape(self._prefix + change.path), printable_json(change.value.decode(errors="replace"))]
-        note = "  # if absent" if change.if_absent and change.value is not None else ""
         command = shlex.join(words)
         if len(command) > _LONGEST:
             # one that is cut would have a quote without its end, and go on in the next line
             log.info("etcd noop: a command of %d characters: %s", len(command), printable(command, _SHOWN))
         else:
-            log.info("etcd noop: etcdctl %s%s", command, note)
+            log.info("etcd noop: etcdctl %s", command)

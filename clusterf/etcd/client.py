@@ -6,7 +6,7 @@ and every reply is checked (`clusterf.etcd.replies`, `clusterf.etcd.pages`).
 """
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -103,23 +103,6 @@ class Client:
         reply = self._transaction(etcdrpc.TxnRequest(success=operations))
         responses_of(reply, operations)
         return int(header_of(reply).revision)
-
-    def claim(self, puts: Collection[tuple[bytes, bytes]], lease: int) -> set[bytes]:
-        """Set keys on the lease in one transaction of at most OPERATIONS, except those that others own.
-
-        A key is ours if it is absent or attached to the lease. Returns the paths that others own.
-        """
-        operations = [transactions.claim_operation(self._prefix + path, value, lease) for path, value in puts]
-        responses = responses_of(self._transaction(etcdrpc.TxnRequest(success=operations)), operations)
-        return {
-            path for (path, _), response in zip(puts, responses, strict=True) if not transactions.is_claimed(response)
-        }
-
-    def present(self, paths: Collection[bytes]) -> set[bytes]:
-        """Return those of the paths that exist."""
-        names = [self._prefix + path for path in paths]
-        found = read_keys(self._transaction, names, self._max_value, keys_only=True)
-        return {key.name.removeprefix(self._prefix) for key in found}
 
     def grant(self, ttl: int) -> int:
         """Return the id of a new lease, which expires `ttl` seconds after it was granted or kept alive."""

@@ -12,8 +12,7 @@ The id of the lease is kept in a file: a node that restarts within the TTL takes
 its lease over, so that no key is ever absent. Keys on it that are no longer wanted
 are deleted once the whole wanted set is known, not before.
 
-Which keys are ours and which are others': see `clusterf.etcd.leased_keys`. Whether
-a claimed key that somebody else owns still exists is checked at each keep-alive.
+Which keys are ours and which are others': see `clusterf.etcd.leased_keys`.
 """
 
 import logging
@@ -73,16 +72,16 @@ class LeaseKeeper:
         self._next_check = 0.0
         self._wake.set()
 
-    def want(self, path: bytes, value: bytes | None, if_absent: bool) -> None:
-        """Want the key `path` to have this value; None: to be absent. `if_absent`: unless somebody else sets it."""
+    def want(self, path: bytes, value: bytes | None) -> None:
+        """Want the key `path` to have this value; None: to be absent."""
         with self._lock:
-            self._keys.want(path, value, if_absent=if_absent)
+            self._keys.want(path, value)
         self._wake.set()
 
-    def want_only(self, wanted: Mapping[bytes, bytes], if_absent: Mapping[bytes, bytes]) -> None:
-        """Want exactly these keys; those of `if_absent` unless somebody else sets them."""
+    def want_only(self, wanted: Mapping[bytes, bytes]) -> None:
+        """Want exactly these keys."""
         with self._lock:
-            self._keys.want_only(wanted, if_absent)
+            self._keys.want_only(wanted)
         self._wake.set()
 
     def withdraw(self) -> None:
@@ -136,7 +135,6 @@ class LeaseKeeper:
     def _renew(self, client: Client) -> None:
         if client.keep_alive(self._lease):
             self._next_renewal = time.monotonic() + jittered(0.3 * self._ttl)
-            self._retry_claims(client)
         else:
             log.warning("etcd %s: lease expired or revoked, publishing all keys again", client.endpoint)
             self._drop_lease()
@@ -148,15 +146,6 @@ class LeaseKeeper:
         with self._lock:
             self._keys.reset_written(found)
 
-    def _retry_claims(self, client: Client) -> None:
-        """Retry the claims that were refused, if their keys are gone."""
-        with self._lock:
-            refused = self._keys.refused
-        if refused:
-            present = client.present(refused)
-            with self._lock:
-                self._keys.retry_claims(refused - present)
-
     def _write(self, client: Client) -> bool:
         """Take one step towards the wanted keys; return whether there was one."""
         with self._lock:
@@ -166,16 +155,14 @@ class LeaseKeeper:
         if not self._lease:
             self._grant(client)
         try:
-            refused = client.claim(step.claims, self._lease) if step.claims else set()
-            if step.puts or step.deletes:
-                client.transact(step.puts, step.deletes, self._lease)
+            client.transact(step.puts, step.deletes, self._lease)
         except EtcdError as error:
             if not error.lease_gone:
                 raise
             self._drop_lease()
             return True
         with self._lock:
-            self._keys.done(step, refused)
+            self._keys.done(step)
         return True
 
     def _grant(self, client: Client) -> None:

@@ -72,7 +72,7 @@ def pages(ask: Ask, prefix: bytes, revision: int, max_value: int, *, keys_only: 
         start = page.keys[-1].name + b"\0" if page.keys else start
 
 
-def read_keys(ask: Ask, names: Sequence[bytes], max_value: int, *, keys_only: bool = False) -> Iterator[RawKey]:
+def read_keys(ask: Ask, names: Sequence[bytes], max_value: int) -> Iterator[RawKey]:
     """Yield those of the keys `names` that exist; a value that alone exceeds a message is Oversized.
 
     Raises EtcdError.
@@ -80,7 +80,7 @@ def read_keys(ask: Ask, names: Sequence[bytes], max_value: int, *, keys_only: bo
     rest, count = list(names), OPERATIONS
     while rest:
         batch = rest[:count]
-        reads = [etcdrpc.RequestOp(request_range=etcdrpc.RangeRequest(key=name, keys_only=keys_only)) for name in batch]
+        reads = [etcdrpc.RequestOp(request_range=etcdrpc.RangeRequest(key=name)) for name in batch]
         try:
             reply = ask(etcdrpc.TxnRequest(success=reads))
         except EtcdError as error:

@@ -8,9 +8,9 @@ from typing import Any
 
 from clusterf.etcd.stubs import etcdrpc
 
-__all__ = ["BYTES", "OPERATIONS", "batches", "claim_operation", "delete_operation", "is_claimed", "put_operation"]
+__all__ = ["BYTES", "OPERATIONS", "batches", "delete_operation", "put_operation"]
 
-OPERATIONS = 126  # in a transaction: etcd takes 128 (--max-txn-ops), one of them for each of the two levels in a claim
+OPERATIONS = 126  # in a transaction: etcd takes 128 (--max-txn-ops), one of them for the level in a deletion
 BYTES = 1 << 20  # of paths and values in a transaction, about; etcd takes 1.5 MiB (--max-request-bytes)
 _OVERHEAD = 300  # bytes of an operation beside path and value, with a prefix of usual length
 
@@ -44,23 +44,10 @@ def delete_operation(name: bytes, lease: int = 0) -> Any:
     return _if(_owned_by(lease, name), deletion) if lease else deletion
 
 
-def claim_operation(name: bytes, value: bytes, lease: int) -> Any:
-    """Return the operation that sets a key on a lease, if it is absent or attached to that lease already."""
-    absent = etcdrpc.Compare(key=name, target=etcdrpc.Compare.VERSION, result=etcdrpc.Compare.EQUAL, version=0)
-    operation = put_operation(name, value, lease)
-    return _if(absent, operation, _if(_owned_by(lease, name), operation))
-
-
-def is_claimed(response: Any) -> bool:
-    """Return whether a `claim_operation` set the key, given etcd's response to it."""
-    absent = response.response_txn
-    return bool(absent.succeeded or (absent.responses and absent.responses[0].response_txn.succeeded))
-
-
 def _owned_by(lease: int, name: bytes) -> Any:
     return etcdrpc.Compare(key=name, target=etcdrpc.Compare.LEASE, result=etcdrpc.Compare.EQUAL, lease=lease)
 
 
-def _if(condition: Any, operation: Any, *otherwise: Any) -> Any:
-    transaction = etcdrpc.TxnRequest(compare=[condition], success=[operation], failure=otherwise)
+def _if(condition: Any, operation: Any) -> Any:
+    transaction = etcdrpc.TxnRequest(compare=[condition], success=[operation])
     return etcdrpc.RequestOp(request_txn=transaction)

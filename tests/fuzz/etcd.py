@@ -124,9 +124,7 @@ def _list(client: Client) -> str:
 CALLS: dict[bytes, Callable[[Client], object]] = {
     b"list": _list,
     b"paths": lambda client: {type(path) for path in client.paths(7)} <= {bytes} and "paths",
-    b"claim": lambda client: client.claim(PUTS, 99) <= {path for path, _ in PUTS} and "claimed",
     b"transact": lambda client: client.transact(PUTS, [b"health"], 99) > 0 and "transacted",
-    b"present": lambda client: client.present([path for path, _ in PUTS]) <= {path for path, _ in PUTS} and "present",
     b"leased": lambda client: {type(path) for path in client.leased(99)} <= {bytes} and "leased",
     b"grant": lambda client: client.grant(15) > 0 and "granted",
     b"keep": lambda client: client.keep_alive(99) >= 0 and "kept",

@@ -213,17 +213,6 @@ def _etcd() -> Iterator[tuple[str, str, bytes]]:
     )
     token = etcdrpc.AuthenticateResponse(header=header, token="abc.1")
     yield "etcd", "login", SEPARATOR.join([b"login", bytes_of(token), *map(bytes_of, pages)])
-
-    def claimed(*, ours: bool) -> object:
-        inner = etcdrpc.TxnResponse(succeeded=ours)
-        outer = etcdrpc.TxnResponse(succeeded=False)
-        outer.responses.add().response_txn.CopyFrom(inner)
-        return outer
-
-    claims = etcdrpc.TxnResponse(header=header, succeeded=True)
-    for ours in (True, False):
-        claims.responses.add().response_txn.CopyFrom(claimed(ours=ours))  # type: ignore[arg-type]
-    yield "etcd", "claim", SEPARATOR.join([b"claim", bytes_of(claims)])
     done = etcdrpc.TxnResponse(header=header, succeeded=True)
     for _ in range(2):
         done.responses.add().response_put.SetInParent()
@@ -232,7 +221,6 @@ def _etcd() -> Iterator[tuple[str, str, bytes]]:
     reads = etcdrpc.TxnResponse(header=header, succeeded=True)
     for path in (b"services/web/backends/b1", b"routes/r1"):
         reads.responses.add().response_range.kvs.add(key=PREFIX + path, value=b"{}", lease=99)
-    yield "etcd", "present", SEPARATOR.join([b"present", bytes_of(reads)])
     times = etcdrpc.LeaseTimeToLiveResponse(
         header=header, ID=99, TTL=10, keys=[PREFIX + b"routes/r1", PREFIX + b"services/web/backends/b1"]
     )

@@ -31,7 +31,7 @@ class Publisher:
 
     def __enter__(self) -> Self:
         for path, value in self._backends().items():
-            self._keeper.want(path, value, False)
+            self._keeper.want(path, value)
         self._thread.start()
         return self
 

@@ -53,7 +53,7 @@ def published(recorder):
         keys = {}
         for message in list(recorder.messages):
             if isinstance(message, PublishOnly):
-                keys = {**message.if_absent, **message.wanted}
+                keys = dict(message.wanted)
             elif message.value is None:
                 del keys[message.path]
             else:

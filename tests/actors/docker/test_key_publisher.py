@@ -58,21 +58,21 @@ def start(monkeypatch):
 
 def test_keys_are_passed_to_the_lease_keeper(start):
     ref, keeper = start()
-    for message in (PublishOnly({b"a": b"1"}, {b"c": b"3"}), Publish(b"a", None), Publish(b"c", b"4", if_absent=True)):
+    for message in (PublishOnly({b"a": b"1"}), Publish(b"a", None), Publish(b"c", b"4")):
         ref.tell(message)
     ref.tell(Reload())
     ref.stop(timeout=10)
     assert keeper.calls == [
         (LOCATION, 10, None, ""),
-        ({b"a": b"1"}, {b"c": b"3"}),
-        (b"a", None, False),
-        (b"c", b"4", True),
+        ({b"a": b"1"},),
+        (b"a", None),
+        (b"c", b"4"),
         "check",
         "stop",
     ]
 
 
-@pytest.mark.parametrize(("leave_nothing", "calls"), [(False, [(b"a", b"1", False)]), (True, ["withdraw"])])
+@pytest.mark.parametrize(("leave_nothing", "calls"), [(False, [(b"a", b"1")]), (True, ["withdraw"])])
 def test_leaving_withdraws_all_keys_if_nothing_is_to_be_left(start, leave_nothing, calls):
     ref, keeper = start(leave_nothing=leave_nothing)
     ref.tell(Leave())

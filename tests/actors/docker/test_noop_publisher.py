@@ -39,19 +39,12 @@ def test_values_are_quoted_for_the_shell(logged):
 
 
 def test_complete_set_deletes_the_other_keys(logged):
-    messages = [Publish(b"a", b"1"), Publish(b"b", b"2"), Publish(b"c", b"3"), PublishOnly({b"a": b"1"}, {b"c": b"4"})]
-    assert logged(*messages)[3:] == ["etcd noop: etcdctl del /p/b", "etcd noop: etcdctl put /p/c 4  # if absent"]
+    messages = [Publish(b"a", b"1"), Publish(b"b", b"2"), Publish(b"c", b"3"), PublishOnly({b"a": b"1", b"c": b"4"})]
+    assert logged(*messages)[3:] == ["etcd noop: etcdctl del /p/b", "etcd noop: etcdctl put /p/c 4"]
 
 
 def test_writes_that_change_nothing_are_not_logged(logged):
     assert len(logged(Publish(b"a", b"1"), Publish(b"a", b"1"), Publish(b"b", None), PublishOnly({b"a": b"1"}))) == 1
-
-
-def test_key_that_is_published_if_absent_is_deleted_without_a_remark(logged):
-    assert logged(Publish(b"a", b"1", if_absent=True), Publish(b"a", None, if_absent=True)) == [
-        "etcd noop: etcdctl put /p/a 1  # if absent",
-        "etcd noop: etcdctl del /p/a",
-    ]
 
 
 def test_unknown_message_is_a_failure(caplog):

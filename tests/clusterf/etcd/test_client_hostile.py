@@ -41,21 +41,12 @@ def test_more_without_keys_is_an_error():
     [
         lambda etcd: etcd.transact([(b"a", b"")], []),
         lambda etcd: etcd.transact([], [b"a"], 7),
-        lambda etcd: etcd.claim([(b"a", b"")], 7),
-        lambda etcd: etcd.present([b"a"]),
     ],
 )
 def test_transaction_with_fewer_responses_is_an_error(act):
     reply = etcdrpc.TxnResponse(succeeded=True)
     reply.header.revision = 5
     fails("KV", "Txn", "TxnRequest", reply, act)
-
-
-def test_claim_with_an_empty_response_is_not_ours():
-    reply = etcdrpc.TxnResponse(succeeded=True)
-    reply.responses.add().response_txn.SetInParent()
-    with serving("KV", "Txn", etcdrpc.TxnRequest, lambda *_: reply) as endpoint, client(endpoint) as etcd:
-        assert etcd.claim([(b"a", b"")], 7) == {b"a"}
 
 
 def test_lease_without_an_id_is_an_error():

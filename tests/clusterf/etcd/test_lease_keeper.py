@@ -67,16 +67,6 @@ class FakeClient:
         self._check()
         return dict(self.etcd.leases.get(lease, {}))
 
-    def present(self, paths):
-        return set(paths) & self.etcd.keys.keys()
-
-    def claim(self, puts, lease):
-        self._check(lease)
-        ours = self.etcd.leases[lease]
-        refused = {path for path, _ in puts if path in self.etcd.keys and path not in ours}
-        ours.update((path, value) for path, value in puts if path not in refused)
-        return refused
-
     def transact(self, puts, deletes, lease):
         self._check(lease)
         for path, value in puts:
@@ -109,10 +99,10 @@ def keeping(lease_file=None):
 
 def test_keys_are_set_changed_and_deleted_on_one_lease(etcd):
     with keeping() as keeper:
-        keeper.want_only({b"a": b"1", b"b": b"1"}, {})
+        keeper.want_only({b"a": b"1", b"b": b"1"})
         wait_until(lambda: etcd.keys == {b"a": b"1", b"b": b"1"})
-        keeper.want(b"a", b"2", False)
-        keeper.want(b"b", None, False)
+        keeper.want(b"a", b"2")
+        keeper.want(b"b", None)
         wait_until(lambda: etcd.keys == {b"a": b"2"})
     assert etcd.granted == 1
     assert etcd.keys == {b"a": b"2"}
@@ -120,7 +110,7 @@ def test_keys_are_set_changed_and_deleted_on_one_lease(etcd):
 
 def test_no_lease_is_granted_without_keys(etcd):
     with keeping() as keeper:
-        keeper.want_only({}, {})
+        keeper.want_only({})
         keeper.check()
     assert etcd.granted == 0
 
@@ -128,7 +118,7 @@ def test_no_lease_is_granted_without_keys(etcd):
 def test_failures_are_logged_once_per_outage(etcd, caplog):
     etcd.down = {"a:1", "b:1"}
     with keeping() as keeper:
-        keeper.want(b"a", b"1", False)
+        keeper.want(b"a", b"1")
         wait_until(lambda: keeper._backoff.tries > 2)
         etcd.down = {"a:1"}
         wait_until(lambda: etcd.keys == {b"a": b"1"})
@@ -140,17 +130,17 @@ def test_failures_are_logged_once_per_outage(etcd, caplog):
 
 def test_lost_lease_is_replaced_and_all_keys_are_set_again(etcd):
     with keeping() as keeper:
-        keeper.want_only({b"a": b"1", b"b": b"1"}, {})
+        keeper.want_only({b"a": b"1", b"b": b"1"})
         wait_until(lambda: etcd.keys == {b"a": b"1", b"b": b"1"})
         del etcd.leases[1]
-        keeper.want(b"a", b"2", False)
+        keeper.want(b"a", b"2")
         wait_until(lambda: etcd.keys == {b"a": b"2", b"b": b"1"})
     assert etcd.granted == 2
 
 
 def test_check_repairs_foreign_changes(etcd):
     with keeping() as keeper:
-        keeper.want_only({b"a": b"1", b"b": b"1"}, {})
+        keeper.want_only({b"a": b"1", b"b": b"1"})
         wait_until(lambda: etcd.keys == {b"a": b"1", b"b": b"1"})
         etcd.leases[1].clear()
         etcd.leases[0][b"a"] = b"theirs"
@@ -160,32 +150,20 @@ def test_check_repairs_foreign_changes(etcd):
 
 def test_lease_of_the_file_is_taken_over_and_cleared_once_the_set_is_complete(etcd, tmp_path):
     with keeping(tmp_path / "lease") as keeper:
-        keeper.want_only({b"old": b"1", b"stays": b"1"}, {})
+        keeper.want_only({b"old": b"1", b"stays": b"1"})
         wait_until(lambda: etcd.keys == {b"old": b"1", b"stays": b"1"})
     with keeping(tmp_path / "lease") as keeper:
-        keeper.want(b"new", b"1", False)
+        keeper.want(b"new", b"1")
         wait_until(lambda: b"new" in etcd.keys)
         assert b"old" in etcd.keys
-        keeper.want_only({b"new": b"1", b"stays": b"1"}, {})
+        keeper.want_only({b"new": b"1", b"stays": b"1"})
         wait_until(lambda: etcd.keys == {b"new": b"1", b"stays": b"1"})
     assert etcd.granted == 1
 
 
 def test_withdraw_revokes_the_lease_although_it_is_stopped_at_once(etcd):
     with keeping() as keeper:
-        keeper.want_only({b"a": b"1"}, {})
+        keeper.want_only({b"a": b"1"})
         wait_until(lambda: etcd.keys)
         keeper.withdraw()
     assert etcd.leases == {0: {}}
-
-
-def test_claim_of_a_foreign_key_is_refused_until_the_key_is_gone(etcd, monkeypatch):
-    monkeypatch.setattr("clusterf.etcd.lease_keeper.jittered", lambda _: 0.01)  # renews and checks at once
-    etcd.leases[0][b"check"] = b"theirs"
-    with keeping() as keeper:
-        keeper.want_only({b"a": b"1"}, {b"check": b"ours"})
-        wait_until(lambda: b"a" in etcd.keys)
-        assert etcd.leases[0] == {b"check": b"theirs"}
-        del etcd.leases[0][b"check"]
-        keeper.check()
-        wait_until(lambda: etcd.keys == {b"a": b"1", b"check": b"ours"})

@@ -1,7 +1,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,62 +33,50 @@ class FakeStore:
         return bool(step)
 
     def take(self, keys: LeasedKeys, step: Transaction) -> None:
-        refused = {path for path, _ in step.claims if path in self.theirs}
-        for path, value in [*step.puts, *step.claims]:
-            if path not in refused:
-                self.theirs.pop(path, None)
-                self.ours[path] = value
+        for path, value in step.puts:
+            self.theirs.pop(path, None)
+            self.ours[path] = value
         for path in step.deletes:
             self.ours.pop(path, None)
-        keys.done(step, refused)
+        keys.done(step)
 
     def finish(self, keys: LeasedKeys) -> None:
         while self.step(keys):
             pass
 
 
-def owned(
-    theirs: Mapping[bytes, bytes], wanted: Mapping[bytes, bytes], claims: Mapping[bytes, bytes]
-) -> dict[bytes, bytes]:
-    """Return the keys that are to be on our lease in the end."""
-    return {**{path: value for path, value in claims.items() if path not in theirs}, **wanted}
-
-
-@given(SETS, SETS, SETS, SETS)
+@given(SETS, SETS, SETS)
 def test_steps_lead_to_the_wanted_keys(
-    ours: dict[bytes, bytes], theirs: dict[bytes, bytes], wanted: dict[bytes, bytes], claims: dict[bytes, bytes]
+    ours: dict[bytes, bytes], theirs: dict[bytes, bytes], wanted: dict[bytes, bytes]
 ) -> None:
     keys, store = LeasedKeys(), FakeStore(ours, theirs)
     keys.reset_written(store.ours)
-    keys.want_only(wanted, claims)
+    keys.want_only(wanted)
     store.finish(keys)
-    assert store.ours == owned(theirs, wanted, claims)
+    assert store.ours == wanted
     assert store.theirs == {path: value for path, value in theirs.items() if path not in wanted}
 
 
-WANTED = st.tuples(st.just("want"), PATHS, st.none() | VALUES, st.booleans())
+WANTED = st.tuples(st.just("want"), PATHS, st.none() | VALUES)
 THEIRS = st.tuples(st.just("theirs"), PATHS, st.none() | VALUES)
 
 
-@given(SETS, st.lists(WANTED | THEIRS | st.just(("read",)) | st.just(("retry",))))
+@given(SETS, st.lists(WANTED | THEIRS | st.just(("read",))))
 def test_newest_wanted_keys_win_over_steps_under_way(ours: dict[bytes, bytes], events: list[tuple[Any, ...]]) -> None:
     keys, store = LeasedKeys(), FakeStore(ours)
     keys.reset_written(ours)
     keys.want_only(ours)
-    wanted, claims = dict(ours), dict[bytes, bytes]()
+    wanted = dict(ours)
     for event in events:
         step = keys.next()
         match event:
-            case "want", path, value, if_absent:
-                keys.want(path, value, if_absent=if_absent)
+            case "want", path, value:
+                keys.want(path, value)
                 wanted.pop(path, None)
-                claims.pop(path, None)
                 if value is not None:
-                    (claims if if_absent else wanted)[path] = value
+                    wanted[path] = value
             case "theirs", path, value:
                 store.put(path, value)
-            case ("retry",):
-                keys.retry_claims(keys.refused - store.theirs.keys())
             case ("read",):
                 step = None
                 keys.reset_written(store.ours)
@@ -98,65 +85,31 @@ def test_newest_wanted_keys_win_over_steps_under_way(ours: dict[bytes, bytes], e
     keys.reset_written(store.ours)
     theirs = dict(store.theirs)
     store.finish(keys)
-    assert store.ours == owned(theirs, wanted, claims)
+    assert store.ours == wanted
     assert store.theirs == {path: value for path, value in theirs.items() if path not in wanted}
-
-
-def test_refused_claim_waits_until_its_key_is_gone() -> None:
-    keys = LeasedKeys()
-    keys.want(b"check", b"1", if_absent=True)
-    step = keys.next()
-    assert step == ([], [], [(b"check", b"1")])
-    keys.done(step, {b"check"})
-    keys.want(b"check", b"2", if_absent=True)
-    assert keys.next() is None
-    assert keys.refused == {b"check"}
-    keys.retry_claims([b"check"])
-    assert keys.next() == ([], [], [(b"check", b"2")])
-    assert not keys.refused
-
-
-@pytest.mark.parametrize("refused", [{b"key"}, set()])
-def test_claim_that_becomes_unconditional_is_set(refused: set[bytes]) -> None:
-    for want in (lambda keys: keys.want(b"key", b"2"), lambda keys: keys.want_only({b"key": b"2"}, {b"key": b"3"})):
-        keys = LeasedKeys()
-        keys.want(b"key", b"1", if_absent=True)
-        keys.done(keys.next(), refused)
-        want(keys)
-        assert keys.next() == ([(b"key", b"2")], [], [])
-        assert not keys.refused
 
 
 def test_step_fits_into_a_transaction() -> None:
     keys = LeasedKeys()
     keys.reset_written({b"old%d" % number: b"" for number in range(200)})
     values = {b"new%d" % number: bytes(5000) for number in range(500)} | {b"big": bytes(2 * BYTES)}
-    keys.want_only(values, {b"claim%d" % number: bytes(5000) for number in range(200)})
+    keys.want_only(values)
     operations = []
     while step := keys.next():
         number = sum(map(len, step))
         assert 0 < number <= OPERATIONS
-        assert number == 1 or sum(len(value) for _, value in [*step.puts, *step.claims]) <= BYTES
-        operations += [True] * (len(step.puts) + len(step.claims)) + [False] * len(step.deletes)
+        assert number == 1 or sum(len(value) for _, value in step.puts) <= BYTES
+        operations += [True] * len(step.puts) + [False] * len(step.deletes)
         keys.done(step)
-    assert operations == [True] * 701 + [False] * 200
-
-
-def test_claims_are_set_first() -> None:
-    claims = {b"check%d" % number: b"" for number in range(20)}
-    keys = LeasedKeys()
-    keys.want_only({b"backend%d" % number: b"" for number in range(1000)}, claims)
-    step = keys.next()
-    assert step is not None
-    assert dict(step.claims) == claims
+    assert operations == [True] * 501 + [False] * 200
 
 
 def test_keys_on_the_lease_stay_until_the_wanted_set_is_complete() -> None:
     keys = LeasedKeys()
     keys.want(b"new", b"")
     keys.reset_written({b"old": b"", b"older": b""})
-    assert keys.next() == ([(b"new", b"")], [], [])
+    assert keys.next() == ([(b"new", b"")], [])
     keys.want(b"older", None)
-    assert keys.next() == ([(b"new", b"")], [b"older"], [])
+    assert keys.next() == ([(b"new", b"")], [b"older"])
     keys.want_only({b"new": b""})
-    assert keys.next() == ([(b"new", b"")], [b"older", b"old"], [])
+    assert keys.next() == ([(b"new", b"")], [b"older", b"old"])

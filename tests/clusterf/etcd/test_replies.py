@@ -5,7 +5,7 @@ import pytest
 from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.replies import check_token, granted, header_of, renewed, responses_of
 from clusterf.etcd.stubs import etcdrpc
-from clusterf.etcd.transactions import claim_operation, put_operation
+from clusterf.etcd.transactions import delete_operation, put_operation
 
 HUGE = (1 << 63) - 1
 
@@ -44,7 +44,7 @@ def test_renewal_of_another_lease_or_for_another_time_is_an_error(fields):
     [("", True), ("put", True), ("put txn txn", True), ("txn put", True), ("put range", True), ("put txn", False)],
 )
 def test_responses_to_another_transaction_are_an_error(kinds, succeeded):
-    asked = [put_operation(b"a", b""), claim_operation(b"b", b"", 1)]
+    asked = [put_operation(b"a", b""), delete_operation(b"b", 1)]
 
     def reply(kinds, succeeded):
         made = etcdrpc.TxnResponse(succeeded=succeeded)

@@ -1,4 +1,4 @@
-"""clusterf.etcd.client with a real etcd: leases and claims."""
+"""clusterf.etcd.client with a real etcd: leases."""
 
 from itertools import count, islice
 
@@ -57,32 +57,3 @@ def test_delete_with_a_lease_keeps_keys_of_others(client: Client) -> None:
     client.transact([(b"none", b"")], [])
     client.transact([], [b"ours", b"other", b"none", b"missing"], ours)
     assert client.list().items == [(b"none", b""), (b"other", b"")]
-
-
-def test_claim_does_not_overwrite_keys_of_others(client: Client) -> None:
-    ours, other = client.grant(60), client.grant(60)
-    client.transact([(b"ours", b"old")], [], ours)
-    client.transact([(b"other", b"theirs")], [], other)
-    client.transact([(b"none", b"theirs")], [])
-    claims = [(path, b"new") for path in (b"free", b"ours", b"other", b"none")]
-    assert client.claim(claims, ours) == {b"other", b"none"}
-    assert client.list().items == [(b"free", b"new"), (b"none", b"theirs"), (b"other", b"theirs"), (b"ours", b"new")]
-    assert client.leased(ours) == {b"free": b"new", b"ours": b"new"}
-
-
-def test_claims_fill_a_transaction(client: Client) -> None:
-    lease = client.grant(60)
-    claims = {b"%d" % number: b"" for number in range(OPERATIONS)}
-    assert client.claim(claims.items(), lease) == set()
-    assert client.claim(claims.items(), lease) == set()
-    assert client.leased(lease) == claims
-    assert client.claim(claims.items(), client.grant(60)) == claims.keys()
-
-
-def test_claim_on_a_revoked_lease_is_reported(client: Client) -> None:
-    lease = client.grant(60)
-    client.revoke(lease)
-    with pytest.raises(EtcdError, match="lease not found") as trouble:
-        client.claim([(b"a", b"1")], lease)
-    assert trouble.value.lease_gone
-    assert client.list().items == []

@@ -15,7 +15,6 @@ from tests.lab.etcd import EtcdCluster
 from tests.waiting import wait_until
 
 __all__ = [
-    "CHECK",
     "KEYS",
     "OTHERS",
     "TTL",
@@ -33,7 +32,6 @@ __all__ = [
 TTL = 2  # seconds
 KEYS = {b"services/web/backends/%d" % number: b'{"weight": %d}' % number for number in range(3)}
 OTHERS = {b"services/web/backends/other": b"{}", b"services/web/frontend": b'{"ipv4": "10.0.0.1", "tcp": 80}'}
-CHECK = b"services/web/health"
 
 
 @contextmanager
