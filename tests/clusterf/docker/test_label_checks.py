@@ -43,7 +43,6 @@ def test_check_is_given_in_short_or_as_json(text, check, full):
         ('{"port": 22}', HealthCheck(port=22), "port: port 22/tcp is not exposed"),
         ('{"method": "PATCH"}', HealthCheck(method="PATCH"), "method: PATCH is not allowed"),
         ('{"headers": {"A": "b"}}', HealthCheck(headers=(("A", "b"),)), "headers: not allowed"),
-        ('{"body": "x"}', HealthCheck(body="x"), "body: not allowed"),
         ('{"redirects": 1}', HealthCheck(redirects=1), "redirects: not allowed"),
         ('{"source": "10.0.0.9"}', HealthCheck(source4=IPv4Address("10.0.0.9")), "source: not allowed"),
         ('{"initial": "up"}', HealthCheck(initial="up"), "initial: not allowed"),
@@ -95,6 +94,15 @@ def test_label_that_is_no_check_is_reported(text, line):
     assert own == INVALID
     assert len(problems) == 1
     assert problems[0] == line if line else problems[0].startswith("health: ")
+
+
+def test_request_with_a_body_is_refused():
+    text = '{"type": "http", "method": "POST", "body": "x"}'
+    assert read(text, full=True) == (BackendCheck(HealthCheck(type="http", method="POST", body="x"), "label"), [])
+    why = "(--docker-label-checks): checking by TCP instead"
+    own, problems = read(text)
+    assert own == BY_TCP
+    assert problems == [f"health.method: POST is not allowed {why}", f"health.body: not allowed {why}"]
 
 
 def test_unknown_field_is_a_warning():
