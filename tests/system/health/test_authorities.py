@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,22 @@ def test_once_waits_for_the_first_verdict_by_authorities(
     assert node.once() == 0
     assert f"-a -t {VIP}:443 -r {ADDRESS}:8443 -m -w 10" in node.only_table
     assert "without verdicts" not in node.log
+
+
+def test_file_has_to_be_readable_for_the_config_process(
+    namespace: None, tmp_path: Path, authority: Authority, server: Server
+) -> None:
+    # (the directories of other tests are root's, so that the config process of their nodes may read whatever root may)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        tree, ca = Tree(Path(folder, "tree")), Path(folder, "ca.pem")
+        tree.clear()
+        ca.write_bytes(authority.pem.read_bytes())
+        ca.chmod(0o600)
+        check(tree, str(ca))
+        with Node(tmp_path, tree) as node:
+            node.wait_for_log(rf"^error: health: {ca}: permission denied \(probes that need these authorities do not")
+            wait_for_weight(node, 0)
+            ca.chmod(0o644)
+            node.wait_for_log(rf"^health: {ca}: valid again")
+            wait_for_weight(node, 10)
