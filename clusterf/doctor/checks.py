@@ -32,6 +32,7 @@ def check_director(
     """Yield the findings about a director that needs these schedulers, settings of IPVS and VIPs."""
     yield from _check_modules(facts, schedulers)
     yield _check_capability(facts)
+    yield _check_privileges(facts)
     if facts.ipvs and facts.net_admin:
         yield _check_netlink(facts)
     yield from _check_read_only(facts)
@@ -83,6 +84,27 @@ def _check_capability(facts: Facts) -> Finding:
         return Finding("bad", "capability", "root, but without CAP_NET_ADMIN, which clusterf-node needs")
     text = "neither root nor CAP_NET_ADMIN, which clusterf-node needs"
     return Finding("bad", "capability", text, "sudo clusterf doctor")
+
+
+def _check_privileges(facts: Facts) -> Finding:
+    """Check whether a node that is started like this can have processes of other users."""
+    if not facts.root:
+        return Finding("ok", "privileges", "not root: all processes of a node run as the user who starts it")
+    if facts.unable:
+        containers = ", ".join(name.removeprefix("CAP_") for name in facts.unable)
+        text = (
+            f"{', '.join(facts.unable)} {'is' if len(facts.unable) == 1 else 'are'} missing: all processes of a node "
+            f"run as root; to the unit add CapabilityBoundingSet={' '.join(facts.unable)}, "
+            f"to the Compose file cap_add: [{containers}]"
+        )
+        return Finding("warn", "privileges", text)
+    if facts.nameless:
+        commands = [f"useradd --system --no-create-home --shell /usr/sbin/nologin {name}" for name in facts.nameless]
+        text = (
+            f"processes of a node run as users of their own; there is no {' and no '.join(facts.nameless)} to name them"
+        )
+        return Finding("ok", "privileges", text, " && ".join(commands))
+    return Finding("ok", "privileges", "processes of a node run as users of their own")
 
 
 def _check_netlink(facts: Facts) -> Finding:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from clusterf.doctor.model import Conf, ConnectionTable, Facts, InterfaceFacts, Modules
-from clusterf.host.capabilities import CAP_NET_ADMIN
+from clusterf.host.capabilities import CAP_NET_ADMIN, CHANGING_USERS, permitted
 from clusterf.host.rtnetlink import RtnetlinkInterfaces
+from clusterf.host.users import NODE_USER, PROBE_USER, has_user
 from clusterf.ipvs.kernel import Unavailable
 from clusterf.ipvs.netlink.client import open_kernel
 from clusterf.reconcile.sysctls import VALUES
@@ -41,6 +42,8 @@ def gather() -> Facts:
         kernel=os.uname().release,
         root=os.geteuid() == 0,
         net_admin=net_admin,
+        unable=tuple(name for name, number in CHANGING_USERS.items() if number not in permitted()),
+        nameless=tuple(name for name in (NODE_USER, PROBE_USER) if not has_user(name)),
         modules=_modules(),
         ipvs=ipvs,
         refused=_refusal() if ipvs and net_admin else "",

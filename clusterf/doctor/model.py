@@ -69,6 +69,9 @@ class Facts(NamedTuple):
     kernel: str
     root: bool
     net_admin: bool
+    # the capabilities that are missing for starting processes of other users, and the package's users that are
+    unable: tuple[str, ...]
+    nameless: tuple[str, ...]
     modules: Modules
     ipvs: bool
     # why IPVS does not respond over netlink, "" if it does

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["NODE_USER", "PROBE_USER", "User", "Users", "find_users", "group_of", "is_mapped"]
+__all__ = ["NODE_USER", "PROBE_USER", "User", "Users", "find_users", "group_of", "has_user", "is_mapped"]
 
 NODE_USER: Final = "clusterf"
 PROBE_USER: Final = "clusterf-probe"
@@ -51,6 +51,15 @@ def group_of(name: str) -> int | None:
         return grp.getgrnam(name).gr_gid
     except KeyError:
         return None
+
+
+def has_user(name: str) -> bool:
+    """Tell whether there is a user of that name."""
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def is_mapped(user: User, *, process: Path = Path("/proc/self")) -> bool:

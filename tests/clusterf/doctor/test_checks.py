@@ -4,6 +4,7 @@ import shlex
 
 import pytest
 
+from clusterf.doctor.checks import check_director
 from clusterf.doctor.model import Conf, Modules
 from clusterf.reconcile.sysctls import RECOMMENDED
 from tests.clusterf.support.doctor_facts import (
@@ -50,6 +51,26 @@ def test_missing_schedulers_are_a_warning(loadable, text):
 @pytest.mark.parametrize(("root", "command"), [(False, "sudo clusterf doctor"), (True, "")])
 def test_director_without_net_admin_is_bad(root, command):
     assert only(director(net_admin=False, root=root)) == ("bad", "capability", command)
+
+
+def test_root_without_capabilities_for_other_users_is_a_warning_that_names_the_lines_to_add():
+    (finding,) = director(unable=("CAP_CHOWN", "CAP_SETUID"))
+    assert finding[:2] == ("warn", "privileges")
+    assert finding.text.startswith("CAP_CHOWN, CAP_SETUID are missing: all processes of a node run as root; ")
+    assert "CapabilityBoundingSet=CAP_CHOWN CAP_SETUID," in finding.text
+    assert finding.text.endswith("cap_add: [CHOWN, SETUID]")
+    assert director(root=False, unable=("CAP_CHOWN",)) == []
+
+
+def test_users_without_names_are_fine_and_can_be_had():
+    findings = check_director(WELL._replace(nameless=("clusterf", "clusterf-probe")), ["mh"], RECOMMENDED)
+    (finding,) = [one for one in findings if one.check == "privileges"]
+    assert finding.level == "ok"
+    assert finding.text.endswith("there is no clusterf and no clusterf-probe to name them")
+    assert [words.split()[0::5] for words in finding.command.split(" && ")] == [
+        ["useradd", "clusterf"],
+        ["useradd", "clusterf-probe"],
+    ]
 
 
 def test_ipvs_that_does_not_respond_is_bad():

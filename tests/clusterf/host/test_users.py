@@ -4,7 +4,7 @@ import pwd
 import pytest
 
 from clusterf.host import users
-from clusterf.host.users import User, find_users, group_of, is_mapped
+from clusterf.host.users import User, find_users, group_of, has_user, is_mapped
 
 
 def entry(name, uid, gid):
@@ -69,6 +69,11 @@ def test_every_user_exists_where_there_are_no_namespaces(tmp_path):
 def test_group_is_found_by_its_name():
     assert group_of("root") == 0
     assert group_of("no such group") is None
+
+
+def test_user_is_found_by_its_name():
+    assert has_user("root")
+    assert not has_user("no such user")
 
 
 def test_range_is_one_that_nobody_uses():
