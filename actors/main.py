@@ -205,7 +205,7 @@ def main(
             raise click.UsageError("a URL or a directory is not UTF-8") from None
         _check_trees(settings, identities.user_of(CONFIG))
         policy = Policy(stuck_timeout=settings.stuck_timeout)
-        folders = NodeDirectories(state, runtime.parent, identities.users)
+        folders = NodeDirectories(state, runtime.parent, identities.owners)
         folders.prepare()
         stack.callback(folders.clear)
 

@@ -7,6 +7,7 @@ there is of use, but not needed, and writing is retried as long as the node runs
 import errno
 import logging
 import os
+import shlex
 import stat
 import tempfile
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ import click
 
 from actors.supervision.locks import lock_directory
 from clusterf.host.nodes import default_runtime_directory
-from clusterf.lib.files.trusted import UntrustedError, check_directory, make_directory, owners
+from clusterf.lib.files.trusted import UntrustedError, check_directory, describe_user, make_directory, owners
 
 __all__ = ["runtime_directory", "runtime_path", "state_directory", "state_path"]
 
@@ -47,7 +48,7 @@ def state_directory(path: Path | None, stack: ExitStack, *, noop: bool) -> tuple
         _make(path, "'--state-dir'")
         lock = None if noop else lock_directory(path, stack)
         if not os.access(path, os.W_OK):
-            raise PermissionError(errno.EACCES, "not writable")
+            raise PermissionError(errno.EACCES, f"not writable{_owned(path)}")
     except OSError as error:
         if given is None and noop:
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clusterf-")))
@@ -55,6 +56,12 @@ def state_directory(path: Path | None, stack: ExitStack, *, noop: bool) -> tuple
             return path, None
         log.warning("state directory %s: %s: continuing without records, retrying", path, error.strerror)
     return path, lock
+
+
+def _owned(path: Path) -> str:
+    """Return what to do about a directory of another user, which a node with more capabilities has given away."""
+    uid, own = path.stat().st_uid, os.geteuid()
+    return "" if uid == own else f", owned by user {describe_user(uid)}: chown -R {own}: {shlex.quote(str(path))}"
 
 
 def runtime_directory(path: Path | None, stack: ExitStack) -> Path:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from actors.settings import HEALTH, INCOMPLETE, PROBE, PROBE_INCOMPLETE
 from clusterf.host.users import User, Users
 from clusterf.lib.files.regular import open_file
-from clusterf.lib.files.trusted import UntrustedError, describe_user, is_roots_alone, make_directory
+from clusterf.lib.files.trusted import UntrustedError, describe_user, is_roots_alone, make_directory, owners
 from clusterf.lib.state_mark import void_name
 
 __all__ = ["NodeDirectories"]
@@ -44,11 +44,11 @@ class _Directory(NamedTuple):
 
 
 class NodeDirectories:
-    """Keeps the directories there; `users` None: all processes are who started the node."""
+    """Keeps the directories there, for these users: root twice if all processes are root's; None: whose they are."""
 
     def __init__(self, state: Path, runtime: Path, users: Users | None) -> None:
         node, probe = users or (None, None)
-        entered = 0o711 if users is not None else 0o700
+        entered = 0o711 if users is not None and users.node.uid != 0 else 0o700
         self._state = _Directory(state, node, entered)
         self._probe = _Directory(state / PROBE, probe, 0o700)
         self._runtime = _Directory(runtime, None, 0o711)
@@ -134,7 +134,10 @@ def _opened(directory: _Directory) -> Iterator[int]:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | final)
     try:
         uid = os.fstat(fd).st_uid
-        if directory.user is not None and uid not in {os.geteuid(), directory.user.uid}:
+        # (root's processes take back what root gave away when they had users)
+        if directory.user is not None and uid not in (
+            {os.geteuid(), directory.user.uid} if directory.user.uid else owners()
+        ):
             raise UntrustedError(directory.path, f"owned by user {describe_user(uid)}")
         yield fd
     finally:

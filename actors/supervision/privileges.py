@@ -24,7 +24,15 @@ from actors.node import package_of
 from actors.settings import CONFIG, DIRECTOR, DOCKER, HEALTH, PROBE, PROBE_INCOMPLETE, Settings
 from actors.supervision.confinement import Confinement
 from actors.supervision.launch import Launch, environment_of, prints
-from clusterf.host.capabilities import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CHANGING_USERS, drop_all_but, permitted
+from clusterf.host.capabilities import (
+    CAP_CHOWN,
+    CAP_DAC_OVERRIDE,
+    CAP_DAC_READ_SEARCH,
+    CAP_FOWNER,
+    CHANGING_USERS,
+    drop_all_but,
+    permitted,
+)
 from clusterf.host.mount_view import MountView
 from clusterf.host.reach import first_closed, may_read, may_read_all
 from clusterf.host.users import User, Users, find_users, group_of, is_mapped
@@ -34,12 +42,21 @@ __all__ = ["Identities", "Privileges", "choose_identities", "holds_for"]
 
 log = logging.getLogger(__name__)
 
+_ROOT = Users(User(0, 0), User(0, 0))
+_GIVING = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER}
+
 
 class Identities(NamedTuple):
-    """The users of a node's processes, and where these find its directories; None: all are who started it."""
+    """The users of a node's processes, and where these find its directories; None: all are who started it.
+
+    `owners` are who is to have the directories, None: they are left as they are. `trusted` are users whose files may
+    be there from an earlier start.
+    """
 
     users: Users | None = None
     view: MountView | None = None
+    owners: Users | None = None
+    trusted: tuple[int, ...] = ()
 
     def refresh(self) -> None:
         """Have the processes find directories that have been replaced."""
@@ -73,7 +90,8 @@ def choose_identities(
         users = find_users(user, probe_user)
     except ValueError as error:
         raise click.UsageError(f"{given or '--user'}: {error}") from None
-    trust(user.uid for user in users)  # in any case: what is theirs may be from an earlier start
+    trusted = tuple(user.uid for user in users)
+    trust(trusted)  # in any case: what is theirs may be from an earlier start
     directories = [*code_directories(), state, runtime]
     obstacle = _obstacle(users)
     if obstacle is None and noop and _has_others(state, users):
@@ -89,10 +107,10 @@ def choose_identities(
         if given:
             raise click.UsageError(f"{given}: {obstacle}")
         log.warning("privileges: all processes run as root, with reduced capabilities: %s", obstacle)
-        return Identities()
+        return Identities(owners=_ROOT if not noop and permitted() >= _GIVING else None, trusted=trusted)
     if view is not None:
         stack.callback(view.close)
-    return Identities(users, view)
+    return Identities(users, view, users, trusted)
 
 
 class Privileges:
@@ -129,7 +147,7 @@ class Privileges:
             more.add(CAP_DAC_READ_SEARCH)
         return Confinement(
             user=user,
-            trusted=() if self._identities.users is None else tuple(user.uid for user in self._identities.users),
+            trusted=self._identities.trusted,
             more=frozenset(more),
             # (who may enter every directory needs none, and what he needs may be hidden there)
             view=None if view is None or more else view.namespace,

@@ -13,8 +13,10 @@ from typing import Final
 from clusterf.host.users import User
 
 __all__ = [
+    "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
     "CAP_NET_ADMIN",
     "CAP_NET_RAW",
     "CHANGING_USERS",

@@ -72,6 +72,9 @@ def test_state_directory_that_is_read_only_is_locked_and_used(tmp_path, stack, m
     assert path == tmp_path
     assert lock is not None
     assert "not writable: continuing without records, retrying" in caplog.text
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    state_directory(tmp_path, stack, noop=True)
+    assert f": chown -R 4711: {tmp_path}: continuing without records, retrying" in caplog.text
 
 
 def test_runtime_directory_is_removed_at_the_end(tmp_path, stack):

@@ -45,6 +45,21 @@ def test_each_user_has_its_directories_and_nobody_else(state, runtime):
     assert whose(runtime / "incomplete-probe") == (60707, 60717, 0o700)
 
 
+@as_root
+def test_root_takes_back_what_its_processes_had_as_other_users(state, runtime):
+    NodeDirectories(state, runtime, USERS).prepare()
+    for file in (state / "config.db", state / "probe/health.db", runtime / "incomplete/incomplete-1-x"):
+        file.touch(0o600)
+        os.chown(file, file.parent.stat().st_uid, 0)
+    root = User(0, 0)
+
+    NodeDirectories(state, runtime, Users(root, root)).prepare()
+
+    assert whose(state) == (0, 0, 0o700)
+    for path in (*state.rglob("*"), *runtime.rglob("*")):
+        assert whose(path)[:2] == (0, 0)
+
+
 def test_all_is_for_who_started_the_node_if_there_are_no_users(state, runtime):
     NodeDirectories(state, runtime, None).prepare()
     own = (os.geteuid(), state.stat().st_gid)
