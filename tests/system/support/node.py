@@ -184,6 +184,11 @@ class Node:
             os.kill(children[name], number)
 
     @property
+    def pid(self) -> int:
+        """The process of the supervisor."""
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         """Whether it has not ended yet."""
         return self._process.poll() is None
