@@ -24,7 +24,7 @@ __all__ = ["NodeDirectories"]
 
 log = logging.getLogger(__name__)
 
-_VERDICTS = re.compile(rf"{HEALTH}[0-9]*\.db[-.\w]*")  # with what is beside it
+_VERDICTS = re.compile(rf"({HEALTH}[0-9]*\.db)[-.\w]*")  # with what is beside it
 
 
 class _Directory(NamedTuple):
@@ -85,8 +85,9 @@ class NodeDirectories:
     def _adopt(self) -> None:
         """Move what earlier versions had elsewhere: verdicts, and notes of what was not written. Raises OSError."""
         with _opened(self._state) as state, _opened(self._probe) as probe:
+            outdated = _make_way(state, probe)
             for name in sorted(os.listdir(state)):  # noqa: PTH208 - a descriptor
-                if _VERDICTS.fullmatch(name):
+                if (file := _file_of(name)) is not None and file not in outdated:
                     note = self._runtime.path / void_name(self._state.path / name)
                     moved = self._probe_incomplete.path / void_name(self._probe.path / name)
                     with _opened(self._runtime) as runtime, _opened(self._probe_incomplete) as incomplete:
@@ -95,6 +96,34 @@ class NodeDirectories:
         with _opened(self._runtime) as runtime, _opened(self._incomplete) as incomplete:
             for note in sorted(self._runtime.path.glob("incomplete-*-*")):
                 _move(note.name, runtime, note.name, incomplete, self._incomplete.user)
+
+
+def _file_of(name: str) -> str | None:
+    """Return the name of the file of verdicts that a file is, or is beside; None: of none."""
+    return match[1] if (match := _VERDICTS.fullmatch(name)) else None
+
+
+def _make_way(earlier: int, now: int) -> set[str]:
+    """Compare the verdicts of an earlier version with those that are where they belong now. Raises OSError.
+
+    If an earlier version has run meanwhile, its verdicts are the newer ones, and the others are removed. Return
+    the names of those that are not newer: they stay where they are, with what is beside them.
+    """
+    there = sorted(os.listdir(now), reverse=True)  # a file after what is beside it
+    both = {name for name in os.listdir(earlier) if name in there and _file_of(name) == name}
+    newer = {name for name in both if _last_written(name, earlier) > _last_written(name, now)}
+    for name in there:
+        if _file_of(name) in newer:
+            os.unlink(name, dir_fd=now)
+    return both - newer
+
+
+def _last_written(name: str, within: int) -> int:
+    """Return when a state file, or its log, was last written, in nanoseconds. Raises OSError."""
+    found = os.stat(name, dir_fd=within, follow_symlinks=False).st_mtime_ns
+    with suppress(FileNotFoundError):
+        found = max(found, os.stat(f"{name}-wal", dir_fd=within, follow_symlinks=False).st_mtime_ns)
+    return found
 
 
 def _move(name: str, within: int, new_name: str, to: int, user: User | None) -> None:

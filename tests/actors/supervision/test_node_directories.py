@@ -91,12 +91,37 @@ def test_files_of_earlier_versions_become_the_users(state, runtime):
     assert whose(state / "sub")[0] == 0
 
 
-def test_verdicts_that_were_moved_are_not_replaced_by_older_ones(state, runtime):
+def both_versions_have_run(state, last):
+    """Have verdicts of an earlier version, and of this one, of which one has been written last."""
     (state / "probe").mkdir(parents=True)
-    (state / "health.db").write_text("old")
-    (state / "probe/health.db").write_text("new")
+    for number, folder in enumerate((state, state / "probe")):
+        for name in ("health.db", "health.db-wal", "health.db.complete", "health2.db"):
+            (folder / name).write_text(folder.name)
+            os.utime(folder / name, (number, number))
+    os.utime(state / "health2.db", (0, 0))
+    (state / "probe/health.db-shm").touch()
+    os.utime(last, (9, 9))
+
+
+@pytest.mark.parametrize("name", ["health.db", "health.db-wal"])
+def test_verdicts_that_were_moved_are_replaced_by_those_of_an_earlier_version_that_ran_since(state, runtime, name):
+    both_versions_have_run(state, state / name)
     NodeDirectories(state, runtime, None).prepare()
-    assert (state / "probe/health.db").read_text() == "new"
+    assert {path.name: path.read_text() for path in (state / "probe").iterdir()} == {
+        **dict.fromkeys(("health.db", "health.db-wal", "health.db.complete"), "state"),
+        "health2.db": "probe",
+    }
+    assert [path.name for path in state.glob("*.db*")] == ["health2.db"]
+
+
+@pytest.mark.parametrize("name", ["health.db", "health.db-wal"])
+def test_verdicts_that_were_moved_are_not_replaced_by_older_ones_nor_what_is_beside_them(state, runtime, name):
+    both_versions_have_run(state, state / "probe" / name)
+    (state / "probe/health.db-shm").unlink()
+    (state / "health.db-shm").touch()
+    NodeDirectories(state, runtime, None).prepare()
+    assert {path.read_text() for path in (state / "probe").iterdir()} == {"probe"}
+    assert (state / "health.db-shm").exists()
 
 
 def test_notes_of_what_was_not_written_go_where_they_are_looked_for(state, runtime):
