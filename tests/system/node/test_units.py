@@ -12,10 +12,9 @@ import pytest
 
 from clusterf.host.capabilities import CAP_NET_ADMIN, CAP_NET_RAW
 from tests.system.node.test_privileges import capabilities
-from tests.system.support.node import NODE, PATIENCE, Node, Tree
+from tests.system.support.node import NODE, Node, Tree
 from tests.system.support.unit import ANALYZE, UNITS, Unit, open_folder
 from tests.system.support.web import Web
-from tests.waiting import wait_until
 
 ROOT_UNIT, OWN_USER = "clusterf-node.service", "clusterf-node-unprivileged.service"
 # what the units say about --vip-interface
@@ -57,12 +56,13 @@ def users(node: Node) -> dict[str, int]:
 
 def check_processes(node: Node, unit: Unit, of_director: int) -> None:
     """Assert that each process has the user that it is to have, and only its capabilities."""
-    wait_until(lambda: node.children().keys() == {"config", "health", "director"}, PATIENCE)
-    for name, pid in node.children().items():
+    expected = {}
+    for name in ("config", "health", "director"):
         only = of_director if name == "director" else 0
         bounding = only if unit.user.uid == 0 else unit.capabilities  # which takes CAP_SETPCAP to change
-        expected = {"CapInh": 0, "CapPrm": only, "CapEff": only, "CapBnd": bounding, "CapAmb": 0}
-        assert capabilities(pid) == expected, name
+        expected[name] = {"CapInh": 0, "CapPrm": only, "CapEff": only, "CapBnd": bounding, "CapAmb": 0}
+    # (a process confines itself once it has loaded its code)
+    node.wait_for(lambda: {name: capabilities(pid) for name, pid in node.children().items()} == expected)
     assert capabilities(node.pid)["CapBnd"] == unit.capabilities
     found = users(node)
     assert 0 not in found.values()
