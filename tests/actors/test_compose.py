@@ -82,4 +82,6 @@ def test_labels_make_backends(compose, name, weight):
     backends = backends_at(ContainerAddress(ipv4=IPv4Address("172.18.0.2")), asked, report)
     assert report.problems == ()
     assert (backends["web"].tcp, backends["web"].weight) == (8080, weight)
-    assert asked.check == b'{"type":"http","path":"/"}'
+    health = backends["web"].health
+    assert health is not None
+    assert (health.check.type, health.check.path) == ("http", "/")
