@@ -24,7 +24,7 @@ class Confinement(msgspec.Struct, frozen=True):
     """
 
     user: User | None = None
-    trusted: tuple[int, ...] = ()
+    trusted: frozenset[int] = frozenset()
     more: frozenset[int] = frozenset()
     view: int | None = None
     writable: tuple[str, ...] = ()

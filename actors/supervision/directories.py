@@ -17,7 +17,14 @@ import click
 
 from actors.supervision.locks import lock_directory
 from clusterf.host.nodes import default_runtime_directory
-from clusterf.lib.files.trusted import UntrustedError, check_directory, describe_user, make_directory, owners
+from clusterf.lib.files.trusted import (
+    UntrustedError,
+    check_directory,
+    check_root_decides,
+    describe_user,
+    make_directory,
+    owners,
+)
 
 __all__ = ["runtime_directory", "runtime_path", "state_directory", "state_path"]
 
@@ -75,8 +82,13 @@ def runtime_directory(path: Path | None, stack: ExitStack) -> Path:
         if given is None and path.parent == Path(tempfile.gettempdir()):
             path = _in_temporary(path)
         _make(path, "'--runtime-dir'")
+        if os.geteuid() == 0:
+            # root makes and removes what is in it, as long as the node runs
+            check_root_decides(path)
         _sweep(path)
         return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"node-{os.getpid()}-", dir=path)))
+    except UntrustedError as error:
+        raise click.BadParameter(str(error.strerror), param_hint="'--runtime-dir'") from None
     except OSError as error:
         raise click.BadParameter(f"{path}: {error.strerror}", param_hint="'--runtime-dir'") from None
 

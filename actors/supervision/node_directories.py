@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from typing import NamedTuple
 from actors.settings import HEALTH, INCOMPLETE, PROBE, PROBE_INCOMPLETE
 from clusterf.host.users import User, Users
 from clusterf.lib.files.regular import open_file
-from clusterf.lib.files.trusted import UntrustedError, describe_user, is_roots_alone, make_directory, owners
+from clusterf.lib.files.trusted import UntrustedError, describe_user, is_roots_alone, make_directory
 from clusterf.lib.state_mark import void_name
 
 __all__ = ["NodeDirectories"]
@@ -33,11 +33,23 @@ class _Directory(NamedTuple):
     path: Path
     user: User | None  # None: root, or who started the node
     mode: int
+    within: "_Directory | None" = None
+    former: frozenset[int] = frozenset()
+
+    @property
+    def owners(self) -> frozenset[int]:
+        """Those whose it may be: root, or who started the node; its user; and who that was at earlier starts."""
+        return frozenset({os.geteuid(), *self.former, *([] if self.user is None else [self.user.uid])})
+
+    @property
+    def givers(self) -> frozenset[int]:
+        """Those whose files in it may be given away: what is root's, a user may have put into his directory."""
+        return self.owners if self.user is None else self.owners - {os.geteuid()}
 
     def is_right(self) -> bool:
         """Tell whether it is there, and that user's."""
         try:
-            found = self.path.stat()
+            found = self.path.stat() if self.within is None else self.path.lstat()
         except OSError:
             return False
         return self.user is None or found.st_uid == self.user.uid
@@ -47,13 +59,13 @@ class NodeDirectories:
     """Keeps the directories there, for these users: root twice if all processes are root's; None: whose they are."""
 
     def __init__(self, state: Path, runtime: Path, users: Users | None) -> None:
-        node, probe = users or (None, None)
+        node, probe, former_node, former_probe = users or (None, None, frozenset(), frozenset())
         entered = 0o711 if users is not None and users.node.uid != 0 else 0o700
-        self._state = _Directory(state, node, entered)
-        self._probe = _Directory(state / PROBE, probe, 0o700)
+        self._state = _Directory(state, node, entered, former=former_node)
+        self._probe = _Directory(state / PROBE, probe, 0o700, self._state, former_probe)
         self._runtime = _Directory(runtime, None, 0o711)
-        self._incomplete = _Directory(runtime / INCOMPLETE, node, 0o700)
-        self._probe_incomplete = _Directory(runtime / PROBE_INCOMPLETE, probe, 0o700)
+        self._incomplete = _Directory(runtime / INCOMPLETE, node, 0o700, self._runtime, former_node)
+        self._probe_incomplete = _Directory(runtime / PROBE_INCOMPLETE, probe, 0o700, self._runtime, former_probe)
 
     def prepare(self) -> None:
         """Make what is missing, and give each user what is theirs; what cannot be done is logged."""
@@ -91,11 +103,11 @@ class NodeDirectories:
                     note = self._runtime.path / void_name(self._state.path / name)
                     moved = self._probe_incomplete.path / void_name(self._probe.path / name)
                     with _opened(self._runtime) as runtime, _opened(self._probe_incomplete) as incomplete:
-                        _move(note.name, runtime, moved.name, incomplete, self._probe.user)
-                    _move(name, state, name, probe, self._probe.user)
+                        _move(note.name, runtime, moved.name, incomplete, self._probe.user, self._runtime)
+                    _move(name, state, name, probe, self._probe.user, self._state)
         with _opened(self._runtime) as runtime, _opened(self._incomplete) as incomplete:
             for note in sorted(self._runtime.path.glob("incomplete-*-*")):
-                _move(note.name, runtime, note.name, incomplete, self._incomplete.user)
+                _move(note.name, runtime, note.name, incomplete, self._incomplete.user, self._runtime)
 
 
 def _file_of(name: str) -> str | None:
@@ -126,8 +138,8 @@ def _last_written(name: str, within: int) -> int:
     return found
 
 
-def _move(name: str, within: int, new_name: str, to: int, user: User | None) -> None:
-    """Move a file of ours from one open directory to another, unless it has one of that name. Raises OSError."""
+def _move(name: str, within: int, new_name: str, to: int, user: User | None, before: _Directory) -> None:
+    """Move a file from one open directory, `before`, to another, unless it has one of that name. Raises OSError."""
     try:
         is_file = stat.S_ISREG(os.stat(name, dir_fd=within, follow_symlinks=False).st_mode)
     except FileNotFoundError:
@@ -136,54 +148,54 @@ def _move(name: str, within: int, new_name: str, to: int, user: User | None) -> 
         return
     os.rename(name, new_name, src_dir_fd=within, dst_dir_fd=to)
     if user is not None:
-        _give(new_name, to, user)
+        _give(new_name, to, user, before.givers)
 
 
 def _prepare(directory: _Directory) -> None:
     """Make the directory unless it is there, and give it to its user, with its files. Raises OSError."""
-    make_directory(directory.path)
+    if directory.within is None:
+        make_directory(directory.path)
+    else:
+        # not by its path, as the directory above may be a user's, who can have it lead anywhere
+        with _opened(directory.within) as above, suppress(FileExistsError):
+            os.mkdir(directory.path.name, 0o700, dir_fd=above)
     with _opened(directory) as fd:
+        givers = directory.owners if os.fstat(fd).st_uid == os.geteuid() else directory.givers
         # in this order, as root may lack the capability to change what is not its own
         os.fchmod(fd, directory.mode)
         if directory.user is not None:
             os.fchown(fd, directory.user.uid, directory.user.gid)
             for name in os.listdir(fd):  # noqa: PTH208 - a descriptor
-                _give(name, fd, directory.user)
+                _give(name, fd, directory.user, givers)
 
 
 @contextmanager
 def _opened(directory: _Directory) -> Iterator[int]:
-    """Open a directory that is to be given away, or is. Raises OSError.
+    """Open one of the directories. Raises OSError, UntrustedError if another user has it, or chose what it is.
 
-    A process of the node that others have taken over may put anything into what its user
-    owns, such as a link to /etc in place of a directory: so where it is must be root's choice.
+    A process of the node that others have taken over may put anything into what its user owns, such as a link to /etc
+    in place of a directory. So where a directory of root's leads is root's choice; what is within another one is
+    opened there, and is no link.
     """
-    path = _settled(directory.path) if directory.user is not None else directory.path
-    final = os.O_NOFOLLOW if directory.user is not None else 0
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | final)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    if directory.within is not None:
+        with _opened(directory.within) as above:
+            fd = os.open(directory.path.name, flags | os.O_NOFOLLOW, dir_fd=above)
+    elif os.geteuid() == 0:
+        fd = os.open(_without_links(directory.path), flags | os.O_NOFOLLOW)
+    else:
+        fd = os.open(directory.path, flags)
     try:
         uid = os.fstat(fd).st_uid
-        # (root's processes take back what root gave away when they had users)
-        if directory.user is not None and uid not in (
-            {os.geteuid(), directory.user.uid} if directory.user.uid else owners()
-        ):
+        if uid not in directory.owners:
             raise UntrustedError(directory.path, f"owned by user {describe_user(uid)}")
         yield fd
     finally:
         os.close(fd)
 
 
-def _settled(path: Path) -> Path:
-    """Return the path without links at its end. Raises UntrustedError if others than root choose where it leads.
-
-    The directory above may be a user's: what is root's there was put there by root, unless it is a link.
-    """
-    if is_roots_alone(path.parent):
-        return _without_links(path)
-    return _without_links(path.parent) / path.name
-
-
 def _without_links(path: Path) -> Path:
+    """Return the path without links at its end. Raises UntrustedError if others than root choose where it leads."""
     if not is_roots_alone(path.parent):
         raise UntrustedError(path, "not only root decides where it is")
     if not path.is_symlink():
@@ -193,11 +205,12 @@ def _without_links(path: Path) -> Path:
     return _without_links(path.parent / path.readlink())
 
 
-def _give(name: str, within: int, user: User) -> None:
-    """Give a file of ours in an open directory to a user, whatever else there is stays. Raises OSError."""
+def _give(name: str, within: int, user: User, givers: Collection[int]) -> None:
+    """Give a file of one of `givers` in an open directory to a user; whatever else there is stays. Raises OSError."""
     with suppress(UntrustedError, IsADirectoryError, FileNotFoundError):
         fd = open_file(Path(name), os.O_RDONLY, within)  # a link, or another name of a file, would be theirs then
         try:
-            os.fchown(fd, user.uid, user.gid)
+            if os.fstat(fd).st_uid in givers:
+                os.fchown(fd, user.uid, user.gid)
         finally:
             os.close(fd)

@@ -42,7 +42,7 @@ __all__ = ["Identities", "Privileges", "choose_identities", "holds_for"]
 
 log = logging.getLogger(__name__)
 
-_ROOT = Users(User(0, 0), User(0, 0))
+_ROOT = User(0, 0)
 _GIVING = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER}
 
 
@@ -56,7 +56,7 @@ class Identities(NamedTuple):
     users: Users | None = None
     view: MountView | None = None
     owners: Users | None = None
-    trusted: tuple[int, ...] = ()
+    trusted: frozenset[int] = frozenset()
 
     def refresh(self) -> None:
         """Have the processes find directories that have been replaced."""
@@ -90,8 +90,9 @@ def choose_identities(
         users = find_users(user, probe_user)
     except ValueError as error:
         raise click.UsageError(f"{given or '--user'}: {error}") from None
-    trusted = tuple(user.uid for user in users)
-    trust(trusted)  # in any case: what is theirs may be from an earlier start
+    # in any case: what is theirs may be from an earlier start
+    trusted = {users.node.uid, users.probe.uid} | users.former_node | users.former_probe
+    trust(trusted)
     directories = [*code_directories(), state, runtime]
     obstacle = _obstacle(users)
     if obstacle is None and noop and _has_others(state, users):
@@ -107,10 +108,12 @@ def choose_identities(
         if given:
             raise click.UsageError(f"{given}: {obstacle}")
         log.warning("privileges: all processes run as root, with reduced capabilities: %s", obstacle)
-        return Identities(owners=_ROOT if not noop and permitted() >= _GIVING else None, trusted=trusted)
+        takes_back = not noop and permitted() >= _GIVING
+        owners = Users(_ROOT, _ROOT, frozenset(trusted), frozenset(trusted)) if takes_back else None
+        return Identities(owners=owners, trusted=frozenset(trusted))
     if view is not None:
         stack.callback(view.close)
-    return Identities(users, view, users, trusted)
+    return Identities(users, view, users, frozenset(trusted))
 
 
 class Privileges:
@@ -136,7 +139,7 @@ class Privileges:
         )
 
     def _confinement(self, name: str, kind: str) -> Confinement:
-        user, view = self._identities.user_of(name), self._identities.view
+        view, user = self._identities.view, self._identities.user_of(name)
         more: set[int] = set()
         if kind == DOCKER and user is not None:
             user, needed = _with_engine(user, self._settings.docker_endpoint)
@@ -195,7 +198,7 @@ def _obstacle(users: Users) -> str | None:
     missing = [name for name, number in CHANGING_USERS.items() if number not in held]
     if missing:
         return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
-    if not all(map(is_mapped, users)):
+    if not (is_mapped(users.node) and is_mapped(users.probe)):
         return f"user {users.node.uid} or {users.probe.uid} does not exist in this user namespace"
     for module in (actors, click):
         code = Path(module.__path__[0])
@@ -224,7 +227,7 @@ def _has_for_all(directory: Path) -> Iterator[bool]:
 def _closed(users: Users, directories: Iterable[Path]) -> Iterator[Path]:
     """Yield the directories that one of the users may not enter, on the way to those that they need."""
     for directory in directories:
-        for user in users:
+        for user in (users.node, users.probe):
             if (closed := first_closed(directory, user)) is not None:
                 yield closed
 

@@ -24,7 +24,13 @@ _LOAD, _AND, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # where they are in struct seccomp_data
 _X32 = 0x40000000  # __X32_SYSCALL_BIT: another ABI of x86-64, with numbers of its own
 _CLONE_THREAD = 0x00010000  # linux/sched.h
-_TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: type into the terminal of who started the node
+# of ioctl(2): what changes a terminal, or types into it (TIOCSTI, TIOCLINUX, TIOCSPGRP, TIOCSCTTY, TIOCNOTTY, TCSETS
+# and its like), and what has the kernel signal another process (FIOSETOWN, SIOCSPGRP)
+_REFUSED_CONTROLS = (
+    *(0x5412, 0x541C, 0x5410, 0x540E, 0x5422, 0x5402, 0x5403, 0x5404, 0x5406, 0x5407, 0x5408),
+    *(0x402C542B, 0x402C542C, 0x402C542D, 0x8901, 0x8902),
+)
+_REFUSED_SETTINGS = (8, 10, 15)  # of fcntl(2), the same: F_SETOWN, F_SETSIG, F_SETOWN_EX
 
 
 class Sockets(NamedTuple):
@@ -48,6 +54,7 @@ _NUMBERS: Final[Mapping[str, tuple[int | None, int | None]]] = {
     "accept4": (288, 242),
     "clone": (56, 220),
     "clone3": (435, 435),
+    "fcntl": (72, 25),
     "ioctl": (16, 29),
     "kill": (62, 129),
     "listen": (50, 201),
@@ -134,7 +141,7 @@ _NUMBERS: Final[Mapping[str, tuple[int | None, int | None]]] = {
     "userfaultfd": (323, 282),
     "vhangup": (153, 58),
 }
-_CONDITIONAL = frozenset({"clone", "clone3", "ioctl", "kill", "prlimit64", "socket", "socketpair", "tgkill"})
+_CONDITIONAL = frozenset({"clone", "clone3", "fcntl", "ioctl", "kill", "prlimit64", "socket", "socketpair", "tgkill"})
 _LISTENING = frozenset({"accept", "accept4", "listen"})
 
 
@@ -201,7 +208,8 @@ def filter_of(sockets: Sockets, pid: int, machine: _Machine = _MACHINES["x86_64"
         *rule("kill", _argument(0), *_one_of([pid], errno.EPERM)),
         *rule("tgkill", _argument(0), *_one_of([pid], errno.EPERM)),
         *rule("prlimit64", _argument(0), *_one_of([0, pid], errno.EPERM)),
-        *rule("ioctl", _argument(1), *_none_of(_TERMINAL_INPUT, errno.EPERM)),
+        *rule("ioctl", _argument(1), *_none_of(_REFUSED_CONTROLS, errno.EPERM)),
+        *rule("fcntl", _argument(1), *_none_of(_REFUSED_SETTINGS, errno.EPERM)),
         *rule("socketpair", _argument(0), *_one_of([socket.AF_UNIX], errno.EAFNOSUPPORT)),
         *rule("socket", *_socket(sockets)),
         *(step for number in numbers(refused) for step in (_Instruction(_EQUAL, number, 0, 1), denied)),

@@ -6,7 +6,7 @@ so that a node finds its files again.
 
 import grp
 import pwd
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -27,10 +27,12 @@ class User(NamedTuple):
 
 
 class Users(NamedTuple):
-    """The user of the health processes, and that of the others."""
+    """The user of the health processes, and that of the others; and ids that they may have had at earlier starts."""
 
     node: User
     probe: User
+    former_node: frozenset[int] = frozenset()
+    former_probe: frozenset[int] = frozenset()
 
 
 def find_users(node: str | None, probe: str | None) -> Users:
@@ -38,8 +40,14 @@ def find_users(node: str | None, probe: str | None) -> Users:
 
     Raises ValueError if a name is unknown, root's, or the same as the other one.
     """
-    free = _free_users()
-    users = Users(_find(node, NODE_USER, free), _find(probe, PROBE_USER, free))
+    # by turns, so that neither ever gets the other one's files, whoever of them has a name
+    free_node, free_probe = _free(0), _free(1)
+    users = Users(
+        _find(node, NODE_USER, free_node),
+        _find(probe, PROBE_USER, free_probe),
+        frozenset(free_node).union(_uids_of(NODE_USER)),
+        frozenset(free_probe).union(_uids_of(PROBE_USER)),
+    )
     if users.node.uid == users.probe.uid:
         raise ValueError("the user of the health processes must be another one")
     return users
@@ -70,21 +78,28 @@ def is_mapped(user: User, *, process: Path = Path("/proc/self")) -> bool:
     )
 
 
-def _find(name: str | None, default: str, free: Iterator[User]) -> User:
+def _find(name: str | None, default: str, free: Sequence[int]) -> User:
     try:
         entry = pwd.getpwnam(name or default)
     except KeyError:
         if name is not None:
             raise ValueError(f"no user {name}") from None
-        return next(free)
+        return User(free[0], free[0])
     if entry.pw_uid == 0:
         raise ValueError(f"{entry.pw_name} is root: a user without privileges is needed")
     return User(entry.pw_uid, entry.pw_gid)
 
 
-def _free_users() -> Iterator[User]:
+def _free(turn: int) -> list[int]:
     taken = {entry.pw_uid for entry in pwd.getpwall()} | {entry.gr_gid for entry in grp.getgrall()}
-    return (User(number, number) for number in _FREE if number not in taken)
+    return [number for number in _FREE[turn::2] if number not in taken]
+
+
+def _uids_of(name: str) -> frozenset[int]:
+    try:
+        return frozenset({pwd.getpwnam(name).pw_uid} - {0})
+    except KeyError:
+        return frozenset()
 
 
 def _ranges(file: Path) -> Iterable[tuple[int, int]]:

@@ -95,7 +95,9 @@ def _check(path: Path, found: os.stat_result) -> None:
         raise UntrustedError(path, _KINDS[stat.S_IFMT(found.st_mode)])
     if found.st_uid not in owners():
         raise UntrustedError(path, f"owned by user {describe_user(found.st_uid)}")
-    if found.st_nlink > 1:
+    # of its own files a user may have further names, which anybody can make where the kernel lets him (proc(5),
+    # protected_hardlinks); root never takes one for its own
+    if found.st_nlink > 1 and (os.geteuid() == 0 or found.st_uid != os.geteuid()):
         raise UntrustedError(path, f"a file with {found.st_nlink} names")
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "UntrustedError",
     "check_directory",
     "check_file",
+    "check_root_decides",
     "describe_user",
     "is_roots_alone",
     "make_directory",
@@ -82,16 +83,22 @@ def check_file(path: Path) -> None:
 def is_roots_alone(path: Path) -> bool:
     """Tell whether nobody but root, and none of our users either, can have the path of a directory lead elsewhere."""
     try:
-        _walk(path, frozenset({_ROOT}), make=False)
+        check_root_decides(path)
     except OSError:
         return False
     return True
 
 
+def check_root_decides(path: Path) -> None:
+    """Raise UntrustedError if another user than root can have the path of a directory lead elsewhere, or OSError."""
+    _walk(path, frozenset({_ROOT}), make=False)
+
+
 def make_directory(path: Path) -> None:
     """Make the directory, for its owner only, and those above it, unless they are there. Raises as `check_directory`.
 
-    What exists is checked before anything is made in it.
+    What exists is checked before anything is made in it. Where another one of our users has decided, by a
+    directory or a link, nothing is made: FileNotFoundError.
     """
     ours = owners()
     _check_end(_walk(path, ours, make=True), ours)
@@ -111,13 +118,16 @@ def _walk(path: Path, ours: frozenset[int], *, make: bool) -> Path:
     _check_mode(here, os.lstat(here), ours)
     ahead = list(path.absolute().parts[:0:-1])
     links = 0
+    # whether only root and this process have decided where it leads, so far
+    ours_alone = True
     while ahead:
         name = ahead.pop()
         there = here / name
         if name == "..":
             here = here.parent
             continue
-        found = _found(there, mode=0o755 if ahead else 0o700) if make else os.lstat(there)
+        found = _found(there, mode=0o755 if ahead else 0o700) if make and ours_alone else os.lstat(there)
+        ours_alone = ours_alone and found.st_uid in {_ROOT, os.geteuid()} | _unmapped()
         _check_owner(there, found, ours if _is_shared(os.lstat(here)) else ours | _unmapped())
         if stat.S_ISLNK(found.st_mode):
             links += 1

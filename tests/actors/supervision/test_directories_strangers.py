@@ -10,6 +10,7 @@ import click
 import pytest
 
 from actors.supervision.directories import runtime_directory, state_directory
+from clusterf.lib.files import trusted
 
 STRANGER = 65534
 
@@ -156,3 +157,12 @@ def test_default_name_below_a_directory_in_which_all_may_replace_it_is_wrong_usa
     shutil.rmtree(temporary / "clusterf-7")
     with pytest.raises(click.BadParameter, match="tmp: not trusted"):
         runtime_directory(None, stack)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give directories away")
+def test_runtime_directory_below_one_of_the_nodes_users_is_refused_to_root(tmp_path, monkeypatch):
+    monkeypatch.setattr(trusted, "_others", {60706})
+    (tmp_path / "state/run").mkdir(parents=True)
+    os.chown(tmp_path / "state", 60706, 60706)
+    with ExitStack() as stack, pytest.raises(click.BadParameter, match="not trusted: owned by user 60706"):
+        runtime_directory(tmp_path / "state/run", stack)

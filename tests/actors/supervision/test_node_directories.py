@@ -178,6 +178,60 @@ def test_what_cannot_be_made_is_no_error(tmp_path, runtime):
     assert whose(runtime / "incomplete")[2] == 0o700
 
 
+@as_root
+def test_files_of_root_in_a_directory_that_was_a_users_are_not_given_away(state, runtime):
+    directories = NodeDirectories(state, runtime, USERS)
+    directories.prepare()
+    for path in (state / "probe/old-shadow", state / "old-shadow", state / "health9.db"):
+        path.write_text("secret")
+    (state / "probe/config.db-wal").write_text("secret")
+    os.chown(state / "probe/config.db-wal", NODE.uid, NODE.gid)
+    directories.prepare()
+    for name in ("probe/old-shadow", "old-shadow", "probe/health9.db"):
+        assert whose(state / name)[0] == 0
+    assert whose(state / "probe/config.db-wal")[0] == NODE.uid
+
+
+@as_root
+def test_directories_of_earlier_users_become_those_of_the_new_ones(state, runtime, monkeypatch):
+    NodeDirectories(state, runtime, USERS).prepare()
+    for path, owner in ((state / "config.db", NODE), (state / "probe/health.db", PROBE)):
+        path.touch()
+        os.chown(path, owner.uid, owner.gid)
+    named = Users(User(901, 901), User(902, 902), frozenset({NODE.uid}), frozenset({PROBE.uid}))
+    monkeypatch.setattr(trusted, "_others", {901, 902, NODE.uid, PROBE.uid})
+    NodeDirectories(state, runtime, named).prepare()
+    assert [whose(path)[0] for path in (state, state / "config.db", state / "probe", state / "probe/health.db")] == [
+        *(901, 901, 902, 902)
+    ]
+
+
+@as_root
+def test_link_of_a_user_has_root_make_no_directory(state, runtime, tmp_path):
+    directories = NodeDirectories(state, runtime, USERS)
+    directories.prepare()
+    (state / "probe").rmdir()
+    (state / "probe").symlink_to(tmp_path / "etc/nologin")
+    os.chown(state / "probe", NODE.uid, NODE.gid, follow_symlinks=False)
+    directories.keep()
+    assert not (tmp_path / "etc").exists()
+    assert (state / "probe").is_symlink()
+
+
+@as_root
+def test_runtime_directory_that_a_user_can_replace_is_left_alone(state, tmp_path):
+    runtime = state / "run"
+    directories = NodeDirectories(state, runtime, USERS)
+    directories.prepare()
+    (tmp_path / "closed").mkdir(mode=0o700)
+    assert not runtime.exists()
+    runtime.symlink_to(tmp_path / "closed")
+    os.chown(runtime, NODE.uid, NODE.gid, follow_symlinks=False)
+    directories.keep()
+    assert whose(tmp_path / "closed") == (0, 0, 0o700)
+    assert list((tmp_path / "closed").iterdir()) == []
+
+
 def test_runtime_directory_is_cleared_of_what_is_empty(state, runtime):
     directories = NodeDirectories(state, runtime, None)
     directories.prepare()

@@ -37,6 +37,12 @@ REFUSED = {
     "io_uring": "call(425, 1, None)",
     "a connection to accept": "call(50, 0, 1)",
     "typing into the terminal": "fcntl.ioctl(0, 0x5412, b'x')",
+    "changing the terminal": "fcntl.ioctl(0, 0x5402, b'x' * 60)",
+    "being in the terminal's foreground": "fcntl.ioctl(0, 0x5410, b'xxxx')",
+    "a signal to who owns a descriptor": "fcntl.fcntl(0, fcntl.F_SETOWN, os.getppid())",
+    "a signal of choice": "fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGKILL)",
+    "a signal to a thread": "fcntl.fcntl(0, 15, b'x' * 8)",
+    "a signal to who owns a socket": "fcntl.ioctl(0, 0x8901, b'xxxx')",
     "a system call of another ABI": "call(0x40000000 | 39)",
 }
 REFUSED_SOCKETS = {
@@ -53,6 +59,8 @@ ALLOWED = {
     "netlink": "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)",
     "a pair": "socket.socketpair()",
     "its own limits": "resource.prlimit(0, resource.RLIMIT_NOFILE)",
+    "a flag of a descriptor": "fcntl.fcntl(0, fcntl.F_SETFD, fcntl.fcntl(0, fcntl.F_GETFD))",
+    "whether it is a terminal": "os.isatty(0)",
     "a name": "socket.getaddrinfo('127.0.0.1', 80)",
 }
 on_x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers are those of x86-64")

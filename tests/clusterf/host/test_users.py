@@ -22,16 +22,27 @@ def passwd(monkeypatch):
 
 def test_users_of_the_package_are_the_default(passwd):
     passwd["clusterf"], passwd["clusterf-probe"] = entry("clusterf", 901, 902), entry("clusterf-probe", 903, 904)
-    assert find_users(None, None) == (User(901, 902), User(903, 904))
+    assert find_users(None, None)[:2] == (User(901, 902), User(903, 904))
 
 
 def test_without_them_ids_that_nobody_has_are_used_the_same_at_each_start(passwd):
-    assert find_users(None, None) == find_users(None, None) == (User(60707, 60707), User(60708, 60708))
+    assert find_users(None, None) == find_users(None, None)
+    assert find_users(None, None)[:2] == (User(60708, 60708), User(60707, 60707))
+
+
+def test_ids_of_earlier_starts_are_known_and_never_the_other_ones(passwd):
+    before = find_users(None, None)
+    passwd["clusterf"], passwd["other"] = entry("clusterf", 901, 902), entry("other", 35, 35)
+    for names in ((None, None), ("web", None), (None, "other"), ("web", "other")):
+        users = find_users(*names)
+        assert {901, before.node.uid} <= users.former_node
+        assert before.probe.uid in users.former_probe
+        assert users.former_node.isdisjoint(users.former_probe)
 
 
 def test_given_users_are_used(passwd):
     passwd["other"] = entry("other", 35, 35)
-    assert find_users("web", "other") == (User(33, 34), User(35, 35))
+    assert find_users("web", "other")[:2] == (User(33, 34), User(35, 35))
 
 
 @pytest.mark.parametrize(
