@@ -18,9 +18,10 @@ from actors.options.docker import check_docker, docker_options
 from actors.options.health import health_options
 from actors.options.ipvs import ipvs_options
 from actors.options.settings_file import UNTRUSTED, Seconds, read_toml
-from actors.settings import CONFIG, Settings
+from actors.settings import CONFIG, DIRECTOR, Settings
 from actors.supervision.directories import runtime_directory, runtime_path, state_directory, state_path
 from actors.supervision.locks import lock_table
+from actors.supervision.log_relay import LogRelay
 from actors.supervision.node_directories import NodeDirectories
 from actors.supervision.policy import Policy
 from actors.supervision.privileges import Privileges, choose_identities, holds_for
@@ -214,11 +215,14 @@ def main(
             identities.refresh()
 
         keep_directories()
+        privileges = Privileges(settings, identities, [fd for fd in (lock, table) if fd is not None])
+        relay = LogRelay()
+        stack.callback(relay.close)
         status = Supervisor(
             children_of(settings),
             settings,
             policy,
-            launch=Privileges(settings, identities, [fd for fd in (lock, table) if fd is not None]).launch,
+            launch=lambda name: privileges.launch(name)._replace(log=relay.open(name) if name != DIRECTOR else None),
             links=links_of(settings),
             upkeep=keep_directories,
         ).run()

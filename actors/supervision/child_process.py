@@ -5,6 +5,7 @@ Nothing here waits for the child, but `stop`. When what is due is decided by
 """
 
 import logging
+import os
 import signal
 import socket
 import subprocess
@@ -83,11 +84,17 @@ class ChildProcess:
                     pass_fds=[theirs.fileno(), *launch.held, *([] if view is None else [view])],
                     stdin=subprocess.DEVNULL,
                     stdout=None if launch.prints else subprocess.DEVNULL,
+                    stderr=launch.log,
+                    # without the terminal, on which somebody may type a password
+                    start_new_session=True,
                     env=launch.environment,
                 )
             except OSError:
                 ours.close()
                 raise
+            finally:
+                if launch.log is not None:
+                    os.close(launch.log)
         self._restarts.started(now)
         self.control, self._outbox = ours, Outbox(ours)
         self._vigil, self._starvation = Vigil(self._policy), Starvation(self._process.pid)

@@ -36,12 +36,14 @@ class Launch(NamedTuple):
     """How one process is started.
 
     `held` are descriptors that it is to hold for as long as it lives. `environment` None: that of the supervisor.
-    What does not print has no standard output.
+    What does not print has no standard output. `log` is the descriptor of its standard error, which is closed once
+    it has it; None: it is that of the supervisor.
     """
 
     held: tuple[int, ...] = ()
     environment: Mapping[str, str] | None = None
     prints: bool = True
+    log: int | None = None
     confinement: Confinement = Confinement()
 
 

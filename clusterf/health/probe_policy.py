@@ -54,6 +54,10 @@ class ProbePolicy:
                 return f"a request by {check.method} has no body"
         if not local and self._denies(at.packed):
             return "not allowed (--health-deny)"
+        source = check.source4 if len(at.packed) == 4 else check.source6
+        if not local and source is not None and self._denies(source.packed):
+            # a server may trust who comes from there
+            return "source: not allowed (--health-deny)"
         return ""
 
     def _denies(self, packed: bytes) -> bool:

@@ -25,12 +25,14 @@ class FakePopen:
 
     pid = 4711
 
-    def __init__(self, command, *, pass_fds, stdin, stdout, env):
+    def __init__(self, command, *, pass_fds, stdin, stdout, stderr, start_new_session, env):
         self.command = command
         self.end = os.dup(pass_fds[0])  # as the child has it
         self.passed = pass_fds
         self.output = stdout
         self.environment = env
+        self.error = os.fstat(stderr).st_ino if stderr is not None else None
+        self.leads_session = start_new_session
         self.signals = []
         self.status = None
 
@@ -51,12 +53,19 @@ class FakePopen:
 
 
 @pytest.fixture
-def child(monkeypatch):
+def log():
+    """A descriptor, and its number in the file system."""
+    reader, writer = os.pipe()
+    yield writer, os.fstat(writer).st_ino
+    os.close(reader)
+
+
+@pytest.fixture
+def child(monkeypatch, log):
     monkeypatch.setattr(subprocess, "Popen", FakePopen)
     child = ChildProcess("director", POLICY, ["run"])
-    child.start(
-        some_settings(), 100.0, Launch(held=(0,), environment={"TZ": "UTC"}, prints=False, confinement=CONFINEMENT)
-    )
+    launch = Launch(held=(0,), environment={"TZ": "UTC"}, prints=False, log=log[0], confinement=CONFINEMENT)
+    child.start(some_settings(), 100.0, launch)
     yield child
     if child.control is not None:
         os.close(child._process.end)
@@ -83,12 +92,16 @@ def sent(child):
                 return messages
 
 
-def test_started_process_gets_its_name_and_descriptors(child):
+def test_started_process_gets_its_name_and_descriptors(child, log):
     assert child.runs
     assert str(child) == "director (pid 4711)"
     assert child._process.command == ["run", str(child._process.passed[0])]
     assert child._process.passed[1:] == [0, 2]
     assert child._process.output == subprocess.DEVNULL
+    assert child._process.error == log[1]
+    assert child._process.leads_session
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(log[0])
     assert child._process.environment == {"TZ": "UTC"}
     (begin,) = sent(child)
     assert begin == control.Begin("director", some_settings(), CONFINEMENT)

@@ -33,6 +33,15 @@ def test_addresses_of_this_machine_and_of_groups_are_denied_by_default(address):
     assert refusal(EVERYTHING, address) == ""
 
 
+def test_probes_do_not_come_from_a_denied_address():
+    check = HealthCheck(source4=ipaddress.ip_address("127.0.0.1"), source6=ipaddress.ip_address("::1"))
+    for address in ("10.0.0.1", "2001:db8::1"):
+        assert refusal(DEFAULT, address, check) == f"source: {NOT_ALLOWED}"
+        assert refusal(DEFAULT, address, check, local=True) == ""
+        assert refusal(EVERYTHING, address, check) == ""
+    assert refusal(DEFAULT, "10.0.0.1", HealthCheck(source6=ipaddress.ip_address("::1"))) == ""
+
+
 @pytest.mark.parametrize(
     "address",
     [

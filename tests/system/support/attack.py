@@ -2,6 +2,7 @@
 # gives it `report`. Each attempt is reported with what became of it: "done", or the name of the error.
 import ctypes
 import errno
+import fcntl
 import glob
 import os
 import signal
@@ -180,11 +181,16 @@ def tried(place):
     yield "open a file by its handle", lambda: call(304, 0, None, 0) and None
     yield "read the kernel's memory", read_kernel_memory
     yield "type into the terminal", lambda: call(16, 2, 0x5412, b"x") and None
+    yield "read the terminal", lambda: read("/dev/tty")
+    yield "have the kernel signal others", lambda: fcntl.fcntl(2, fcntl.F_SETOWN, os.getppid()) and None
     yield "listen", lambda: socket.create_server(("127.0.0.1", 0)) and None
 
 
 def tried_by_health(place):
     """Yield what no other process than health is kept from."""
+    yield "truncate the log", lambda: os.ftruncate(2, 0)
+    yield "write over the log", lambda: os.pwrite(2, b"ipvs: forged", 0) and None
+    yield "end the log of others", lambda: socket.socket(fileno=os.dup(2)).shutdown(socket.SHUT_RDWR)
     yield "read the records of the node", lambda: read(f"{place}/state/config.db")
     yield "replace the records of the node", lambda: os.rename(f"{place}/state/config.db", f"{place}/state/probe/x")
     yield "make a record of the node", lambda: write(f"{place}/state/docker.lease", "xb")

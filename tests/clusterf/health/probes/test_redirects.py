@@ -52,6 +52,10 @@ def test_next_request_goes_to_the_location(location, scheme, port, host, path):
         "http://[::1",
         "http://h:99999/",
         "http://a b/",
+        f"http://{'x' * 300}/",
+        f"//{'x' * 300}/",
+        f"/{'x' * 8192}",
+        "http://" + "\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM}" * 100,  # costs a tenth of a millisecond each
     ],
 )
 def test_location_that_is_not_http_is_rejected(location):
