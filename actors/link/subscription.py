@@ -26,6 +26,7 @@ import pykka
 
 from actors.link.links import Links
 from actors.link.messages import Received, WireMessage
+from actors.link.published import FRAME
 from actors.link.received import CREDIT, ReceivedKeys
 from actors.link.sockets import shut_down
 from clusterf.lib.backoff import Backoff
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 _STEADY = 10.0  # seconds; a connection that lasted so long is replaced without delay
 _LONGEST = 1 << 28  # bytes of a frame; more are not from a publisher
+_MOST = 2 * FRAME  # messages of a frame; with those that come with a frame's own
 
 
 _Decode = Callable[[bytes], list[WireMessage]]
@@ -167,8 +169,17 @@ def _frames(connection: socket.socket, decode: _Decode) -> Iterator[list[WireMes
             body = stream.read(length)
             if len(body) < length:
                 raise EOFError("the publisher closed the connection")
+            # more than a publisher sends at a time, of messages that take a byte or two, would fill the memory
+            if _count(body) > _MOST:
+                raise OSError("invalid frame: too many messages")
             try:
                 messages = decode(body)
             except (ValueError, RecursionError) as error:  # of text that is not UTF-8, or of deep nesting
                 raise OSError(f"invalid frame: {type(error).__name__}") from None
             yield messages
+
+
+def _count(body: bytes) -> int:
+    """Return how many messages a frame says that it has, by the beginning of an array in MessagePack."""
+    size = {b"\xdc": 2, b"\xdd": 4}.get(body[:1])
+    return int.from_bytes(body[1 : 1 + size]) if size is not None else 0  # (or at most 15, or what is no array)

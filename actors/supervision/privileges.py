@@ -8,6 +8,7 @@ a capability is missing, processes stay root's, with reduced capabilities.
 
 import logging
 import os
+import signal
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 
 _ROOT = User(0, 0)
 _GIVING = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER}
+_PATIENCE = 10  # seconds for a file of another user to be read
 
 
 class Identities(NamedTuple):
@@ -172,12 +174,16 @@ class Privileges:
 
 
 def holds_for(user: User | None, tell: Callable[[], bool]) -> bool:
-    """Return what `tell` does in a process of that user which may read all; None: in this process. Raises OSError."""
+    """Return what `tell` does in a process of that user which may read all; None: in this process. Raises OSError.
+
+    False if it takes too long.
+    """
     if user is None:
         return tell()
     if (child := os.fork()) == 0:
         status = 1
         try:
+            signal.alarm(_PATIENCE)
             drop_all_but([CAP_DAC_READ_SEARCH], user)
             status = 0 if tell() else 1
         finally:
@@ -186,10 +192,20 @@ def holds_for(user: User | None, tell: Callable[[], bool]) -> bool:
 
 
 def code_directories() -> list[Path]:
-    """Return the directories from which this process, and thus its children, load code."""
-    found = [*sys.path, sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, Path(sys.executable).parent]
-    packages = [Path(package.__path__[0]).parent for package in (actors, clusterf)]
-    return [Path(path).absolute() for path in dict.fromkeys(map(str, [*found, *packages])) if path]
+    """Return the directories from which this process, and thus its children, load code, and nothing else.
+
+    Of a directory where packages are not installed, such as a clone, only our packages: there may be other files in it,
+    for which nobody meant a directory to be open that only root may enter.
+    """
+    prefixes = (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)
+    entries = map(Path, filter(None, sys.path))
+    found = [
+        *map(Path, prefixes),
+        Path(sys.executable).parent,
+        *(e for e in entries if any(map(e.is_relative_to, prefixes)) or any(e.glob("*.dist-info"))),
+        *(Path(package.__path__[0]) for package in (actors, clusterf)),
+    ]
+    return list(dict.fromkeys(path.absolute() for path in found))
 
 
 def _obstacle(users: Users) -> str | None:

@@ -11,6 +11,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote
@@ -38,6 +39,9 @@ _SCHEMA = """
         PRIMARY KEY (section, key)
     ) WITHOUT ROWID
 """
+
+
+_SCHEMA_QUERY = "SELECT type, name, sql FROM sqlite_master ORDER BY name"
 
 
 class Inode(NamedTuple):
@@ -220,13 +224,22 @@ def _check(db: sqlite3.Connection) -> bool:
     """Return whether the file is empty. Raises sqlite3.DatabaseError if it is damaged or not ours."""
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if tables and (application, version) != (_APPLICATION_ID, _VERSION):
+    # nothing but our table: a view, for one, may be a query without an end
+    schema = db.execute(_SCHEMA_QUERY).fetchall()
+    if schema and ((application, version) != (_APPLICATION_ID, _VERSION) or schema != _schema()):
         raise sqlite3.DatabaseError("not a state file of this version of clusterf")
     (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict.splitlines()[-1])
-    return not tables
+    return not schema
+
+
+@cache
+def _schema() -> list[tuple[str, str, str]]:
+    """Return what SQLite records of our table."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.execute(_SCHEMA)
+        return db.execute(_SCHEMA_QUERY).fetchall()
 
 
 def _set_up(db: sqlite3.Connection) -> None:

@@ -103,6 +103,7 @@ def sent(body):
         sent(b"\x91\x93\x02\x92\xa2\xff\xfe\xc4\x01a\x90"),  # a text that is not UTF-8
         sent(b"\x91" * 100_000),
         sent(b"\x91\x93\x01" + b"\x91" * 100_000),
+        sent(b"\xdd\x00\x0f\x42\x40" + b"\x91\x05" * 1_000_000),  # more messages than a publisher sends
     ],
 )
 def test_invalid_frame_breaks_the_link_and_the_state_is_kept(links, recorder_ref, recorder, invalid):

@@ -95,7 +95,7 @@ def test_directories_that_only_root_enters_are_shown_in_a_view(as_root, monkeypa
     assert choose().view.namespace == 42
     [(closed, shown)] = made
     assert closed == {Path("/root")}
-    assert set(shown) >= {tmp_path / "state", tmp_path / "run", Path(privileges.actors.__path__[0]).parent}
+    assert set(shown) >= {tmp_path / "state", tmp_path / "run", Path(privileges.actors.__path__[0])}
 
 
 def test_processes_stay_roots_if_directories_cannot_be_shown(as_root, monkeypatch, choose, caplog):
@@ -230,3 +230,23 @@ def test_health_process_writes_only_in_its_own_directories(tree, tmp_path, monke
     assert given.writable == ("/var/lib/clusterf/probe", "/tmp/run/incomplete-probe", "/var/lib")
     given = confinement("director", sources=(tree,), state_dir="/var/lib/clusterf", ipvs_sysctl=(("sloppy_tcp", 1),))
     assert given.writable == ("/proc/sys/net/ipv4/vs", "/var/lib", "/run/clusterf")
+
+
+def test_of_a_directory_with_code_and_more_only_our_packages_are_shown(tmp_path, monkeypatch):
+    (tmp_path / "installed/some.dist-info").mkdir(parents=True)
+    (tmp_path / "clone").mkdir()
+    monkeypatch.setattr(privileges.sys, "path", ["", str(tmp_path / "installed"), str(tmp_path / "clone")])
+    shown = privileges.code_directories()
+    assert tmp_path / "installed" in shown
+    assert tmp_path / "clone" not in shown
+    assert {Path(package.__path__[0]) for package in (privileges.actors, privileges.clusterf)} <= set(shown)
+
+
+@pytest.mark.process
+def test_what_another_user_may_have_written_is_not_read_for_ever(monkeypatch):
+    monkeypatch.setattr(privileges, "_PATIENCE", 1)
+    monkeypatch.setattr(privileges, "drop_all_but", lambda *_: None)
+    assert privileges.holds_for(NODE, lambda: True)
+    assert not privileges.holds_for(NODE, lambda: False)
+    assert not privileges.holds_for(NODE, lambda: all(True for _ in iter(int, 1)))
+    assert privileges.holds_for(None, lambda: True)

@@ -130,3 +130,25 @@ def test_what_sqlite_quotes_of_a_damaged_file_is_printable(path, caplog):
     (message,) = caplog.messages
     assert r"\x0aipvs noop: touch" in message
     assert printable(message) == message
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "CREATE VIEW entries AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT i AS section FROM n",
+        "CREATE TABLE entries (section TEXT, key BLOB, value BLOB, checksum INTEGER)",
+        f"{state_file._SCHEMA}; CREATE TRIGGER t AFTER INSERT ON entries BEGIN SELECT 1; END",
+        f"{state_file._SCHEMA}; CREATE TABLE other (a)",
+    ],
+)
+def test_file_with_another_schema_is_none_of_ours(path, planted):
+    """A view may be a query without an end, as what another program has left there, or left there on purpose."""
+    path.parent.mkdir(mode=0o700)
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(planted)
+        db.execute(f"PRAGMA application_id = {state_file._APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {state_file._VERSION}")
+    file = open_file(path)
+    assert file.db.execute("SELECT * FROM entries").fetchall() == []
+    file.db.close()
+    assert path.with_name("state.db.damaged").exists()
