@@ -85,8 +85,6 @@ class ChildProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=None if launch.prints else subprocess.DEVNULL,
                     stderr=launch.log,
-                    # without the terminal, on which somebody may type a password
-                    start_new_session=True,
                     env=launch.environment,
                 )
             except OSError:

@@ -1,6 +1,9 @@
 """What a child process is kept from, once its code is loaded: by user, capabilities, Landlock and seccomp."""
 
+import fcntl
 import os
+import termios
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -35,7 +38,18 @@ class Confinement(msgspec.Struct, frozen=True):
             enter(self.view)
             os.close(self.view)
         os.umask(0o077)
+        _leave_terminal()
         trust(self.trusted)
         landlock.allow_writes_only_below(map(Path, self.writable))
         drop_all_but(process.capabilities | self.more, self.user)
         seccomp.restrict(process.sockets)
+
+
+def _leave_terminal() -> None:
+    """Give up the controlling terminal, if there is one, on which somebody may type a password (tty_ioctl(2))."""
+    with suppress(OSError):
+        fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(fd, termios.TIOCNOTTY)
+        finally:
+            os.close(fd)

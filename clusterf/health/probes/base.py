@@ -14,7 +14,7 @@ from clusterf.lib.text import printable
 __all__ = ["Probe"]
 
 _LONGEST: Final = 200  # characters of a reason
-_LATE: Final = 0.5  # seconds by which a timeout may be noticed late, or half of the timeout if that is longer
+_LATE: Final = 0.1  # seconds by which a timeout may be noticed late, or half of the timeout if that is longer
 
 
 class Probe(ABC):

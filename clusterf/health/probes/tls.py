@@ -81,7 +81,7 @@ class Contexts:
             self._unverified = self._unverified or _unverified()
             return self._unverified
         if not tls.ca:
-            self._system = self._system or ssl.create_default_context()
+            self._system = self._system or _bounded(ssl.create_default_context())
             return self._system
         file = self._files.get(tls.ca)
         if file is None:
@@ -106,6 +106,17 @@ def _trusting(pem: str) -> ssl.SSLContext:
         context.load_verify_locations(cadata=pem)
     except (ssl.SSLError, ValueError):
         raise NoAuthoritiesError("ca: no certificates in PEM format") from None
+    return _bounded(context)
+
+
+def _bounded(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Return the context without ciphers for which the server chooses how long the key exchange takes.
+
+    With a Diffie-Hellman group of 10,000 bits, up to which OpenSSL goes along, it takes more than a second, in which
+    no other probe goes on. Elliptic curves are of fixed sizes.
+    """
+    names = (cipher["name"] for cipher in context.get_ciphers())
+    context.set_ciphers(":".join(name for name in names if not name.startswith(("DHE-", "ADH-"))))
     return context
 
 
@@ -113,4 +124,4 @@ def _unverified() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return context
+    return _bounded(context)

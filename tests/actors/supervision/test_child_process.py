@@ -25,14 +25,13 @@ class FakePopen:
 
     pid = 4711
 
-    def __init__(self, command, *, pass_fds, stdin, stdout, stderr, start_new_session, env):
+    def __init__(self, command, *, pass_fds, stdin, stdout, stderr, env):
         self.command = command
         self.end = os.dup(pass_fds[0])  # as the child has it
         self.passed = pass_fds
         self.output = stdout
         self.environment = env
         self.error = os.fstat(stderr).st_ino if stderr is not None else None
-        self.leads_session = start_new_session
         self.signals = []
         self.status = None
 
@@ -99,7 +98,6 @@ def test_started_process_gets_its_name_and_descriptors(child, log):
     assert child._process.passed[1:] == [0, 2]
     assert child._process.output == subprocess.DEVNULL
     assert child._process.error == log[1]
-    assert child._process.leads_session
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(log[0])
     assert child._process.environment == {"TZ": "UTC"}

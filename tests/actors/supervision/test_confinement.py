@@ -1,8 +1,11 @@
 import os
+import pty
+import sys
+from contextlib import suppress
 
 import pytest
 
-from tests.clusterf.support.confined import run_confined
+from tests.clusterf.support.confined import ATTEMPT, run_confined
 
 pytestmark = pytest.mark.process
 
@@ -36,6 +39,32 @@ print(oct(os.umask(0)))
     first, *rest = printed.splitlines()
     assert first == f"60706 60707 60708 {capabilities} {capabilities} {capabilities} 1 2"
     assert rest == ["EPERM", "done", "0o77"]  # with CAP_DAC_READ_SEARCH it may read all
+
+
+def test_process_has_no_terminal(tmp_path):
+    code = (
+        PROLOGUE
+        + """
+attempt(lambda: open("/dev/tty"))
+Confinement().apply(process)
+attempt(lambda: open("/dev/tty"))
+"""
+    )
+    file = tmp_path / "code.py"
+    file.write_text(ATTEMPT + code)
+    pid, terminal = pty.fork()
+    if pid == 0:  # a child of its, as of a session's leader the terminal is taken away from all
+        os.execv(
+            sys.executable,
+            [sys.executable, "-c", f"import subprocess; subprocess.run([{sys.executable!r}, {str(file)!r}])"],
+        )
+    printed = b""
+    with suppress(OSError):  # at the end
+        while data := os.read(terminal, 1000):
+            printed += data
+    os.close(terminal)
+    os.waitpid(pid, 0)
+    assert printed.split() == [b"done", b"ENXIO"]
 
 
 def test_process_that_stays_who_it_is_is_confined_otherwise(tmp_path):

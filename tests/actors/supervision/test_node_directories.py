@@ -53,7 +53,8 @@ def test_root_takes_back_what_its_processes_had_as_other_users(state, runtime):
         os.chown(file, file.parent.stat().st_uid, 0)
     root = User(0, 0)
 
-    NodeDirectories(state, runtime, Users(root, root)).prepare()
+    both = frozenset({NODE.uid, PROBE.uid})
+    NodeDirectories(state, runtime, Users(root, root, both, both)).prepare()
 
     assert whose(state) == (0, 0, 0o700)
     for path in (*state.rglob("*"), *runtime.rglob("*")):

@@ -15,7 +15,7 @@ from clusterf.sources.url import Source
 from tests.actors.support.some_settings import some_settings
 
 NODE, PROBE = User(60706, 60706), User(60707, 60707)
-BOTH = (NODE.uid, PROBE.uid)
+BOTH = frozenset({60706, 60707})
 IDENTITIES = Identities(Users(NODE, PROBE), owners=Users(NODE, PROBE), trusted=BOTH)
 ROOT = User(0, 0)
 
@@ -67,7 +67,7 @@ def test_processes_of_a_node_that_root_did_not_start_stay_its_users(monkeypatch,
 def test_processes_stay_roots_without_a_capability_unless_a_user_was_given(as_root, monkeypatch, choose, caplog):
     held = frozenset(CHANGING_USERS.values()) - {CHANGING_USERS["CAP_SETUID"], CHANGING_USERS["CAP_KILL"]}
     monkeypatch.setattr(privileges, "permitted", lambda: held)
-    assert choose() == Identities(owners=Users(ROOT, ROOT), trusted=BOTH)
+    assert choose() == Identities(owners=Users(ROOT, ROOT, BOTH, BOTH), trusted=BOTH)
     assert [record.getMessage() for record in caplog.records] == [
         "privileges: all processes run as root, with reduced capabilities: CAP_KILL, CAP_SETUID are missing"
     ]
@@ -84,7 +84,7 @@ def test_directories_are_not_taken_back_where_root_cannot_do_that(as_root, monke
 
 def test_users_have_to_exist_in_the_user_namespace(as_root, monkeypatch, choose, caplog):
     monkeypatch.setattr(privileges, "is_mapped", lambda user: user != PROBE)
-    assert choose() == Identities(owners=Users(ROOT, ROOT), trusted=BOTH)
+    assert choose() == Identities(owners=Users(ROOT, ROOT, BOTH, BOTH), trusted=BOTH)
     assert "user 60706 or 60707 does not exist in this user namespace" in caplog.text
 
 
@@ -104,7 +104,7 @@ def test_processes_stay_roots_if_directories_cannot_be_shown(as_root, monkeypatc
 
     monkeypatch.setattr(privileges, "first_closed", lambda *_: Path("/root"))
     monkeypatch.setattr(privileges, "MountView", fail)
-    assert choose() == Identities(owners=Users(ROOT, ROOT), trusted=BOTH), "what they had is root's again"
+    assert choose() == Identities(owners=Users(ROOT, ROOT, BOTH, BOTH), trusted=BOTH), "what they had is root's again"
     assert choose(noop=True).owners is None
     assert "only root may enter /root, and it cannot be shown to them: unshare: Operation not permitted" in caplog.text
 

@@ -4,10 +4,10 @@ import subprocess
 import sys
 import textwrap
 
-__all__ = ["attempts", "run_confined"]
+__all__ = ["ATTEMPT", "attempts", "run_confined"]
 
 # each attempt is a line: the error's name, or "done"
-_ATTEMPT = """
+ATTEMPT = """
 import errno
 def attempt(what):
     try:
@@ -21,7 +21,7 @@ def attempt(what):
 
 def run_confined(code: str, *, check: bool = True) -> str:
     """Return what the code prints."""
-    command = [sys.executable, "-c", _ATTEMPT + textwrap.dedent(code)]
+    command = [sys.executable, "-c", ATTEMPT + textwrap.dedent(code)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert not check or done.returncode == 0, done.stderr
     return done.stdout

@@ -93,3 +93,11 @@ def test_no_path_is_opened_here():
     }
     assert not names & {"open", "os", "Path"}
     assert "cafile" not in Path(tls_module.__file__).read_text()
+
+
+def test_no_server_chooses_how_long_the_key_exchange_takes():
+    contexts = Contexts()
+    for tls in (Tls(verify=False), Tls()):
+        names = [cipher["name"] for cipher in contexts.get(tls).get_ciphers()]
+        assert any(name.startswith("ECDHE-") for name in names)
+        assert not any(name.startswith(("DHE-", "ADH-")) for name in names)
