@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from clusterf.config.model import Name
 from clusterf.director.lapses import Lapses, Membership
 from clusterf.director.pools import PanicMode, Pools
-from clusterf.director.unproven import GRACE, Proving, Unproven
+from clusterf.director.unproven import GRACE, LONGEST, Proving, Unproven
 from clusterf.health.policies import HealthPolicy, Policies
 from clusterf.ipvs.table import Method, RealServer, Table, VirtualServer
 from clusterf.lib.addresses import Endpoint, Family
@@ -116,7 +116,7 @@ class Rotation:
                 # its check has gone: it is out of rotation for a while
                 return self._lapses.until((service, backend, virtual)) or now
             awaited = self._is_awaited(service, backend, virtual)
-            return since + policy.proving + (GRACE if awaited else 0.0)
+            return since + min(policy.proving, LONGEST) + (GRACE if awaited else 0.0)
 
         return self._unproven.proving(virtual, service, now, end)
 

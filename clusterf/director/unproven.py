@@ -6,10 +6,12 @@ from typing import NamedTuple
 from clusterf.config.model import Name
 from clusterf.ipvs.table import VirtualServer
 
-__all__ = ["GRACE", "Proving", "Unproven"]
+__all__ = ["GRACE", "LONGEST", "Proving", "Unproven"]
 
 GRACE = 60.0
 """Seconds that a backend has in addition that awaits a verdict: its probes may have been delayed."""
+LONGEST = 600.0
+"""The most seconds that a check gives a backend: others that have left stay in force for so long."""
 
 
 class Proving(NamedTuple):

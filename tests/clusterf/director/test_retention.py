@@ -5,9 +5,10 @@ from ipaddress import IPv4Address
 import pytest
 from msgspec import structs
 
-from clusterf.config.model import BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey
+from clusterf.config.model import BackendCheck, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey
 from clusterf.director.removal_hold import CALM, LONGEST, HoldPolicy
 from clusterf.director.unproven import GRACE
+from clusterf.director.unproven import LONGEST as LONGEST_PROVING
 from clusterf.ipvs.table import Method, RealServer, RealServerSettings, table_of
 from tests.clusterf.support.director import (
     INITIALLY_UP,
@@ -171,6 +172,17 @@ def test_old_backends_stay_longer_for_new_ones_without_any_verdict():
     replace(director, [1], [2])
     director.wait()
     director.wait(PROVING + GRACE - 1)
+    assert director.weights == {1: 10, 2: 0}
+    director.wait(1)
+    assert director.weights == {2: 0}
+
+
+def test_old_backends_do_not_stay_for_as_long_as_somebody_has_a_check_take():
+    director = serving(1)
+    slow = HealthCheck(interval=86400.0, fall=1000)
+    director.put({key(1): None, key(2): structs.replace(backend(2), health=BackendCheck(slow))})
+    director.wait()
+    director.wait(LONGEST_PROVING + GRACE - 1)
     assert director.weights == {1: 10, 2: 0}
     director.wait(1)
     assert director.weights == {2: 0}
