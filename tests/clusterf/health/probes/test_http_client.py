@@ -13,6 +13,7 @@ import pytest
 
 from clusterf.config.model import HealthCheck, Tls
 from clusterf.health.probes.base import Probe
+from clusterf.health.probes.reasons import STALLED
 from clusterf.health.targets import Target
 from tests.clusterf.support.probe_runner import open_sockets, probe_runner
 from tests.servers import (
@@ -205,8 +206,9 @@ def test_timeout_at_any_point_of_a_handshake_is_quiet(authority):
         runner.loop.call_soon(keep_busy)
         targets = [Target(server.endpoint, https(authority, timeout=0.001 * ms)) for ms in range(20, 120)]
         results = runner.probe_all(targets)
-        assert {result.reason for result in results} <= {"", "timeout"}
-        assert any(result.reason == "timeout" for result in results)
+        # (a timeout that is noticed too late counts for nothing)
+        assert {result.reason for result in results} <= {"", "timeout", STALLED}
+        assert any(result.reason in {"timeout", STALLED} for result in results)
 
 
 def test_receive_buffer_is_small(runner):
