@@ -20,7 +20,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from clusterf.lib.files.regular import look, move_aside, tighten
 from clusterf.lib.files.regular import open_file as open_regular
-from clusterf.lib.files.trusted import UntrustedError, check_directory, make_directory
+from clusterf.lib.files.trusted import UntrustedError, check_directory, describe_user, make_directory
 from clusterf.lib.text import printable
 
 __all__ = ["TROUBLE", "Inode", "StateFile", "open_file", "open_read_only", "trouble_text"]
@@ -177,6 +177,10 @@ def _connect_to_ours(path: Path) -> sqlite3.Connection:
     """Open or create the file for its owner only. Raises UntrustedError, sqlite3.Error or OSError."""
     for file in (path, *_companions(path)):
         tighten(file)
+    found = look(path)
+    if found is not None and found.st_uid != os.geteuid() != 0:
+        # root's, who may have copied it here, and does not give it away
+        raise UntrustedError(path, f"owned by user {describe_user(found.st_uid)}")
     if _inode(path) is None:
         # SQLite gives what it makes beside the file the same mode
         os.close(open_regular(path, os.O_WRONLY | os.O_CREAT))

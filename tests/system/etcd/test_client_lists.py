@@ -116,9 +116,3 @@ def test_list_after_a_restore_has_a_lower_revision(doomed: EtcdCluster) -> None:
         listing = client.list()
     assert listing.items == []
     assert listing.revision < before
-
-
-def test_present_returns_the_paths_that_exist(client: Client) -> None:
-    put(client, {b"%d" % number: b"" for number in range(0, 300, 2)})
-    assert client.present([b"%d" % number for number in range(300)]) == {b"%d" % number for number in range(0, 300, 2)}
-    assert client.present([]) == set()
