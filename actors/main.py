@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from actors.supervision.locks import lock_table
 from actors.supervision.log_relay import LogRelay
 from actors.supervision.node_directories import NodeDirectories
 from actors.supervision.policy import Policy
-from actors.supervision.privileges import Privileges, choose_identities, holds_for
+from actors.supervision.privileges import Identities, Privileges, choose_identities, holds_for
 from actors.supervision.supervisor import Supervisor
 from clusterf import __version__
 from clusterf.etcd.location import EXPOSED, EtcdCredentials
@@ -196,37 +197,45 @@ def main(
         )
         state, lock = state_directory(state_dir, stack, noop=flags["noop"])
         table = lock_table(stack) if "ipvs" in flags["roles"] and not flags["noop"] else None
-        runtime = runtime_directory(runtime_dir, stack)
-        settings = Settings(
-            **{**flags, "roles": tuple(dict.fromkeys(flags["roles"]))}, state_dir=str(state), runtime_dir=str(runtime)
-        )
-        try:
-            msgspec.json.encode(settings)  # as they are sent to the child processes
-        except UnicodeEncodeError:
-            raise click.UsageError("a URL or a directory is not UTF-8") from None
+        settings = _settings(flags, state, runtime_directory(runtime_dir, stack))
         _check_trees(settings, identities.user_of(CONFIG))
-        policy = Policy(stuck_timeout=settings.stuck_timeout)
-        folders = NodeDirectories(state, runtime.parent, identities.owners)
-        folders.prepare()
-        stack.callback(folders.clear)
-
-        def keep_directories() -> None:
-            folders.keep()
-            identities.refresh()
-
-        keep_directories()
-        privileges = Privileges(settings, identities, [fd for fd in (lock, table) if fd is not None])
-        relay = LogRelay()
-        stack.callback(relay.close)
-        status = Supervisor(
-            children_of(settings),
-            settings,
-            policy,
-            launch=lambda name: privileges.launch(name)._replace(log=relay.open(name) if name != DIRECTOR else None),
-            links=links_of(settings),
-            upkeep=keep_directories,
-        ).run()
+        status = _run(settings, identities, [fd for fd in (lock, table) if fd is not None], stack)
     sys.exit(status)
+
+
+def _settings(flags: Mapping[str, Any], state: Path, runtime: Path) -> Settings:
+    roles = tuple(dict.fromkeys(flags["roles"]))
+    settings = Settings(**{**flags, "roles": roles}, state_dir=str(state), runtime_dir=str(runtime))
+    try:
+        msgspec.json.encode(settings)  # as they are sent to the child processes
+    except UnicodeEncodeError:
+        raise click.UsageError("a URL or a directory is not UTF-8") from None
+    return settings
+
+
+def _run(settings: Settings, identities: Identities, locks: Sequence[int], stack: ExitStack) -> int:
+    """Run the node, and return its exit status."""
+    assert settings.state_dir is not None
+    directories = NodeDirectories(Path(settings.state_dir), Path(settings.runtime_dir).parent, identities.owners)
+    directories.prepare()
+    stack.callback(directories.clear)
+
+    def keep_directories() -> None:
+        directories.keep()
+        identities.refresh()
+
+    keep_directories()
+    privileges = Privileges(settings, identities, locks)
+    relay = LogRelay()
+    stack.callback(relay.close)
+    return Supervisor(
+        children_of(settings),
+        settings,
+        Policy(stuck_timeout=settings.stuck_timeout),
+        launch=lambda name: privileges.launch(name)._replace(log=relay.open(name) if name != DIRECTOR else None),
+        links=links_of(settings),
+        upkeep=keep_directories,
+    ).run()
 
 
 def _open_standard_streams() -> None:

@@ -33,7 +33,8 @@ _OPTIONS = [
         default=DENIED,
         show_default="loopback, link-local, multicast, 0.0.0.0/8, broadcast",
         callback=parsed_by(parse_networks),
-        help="Send no probes to this prefix, unless backend and check are from file://; default: the default ones.",
+        help="Send no probes to this prefix, unless backend and check are from file://. In place of the default ones, "
+        "for which the word default stands.",
     ),
     click.option(
         "--health-allow",

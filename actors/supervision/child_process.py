@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Sequence
+from contextlib import ExitStack
 from math import inf
 
 from actors.base.messages import Confirm, Ping, Reload
@@ -75,24 +76,16 @@ class ChildProcess:
 
     def start(self, settings: Settings, now: float, launch: Launch = UNCONFINED) -> socket.socket:
         """Start the process; return our end of the control socket. Raises OSError."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            view = launch.confinement.view
+        with ExitStack() as passed:
+            if launch.log is not None:
+                passed.callback(os.close, launch.log)
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            passed.enter_context(theirs)
             try:
-                self._process = subprocess.Popen(
-                    [*self._command, str(theirs.fileno())],
-                    pass_fds=[theirs.fileno(), *launch.held, *([] if view is None else [view])],
-                    stdin=subprocess.DEVNULL,
-                    stdout=None if launch.prints else subprocess.DEVNULL,
-                    stderr=launch.log,
-                    env=launch.environment,
-                )
+                self._process = self._spawn(theirs.fileno(), launch)
             except OSError:
                 ours.close()
                 raise
-            finally:
-                if launch.log is not None:
-                    os.close(launch.log)
         self._restarts.started(now)
         self.control, self._outbox = ours, Outbox(ours)
         self._vigil, self._starvation = Vigil(self._policy), Starvation(self._process.pid)
@@ -102,6 +95,17 @@ class ChildProcess:
         self.send(control.Begin(self.name, settings, launch.confinement))
         log.debug("%s: started", self)
         return ours
+
+    def _spawn(self, end: int, launch: Launch) -> "subprocess.Popen[bytes]":
+        view = launch.confinement.view
+        return subprocess.Popen(
+            [*self._command, str(end)],
+            pass_fds=[end, *launch.held, *([] if view is None else [view])],
+            stdin=subprocess.DEVNULL,
+            stdout=None if launch.prints else subprocess.DEVNULL,
+            stderr=launch.log,
+            env=launch.environment,
+        )
 
     def tend(self, now: float, passed: float) -> None:
         """Do what is due, after `passed` seconds in which the supervisor ran."""

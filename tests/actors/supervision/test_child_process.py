@@ -1,5 +1,6 @@
 """One child process as the supervisor has it, with a fake process and a time that the tests set."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -103,6 +104,17 @@ def test_started_process_gets_its_name_and_descriptors(child, log):
     assert child._process.environment == {"TZ": "UTC"}
     (begin,) = sent(child)
     assert begin == control.Begin("director", some_settings(), CONFINEMENT)
+
+
+def test_descriptor_of_the_log_is_closed_though_nothing_was_started(monkeypatch, log):
+    def fail(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(control.socket, "socketpair", fail)
+    with pytest.raises(OSError, match="Too many"):
+        ChildProcess("config", POLICY, ["run"]).start(some_settings(), 100.0, Launch(log=log[0]))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(log[0])
 
 
 def test_process_is_pinged_at_once_and_again_after_each_reply(child):
