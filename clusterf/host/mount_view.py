@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 __all__ = ["MountView", "enter"]
 
@@ -22,6 +23,14 @@ _OPEN_TREE_CLONE, _AT_RECURSIVE, _MOVE_MOUNT_F_EMPTY_PATH = 1, 0x8000, 4
 _AT_FDCWD = -100
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Shown(NamedTuple):
+    """A directory, and whether it is read-only: a mount keeps the flags of the one that it was made of."""
+
+    device: int
+    inode: int
+    read_only: bool
 
 
 class MountView:
@@ -36,21 +45,21 @@ class MountView:
         self._sources = {
             target: path for path in shown for target in (path, path.resolve()) if not hidden.isdisjoint(target.parents)
         }
-        # what is shown there, by device and inode
-        self._inodes: dict[Path, tuple[int, int]] = {}
+        # what is shown there
+        self._shown: dict[Path, _Shown] = {}
         self.namespace = _make(sorted(hidden))
         self.refresh()
 
     def refresh(self) -> bool:
-        """Show what is at each path now, as a directory may have been replaced; return whether one was.
+        """Show what is at each path now, as a directory may have been replaced, or remounted; return whether one was.
 
         Raises OSError.
         """
-        before = dict(self._inodes)
+        before = dict(self._shown)
         for target, source in sorted(self._sources.items()):
             if not any(parent in self._sources for parent in target.parents):
                 self._show(target, source)
-        return self._inodes != before
+        return self._shown != before
 
     def close(self) -> None:
         """Let go of the namespace, which lasts as long as a process is in it."""
@@ -58,13 +67,13 @@ class MountView:
 
     def _show(self, target: Path, source: Path) -> None:
         try:
-            status = source.stat()
+            status, system = source.stat(), os.statvfs(source)
         except OSError:
             return  # what was shown stays
-        inode = status.st_dev, status.st_ino
-        if self._inodes.get(target) != inode:
+        now = _Shown(status.st_dev, status.st_ino, bool(system.f_flag & os.ST_RDONLY))
+        if self._shown.get(target) != now:
             _in_child(lambda: self._mount(target, source))
-            self._inodes[target] = inode
+            self._shown[target] = now
 
     def _mount(self, target: Path, source: Path) -> None:
         name = os.fsencode(target)
@@ -75,7 +84,7 @@ class MountView:
         for directory in [*reversed(target.parents), target]:
             with suppress(FileExistsError):
                 directory.mkdir(mode=0o711)
-        if target in self._inodes:
+        if target in self._shown:
             _call("umount2", _libc.umount2, name, _MNT_DETACH)
         _call("move_mount", _libc.syscall, _MOVE_MOUNT, tree, b"", _AT_FDCWD, name, _MOVE_MOUNT_F_EMPTY_PATH)
 

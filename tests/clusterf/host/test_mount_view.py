@@ -71,6 +71,27 @@ def test_directory_that_was_replaced_is_shown_as_it_is_now(place):
     assert printed == ["False", "False", "True", "['new'] []"]
 
 
+def test_directory_can_be_written_once_its_file_system_can(place):
+    printed = run(
+        place,
+        "import subprocess\n"
+        "def mount(*options): subprocess.run(['mount', *options, place / 'a/shown'], check=True)\n"
+        "os.umask(0)\n"
+        "mount('-t', 'tmpfs', '-o', 'mode=777', 'none')\n"
+        "write = 'attempt(lambda: (place / \"a/shown/new\").touch())'\n"
+        "try:\n"
+        "    mount('-o', 'remount,ro')\n"
+        "    view = MountView([closed], [place / 'a/shown'])\n"
+        "    look(view, write)\n"
+        "    mount('-o', 'remount,rw')\n"
+        "    print(view.refresh())\n"
+        "    look(view, write)\n"
+        "finally:\n"
+        "    subprocess.run(['umount', '--lazy', place / 'a/shown'], check=True)\n",
+    )
+    assert printed == ["EROFS", "True", "done"]
+
+
 def test_directory_is_found_by_a_link_too(place):
     (place / "a/link").symlink_to("shown")
     printed = run(

@@ -224,7 +224,7 @@ def test_checks_are_read_from_etcd(tmp_path: Path) -> None:
         put("services/web/frontend", ipv4=web.vip, tcp=80)
         for backend in ("b1", "b2"):
             put(f"services/web/backends/{backend}", ipv4=web.address(backend), tcp=web.port)
-        with etcd_node(tmp_path / "node", etcd.url()) as node:
+        with etcd_node(tmp_path / "node", etcd.url(), flags=["--health-allow", "127.0.0.0/8"]) as node:
             web.wait_for_shadow(node, b1=10, b2=0)
             put("services/web/backends/b3", ipv4=web.address("b3"), tcp=web.port)
             web.wait_for_shadow(node, b1=10, b2=0, b3=10)
