@@ -65,7 +65,7 @@ CPUS = len(os.sched_getaffinity(0))
 FAST = Part("fast", "fast", 2 * CPUS, "worksteal", within=("env", "PYTHONHASHSEED=0"))
 HOST = Part("host", "not fast and not ipvs and not long", CPUS)
 # a guest has one CPU, and its tests mostly wait: two of them take little more than half of the time
-GUESTS = [Part(f"guest {share}", "ipvs and not long", within=guest(1200, share)) for share in ("1/2", "2/2")]
+GUESTS = [Part(f"guest {share}", "ipvs and not long", within=guest(1800, share)) for share in ("1/2", "2/2")]
 LONG_HOST = Part("long host", "long and not ipvs", CPUS)
 LONG_GUEST = Part("long guest", "long and ipvs", within=guest(7200))
 
