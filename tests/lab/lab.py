@@ -160,6 +160,8 @@ class Command:
     timeout: float
     memory: str = "1G"
     writable: Sequence[str] = ()
+    # a tap device of the network namespace that the guest is started in; empty: none
+    tap: str = ""
 
 
 class Guest:
@@ -216,6 +218,7 @@ class Guest:
             # benchmarks of RAID checksums that take 0.9 s of the boot
             "initcall_blacklist=raid6_select_algo,raid6_init,calibrate_xor_blocks",
             *self._kernel.arguments(),
+            *([f"vec0:transport=tap,ifname={self._command.tap},depth=128,gro=1"] if self._command.tap else []),
         ]
 
     def _start(self, cpu: int) -> subprocess.Popen[bytes]:
@@ -291,6 +294,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--memory", default="1G", metavar="SIZE", help="of the guest (%(default)s)")
     parser.add_argument("--kernel", choices=["auto", "fast", "stock"], help="default: $CLUSTERF_LAB_KERNEL, or auto")
     parser.add_argument("--rw", action="append", default=[], metavar="DIR", help="folder where writes reach the host")
+    parser.add_argument("--tap", default="", metavar="DEVICE", help="a tap device here, to which its vec0 is connected")
     parser.add_argument("command", nargs="+", metavar="COMMAND")
     return parser.parse_args(arguments)
 
@@ -307,7 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         sweep()
         kernel = find_kernel(options.kernel or os.environ.get("CLUSTERF_LAB_KERNEL", "auto"))
-        with Guest(kernel, Command(options.command, options.timeout, options.memory, options.rw)) as guest:
+        with Guest(kernel, Command(options.command, options.timeout, options.memory, options.rw, options.tap)) as guest:
             return guest.wait()
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
