@@ -6,8 +6,9 @@ and every reply is checked (`clusterf.etcd.replies`, `clusterf.etcd.pages`).
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 import grpc
@@ -17,14 +18,15 @@ from clusterf.etcd.channel import open_channel
 from clusterf.etcd.errors import EtcdError, rpc_error
 from clusterf.etcd.location import EtcdCredentials, EtcdLocation
 from clusterf.etcd.pages import pages, read_keys
-from clusterf.etcd.replies import check_token, granted, header_of, renewed, responses_of
+from clusterf.etcd.replies import check_token, granted, header_of, remaining, renewed, responses_of
 from clusterf.etcd.stubs import etcdrpc
 from clusterf.etcd.values import Oversized
 from clusterf.etcd.watch import Watch
 
-__all__ = ["DEADLINE", "Client", "KeyListing", "KeyValue"]
+__all__ = ["DEADLINE", "NO_LEASES", "Client", "KeyListing", "KeyValue", "LeaseTime"]
 
 DEADLINE = 5.0  # seconds a call may take
+NO_LEASES: Mapping[bytes, int] = MappingProxyType({})
 
 
 class KeyValue(NamedTuple):
@@ -35,11 +37,22 @@ class KeyValue(NamedTuple):
 
 
 class KeyListing(NamedTuple):
-    """All keys below the prefix at `revision` of the cluster with the id `cluster`."""
+    """All keys below the prefix at `revision` of the cluster with the id `cluster`.
+
+    `leases`: of each path that is attached to a lease, which.
+    """
 
     items: list[KeyValue]
     revision: int
     cluster: int
+    leases: Mapping[bytes, int] = NO_LEASES
+
+
+class LeaseTime(NamedTuple):
+    """For how many seconds a lease lives on, unless it is kept alive, and for how many then; both 0: it is gone."""
+
+    left: int
+    granted: int
 
 
 class Client:
@@ -78,11 +91,13 @@ class Client:
         Reads are linearizable: no revision is older than one that any client has seen before.
         """
         items: list[KeyValue] = []
+        leases: dict[bytes, int] = {}
         revision = cluster = 0
         for page in pages(self._range, self._prefix, 0, self._max_value):
             revision, cluster = revision or page.revision, page.cluster
             items.extend(KeyValue(key.name.removeprefix(self._prefix), key.value) for key in page.keys)
-        return KeyListing(items, revision, cluster)
+            leases.update((key.name.removeprefix(self._prefix), key.lease) for key in page.keys if key.lease)
+        return KeyListing(items, revision, cluster, leases)
 
     def paths(self, revision: int) -> set[bytes]:
         """Return the paths of all keys that were below the prefix at `revision`, which may be compacted."""
@@ -120,6 +135,12 @@ class Client:
         except EtcdError as error:
             if not error.lease_gone:
                 raise
+
+    def time_to_live(self, lease: int) -> LeaseTime:
+        """Return for how long a lease lives on."""
+        return LeaseTime(
+            *remaining(self._call(self._lease.LeaseTimeToLive, etcdrpc.LeaseTimeToLiveRequest(ID=lease)), lease)
+        )
 
     def leased(self, lease: int) -> dict[bytes, bytes]:
         """Return the paths and values of the keys attached to the lease; none if it is gone.

@@ -10,7 +10,7 @@ from typing import Any
 
 from clusterf.etcd.errors import EtcdError
 
-__all__ = ["check_token", "granted", "header_of", "renewed", "responses_of"]
+__all__ = ["check_token", "granted", "header_of", "remaining", "renewed", "responses_of"]
 
 _LAST_REVISION = (1 << 63) - 1
 _LONGEST_TTL = 9_000_000_000  # seconds; etcd grants no more
@@ -47,6 +47,18 @@ def renewed(reply: Any, lease: int) -> int:
     if lease != reply.ID or not 0 <= reply.TTL <= _LONGEST_TTL:
         raise EtcdError(f"invalid reply: lease {reply.ID} with a TTL of {reply.TTL} seconds, {lease} was kept alive")
     return int(reply.TTL)
+
+
+def remaining(reply: Any, lease: int) -> tuple[int, int]:
+    """Return for how many seconds a lease lives on, and for how many it was granted; 0, 0: it is gone.
+
+    Raises EtcdError.
+    """
+    # (one that is about to be revoked has less than no time left)
+    known = 0 < reply.grantedTTL <= _LONGEST_TTL and reply.TTL <= _LONGEST_TTL
+    if lease != reply.ID or not (known or (reply.grantedTTL == 0 and reply.TTL < 0)):
+        raise EtcdError(f"invalid reply: lease {reply.ID} lives for {reply.TTL} seconds, {lease} was asked for")
+    return max(0, int(reply.TTL)), int(reply.grantedTTL)
 
 
 def check_token(token: str) -> str:

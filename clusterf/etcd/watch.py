@@ -18,11 +18,15 @@ _PROGRESS_REQUEST = b"\x1a\x00"
 
 
 class Event(NamedTuple):
-    """A key below the prefix, without the prefix, and its value since `revision`; None: it was deleted."""
+    """A key below the prefix, without the prefix, and its value since `revision`; None: it was deleted.
+
+    `lease`: the one that it is attached to, 0: none, or it was deleted.
+    """
 
     path: bytes
     value: bytes | Oversized | None
     revision: int
+    lease: int = 0
 
 
 class Watch:
@@ -88,4 +92,4 @@ class Watch:
             raise EtcdError(f"watch: invalid event: of revision {revision} after {self._revision}")
         self._revision = revision
         value = None if event.type == event.DELETE else bounded(event.kv.value, self._max_value)
-        return Event(name.removeprefix(self._prefix), value, revision)
+        return Event(name.removeprefix(self._prefix), value, revision, event.kv.lease if value is not None else 0)

@@ -180,7 +180,7 @@ class EtcdFollower(Follower):
         """Pass on the events that have arrived since the last list. Raises EtcdError once the watch has ended."""
         updates: list[Update] = []
         revision = 0
-        for path, value, revision in watch.events():
+        for path, value, revision, _ in watch.events():
             if revision <= self._revision:
                 continue  # included in the list
             if value is None:

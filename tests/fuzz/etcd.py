@@ -126,6 +126,7 @@ CALLS: dict[bytes, Callable[[Client], object]] = {
     b"paths": lambda client: {type(path) for path in client.paths(7)} <= {bytes} and "paths",
     b"transact": lambda client: client.transact(PUTS, [b"health"], 99) > 0 and "transacted",
     b"leased": lambda client: {type(path) for path in client.leased(99)} <= {bytes} and "leased",
+    b"time": lambda client: min(client.time_to_live(99)) >= 0 and "time",
     b"grant": lambda client: client.grant(15) > 0 and "granted",
     b"keep": lambda client: client.keep_alive(99) >= 0 and "kept",
     b"revoke": lambda client: client.revoke(99) is None and "revoked",

@@ -224,6 +224,8 @@ def _etcd() -> Iterator[tuple[str, str, bytes]]:
     times = etcdrpc.LeaseTimeToLiveResponse(
         header=header, ID=99, TTL=10, keys=[PREFIX + b"routes/r1", PREFIX + b"services/web/backends/b1"]
     )
+    lives = etcdrpc.LeaseTimeToLiveResponse(header=header, ID=99, TTL=9, grantedTTL=10)
+    yield "etcd", "time", SEPARATOR.join([b"time", bytes_of(lives)])
     yield "etcd", "leased", SEPARATOR.join([b"leased", bytes_of(times), bytes_of(reads)])
     yield (
         "etcd",

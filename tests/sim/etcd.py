@@ -137,7 +137,7 @@ class Client:
         self._call()
         items = [KeyValue(*item) for item in sorted(self._etcd.contents.items())]
         listed: Any = KeyListing
-        known = {"items": items, "revision": self._etcd.revision, "cluster": self._etcd.cluster}
+        known = {"items": items, "revision": self._etcd.revision, "cluster": self._etcd.cluster, "leases": {}}
         listing: KeyListing = listed(*(known[name] for name in listed._fields))
         fibers.sleep(self._delay())  # the answer is under way
         return listing

@@ -26,11 +26,11 @@ def test_list_reads_all_pages_at_the_revision_of_the_first():
         page = len(requests)
         answer = etcdrpc.RangeResponse(more=page < len(pages))
         answer.header.revision, answer.header.cluster_id = 10 * page, 7
-        answer.kvs.add(key=b"/clusterf/" + pages[page - 1], value=b"%d" % page)
+        answer.kvs.add(key=b"/clusterf/" + pages[page - 1], value=b"%d" % page, lease=9 * (page == 2))
         return answer
 
     with serving("KV", "Range", etcdrpc.RangeRequest, reply) as endpoint, client(endpoint) as etcd:
-        assert etcd.list() == ([(b"a", b"1"), (b"b", b"2"), (b"c", b"3")], 10, 7)
+        assert etcd.list() == ([(b"a", b"1"), (b"b", b"2"), (b"c", b"3")], 10, 7, {b"b": 9})
     assert [(request.key, request.revision) for request in requests] == [
         (b"/clusterf/", 0),
         (b"/clusterf/a\0", 10),

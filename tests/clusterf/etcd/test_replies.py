@@ -3,7 +3,7 @@
 import pytest
 
 from clusterf.etcd.errors import EtcdError
-from clusterf.etcd.replies import check_token, granted, header_of, renewed, responses_of
+from clusterf.etcd.replies import check_token, granted, header_of, remaining, renewed, responses_of
 from clusterf.etcd.stubs import etcdrpc
 from clusterf.etcd.transactions import delete_operation, put_operation
 
@@ -37,6 +37,25 @@ def test_renewal_of_another_lease_or_for_another_time_is_an_error(fields):
     with pytest.raises(EtcdError, match="invalid reply"):
         renewed(etcdrpc.LeaseKeepAliveResponse(**fields), 1)
     assert renewed(etcdrpc.LeaseKeepAliveResponse(ID=1), 1) == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"ID": 2, "TTL": 9, "grantedTTL": 10}, {"ID": 1, "TTL": HUGE, "grantedTTL": 10}, {}),
+        *({"ID": 1, "TTL": 9}, {"ID": 1, "TTL": 9, "grantedTTL": -1}, {"ID": 1, "TTL": 9, "grantedTTL": HUGE}),
+    ],
+)
+def test_time_of_another_lease_or_one_that_cannot_be_is_an_error(fields):
+    with pytest.raises(EtcdError, match="invalid reply"):
+        remaining(etcdrpc.LeaseTimeToLiveResponse(**fields), 1)
+
+
+@pytest.mark.parametrize(
+    ("left", "granted", "time"), [(9, 10, (9, 10)), (14, 10, (14, 10)), (-3, 10, (0, 10)), (-1, 0, (0, 0))]
+)
+def test_time_of_a_lease(left, granted, time):
+    assert remaining(etcdrpc.LeaseTimeToLiveResponse(ID=1, TTL=left, grantedTTL=granted), 1) == time
 
 
 @pytest.mark.parametrize(

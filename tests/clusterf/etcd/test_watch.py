@@ -28,7 +28,7 @@ def message(*events, **fields):
     response = etcdrpc.WatchResponse(**fields)
     for kind, key, value, revision in events:
         event = response.events.add(type=kind)
-        event.kv.key, event.kv.value, event.kv.mod_revision = key, value, revision
+        event.kv.key, event.kv.value, event.kv.mod_revision, event.kv.lease = key, value, revision, 99
     return response
 
 
@@ -53,7 +53,7 @@ def test_events_have_paths_below_the_prefix_and_none_for_deletions():
         yield message((put, b"/clusterf/a", b"1", 7), (delete, b"/clusterf/b", b"", 8))
 
     with watching(reply) as watch:
-        assert next(iter(watch)) == [(b"a", b"1", 7), (b"b", None, 8)]
+        assert next(iter(watch)) == [(b"a", b"1", 7, 99), (b"b", None, 8, 0)]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_event_before_the_last_one_is_an_error():
 def test_value_over_the_limit_is_not_taken():
     with watching(lambda _: iter([message((0, b"/clusterf/a", bytes(MAX_VALUE + 1), 9))])) as watch:
         (event,) = next(iter(watch))
-    assert event == (b"a", Oversized(MAX_VALUE + 1, MAX_VALUE, "--etcd-max-value"), 9)
+    assert event == (b"a", Oversized(MAX_VALUE + 1, MAX_VALUE, "--etcd-max-value"), 9, 99)
 
 
 @pytest.mark.parametrize(

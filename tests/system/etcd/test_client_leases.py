@@ -35,6 +35,21 @@ def test_revoked_lease_is_reported(client: Client) -> None:
     assert trouble.value.lease_gone
 
 
+def test_time_of_a_lease_is_known_until_it_is_gone(client: Client) -> None:
+    lease = client.grant(60)
+    left, granted = client.time_to_live(lease)
+    assert (granted, 58 <= left <= 60) == (60, True)
+    client.revoke(lease)
+    assert client.time_to_live(lease) == (0, 0)
+
+
+def test_list_tells_the_leases_of_keys(client: Client) -> None:
+    lease = client.grant(60)
+    client.transact([(b"a", b"1"), (b"b", b"1")], [], lease)
+    client.transact([(b"b", b"2"), (b"c", b"1")], [])
+    assert client.list().leases == {b"a": lease}
+
+
 def test_leased_returns_the_keys_of_one_lease(client: Client, etcd: EtcdCluster) -> None:
     ours, other = client.grant(60), client.grant(60)
     values = {b"%d" % number: b"ours" for number in range(300)}

@@ -17,7 +17,9 @@ def test_watch_begins_with_its_revision_and_keeps_the_order(client: Client) -> N
     watch = Reader(client.watch(revisions[100]))
     revisions += [client.transact([], [b"key"]), client.transact([(b"key", b"back")], [])]
     values = [*(b"%d" % number for number in range(100, 300)), None, b"back"]
-    assert watch.events(202) == [(b"key", value, at) for value, at in zip(values, revisions[100:], strict=True)]
+    assert [event[:3] for event in watch.events(202)] == [
+        (b"key", value, at) for value, at in zip(values, revisions[100:], strict=True)
+    ]
 
 
 def test_watch_reports_keys_deleted_with_their_lease(client: Client) -> None:
@@ -26,6 +28,15 @@ def test_watch_reports_keys_deleted_with_their_lease(client: Client) -> None:
     watch = Reader(client.watch(revision + 1))
     client.revoke(lease)
     assert sorted(event[:2] for event in watch.events(2)) == [(b"a", None), (b"b", None)]
+
+
+def test_watch_tells_the_lease_of_a_key(client: Client) -> None:
+    lease = client.grant(60)
+    revision = client.transact([(b"a", b"1")], [], lease)
+    watch = Reader(client.watch(revision))
+    client.transact([(b"a", b"2")], [])
+    client.transact([], [b"a"])
+    assert [event.lease for event in watch.events(3)] == [lease, 0, 0]
 
 
 def test_watch_delivers_events_of_many_megabytes(client: Client) -> None:

@@ -107,7 +107,7 @@ class Witness:
     def _run(self) -> None:
         with suppress(EtcdError):
             for events in self._watch:
-                for path, value, _ in events:
+                for path, value, _, _ in events:
                     (self.deletes if value is None else self.puts).append(path)
 
 
