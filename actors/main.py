@@ -19,7 +19,7 @@ from actors.options.docker import check_docker, docker_options
 from actors.options.health import health_options
 from actors.options.ipvs import ipvs_options
 from actors.options.settings_file import UNTRUSTED, Seconds, read_toml
-from actors.settings import CONFIG, DIRECTOR, Settings
+from actors.settings import CONFIG, DIRECTOR, DOCKER, Settings
 from actors.supervision.directories import runtime_directory, runtime_path, state_directory, state_path
 from actors.supervision.locks import lock_table
 from actors.supervision.log_relay import LogRelay
@@ -227,14 +227,17 @@ def _run(settings: Settings, identities: Identities, locks: Sequence[int], stack
     keep_directories()
     privileges = Privileges(settings, identities, locks)
     relay = LogRelay()
+    policy = Policy(stuck_timeout=settings.stuck_timeout)
     stack.callback(relay.close)
     return Supervisor(
         children_of(settings),
         settings,
-        Policy(stuck_timeout=settings.stuck_timeout),
+        policy,
         launch=lambda name: privileges.launch(name)._replace(log=relay.open(name) if name != DIRECTOR else None),
         links=links_of(settings),
         upkeep=keep_directories,
+        # its keys expire if it is away for longer
+        policies={DOCKER: policy.within(settings.etcd_ttl)},
     ).run()
 
 

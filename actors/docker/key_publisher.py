@@ -1,6 +1,6 @@
 """KeyPublisher: keys in etcd that exist for as long as this node lives.
 
-How the lease is kept, taken over and repaired: see `clusterf.etcd.lease_keeper`.
+How the lease is kept, taken over and repaired: see `clusterf.leases.lease_keeper`.
 """
 
 import logging
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from actors.base.threaded_actor import ThreadedActor
-from clusterf.etcd.lease_keeper import LeaseKeeper
 from clusterf.etcd.location import EtcdLocation
+from clusterf.leases.lease_keeper import LeaseKeeper
 
 __all__ = ["KeyPublisher", "Publish", "PublishOnly"]
 

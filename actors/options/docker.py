@@ -12,7 +12,10 @@ from clusterf.lib.options import add_options, each_parsed_by, parsed_by
 from clusterf.lib.patterns import check_pattern
 from clusterf.sources.url import Source
 
-__all__ = ["check_docker", "docker_options"]
+__all__ = ["LEAST_TTL", "check_docker", "docker_options"]
+
+# seconds; of less, a quarter (`actors.supervision.policy`) is too short to tell a hung process from a busy one
+LEAST_TTL = 4
 
 
 def _address(text: str) -> str:
@@ -107,7 +110,7 @@ _OPTIONS = [
         default=10,
         show_default=True,
         metavar="S",
-        help="Seconds for which published keys outlive this node.",
+        help="Seconds for which published keys outlive this node; 4 at least for the role docker.",
     ),
     click.option("--exit-flush", is_flag=True, help="Remove published keys when the node is stopped."),
 ]
@@ -131,6 +134,11 @@ def check_docker(flags: Mapping[str, Any], sources: tuple[Source, ...]) -> None:
         raise click.UsageError("the role docker publishes in etcd: it needs an etcd as --config-source")
     if flags["once"]:
         raise click.UsageError("--once is not for the role docker: it publishes for as long as the node runs")
+    if flags["etcd_ttl"] < LEAST_TTL:
+        raise click.UsageError(
+            f"--etcd-ttl {flags['etcd_ttl']} is too short for a docker process that hangs to be found and restarted"
+            f" before its keys expire, however short --stuck-timeout is: use {LEAST_TTL} or more"
+        )
     host, addresses = flags["docker_address"] == "host", flags["host_addresses"]
     if host != bool(addresses):
         raise click.UsageError("--docker-address host and --host-address must be given together")

@@ -13,7 +13,10 @@ from clusterf.lib.backoff import Backoff
 
 __all__ = ["Act", "Exits", "Policy", "Restarts", "RunningClock", "Vigil"]
 
-DUMP_TIME = 1.0  # seconds in which a stuck child dumps its stacks before it is killed
+DUMP_TIME = 1.0  # seconds in which a stuck child dumps its stacks before it is killed, at most
+# what `Policy.within` gives the steps from a hang to the next life, as parts of the whole; about as much is left for
+# the time since the process last showed that it lives, and for its start
+FOUND, DUMPED, DELAYED = 1 / 4, 1 / 20, 1 / 10
 
 
 class Policy(NamedTuple):
@@ -31,6 +34,17 @@ class Policy(NamedTuple):
     start_timeout: float = 30.0
     first_delay: float = 0.1
     longest_delay: float = 5.0
+    dump_time: float = DUMP_TIME
+
+    def within(self, seconds: float) -> "Policy":
+        """Return it for a child that may not be missing for `seconds`, from its last sign of life to the next one's."""
+        longest = min(self.longest_delay, seconds * DELAYED)
+        return self._replace(
+            stuck_timeout=min(self.stuck_timeout, seconds * FOUND),
+            dump_time=min(self.dump_time, seconds * DUMPED),
+            first_delay=min(self.first_delay, longest),
+            longest_delay=longest,
+        )
 
     @property
     def beat(self) -> float:
@@ -44,12 +58,12 @@ class RunningClock:
     def __init__(self, beat: float) -> None:
         """Start at 0. The supervisor promises to come back after `beat` seconds at the latest."""
         self.now = 0.0
-        self._beat = beat
+        self.beat = beat
         self._last: float | None = None
 
     def advance(self, monotonic: float) -> float:
         """Return the seconds that count since the call before; `monotonic` is the time now of a clock of the system."""
-        passed = 0.0 if self._last is None else min(max(0.0, monotonic - self._last), self._beat)
+        passed = 0.0 if self._last is None else min(max(0.0, monotonic - self._last), self.beat)
         self._last = monotonic
         self.now += passed
         return passed
@@ -69,6 +83,7 @@ class Vigil:
 
     def __init__(self, policy: Policy) -> None:
         self._timeout = policy.stuck_timeout
+        self._dump_time = policy.dump_time
         # seconds that the process has had, and what they were when it last replied, and when it is next to be pinged
         self._had = 0.0
         # the first reply has to wait until the modules are loaded and the actors have started
@@ -109,12 +124,12 @@ class Vigil:
         if self._kill_due is not None:
             if self._had < self._kill_due:
                 return None
-            self._kill_due = self._had + DUMP_TIME  # it ends when the kernel lets it
+            self._kill_due = self._had + self._dump_time  # it ends when the kernel lets it
             return Act.KILL
         if self.asked:
             if self.silence < self._timeout:
                 return self._report()
-            self._kill_due = self._had + DUMP_TIME
+            self._kill_due = self._had + self._dump_time
             return Act.DUMP
         if self._had < self._ping_due:
             return None

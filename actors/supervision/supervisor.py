@@ -16,8 +16,9 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from types import MappingProxyType
 
 import msgspec
 
@@ -31,12 +32,13 @@ from actors.supervision.link_maker import LinkMaker
 from actors.supervision.permits import permits
 from actors.supervision.policy import Exits, Policy, RunningClock
 
-__all__ = ["UPKEEP", "Supervisor"]
+__all__ = ["NO_POLICIES", "UPKEEP", "Supervisor"]
 
 log = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
 UPKEEP = 2.0  # seconds
+NO_POLICIES: Mapping[str, Policy] = MappingProxyType({})
 # what is wrong with the installation when a child cannot be started: waiting changes nothing
 _LASTING = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.EPERM})
 
@@ -47,7 +49,7 @@ class Supervisor:
     `command` runs a child; the number of its end of the control socket is added to it.
     `launch` returns how the child of a name is started, each time that it is.
     It keeps `links` connected between the children, and calls `upkeep` every UPKEEP seconds.
-    `permits` tells what a child may say.
+    `permits` tells what a child may say. `policies` are those of children that have one of their own.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Supervisor:
         links: Sequence[Link] = (),
         upkeep: Callable[[], None] = lambda: None,
         permits: Callable[[str, control.ChildMessage, Settings], bool] = permits,
+        policies: Mapping[str, Policy] = NO_POLICIES,
     ) -> None:
         self._settings = settings
         self._permits = permits
@@ -68,9 +71,9 @@ class Supervisor:
         self._launch = launch
         self._upkeep = upkeep
         self._upkeep_due = 0.0
-        self._children = [ChildProcess(name, policy, command) for name in names]
+        self._children = [ChildProcess(name, policies.get(name, policy), command) for name in names]
         self._links = LinkMaker(links, {child.name: child for child in self._children}, policy.stuck_timeout)
-        self._clock = RunningClock(policy.beat)
+        self._clock = RunningClock(min(each.beat for each in (policy, *policies.values())))
         self._exits = Exits(policy)
         self._selector = selectors.DefaultSelector()
         self._signalled: set[int] = set()
@@ -108,7 +111,7 @@ class Supervisor:
 
     def _step(self) -> None:
         """Wait for the next event or deadline, and handle it."""
-        sleep = min([self._policy.beat, UPKEEP, *(child.remaining(self._clock.now) for child in self._children)])
+        sleep = min([self._clock.beat, UPKEEP, *(child.remaining(self._clock.now) for child in self._children)])
         events = self._selector.select(max(0.0, sleep))
         passed = self._clock.advance(time.monotonic())
         for key, _ in events:

@@ -2,5 +2,5 @@
 
 A thin client of the engine, a follower of its events, and pure functions from
 the state of containers and networks to keys. Imports `config`, `ipvs` and `lib`.
-Writing the keys to etcd is not in here: that is `etcd.lease_keeper`.
+Writing the keys to etcd is not in here: that is `leases.lease_keeper`.
 """

@@ -1,4 +1,4 @@
-"""A thin client of etcd v3, and keys that are attached to a lease.
+"""A thin client of etcd v3.
 
 Imports `lib`. Keys and values are bytes here; `config` decodes them, and `sources`
 follows a prefix.

@@ -7,9 +7,9 @@ from random import Random
 from typing import Any
 
 from actors.docker.docker_watcher import RECORDS, _stored_records
-from clusterf.etcd.lease_file import LeaseFile
 from clusterf.health.verdict_store import VerdictStore
 from clusterf.host.boot import boot_id, namespace_id
+from clusterf.leases.lease_file import LeaseFile
 from clusterf.lib.store import Store
 from clusterf.reconcile.hold_record import HoldRecord
 from clusterf.reconcile.kept_record import KeptRecord
@@ -177,7 +177,7 @@ _USERS += (
     "reconcile.kept_record",
     "reconcile.lapse_record",
     "docker.record",
-    "etcd.lease_file",
+    "leases.lease_file",
 )
 TARGETS = targets(
     {

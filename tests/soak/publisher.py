@@ -10,7 +10,7 @@ from typing import Self
 import msgspec
 
 from clusterf.etcd.client import Client
-from clusterf.etcd.lease_keeper import LeaseKeeper
+from clusterf.leases.lease_keeper import LeaseKeeper
 from tests.lab.etcd import EtcdCluster
 from tests.soak import plan
 

@@ -46,6 +46,7 @@ def refused(tmp_path, *flags, env=None):
         (["--route-ipvs-method", "masq"], "--route-ipvs-method needs a --route-network"),
         (["--etcd-ttl", "1"], "'--etcd-ttl'"),
         (["--etcd-ttl", "ten"], "'--etcd-ttl'"),
+        (["--etcd-ttl", "3"], "--etcd-ttl 3 is too short .* --stuck-timeout is: use 4 or more"),
         (
             ["--docker-endpoint", "ssh://host"],
             "'--docker-endpoint': ssh://host: expected unix:///PATH or tcp://HOST:PORT",

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.supervision.policy import DUMP_TIME, Act, Exits, Policy, Restarts, RunningClock, Vigil
+from clusterf.leases.lease_keeper import RENEWAL
 
 POLICY = Policy(intensity=2, period=60, stuck_timeout=8, start_timeout=20, first_delay=1, longest_delay=4)
 
@@ -41,6 +42,18 @@ def test_clock_counts_a_beat_of_a_pause():
 def test_clock_never_goes_back_and_never_counts_more_than_a_beat(times):
     clock = RunningClock(0.5)
     assert all(0 <= clock.advance(now) <= 0.5 for now in times)
+
+
+def test_policy_within_a_time_leaves_a_fifth_of_it_for_a_start():
+    policy = Policy().within(10)
+    found = policy.stuck_timeout + policy.dump_time + 1.2 * policy.longest_delay
+    renewal = 1.2 * RENEWAL
+    assert (policy.stuck_timeout, policy.dump_time, policy.longest_delay) == (2.5, 0.5, 1)
+    assert found / 10 + renewal < 0.8
+    assert Policy(stuck_timeout=1, longest_delay=0.1).within(10) == Policy(
+        stuck_timeout=1, longest_delay=0.1, dump_time=0.5
+    )
+    assert Policy().within(86400) == Policy()
 
 
 def test_process_that_replies_is_pinged_four_times_a_timeout(vigil):

@@ -12,7 +12,7 @@ from actors.supervision.child_process import ChildProcess
 from actors.supervision.launch import Launch
 from actors.supervision.permits import permits
 from actors.supervision.policy import Policy
-from actors.supervision.supervisor import Supervisor
+from actors.supervision.supervisor import NO_POLICIES, Supervisor
 from tests.actors.support.some_settings import some_settings
 from tests.waiting import wait_until
 
@@ -42,9 +42,11 @@ def lives(tmp_path):
 def run(lives, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(FAKE.parents[3]))
 
-    def run(mode, policy=QUICK, names=("one",), permits=lambda *_: True, **changes):
+    def run(mode, policy=QUICK, names=("one",), permits=lambda *_: True, policies=NO_POLICIES, **changes):
         command = [sys.executable, str(FAKE), mode, str(lives)]
-        return Supervisor(names, some_settings(**changes), policy, command=command, permits=permits).run()
+        return Supervisor(
+            names, some_settings(**changes), policy, command=command, permits=permits, policies=policies
+        ).run()
 
     return run
 
@@ -145,6 +147,12 @@ def test_stuck_child_dumps_its_stacks_and_is_restarted(run, lives, caplog, capfd
     assert "stuck for" in caplog.text
     assert "killed by SIGKILL" in caplog.text
     assert "fake_child.py" in capfd.readouterr().err
+
+
+def test_child_with_a_policy_of_its_own_is_found_by_that(run, lives, caplog):
+    policies = {"one": QUICK._replace(start_timeout=1, dump_time=0.1)}
+    assert run("stuck", QUICK._replace(start_timeout=600, stuck_timeout=600), policies=policies) == 5
+    assert "killed by SIGKILL" in caplog.text
 
 
 def test_child_that_replies_to_pings_is_not_stuck(run, lives, monkeypatch):

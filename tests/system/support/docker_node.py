@@ -14,7 +14,7 @@ from tests.lab.etcd import EtcdCluster
 from tests.system.support.node import NODE, Node
 from tests.waiting import wait_until
 
-__all__ = ["NODE_NAME", "DockerNode", "Key", "Published", "labels", "path"]
+__all__ = ["LASTING", "NODE_NAME", "DockerNode", "Key", "Published", "labels", "path"]
 
 _PREFIXES = (f"docker/{number}" for number in count())
 
@@ -85,6 +85,7 @@ def labels(service: str = "test", **more: str) -> dict[str, str]:
 
 
 NODE_NAME = "docker1"
+LASTING = ("--etcd-ttl", "60")  # flags: the keys outlive any restart, however slow the machine is
 
 
 class DockerNode(Node):
@@ -94,5 +95,5 @@ class DockerNode(Node):
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__(folder)
         self._command = [str(NODE), "--role", "docker", "--config-source", published.url]
-        self._command += ["--docker-endpoint", endpoint, "--etcd-ttl", "2", "--node-name", NODE_NAME]
+        self._command += ["--docker-endpoint", endpoint, "--etcd-ttl", "4", "--node-name", NODE_NAME]
         self._command += ["--state-dir", str(self.state), "--runtime-dir", str(folder / "run"), *flags]

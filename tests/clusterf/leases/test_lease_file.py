@@ -4,7 +4,7 @@ import shutil
 import msgspec
 import pytest
 
-from clusterf.etcd.lease_file import LeaseFile
+from clusterf.leases.lease_file import LeaseFile
 
 PREFIX = b"/clusterf/"
 

@@ -4,8 +4,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterf.etcd.leased_keys import LeasedKeys, Transaction
 from clusterf.etcd.transactions import BYTES, OPERATIONS
+from clusterf.leases.leased_keys import LeasedKeys, Transaction
 
 PATHS = st.sampled_from([b"%d" % number for number in range(4)])
 VALUES = st.sampled_from([b"a", b"b"])

@@ -7,8 +7,8 @@ import pytest
 
 from clusterf.etcd import endpoints
 from clusterf.etcd.errors import EtcdError
-from clusterf.etcd.lease_keeper import LeaseKeeper
 from clusterf.etcd.location import EtcdLocation
+from clusterf.leases.lease_keeper import LeaseKeeper
 from tests.waiting import wait_until
 
 LOCATION = EtcdLocation(endpoints=("a:1", "b:1"), prefix=b"/clusterf/")

@@ -1,6 +1,6 @@
 """Keys in etcd that exist for as long as this node lives.
 
-All keys are attached to one lease, which is kept alive three times within its TTL;
+All keys are attached to one lease, which is kept alive four times within its TTL;
 the keys of a node that dies expire with it. On any error (etcd does not answer,
 the token expired) the connection is dropped and the next endpoint tried, without
 end. On each connection, and at an interval, the keys on the lease are read and made
@@ -12,7 +12,7 @@ The id of the lease is kept in a file: a node that restarts within the TTL takes
 its lease over, so that no key is ever absent. Keys on it that are no longer wanted
 are deleted once the whole wanted set is known, not before.
 
-Which keys are ours and which are others': see `clusterf.etcd.leased_keys`.
+Which keys are ours and which are others': see `clusterf.leases.leased_keys`.
 """
 
 import logging
@@ -24,17 +24,18 @@ from pathlib import Path
 from clusterf.etcd.client import DEADLINE, Client
 from clusterf.etcd.endpoints import Endpoints
 from clusterf.etcd.errors import EtcdError
-from clusterf.etcd.lease_file import LeaseFile
-from clusterf.etcd.leased_keys import LeasedKeys
 from clusterf.etcd.location import EtcdLocation
+from clusterf.leases.lease_file import LeaseFile
+from clusterf.leases.leased_keys import LeasedKeys
 from clusterf.lib.backoff import Backoff
 from clusterf.lib.jitter import jittered
 from clusterf.lib.store import KEEP_INTERVAL
 
-__all__ = ["LeaseKeeper"]
+__all__ = ["RENEWAL", "LeaseKeeper"]
 
 log = logging.getLogger(__name__)
 
+RENEWAL = 0.25  # of the TTL, about, between two renewals
 CHECK = 30.0  # seconds, about, between two reads of the keys on the lease
 
 
@@ -134,7 +135,7 @@ class LeaseKeeper:
 
     def _renew(self, client: Client) -> None:
         if client.keep_alive(self._lease):
-            self._next_renewal = time.monotonic() + jittered(0.3 * self._ttl)
+            self._next_renewal = time.monotonic() + jittered(RENEWAL * self._ttl)
         else:
             log.warning("etcd %s: lease expired or revoked, publishing all keys again", client.endpoint)
             self._drop_lease()
@@ -169,7 +170,7 @@ class LeaseKeeper:
         self._lease = client.grant(self._ttl)
         self._file.write(self._lease)
         now = time.monotonic()
-        self._next_renewal, self._next_check = now + self._ttl / 3, now + CHECK
+        self._next_renewal, self._next_check = now + RENEWAL * self._ttl, now + CHECK
         log.info("etcd %s: publishing on lease %x, TTL %d seconds", client.endpoint, self._lease, self._ttl)
 
     def _revoke(self, client: Client) -> None:
