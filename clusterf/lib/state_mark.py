@@ -2,18 +2,24 @@
 
 A mark that says the opposite would have to be written at the very moment when the
 disk is full. This one only has to be removed, which takes no space. As even that
-fails on a read-only disk, a file in another directory voids the mark.
+fails on a read-only disk, a file in another directory voids the mark. Where it cannot be
+told whether that is there, as in a directory that another user left, the mark is void, too.
 """
 
+import logging
 import os
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 from clusterf.lib.files.regular import open_file, read_file, write_file
 from clusterf.lib.files.trusted import check_directory, make_directory
-from clusterf.lib.state_file import Inode
+from clusterf.lib.log_once import LogOnce
+from clusterf.lib.state_file import Inode, trouble_text
 
 __all__ = ["StateMark", "void_name"]
+
+log = logging.getLogger(__name__)
 
 
 def void_name(path: Path, suffix: str = "") -> str:
@@ -30,15 +36,22 @@ class StateMark:
     def __init__(self, path: Path, part: str | None, elsewhere: Path | None) -> None:
         suffix = f".{_checksum(part)}" if part is not None else ""
         self.name = f"{path.name}{suffix}.complete"
+        self._path = path
         self._mark = path.with_name(self.name)
         self._void = elsewhere / void_name(path, suffix) if elsewhere is not None else None
         # whether there is a mark, as far as this process knows
         self.is_set = False
+        self._complaints = LogOnce(log, logging.ERROR)
 
     @property
     def is_void(self) -> bool:
-        """Whether it is noted elsewhere that something was not written."""
-        return self._void is not None and os.path.lexists(self._void)
+        """Whether it is noted elsewhere that something was not written, or may be."""
+        try:
+            return self._is_noted()
+        except OSError as error:
+            what = "state: %s: cannot tell whether it is complete, taken as out of date: %s"
+            self._complaints.log("note", what, self._path, trouble_text(error))
+            return True
 
     def look(self, inode: Inode | None) -> bool:
         """Return whether all was written to the file `inode`; a copy of a marked file is none."""
@@ -57,6 +70,7 @@ class StateMark:
             write_file(self._mark, str(inode.number).encode())
         if self._void is not None:
             self._void.unlink(missing_ok=True)
+        self._complaints.clear()
         self.is_set = True
 
     def remove(self) -> None:
@@ -78,7 +92,19 @@ class StateMark:
             make_directory(self._void.parent)
             os.close(open_file(self._void, os.O_WRONLY | os.O_CREAT))
         except OSError:
-            return self.is_void  # whatever it is
+            with suppress(OSError):
+                return self._is_noted()  # whatever it is
+            return False
+        return True
+
+    def _is_noted(self) -> bool:
+        """Tell whether something is noted elsewhere. Raises OSError if that cannot be told."""
+        if self._void is None:
+            return False
+        try:
+            os.lstat(self._void)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
         return True
 
 

@@ -1,3 +1,7 @@
+import os
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from clusterf.lib.state_file import Inode
@@ -65,3 +69,46 @@ def test_mark_that_cannot_be_removed_and_not_be_voided_is_an_error(path, tmp_pat
     (tmp_path / "state.db.complete").mkdir()
     with pytest.raises(OSError, match=r"directory|permitted"):
         StateMark(path, None, tmp_path / "file").remove()
+
+
+@pytest.fixture
+def unreadable(tmp_path):
+    """A directory for notes of which nobody can tell what is in it."""
+    directory = tmp_path / "loop"
+    directory.symlink_to(directory)
+    return directory
+
+
+def test_note_that_may_be_where_nobody_can_look_voids_the_mark(path, unreadable, caplog):
+    StateMark(path, None, None).set(INODE)
+    mark = StateMark(path, None, unreadable)
+    assert not mark.look(INODE)
+    assert not mark.look(INODE)
+    (line,) = caplog.messages
+    assert line.startswith(f"state: {path}: cannot tell whether it is complete, taken as out of date: [Errno ")
+
+
+def test_what_cannot_be_noted_where_nobody_can_look_is_an_error(path, unreadable):
+    (path.parent / "state.db.complete").mkdir()
+    with pytest.raises(OSError, match=r"directory|permitted"):
+        StateMark(path, None, unreadable).remove()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_note_of_another_user_voids_the_mark_though_this_one_may_not_see_it():
+    with tempfile.TemporaryDirectory() as folder:
+        run, state = Path(folder) / "run", Path(folder) / "state"
+        for directory in (Path(folder), state, run):
+            directory.mkdir(0o755, exist_ok=True)
+            directory.chmod(0o755)
+        os.chown(state, 65534, 65534)
+        path = state / "state.db"
+        StateMark(path, None, run).remove()
+        run.chmod(0o700)
+        os.seteuid(65534)
+        try:
+            StateMark(path, None, None).set(INODE)
+            assert StateMark(path, None, run).is_void
+            assert not StateMark(path, None, run).look(INODE)
+        finally:
+            os.seteuid(0)
