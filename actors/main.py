@@ -14,7 +14,7 @@ import click
 import msgspec
 import setproctitle
 
-from actors.node import children_of, links_of
+from actors.node import children_of, dispensable_of, links_of
 from actors.options.docker import check_docker, docker_options
 from actors.options.health import health_options
 from actors.options.ipvs import ipvs_options
@@ -238,6 +238,7 @@ def _run(settings: Settings, identities: Identities, locks: Sequence[int], stack
         upkeep=keep_directories,
         # its keys expire if it is away for longer
         policies={DOCKER: policy.within(settings.etcd_ttl)},
+        dispensable=dispensable_of(settings),
     ).run()
 
 

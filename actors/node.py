@@ -36,13 +36,25 @@ from actors.settings import CONFIG, DIRECTOR, DOCKER, HEALTH, Settings
 from clusterf.host.capabilities import CAP_NET_ADMIN, CAP_NET_RAW
 from clusterf.host.seccomp import Sockets
 
-__all__ = ["Link", "child_of", "children_of", "links_of", "package_of"]
+__all__ = ["Link", "child_of", "children_of", "dispensable_of", "links_of", "package_of"]
 
 
 def children_of(settings: Settings) -> list[str]:
     """Return the names of the processes of a node, in the order of the data flow."""
     director = [CONFIG, *settings.health_names(), DIRECTOR] if "ipvs" in settings.roles else []
     return [*director, DOCKER] if "docker" in settings.roles else director
+
+
+def dispensable_of(settings: Settings) -> frozenset[str]:
+    """Return the names of the processes without which the others go on, once they were in order.
+
+    A health process talks to anybody, and whoever takes it over must not be able to end the node: without it the
+    verdicts stay as they are. A director goes on without the docker process that it shares a node with. Without the
+    config process or the director nothing would be done, as without a docker process alone, or what `--once` is for.
+    """
+    if settings.once or "ipvs" not in settings.roles:
+        return frozenset()
+    return frozenset({*settings.health_names(), DOCKER})
 
 
 class Link(NamedTuple):

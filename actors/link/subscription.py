@@ -37,6 +37,7 @@ __all__ = ["Subscription"]
 log = logging.getLogger(__name__)
 
 _STEADY = 10.0  # seconds; a connection that lasted so long is replaced without delay
+_LOGGED = 10  # attempts without such a connection after which a loss is not for everybody to read
 _LONGEST = 1 << 28  # bytes of a frame; more are not from a publisher
 _MOST = 2 * FRAME  # messages of a frame; with those that come with a frame's own
 
@@ -123,7 +124,9 @@ class Subscription:
                 if time.monotonic() - started > _STEADY:
                     backoff.reset()
                 if not self._stopping:
-                    log.info("link %s: disconnected (%s), reconnecting; keeping the current state", self.name, error)
+                    level = logging.INFO if backoff.tries < _LOGGED else logging.DEBUG
+                    what = "link %s: disconnected (%s), reconnecting; keeping the current state"
+                    log.log(level, what, self.name, error)
                     with contextlib.suppress(pykka.ActorDeadError):
                         self._lost()
 

@@ -45,6 +45,11 @@ class ChildProcess:
         # our end of the control socket, until the process has hung up
         self.control: socket.socket | None = None
         self._restarts = Restarts(policy)
+        # whether it has replied to a ping: in this life, and in any
+        self._replied = False
+        self.was_in_order = False
+        # whether it ends again and again, so that nobody has to read of each time
+        self.in_crash_loop = False
         # when to start it, if it does not run, or to kill it, if it has hung up
         self._due = 0.0
         # requests of the operator that wait for the reply to a ping: a child has one of a kind to carry out at a time
@@ -55,6 +60,11 @@ class ChildProcess:
     def __str__(self) -> str:
         """Return how log lines begin that are about this process."""
         return f"{self.name} (pid {self._process.pid})" if self._process is not None else self.name
+
+    @property
+    def level(self) -> int:
+        """The level at which its failures are logged."""
+        return logging.DEBUG if self.in_crash_loop else logging.ERROR
 
     @property
     def runs(self) -> bool:
@@ -87,6 +97,7 @@ class ChildProcess:
                 ours.close()
                 raise
         self._restarts.started(now)
+        self._replied = False
         self.control, self._outbox = ours, Outbox(ours)
         self._vigil, self._starvation = Vigil(self._policy), Starvation(self._process.pid)
         self._requests.clear()  # it reads everything anyway
@@ -125,13 +136,14 @@ class ChildProcess:
                 log.warning("%s: no response for %.0f seconds, waiting for a CPU or a device", self, silence)
             case Act.DUMP:
                 silence = self._vigil.silence
-                log.error("%s: stuck for %.0f seconds, dumping its stacks and killing it", self, silence)
+                log.log(self.level, "%s: stuck for %.0f seconds, dumping its stacks and killing it", self, silence)
                 self._process.send_signal(signal.SIGUSR1)
             case Act.KILL:
                 self._process.kill()
 
     def replied(self) -> None:
         """Note that every actor of the process has replied to a ping."""
+        self._replied = self.was_in_order = True
         self._vigil.replied()
         self._send_requests()
 
@@ -159,9 +171,18 @@ class ChildProcess:
         if self._process is not None:
             self._process.kill()
 
+    def has_recovered(self, now: float) -> bool:
+        """Tell whether the process is in order, and has run for a period."""
+        return self._replied and self._restarts.has_recovered(now)
+
+    def count_end(self, now: float) -> int:
+        """Count one more end; return how many there were since it had recovered, or the node began."""
+        self._restarts.ended(now)
+        return self._restarts.ends
+
     def restart_later(self, now: float) -> float:
         """Return the seconds until the process is to be started again: the more, the more often it has ended."""
-        delay = self._restarts.delay(now)
+        delay = self._restarts.delay()
         self._due = now + delay
         return delay
 

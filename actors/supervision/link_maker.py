@@ -82,7 +82,8 @@ class _Connection:
         if (down := now - self._since) > self._patience:
             failed = [end for end in self.ends if end.name.startswith(HEALTH)] or self.ends
             names = " and ".join(map(str, failed))
-            log.error("link %s: down for %.0f seconds, killing %s", self.link.name, down, names)
+            level = max(end.level for end in failed)
+            log.log(level, "link %s: down for %.0f seconds, killing %s", self.link.name, down, names)
             self._since = now
             for end in failed:
                 end.kill()

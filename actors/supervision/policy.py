@@ -22,9 +22,9 @@ FOUND, DUMPED, DELAYED = 1 / 4, 1 / 20, 1 / 10
 class Policy(NamedTuple):
     """How patient the supervisor is. All but `intensity` are seconds.
 
-    The node gives up after more than `intensity` exits of children within
-    `period`. `start_timeout` is for the first reply of a child to a ping,
-    `stuck_timeout` for the others.
+    The node gives up after more than `intensity` exits of children that it cannot do
+    without within `period`; for the others see `actors.supervision.crashes`. `start_timeout` is
+    for the first reply of a child to a ping, `stuck_timeout` for the others.
     """
 
     intensity: int = 10
@@ -161,20 +161,31 @@ class Restarts:
         self._period = policy.period
         self._backoff = Backoff(policy.first_delay, policy.longest_delay)
         self._started = 0.0
+        # how often it has ended since a life of a period
+        self.ends = 0
 
     def started(self, now: float) -> None:
         """Note a start."""
         self._started = now
 
-    def delay(self, now: float) -> float:
-        """Note an end; return the seconds until the next start. A life of a period is taken for a recovery."""
-        if now - self._started > self._period:
+    def has_recovered(self, now: float) -> bool:
+        """Tell whether the life that began last has lasted for a period, if it has not ended."""
+        return now - self._started > self._period
+
+    def ended(self, now: float) -> None:
+        """Note an end. A life of a period is taken for a recovery."""
+        if self.has_recovered(now):
             self._backoff.reset()
+            self.ends = 0
+        self.ends += 1
+
+    def delay(self) -> float:
+        """Return the seconds until the next start, or attempt to."""
         return self._backoff.next()
 
 
 class Exits:
-    """The ends of all children, which tell whether restarts help."""
+    """The ends of the children that a node cannot do without, which tell whether restarts help."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy

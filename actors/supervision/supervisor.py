@@ -6,7 +6,8 @@ own deadlines, whichever comes first, and for nothing else.
 
 One child that ends is restarted, and only that one, after a back-off with
 jitter. If children end more than `intensity` times within `period`, a restart
-does not help: it stops all and gives up. A child that lives but does not reply
+does not help: it stops all and gives up. Without some the others go on
+(`actors.supervision.crashes`). A child that lives but does not reply
 to pings is made to dump its stacks, and killed. When, says `actors.supervision.policy`.
 """
 
@@ -16,7 +17,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
 
@@ -27,10 +28,11 @@ from actors.node import Link
 from actors.settings import DIRECTOR, Settings
 from actors.supervision import control
 from actors.supervision.child_process import ChildProcess
+from actors.supervision.crashes import Crashes
 from actors.supervision.launch import COMMAND, UNCONFINED, Launch
 from actors.supervision.link_maker import LinkMaker
 from actors.supervision.permits import permits
-from actors.supervision.policy import Exits, Policy, RunningClock
+from actors.supervision.policy import Policy, RunningClock
 
 __all__ = ["NO_POLICIES", "UPKEEP", "Supervisor"]
 
@@ -50,6 +52,7 @@ class Supervisor:
     `launch` returns how the child of a name is started, each time that it is.
     It keeps `links` connected between the children, and calls `upkeep` every UPKEEP seconds.
     `permits` tells what a child may say. `policies` are those of children that have one of their own.
+    Without those called `dispensable` the others go on.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Supervisor:
         upkeep: Callable[[], None] = lambda: None,
         permits: Callable[[str, control.ChildMessage, Settings], bool] = permits,
         policies: Mapping[str, Policy] = NO_POLICIES,
+        dispensable: Collection[str] = (),
     ) -> None:
         self._settings = settings
         self._permits = permits
@@ -74,7 +78,7 @@ class Supervisor:
         self._children = [ChildProcess(name, policies.get(name, policy), command) for name in names]
         self._links = LinkMaker(links, {child.name: child for child in self._children}, policy.stuck_timeout)
         self._clock = RunningClock(min(each.beat for each in (policy, *policies.values())))
-        self._exits = Exits(policy)
+        self._crashes = Crashes(policy, dispensable)
         self._selector = selectors.DefaultSelector()
         self._signalled: set[int] = set()
         # whether any child could be started yet, and the reasons that were reported for those that cannot be
@@ -136,9 +140,11 @@ class Supervisor:
         if child.is_due(now):
             self._start(child)
         elif (end := child.reap()) is not None:
-            self._restart(child, end[0])
+            if self._crashes.ended(child, end[0], now):
+                self._status = 1
         elif child.runs:
             child.tend(now, passed)
+            self._crashes.tend(child, now)
 
     def _start(self, child: ChildProcess) -> None:
         try:
@@ -191,10 +197,10 @@ class Supervisor:
         except BlockingIOError:
             return
         except (OSError, msgspec.DecodeError) as error:
-            log.error("%s: invalid message: %s", child, error)
+            log.log(child.level, "%s: invalid message: %s", child, error)
             message = None
         if message is not None and not self._permits(child.name, message, self._settings):
-            log.error("%s: invalid message: %s is not for it to send", child, type(message).__name__)
+            log.log(child.level, "%s: invalid message: %s is not for it to send", child, type(message).__name__)
             message = None
         match message:
             case control.Pong():
@@ -208,15 +214,6 @@ class Supervisor:
             case _:  # it has hung up: it is gone, or about to be
                 self._selector.unregister(child.control)
                 child.hung_up(self._clock.now)
-
-    def _restart(self, child: ChildProcess, description: str) -> None:
-        """Have a child that has ended started again after a delay, or give up."""
-        if self._exits.add(self._clock.now):
-            log.error("%s", description)
-            log.error("giving up: %d exits of processes within %.0f seconds", len(self._exits), self._policy.period)
-            self._status = 1
-            return
-        log.error("%s, restarting in %.1f seconds", description, child.restart_later(self._clock.now))
 
     def _stop_all(self) -> None:
         """Stop the children against the flow, so that what a stopped one no longer sends is not taken for deleted."""

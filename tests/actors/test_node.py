@@ -23,6 +23,19 @@ def test_processes_of_each_role_are_in_the_order_of_the_data_flow(changes, names
     assert node.children_of(some_settings(**{"vip_interface": None} | changes)) == names
 
 
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"roles": ("ipvs",), "health_processes": 2}, {"health1", "health2", "docker"}),
+        ({"roles": ("docker", "ipvs")}, {"health", "docker"}),
+        ({"roles": ("docker",)}, set()),
+        ({"roles": ("ipvs",), "once": True}, set()),
+    ],
+)
+def test_director_and_configuration_are_what_a_node_cannot_do_without(changes, names):
+    assert node.dispensable_of(some_settings(**changes)) == names
+
+
 def test_configuration_and_verdicts_have_links_to_all_that_follow_them():
     settings = some_settings(roles=("ipvs", "docker"), health_processes=2)
     assert node.links_of(settings) == [

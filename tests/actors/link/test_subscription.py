@@ -259,3 +259,12 @@ def test_lost_link_is_logged_and_the_state_is_kept(links, recorder_ref, recorder
         line = f"link link: disconnected ({reason}), reconnecting; keeping the current state"
         wait_until(lambda: line in [record.getMessage() for record in caplog.records])
         assert recorder.state == state_of(backend(1))
+
+
+def test_link_that_is_lost_again_and_again_is_not_logged_each_time(links, recorder_ref, recorder, caplog):
+    caplog.set_level("INFO")
+    with subscribed(links, recorder_ref):
+        for turn in range(1, 16):
+            with publishing(links, backend(1)):
+                wait_until(lambda turn=turn: recorder.syncs == turn)
+    assert 5 <= sum("reconnecting" in line for line in caplog.messages) <= 10

@@ -245,6 +245,25 @@ def test_process_is_due_after_its_delay(child):
     assert child.is_due(200 + delay)
 
 
+def test_process_has_recovered_when_it_has_replied_and_run_for_a_period(child):
+    assert not child.was_in_order
+    assert not child.has_recovered(160.1)
+    child.replied()
+    assert child.was_in_order
+    assert not child.has_recovered(160)
+    assert child.has_recovered(160.1)
+    assert child.count_end(150) == 1
+    assert child.count_end(160) == 2
+    assert child.count_end(160.1) == 1
+
+
+def test_failures_of_a_process_in_a_crash_loop_are_not_for_everybody_to_read(child, caplog):
+    child.in_crash_loop = True
+    advance(child, 21)
+    assert child._process.signals == [signal.SIGUSR1]
+    assert caplog.messages == []
+
+
 def test_process_that_cannot_be_started_leaves_no_descriptor(monkeypatch):
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     child = ChildProcess("director", POLICY, ["run"])

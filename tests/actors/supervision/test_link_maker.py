@@ -1,3 +1,4 @@
+import logging
 import socket
 
 import pytest
@@ -13,6 +14,7 @@ class FakeChild:
     def __init__(self, name):
         self.name = name
         self.listens = True
+        self.level = logging.ERROR
         self.kills = 0
         self.ends = []
 

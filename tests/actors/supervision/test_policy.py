@@ -129,9 +129,24 @@ def test_delays_between_restarts_grow_until_it_has_run_for_a_period():
     restarts = Restarts(POLICY)
     for nominal in (1, 2, 4, 4):
         restarts.started(100)
-        assert nominal * 0.8 <= restarts.delay(160) <= nominal * 1.2
+        restarts.ended(160)
+        assert nominal * 0.8 <= restarts.delay() <= nominal * 1.2
+    assert restarts.ends == 4
     restarts.started(100)
-    assert restarts.delay(160.1) <= 1.2
+    assert not restarts.has_recovered(160)
+    assert restarts.has_recovered(160.1)
+    restarts.ended(160.1)
+    assert restarts.delay() <= 1.2
+    assert restarts.ends == 1
+
+
+def test_delays_between_attempts_to_start_stay_the_longest_however_long_that_takes():
+    restarts = Restarts(POLICY)
+    for _ in range(5):
+        delay = restarts.delay()
+    assert delay >= 3.2
+    restarts.ended(1000)
+    assert restarts.delay() <= 1.2
 
 
 def test_node_gives_up_after_more_ends_than_its_intensity_within_a_period():

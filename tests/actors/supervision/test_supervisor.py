@@ -12,7 +12,7 @@ from actors.supervision.child_process import ChildProcess
 from actors.supervision.launch import Launch
 from actors.supervision.permits import permits
 from actors.supervision.policy import Policy
-from actors.supervision.supervisor import NO_POLICIES, Supervisor
+from actors.supervision.supervisor import Supervisor
 from tests.actors.support.some_settings import some_settings
 from tests.waiting import wait_until
 
@@ -42,11 +42,10 @@ def lives(tmp_path):
 def run(lives, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(FAKE.parents[3]))
 
-    def run(mode, policy=QUICK, names=("one",), permits=lambda *_: True, policies=NO_POLICIES, **changes):
-        command = [sys.executable, str(FAKE), mode, str(lives)]
-        return Supervisor(
-            names, some_settings(**changes), policy, command=command, permits=permits, policies=policies
-        ).run()
+    def run(mode, policy=QUICK, names=("one",), permits=lambda *_: True, **changes):
+        options = {name: changes.pop(name) for name in ("policies", "dispensable") if name in changes}
+        options |= {"command": [sys.executable, str(FAKE), mode, str(lives)], "permits": permits}
+        return Supervisor(names, some_settings(**changes), policy, **options).run()
 
     return run
 
@@ -98,6 +97,20 @@ def test_crashes_before_the_period_are_not_counted(run, lives):
     signal_when(lambda: lives.exists() and len(lived(lives)) > 4)
     assert run("crash", QUICK._replace(period=0.01, first_delay=0.02)) == 0
     assert len(lived(lives)) > 4
+
+
+def test_others_go_on_for_ever_without_a_dispensable_child_that_was_in_order(run, lives, caplog):
+    signal_when(lambda: lives.exists() and len(lived(lives)) > 10)
+    assert run("crash if dispensable", names=("director", "health"), dispensable={"health"}) == 0
+    assert caplog.text.count("exited with status 70, restarting in ") == 3
+    assert caplog.text.count("crash loop: 4 exits, never 60 seconds between") == 1
+    assert "director" not in caplog.text.replace("stopping", "")
+
+
+def test_node_ends_if_a_dispensable_child_never_comes_up(run, lives, caplog):
+    assert run("crash", dispensable={"one"}) == 1
+    assert len(lived(lives)) == 4
+    assert "giving up: 4 exits of processes within 60 seconds" in caplog.text
 
 
 def test_child_that_never_can_be_started_ends_the_node_with_one_line(caplog):

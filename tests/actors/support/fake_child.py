@@ -20,6 +20,8 @@ with file.open("a") as lives:
 lived = len(file.read_text().splitlines())
 if mode == "crash" or (mode == "crash once" and lived == 1):
     sys.exit(70)
+if mode == "crash if dispensable":
+    mode = "answer and crash" if begin.name == "health" else "answer"
 if mode == "flush and crash":
     control.send(connection, control.Flushed() if lived == 1 else control.Finished(0))
     sys.exit(70 if lived == 1 else 0)
@@ -40,6 +42,9 @@ while message := control.receive(connection):
                 pass
         if mode == "stuck" and lived == 1:
             time.sleep(100)
+        if mode == "answer and crash":
+            control.send(connection, control.Pong())
+            sys.exit(70)
         control.send(connection, control.Pong() if lived == 1 or mode in {"answer", "starve"} else control.Finished(5))
 if mode == "deaf":
     time.sleep(100)
