@@ -51,6 +51,7 @@ class _Self(Enum):
     """The merger's messages to itself."""
 
     PATIENCE_OVER = auto()
+    SILENCE_OVER = auto()
     RELEASE = auto()
     READ = auto()
 
@@ -63,7 +64,9 @@ class BackendMerger(Actor):
     are the virtual servers in it that are recorded as ours, with the seconds that their
     real servers may drain; None: the table is emptied first. With `patience`, updates are
     complete (`synced`) only when each checked backend has a verdict, or after so
-    many seconds; None: verdicts are not awaited. `hold` None: what leaves the configuration is removed at once.
+    many seconds; None: verdicts are not awaited. A health process that does not report its verdicts within `silence`
+    seconds after the configuration is complete is awaited no longer; None: it is. `hold` None: what leaves
+    the configuration is removed at once.
     `lapses` records what stays out of rotation without a check, `held` until when removals are held, `kept` what
     is kept though it is not configured.
     """
@@ -79,6 +82,7 @@ class BackendMerger(Actor):
         find: Callable[[VirtualServer], VirtualServerState | None] = lambda _virtual: None,
         ours: Mapping[VirtualServer, float] | None = MappingProxyType({}),
         patience: float | None = None,
+        silence: float | None = None,
         hold: HoldPolicy | None = None,
         lapses: LapseRecord | None = None,
         held: HoldRecord | None = None,
@@ -98,7 +102,7 @@ class BackendMerger(Actor):
         self._kept = kept or KeptRecord()
         self._writer = writer
         self._readiness = Readiness(health, patient=patience is not None)
-        self._patience = patience
+        self._patience, self._silence = patience, silence
         subscriptions = [Subscription(name, links, self.actor_ref.tell, carries=VerdictWireMessage) for name in health]
         self._subscriptions = {subscription.name: subscription for subscription in subscriptions}
         # when each health process ran last, as far as that is known
@@ -130,7 +134,11 @@ class BackendMerger(Actor):
             case _Self.READ:
                 self._take()
             case _Self.PATIENCE_OVER:
+                self._readiness.lose_patience()
+                self._report_silent("not applying the configuration")
                 self._start_without_verdicts()
+            case _Self.SILENCE_OVER:
+                self._start_without_silent()
             case Credit(link) if link in self._subscriptions:
                 self._subscriptions[link].acknowledge()
             case Credit():
@@ -165,8 +173,8 @@ class BackendMerger(Actor):
         already_logged = {item for item in update.items if isinstance(item, ProblemsOf)}
         for item in update.items:
             self._merger.update(item)
-        if update.synced:
-            self._readiness.configured()
+        if update.synced and self._readiness.configured() and self._silence is not None:
+            self.tell_later(self._silence, _Self.SILENCE_OVER)
         hold = self._retention.hold
         if update.pulse is not None:
             hold.alive(time.monotonic(), update.pulse)
@@ -197,7 +205,8 @@ class BackendMerger(Actor):
         for message in received.messages:
             match message:
                 case Synced():
-                    self._readiness.judged(received.link)
+                    if self._readiness.judged(received.link):
+                        log.info("health: process %s has reported its verdicts", received.link)
                 case Pulse():
                     self._probed[received.link] = time.monotonic()
                 case VerdictIs(key, verdict):
@@ -212,9 +221,23 @@ class BackendMerger(Actor):
         """Whether something is to be done at some time, as far as other processes run until then."""
         return not self._synced or self._merger.due is not None or self._retention.waits
 
+    def _start_without_silent(self) -> None:
+        """Await no longer what health processes do not report: it is as if they knew no verdict."""
+        silent = self._readiness.silent
+        self._report_silent("starting without them")
+        self._readiness.waive()
+        # what waits for health processes to run does so for these, too
+        self._probed = dict.fromkeys(silent, time.monotonic()) | self._probed
+        if silent:
+            self._start_without_verdicts()
+
+    def _report_silent(self, consequence: str) -> None:
+        """Name the health processes that have known the configuration, and report nothing."""
+        for name in self._readiness.silent if self._readiness.is_configured else ():
+            log.error("health: process %s does not report its verdicts: %s", name, consequence)
+
     def _start_without_verdicts(self) -> None:
-        """Await verdicts no longer: a backend without one is as in the kernel, or as its check's `initial` says."""
-        self._readiness.lose_patience()
+        """Begin without the verdicts that nobody has: a backend is as in the kernel, or as its `initial` says."""
         if self._synced or not self._readiness.is_ready(self._rotation.unknown):
             return
         log.warning("health: starting without verdicts on %d backends", self._rotation.unknown)

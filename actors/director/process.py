@@ -9,6 +9,7 @@ from actors.director.backend_merger import BackendMerger
 from actors.director.ipvs_writer import IpvsWriter, Options
 from actors.director.route_resolver import RouteResolver
 from actors.settings import Settings
+from clusterf.director.readiness import longest_silence
 from clusterf.director.removal_hold import HoldPolicy
 from clusterf.host.interfaces import ShadowInterfaces
 from clusterf.ipvs.kernel import Kernel, Unavailable
@@ -61,6 +62,7 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
         ours=None if settings.flush else recorded,
         # the rest of the time is for the writer
         patience=0.9 * settings.once_timeout if settings.once else None,
+        silence=None if settings.once else longest_silence(settings.stuck_timeout),
         lapses=LapseRecord(Record(ours, "lapses")),
         held=HoldRecord(None if settings.once else Record(ours, "hold")),
         kept=KeptRecord(Record(ours, "kept")),
