@@ -180,9 +180,9 @@ class ChildProcess:
         self._restarts.ended(now)
         return self._restarts.ends
 
-    def restart_later(self, now: float) -> float:
+    def restart_later(self, now: float, least: float = 0.0) -> float:
         """Return the seconds until the process is to be started again: the more, the more often it has ended."""
-        delay = self._restarts.delay()
+        delay = max(self._restarts.delay(), least)
         self._due = now + delay
         return delay
 

@@ -35,7 +35,9 @@ class Crashes:
             log.error("%s", description)
             log.error("giving up: %d exits of processes within %.0f seconds", len(self._exits), self._policy.period)
             return True
-        log.log(child.level, "%s, restarting in %.1f seconds", description, child.restart_later(now))
+        # (its own policy may have shorter delays, which would cost a CPU for ever)
+        delay = child.restart_later(now, self._policy.longest_delay if child.in_crash_loop else 0.0)
+        log.log(child.level, "%s, restarting in %.1f seconds", description, delay)
         return False
 
     def tend(self, child: ChildProcess, now: float) -> None:

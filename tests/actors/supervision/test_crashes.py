@@ -12,8 +12,8 @@ DESCRIPTION = "health: killed by SIGKILL"
 class Child(ChildProcess):
     """A child that is started, and ends, when the test says so."""
 
-    def __init__(self, name="health", *, in_order=True):
-        super().__init__(name, POLICY)
+    def __init__(self, name="health", *, in_order=True, policy=POLICY):
+        super().__init__(name, policy)
         self.was_in_order = in_order
         self.delays = []
 
@@ -21,8 +21,8 @@ class Child(ChildProcess):
         self._restarts.started(now)
         self._replied = self.was_in_order
 
-    def restart_later(self, now):
-        self.delays.append(super().restart_later(now))
+    def restart_later(self, now, least=0.0):
+        self.delays.append(super().restart_later(now, least))
         return self.delays[-1]
 
 
@@ -58,6 +58,13 @@ def test_dispensable_child_that_was_in_order_once_is_restarted_for_ever_with_few
     assert len(caplog.messages) == 4
     assert caplog.messages[0].startswith(f"{DESCRIPTION}, restarting in ")
     assert caplog.messages[3] == f"{LOOP}no longer logging each"
+
+
+def test_delay_in_a_crash_loop_is_the_longest_of_the_node_though_a_child_has_shorter_ones():
+    child = Child(policy=POLICY.within(10))
+    crash(Crashes(POLICY, {"health"}), child, 9)
+    assert max(child.delays[:3]) < 2
+    assert min(child.delays[3:]) >= 4
 
 
 def test_crash_loop_is_one_however_slowly_it_goes(caplog):

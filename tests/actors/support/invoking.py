@@ -17,7 +17,7 @@ class _Supervisor:
 
     settings = None
 
-    def __init__(self, names, settings, policy, *, launch, links, upkeep, policies):
+    def __init__(self, names, settings, policy, *, launch, links, upkeep, policies, dispensable):
         type(self).settings = settings
 
     def run(self):
