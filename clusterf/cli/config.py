@@ -1,7 +1,8 @@
 """`clusterf config`: show, check, watch and copy the configuration of a source."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import closing, suppress
 from itertools import chain
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import click
 
 from clusterf.cli.output import Printer, change_line, json_option, object_line, problem_line, summary_line
-from clusterf.cli.transfer import differences, make_private, write_keys, write_tree
+from clusterf.cli.transfer import Change, differences, make_private, write_keys, write_tree
 from clusterf.config.model import Value
 from clusterf.config.problems import Problem
 from clusterf.director.build import build
@@ -93,13 +94,15 @@ def watch(url: str, *, as_json: bool, **flags: Any) -> None:
 @config.command()
 @click.argument("places", nargs=2, metavar="DIR URL")
 @click.option("--dry-run", is_flag=True, help="Print the difference, write nothing.")
-@click.option("--prune", is_flag=True, help="Delete keys that are only in etcd, including those that nodes publish.")
+@click.option("--prune", is_flag=True, help="Delete keys that are only in etcd.")
+@click.option("--leased", is_flag=True, help="Overwrite and prune also keys that are attached to a lease.")
 @_of_source
-def load(places: tuple[str, str], *, dry_run: bool, prune: bool, as_json: bool, **flags: Any) -> None:
+def load(places: tuple[str, str], *, dry_run: bool, prune: bool, leased: bool, as_json: bool, **flags: Any) -> None:
     """Write the tree DIR into the etcd at URL; print the difference first, as `+`, `~` and `-`.
 
     Nothing is written if `check` fails for the tree. Keys that are only in etcd are
-    kept, unless --prune. DIR and URL may come in either order.
+    kept, unless --prune. Keys attached to a lease, which nodes publish and which expire with
+    them, are left alone, unless --leased. DIR and URL may come in either order.
     """
     folder, url, location = _places(places, flags)
     printer = Printer(as_json=as_json)
@@ -108,17 +111,41 @@ def load(places: tuple[str, str], *, dry_run: bool, prune: bool, as_json: bool, 
         raise click.UsageError(f"{folder} has no objects: with --prune, all keys at {url} would be deleted")
     endpoint, listing = first_answer(location, lambda client: (client.endpoint, client.list()))
     present = dict(listing.items)
-    changes = differences(wanted, present, prune=prune)
+    untouched: AbstractSet[bytes] = frozenset() if leased else listing.leases.keys()
+    found = differences(wanted, present, prune=prune, keep=untouched)
+    changes = [change for change in found if change.path not in untouched]
+    skipped = [change.path for change in found if change.path in untouched]
     printer.all(change_line(change.path, change.before, change.after) for change in changes)
     if not dry_run:
         with Client(location, endpoint) as client:
-            write_keys(client, changes)
-    deleted = sum(change.after is None for change in changes)
-    kept = len(present.keys() - wanted.keys()) - deleted
-    put = len(changes) - deleted
-    unchanged = sum(value is not None for value in wanted.values()) - put
-    counts = {"put": put, "deleted": deleted, "unchanged": unchanged, "kept": kept}
+            skipped += write_keys(client, changes, leased=leased)
+    printer.all(problem_line(_is_leased(url, path)) for path in skipped)
+    if prune and (kept := untouched - wanted.keys()):
+        _note_leased(len(kept), "kept", "--leased prunes them too")
+    counts = _counts(wanted, present.keys(), [change for change in changes if change.path not in skipped], skipped)
     printer.one(summary_line("dry run: " if dry_run else "", counts, dry_run=dry_run))
+
+
+def _counts(
+    wanted: Mapping[bytes, bytes | None], present: AbstractSet[bytes], done: list[Change], skipped: list[bytes]
+) -> dict[str, int]:
+    """Return how many keys `load` has put, deleted, found unchanged, kept and, if any, skipped."""
+    deleted = sum(change.after is None for change in done)
+    kept = len(present - wanted.keys()) - deleted
+    put = len(done) - deleted
+    missed = sum(path in wanted for path in skipped)
+    unchanged = sum(value is not None for value in wanted.values()) - put - missed
+    counts = {"put": put, "deleted": deleted, "unchanged": unchanged, "kept": kept}
+    return counts | ({"skipped": missed} if missed else {})
+
+
+def _is_leased(url: str, path: bytes) -> Problem:
+    return Problem(url, path, "", "skipped: attached to a lease, so a node publishes it", fatal=False, note=True)
+
+
+def _note_leased(number: int, what: str, remedy: str) -> None:
+    keys = "1 key that is" if number == 1 else f"{number} keys that are"
+    click.echo(f"{what} {keys} attached to a lease, which nodes publish; {remedy}", err=True)
 
 
 def _wanted(folder: Path, printer: Printer) -> dict[bytes, bytes | None]:
@@ -140,12 +167,14 @@ def _wanted(folder: Path, printer: Printer) -> dict[bytes, bytes | None]:
 @config.command()
 @click.argument("places", nargs=2, metavar="URL DIR")
 @click.option("--force", is_flag=True, help="Write into DIR even if it is not empty; other files in it are kept.")
+@click.option("--leased", is_flag=True, help="Write also keys that are attached to a lease.")
 @_of_source
-def dump(places: tuple[str, str], *, force: bool, as_json: bool, **flags: Any) -> None:
+def dump(places: tuple[str, str], *, force: bool, leased: bool, as_json: bool, **flags: Any) -> None:
     """Write the etcd at URL into the tree DIR; exit 1 if a key cannot be a file there.
 
-    DIR must not exist, or be empty. Unknown keys are skipped. Files and new directories
-    are for their owner only, as checks may hold credentials.
+    DIR must not exist, or be empty. Unknown keys are skipped, and keys attached to a
+    lease, which nodes publish and which expire with them, unless --leased. Files and new
+    directories are for their owner only, as checks may hold credentials.
     URL and DIR may come in either order.
     """
     folder, url, location = _places(places, flags)
@@ -154,11 +183,16 @@ def dump(places: tuple[str, str], *, force: bool, as_json: bool, **flags: Any) -
     listing = first_answer(location, lambda client: client.list())
     make_private(folder)
     printer = Printer(as_json=as_json)
-    problems = list(write_tree(url, listing.items, folder))
+    items = [item for item in listing.items if leased or item.path not in listing.leases]
+    problems = list(write_tree(url, items, folder))
     refused = sum(problem.fatal for problem in problems)
     status = _print_problems(problems, printer)
-    written = len(listing.items) - len(problems)
-    printer.one(summary_line("", {"written": written, "refused": refused, "left_out": len(problems) - refused}))
+    if omitted := len(listing.items) - len(items):
+        _note_leased(omitted, "left out", "--leased writes them too")
+    written = len(items) - len(problems)
+    printer.one(
+        summary_line("", {"written": written, "refused": refused, "left_out": len(problems) - refused + omitted})
+    )
     sys.exit(status)
 
 

@@ -10,8 +10,8 @@ The fields of JSON lines:
   was deleted, `value`;
 * a problem: `source`, `key`, `field` (empty: the whole object), `reason`,
   `bad` (false: a warning);
-* the summary, last: `load` has `put`, `deleted`, `unchanged`, `kept`,
-  `dry_run`; `dump` has `written`, `refused`, `left_out`;
+* the summary, last: `load` has `put`, `deleted`, `unchanged`, `kept`, if there
+  are any `skipped`, and `dry_run`; `dump` has `written`, `refused`, `left_out`;
 * a node that was sent a confirmation: `pid`, `told` (whether it was), `reason` (why not);
 * a finding of `doctor`: `level` (`ok`, `warn` or `bad`), `check`, `text`,
   `command` (the shell command that fixes it; empty: there is none).

@@ -1,11 +1,16 @@
 """Copying configuration from a tree to etcd and back.
 
-Only differences are written to etcd. Keys become file names only after a check:
-those who may write keys must not choose which files are written.
+Only differences are written to etcd. Keys that are attached to a lease are those of nodes
+that live, and expire with them: a copy of one would be there for ever, and one that is deleted is a
+backend less. They are left alone unless the caller says otherwise, also if they get
+their lease while the rest is written.
+
+Keys become file names only after a check: those who may write keys must not choose
+which files are written.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,11 +35,16 @@ class Change(NamedTuple):
 
 
 def differences(
-    wanted: Mapping[bytes, bytes | None], present: Mapping[bytes, bytes | Oversized], *, prune: bool = False
+    wanted: Mapping[bytes, bytes | None],
+    present: Mapping[bytes, bytes | Oversized],
+    *,
+    prune: bool = False,
+    keep: Collection[bytes] = (),
 ) -> list[Change]:
     """Return the changes from `present` to `wanted`: first the puts, then the deletions, each sorted by path.
 
-    Keys that are not wanted are deleted only with `prune`. A value of None in `wanted`: leave the key as it is.
+    Keys that are not wanted are deleted only with `prune`, and not if they are in `keep`. A value of None in
+    `wanted`: leave the key as it is.
     """
     changes = [
         Change(path, present.get(path), value)
@@ -42,20 +52,29 @@ def differences(
         if value is not None and value != present.get(path)
     ]
     if prune:
-        changes += [Change(path, present[path], None) for path in sorted(present.keys() - wanted.keys())]
+        changes += [Change(path, present[path], None) for path in sorted(present.keys() - wanted.keys() - set(keep))]
     return changes
 
 
-def write_keys(client: Client, changes: Sequence[Change]) -> None:
-    """Write the changes to etcd. Raises EtcdError, which says how many were written before."""
+def write_keys(client: Client, changes: Sequence[Change], *, leased: bool = False) -> list[bytes]:
+    """Write the changes to etcd; return the paths that were left alone, as they are attached to a lease.
+
+    With `leased` none is. Raises EtcdError, which says how many were written before.
+    """
     written = 0
+    skipped: list[bytes] = []
     for batch in batches((change.path, change.after) for change in changes):
         puts = [(path, value) for path, value in batch if value is not None]
+        deletes = [path for path, value in batch if value is None]
         try:
-            client.transact(puts, [path for path, value in batch if value is None])
+            if leased:
+                client.transact(puts, deletes)
+            else:
+                skipped += client.write_unleased(puts, deletes)
         except EtcdError as error:
             raise EtcdError(f"{written} of {len(changes)} changes written, then failed: {error}") from None
         written += len(batch)
+    return skipped
 
 
 def write_tree(source: str, items: Iterable[tuple[bytes, bytes | Oversized]], root: Path) -> Iterator[Problem]:

@@ -119,6 +119,18 @@ class Client:
         responses_of(reply, operations)
         return int(header_of(reply).revision)
 
+    def write_unleased(self, puts: Sequence[tuple[bytes, bytes]], deletes: Sequence[bytes]) -> Sequence[bytes]:
+        """Set and delete keys in one transaction of at most OPERATIONS, but none that is attached to a lease.
+
+        Return the paths of those that are.
+        """
+        operations = [transactions.put_operation(self._prefix + path, value) for path, value in puts]
+        operations += [transactions.delete_operation(self._prefix + path) for path in deletes]
+        guarded = [transactions.unleased(operation) for operation in operations]
+        responses = responses_of(self._transaction(etcdrpc.TxnRequest(success=guarded)), guarded)
+        paths = [path for path, _ in puts] + list(deletes)
+        return [path for path, done in zip(paths, responses, strict=True) if not done.response_txn.succeeded]
+
     def grant(self, ttl: int) -> int:
         """Return the id of a new lease, which expires `ttl` seconds after it was granted or kept alive."""
         return granted(self._call(self._lease.LeaseGrant, etcdrpc.LeaseGrantRequest(TTL=ttl)), ttl)

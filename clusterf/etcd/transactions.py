@@ -8,9 +8,9 @@ from typing import Any
 
 from clusterf.etcd.stubs import etcdrpc
 
-__all__ = ["BYTES", "OPERATIONS", "batches", "delete_operation", "put_operation"]
+__all__ = ["BYTES", "OPERATIONS", "batches", "delete_operation", "put_operation", "unleased"]
 
-OPERATIONS = 126  # in a transaction: etcd takes 128 (--max-txn-ops), one of them for the level in a deletion
+OPERATIONS = 126  # in a transaction: etcd takes 128 (--max-txn-ops), one of them for the level of a condition
 BYTES = 1 << 20  # of paths and values in a transaction, about; etcd takes 1.5 MiB (--max-request-bytes)
 _OVERHEAD = 300  # bytes of an operation beside path and value, with a prefix of usual length
 
@@ -42,6 +42,12 @@ def delete_operation(name: bytes, lease: int = 0) -> Any:
     """Return the operation that deletes a key; with a lease only while the key is attached to it."""
     deletion = etcdrpc.RequestOp(request_delete_range=etcdrpc.DeleteRangeRequest(key=name))
     return _if(_owned_by(lease, name), deletion) if lease else deletion
+
+
+def unleased(operation: Any) -> Any:
+    """Return the operation that puts or deletes a key only if it is absent, or attached to no lease."""
+    kind = operation.WhichOneof("request")
+    return _if(_owned_by(0, getattr(operation, kind).key), operation)
 
 
 def _owned_by(lease: int, name: bytes) -> Any:

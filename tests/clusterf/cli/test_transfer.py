@@ -15,11 +15,17 @@ KEYS = st.dictionaries(st.sampled_from([b"a", b"b", b"c", b"d"]), st.sampled_fro
 
 
 class FakeClient:
-    """Holds keys; fails after `patience` transactions."""
+    """Holds keys, of which some have a lease; fails after `patience` transactions."""
 
-    def __init__(self, keys: dict[bytes, bytes], patience: int = 1000) -> None:
+    def __init__(self, keys: dict[bytes, bytes], patience: int = 1000, leased: frozenset[bytes] = frozenset()) -> None:
         self.keys = keys
         self.patience = patience
+        self.leased = leased
+
+    def write_unleased(self, puts, deletes) -> list[bytes]:
+        free = [path for path in deletes if path not in self.leased]
+        self.transact([(path, value) for path, value in puts if path not in self.leased], free)
+        return [path for path in [*dict(puts), *deletes] if path in self.leased]
 
     def transact(self, puts, deletes, lease=0) -> int:
         if not self.patience:
@@ -51,6 +57,27 @@ def test_differences_without_prune_delete_nothing(wanted, present):
     client = FakeClient(dict(present))
     write_keys(client, differences(wanted, present))
     assert client.keys == present | wanted
+
+
+@given(KEYS, KEYS, st.frozensets(st.sampled_from([b"a", b"b", b"c", b"d"])))
+def test_keys_that_got_a_lease_meanwhile_stay_as_they_are_and_are_returned(wanted, present, leased):
+    client = FakeClient(dict(present), leased=leased)
+    found = differences(wanted, present, prune=True)
+    skipped = write_keys(client, found)
+    assert client.keys == {key: value for key, value in wanted.items() if key not in leased} | {
+        key: value for key, value in present.items() if key in leased
+    }
+    assert skipped == [change.path for change in found if change.path in leased]
+    client.keys = dict(present)
+    assert write_keys(client, found, leased=True) == []
+    assert client.keys == wanted
+
+
+@given(KEYS, KEYS)
+def test_keys_to_keep_are_not_pruned(wanted, present):
+    client = FakeClient(dict(present))
+    write_keys(client, differences(wanted, present, prune=True, keep={b"a"}))
+    assert client.keys == wanted | ({b"a": present[b"a"]} if b"a" in present and b"a" not in wanted else {})
 
 
 @given(KEYS)

@@ -1,7 +1,9 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterf.etcd.transactions import BYTES, OPERATIONS, batches
+from clusterf.etcd.stubs import etcdrpc
+from clusterf.etcd.transactions import BYTES, OPERATIONS, batches, delete_operation, put_operation, unleased
 
 
 def writes(number, size=1):
@@ -39,3 +41,12 @@ def test_first_batch_needs_only_the_writes_that_it_has():
 
 def test_nothing_to_write_makes_no_batch():
     assert list(batches([])) == []
+
+
+@pytest.mark.parametrize("operation", [put_operation(b"a", b"1"), delete_operation(b"a")])
+def test_operation_on_a_key_without_a_lease_has_that_as_its_condition(operation):
+    guarded = unleased(operation).request_txn
+    (condition,) = guarded.compare
+    assert (condition.key, condition.target, condition.result) == (b"a", etcdrpc.Compare.LEASE, etcdrpc.Compare.EQUAL)
+    assert condition.lease == 0
+    assert (list(guarded.success), list(guarded.failure)) == ([operation], [])

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from clusterf.cli.main import main
+from clusterf.cli.transfer import Change, write_keys
 from clusterf.etcd.client import Client
 from clusterf.etcd.transactions import OPERATIONS
 from tests.lab.etcd import PASSWORD, USER, EtcdCluster
@@ -148,6 +149,63 @@ def test_empty_tree_prunes_nothing(tmp_path, url, client):
     client.transact([(b"health", b"{}")], [])
     assert clusterf("load", "--prune", tmp_path, url).exit_code == 2
     assert held(client) == {b"health": b"{}"}
+
+
+@pytest.fixture
+def lease(client: Client) -> int:
+    """A lease with a backend and a route on it, as nodes publish them."""
+    lease = client.grant(60)
+    published = [(b"services/web/backends/docker", b'{"ipv4": "10.1.0.9"}'), (b"routes/net", b'{"IPVSMethod": "masq"}')]
+    client.transact(published, [], lease)
+    return lease
+
+
+def test_dump_leaves_out_what_has_a_lease_and_says_how_many(tree, url, client, lease, tmp_path):
+    clusterf("load", tree, url)
+    result = clusterf("dump", url, tmp_path / "copy")
+    assert (result.exit_code, result.stdout) == (0, "written 5, refused 0, left out 2\n")
+    note = "left out 2 keys that are attached to a lease, which nodes publish; --leased writes them too\n"
+    assert result.stderr == note
+    assert files(tmp_path / "copy") == TREE
+    result = clusterf("dump", "--leased", url, tmp_path / "all")
+    assert (result.stdout, result.stderr) == ("written 7, refused 0, left out 0\n", "")
+    assert (tmp_path / "all/services/web/backends/docker").exists()
+
+
+def test_prune_keeps_what_has_a_lease_unless_told_otherwise(tree, url, client, lease):
+    client.transact([(b"routes/old", b"{}")], [])
+    result = clusterf("load", "--prune", tree, url)
+    assert result.stdout.splitlines()[-2:] == ["- routes/old", "put 5, deleted 1, unchanged 0, kept 2"]
+    assert result.stderr == "kept 2 keys that are attached to a lease, which nodes publish; --leased prunes them too\n"
+    assert client.list().leases == {b"services/web/backends/docker": lease, b"routes/net": lease}
+    result = clusterf("load", "--prune", "--leased", tree, url)
+    assert (result.stdout.splitlines()[-1], result.stderr) == ("put 0, deleted 2, unchanged 5, kept 0", "")
+    assert len(held(client)) == len(TREE)
+
+
+def test_key_of_the_tree_that_has_a_lease_in_etcd_is_skipped_and_reported(tree, url, client, lease):
+    write(tree, {"services/web/backends/docker": '{"ipv4": "10.1.0.8"}', "routes/net": '{"IPVSMethod": "masq"}'})
+    for form in ("--dry-run", "--prune"):
+        result = clusterf("load", form, tree, url)
+        assert result.exit_code == 0
+        reason = "skipped: attached to a lease, so a node publishes it"
+        assert f"{url}: services/web/backends/docker: {reason}" in result.stdout.splitlines()
+        assert result.stdout.endswith("put 5, deleted 0, unchanged 1, kept 0, skipped 1\n")
+    assert client.leased(lease) == {
+        b"services/web/backends/docker": b'{"ipv4": "10.1.0.9"}',
+        b"routes/net": b'{"IPVSMethod": "masq"}',
+    }
+    assert clusterf("load", "--leased", tree, url).stdout.endswith("put 1, deleted 0, unchanged 6, kept 0\n")
+    assert client.list().leases == {b"routes/net": lease}
+
+
+def test_key_that_gets_its_lease_after_the_list_is_left_alone(client):
+    client.transact([(b"a", b"1"), (b"b", b"1"), (b"c", b"1")], [])
+    lease = client.grant(60)
+    client.transact([(b"a", b"theirs"), (b"c", b"theirs"), (b"new", b"theirs")], [], lease)
+    changes = [Change(path, None, b"ours") for path in (b"a", b"b", b"d", b"new")] + [Change(b"c", b"1", None)]
+    assert write_keys(client, changes) == [b"a", b"new", b"c"]
+    assert held(client) == {b"a": b"theirs", b"b": b"ours", b"c": b"theirs", b"d": b"ours", b"new": b"theirs"}
 
 
 def test_unknown_key_of_the_tree_is_not_loaded(tree, url, client):
