@@ -14,6 +14,7 @@ used; without one, nothing is passed on.
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from clusterf.etcd.client import Client, KeyListing
@@ -27,6 +28,7 @@ from clusterf.lib.log_once import LogOnce
 from clusterf.sources.doubt import SourceDoubt
 from clusterf.sources.follower import Follower, OnUpdate, Update
 from clusterf.sources.last_good import KeyUpdate
+from clusterf.sources.lease_ends import LeaseEnds
 from clusterf.sources.lineage import Lineage
 
 __all__ = ["EtcdFollower"]
@@ -50,13 +52,15 @@ class EtcdFollower(Follower):
         self._failures = LogOnce(log, remind=REMINDER)
         # the hash of each path's value, as passed on last
         self._known: dict[bytes, int] = {}
-        # the revision of the last list
-        self._revision = 0
+        # the revision of the last list, and that of the last event
+        self._revision = self._seen = 0
         # whether a list of the known cluster was passed on
         self._believed = False
 
     def _follow(self) -> None:
         self._lineage = Lineage(self._record, self._last_good.revision)
+        assert self._store is not None, "the store is open while a source is followed"
+        self._leases = LeaseEnds(self._url, self._store)
         self._on_update([*self._doubt_begun(None)], False)
         self._try_endpoints()
         if not self._synced and not self._stopping.is_set():
@@ -78,7 +82,7 @@ class EtcdFollower(Follower):
         try:
             next_list = self._next_scan()
             while not self._stopping.is_set():
-                self._read(watch)
+                self._read(client, watch)
                 if time.monotonic() >= next_list or self._reload.is_set():
                     self._list_again(client.endpoint)
                     next_list = self._next_scan()
@@ -101,10 +105,16 @@ class EtcdFollower(Follower):
         """Read all keys; those that are missing were deleted, unless that is in doubt."""
         self._reload.clear()
         listing = client.list()
-        self._revision = listing.revision
+        self._revision = self._seen = listing.revision
         known = {item.path: hash(item.value) for item in listing.items}
         before = self._lineage.doubt
-        self._judge(client, listing, known)
+        self._judge(client, listing, known.keys() | self._leases.pending)
+        if self._lineage.doubt is None:
+            self._leases.listed(known, listing.leases)
+            now = time.monotonic()
+            self._leases.settle(now, now, client.time_to_live)
+        for path in self._leases.pending - known.keys():
+            known[path] = self._known.get(path, _NO_HASH)
         updates: list[Update] = [*self._doubt_begun(before), *self._changes(listing, known)]
         if self._lineage.doubt is None:
             updates.extend([SourceDoubt(None)] if before is not None else self._end_doubt_of_copy())
@@ -117,10 +127,12 @@ class EtcdFollower(Follower):
         self._last_good.save(self._revision)
         self._last_good.renew()
 
-    def _judge(self, client: Client, listing: KeyListing, present: Mapping[bytes, int]) -> None:
+    def _judge(self, client: Client, listing: KeyListing, present: AbstractSet[bytes]) -> None:
         """Begin, keep or end the doubt about the etcd that answers."""
         doubt = self._lineage.doubt
         confirmed = self._take_confirmation()
+        if confirmed:
+            self._leases.confirm()
         if confirmed and doubt is not None:
             self._lineage.accept(listing.cluster, listing.revision)
             self._known = dict.fromkeys(self._known, _NO_HASH)  # all that is there is to be recorded
@@ -128,8 +140,10 @@ class EtcdFollower(Follower):
             return
         # in a doubt, what the known cluster had is only what is recorded
         had = self._last_good.paths() | (self._known.keys() if doubt is None else set())
-        missing = had - present.keys()
-        self._lineage.judge(listing.cluster, listing.revision, lambda: self._were_deleted(client, missing))
+        missing = had - present
+        self._lineage.judge(
+            listing.cluster, listing.revision, lambda: self._lineage.were_deleted(missing, client.paths)
+        )
         if doubt is not None and self._lineage.doubt is None:
             log.warning("%s: the known etcd cluster is back: no longer holding removals", self._url)
 
@@ -149,6 +163,9 @@ class EtcdFollower(Follower):
         for path, value in listing.items:
             if self._known.get(path) != known[path]:
                 yield self._last_good.put(path, value)
+        for path in self._leases.pending - self._known.keys():
+            # of a lease that ended, in force before this process began
+            yield self._last_good.put(path, self._last_good.raw(path))
         for path in missing:
             yield self._last_good.put(path, None)
 
@@ -160,38 +177,28 @@ class EtcdFollower(Follower):
             log.error("%s: %s: holding removals until that ends, or until clusterf config confirm", self._url, doubt)
             yield SourceDoubt(doubt)
 
-    def _were_deleted(self, client: Client, missing: set[bytes]) -> bool | None:
-        """Return whether all these keys existed in this etcd before; None if that is not known any more."""
-        revisions = self._lineage.revisions
-        if missing and not revisions:
-            return None
-        for number, revision in enumerate(revisions):
-            if not missing:
-                break
-            try:
-                missing = missing - client.paths(revision)
-            except EtcdError as error:
-                if not error.compacted:
-                    raise
-                return None if number == 0 else False
-        return not missing
-
-    def _read(self, watch: WatchReader) -> None:
+    def _read(self, client: Client, watch: WatchReader) -> None:
         """Pass on the events that have arrived since the last list. Raises EtcdError once the watch has ended."""
         updates: list[Update] = []
-        revision = 0
-        for path, value, revision, _ in watch.events():
+        for path, value, revision, lease in watch.events():
             if revision <= self._revision:
                 continue  # included in the list
-            if value is None:
-                self._known.pop(path, None)
-            else:
+            self._seen = revision
+            if value is not None:
+                self._leases.put(path, lease)
                 self._known[path] = hash(value)
+            elif self._leases.delete(path):
+                continue
+            else:
+                self._known.pop(path, None)
             updates.append(self._last_good.put(path, value))
+        for path in self._leases.settle(time.monotonic(), watch.heard, client.time_to_live):
+            self._known.pop(path, None)
+            updates.append(self._last_good.put(path, None))
         if updates:
-            self._lineage.see(revision)
+            self._lineage.see(self._seen)
             self._on_update(updates, False)
-            self._last_good.save(revision)
+            self._last_good.save(self._seen)
         watch.check()
         if len(self._known) > MOST_KEYS:
             raise EtcdError(f"too much below the prefix: more than {MOST_KEYS} keys")

@@ -12,6 +12,7 @@ from clusterf.lib.jitter import jittered
 from clusterf.lib.store import Store
 from clusterf.sources.doubt import DoubtKind, SourceDoubt
 from clusterf.sources.last_good import KeyUpdate, LastGood
+from clusterf.sources.leased_paths import LeasedPaths
 from clusterf.sources.source_record import SourceRecord
 
 __all__ = ["Follower", "OnUpdate", "Update"]
@@ -69,7 +70,7 @@ class Follower(ABC):
 
     def run(self) -> None:
         """Follow the source until `stop`."""
-        sections = (self._url, SourceRecord.section(self._url))
+        sections = (self._url, SourceRecord.section(self._url), LeasedPaths.section(self._url))
         self._store = store = Store(self._state_file, sections=sections, keep_stale=True)
         self._last_good = LastGood(self._url, store)
         self._record = SourceRecord(self._url, store)

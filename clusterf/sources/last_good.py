@@ -126,6 +126,10 @@ class LastGood:
         """Return the paths of the recorded values."""
         return self._recorded.keys()
 
+    def raw(self, path: bytes) -> bytes | None:
+        """Return the recorded value of the path, None: there is none."""
+        return self._changes[path] if path in self._changes else self._store.get(self._url, path)
+
     def copy(self) -> LastGoodCopy | None:
         """Return the copy; None if it is damaged, or the source was never read as a whole."""
         items = dict(self._store.items(self._url))
@@ -214,7 +218,7 @@ class LastGood:
 
     def _previous(self, path: bytes, key: Key, raw: bytes, decoded: Decoded) -> KeyUpdate:
         """Return the state of a path with an invalid value: the last good one, else what is in force without one."""
-        last = self._changes[path] if path in self._changes else self._store.get(self._url, path)
+        last = self.raw(path)
         value = decode(self._url, path, key, last, limit=None).value if last is not None else None
         # without a store, only the receiver knows the last good value
         if value is None and (last is not None or path not in self._recorded):

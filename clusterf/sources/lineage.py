@@ -8,7 +8,9 @@ until the known cluster is back or the operator confirms the one that answers.
 """
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 
+from clusterf.etcd.errors import EtcdError
 from clusterf.sources.source_record import SourceRecord
 
 __all__ = ["Lineage"]
@@ -60,6 +62,24 @@ class Lineage:
             self._begin(f"the history of etcd lacks keys that it had at revision {self._seen}", True)
         elif proven or not self._regressed:
             self.accept(cluster, revision)
+
+    def were_deleted(self, missing: AbstractSet[bytes], paths: Callable[[int], set[bytes]]) -> bool | None:
+        """Return whether all these keys existed in this etcd before; None if that is not known any more.
+
+        `paths` returns the keys that it had at a revision. Raises EtcdError.
+        """
+        if missing and not self.revisions:
+            return None
+        for number, revision in enumerate(self.revisions):
+            if not missing:
+                break
+            try:
+                missing = missing - paths(revision)
+            except EtcdError as error:
+                if not error.compacted:
+                    raise
+                return None if number == 0 else False
+        return not missing
 
     def accept(self, cluster: int, revision: int) -> None:
         """Take this cluster as the known one, and end the doubt."""

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
-from clusterf.etcd.client import KeyListing, KeyValue
+from clusterf.etcd.client import KeyListing, KeyValue, LeaseTime
 from clusterf.etcd.endpoints import EndpointFailure
 from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.watch import Event
@@ -150,6 +150,11 @@ class Client:
     def watch(self, revision: int) -> tuple[Etcd, str, int]:
         """Return what WatchReader needs."""
         return self._etcd, self._node, revision
+
+    def time_to_live(self, _lease: int) -> LeaseTime:
+        """Return that a lease is gone: there is none."""
+        self._call()
+        return LeaseTime(0, 0)
 
     def _call(self) -> None:
         fibers.sleep(self._delay())

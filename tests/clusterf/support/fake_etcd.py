@@ -4,11 +4,12 @@ import threading
 from contextlib import contextmanager
 from queue import SimpleQueue
 
-from clusterf.etcd.client import KeyListing, KeyValue
+from clusterf.etcd.client import KeyListing, KeyValue, LeaseTime
 from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.location import EtcdLocation
 from clusterf.etcd.watch import Event
 from clusterf.lib.backoff import Backoff
+from clusterf.lib.mapping import put
 from clusterf.sources.doubt import SourceDoubt
 from clusterf.sources.etcd_follower import EtcdFollower
 from tests.waiting import wait_until
@@ -37,6 +38,9 @@ class FakeEtcd:
 
     def __init__(self):
         self.contents: dict[bytes, bytes] = {}
+        # the leases that there are, and which of them each key is on
+        self.times: dict[int, LeaseTime] = {}
+        self.leases: dict[bytes, int] = {}
         self.history: list[Event] = []
         # what it had before its history
         self.restored: dict[bytes, bytes] = {}
@@ -52,17 +56,36 @@ class FakeEtcd:
         self.watches: list[FakeWatch] = []
         self._lock = threading.Lock()
 
-    def change(self, path, value, *, times=1):
-        """Put a value, or with None delete it; each watch receives the event `times` times."""
+    def change(self, path, value, *, times=1, lease=0):
+        """Put a value, on a lease, or with None delete it; each watch receives the event `times` times."""
         with self._lock:
-            self.revision += 1
-            if value is None:
-                self.contents.pop(path, None)
-            else:
-                self.contents[path] = value
-            self.history.append(Event(path, value, self.revision))
-            for watch in self.watches * times:
-                watch.send([self.history[-1]])
+            self._change({path: value}, times, lease)
+
+    def grant(self, ttl=10):
+        """Return a new lease, which is kept alive."""
+        lease = 99 + len(self.times)
+        self.times[lease] = LeaseTime(ttl, ttl)
+        return lease
+
+    def end(self, *leases, times=1):
+        """End leases, one after the other, with all their keys."""
+        with self._lock:
+            for lease in leases:
+                self.times[lease] = LeaseTime(0, 0)
+                paths = [path for path, at in self.leases.items() if at == lease]
+                self._change(dict.fromkeys(paths), times)
+
+    def time_to_live(self, lease):
+        return self.times[lease]
+
+    def _change(self, values, times, lease=0):
+        self.revision += 1
+        for path, value in values.items():
+            put(self.contents, path, value)
+            put(self.leases, path, lease or None)
+            self.history.append(Event(path, value, self.revision, lease))
+        for watch in self.watches * times:
+            watch.send(self.history[-len(values) :])
 
     def send(self, message):
         """Send a message to all watches; an error ends them."""
@@ -80,7 +103,8 @@ class FakeEtcd:
             if self.refusals:
                 self.refusals -= 1
                 raise EtcdError(f"{endpoint}: refused")
-            return KeyListing([KeyValue(*item) for item in self.contents.items()], self.revision, self.cluster)
+            items = [KeyValue(*item) for item in self.contents.items()]
+            return KeyListing(items, self.revision, self.cluster, dict(self.leases))
 
     def paths(self, revision):
         with self._lock:
@@ -144,6 +168,7 @@ class FakeClient:
         self.endpoint = endpoint
         self.watch = self.etcd.watch
         self.paths = self.etcd.paths
+        self.time_to_live = self.etcd.time_to_live
 
     def __enter__(self):
         return self
