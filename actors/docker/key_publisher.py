@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from actors.base.threaded_actor import ThreadedActor
 from clusterf.etcd.location import EtcdLocation
+from clusterf.leases.lease_file import NO_MACHINE, Machine
 from clusterf.leases.lease_keeper import LeaseKeeper
 
 __all__ = ["KeyPublisher", "Publish", "PublishOnly"]
@@ -33,8 +34,8 @@ class PublishOnly(NamedTuple):
 class KeyPublisher(ThreadedActor):
     """Publish keys below the prefix of `location` while this actor lives, and for `ttl` seconds longer.
 
-    `lease_file` holds the lease for the next publisher to take over; None:
-    none does. `machine` is this one, during this boot. An actor that is stopped leaves its keys to the TTL, unless the
+    `lease_file` holds the lease for the next publisher on this `machine` to take over; None:
+    none does. An actor that is stopped leaves its keys to the TTL, unless the
     node is stopped by its operator and `leave_nothing` is set: then all are
     removed, and every endpoint is tried once for that.
     """
@@ -45,7 +46,7 @@ class KeyPublisher(ThreadedActor):
         ttl: int,
         lease_file: Path | None,
         *,
-        machine: str = "",
+        machine: Machine = NO_MACHINE,
         leave_nothing: bool = False,
     ) -> None:
         super().__init__("etcd lease", patience=None)

@@ -13,7 +13,8 @@ from clusterf.docker.engine import Engine, client_options
 from clusterf.docker.inventory import Inventory
 from clusterf.docker.labels import LabelRules
 from clusterf.docker.routes import Routing
-from clusterf.host.boot import boot_id
+from clusterf.host.boot import boot_id, machine_id
+from clusterf.leases.lease_file import Machine
 from clusterf.lib.store import Store
 
 __all__ = ["start"]
@@ -28,7 +29,9 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
         NoopPublisher.start(location)
         if settings.noop
         else KeyPublisher.start(
-            *(location, settings.etcd_ttl, settings.lease_file), machine=boot_id(), leave_nothing=settings.exit_flush
+            *(location, settings.etcd_ttl, settings.lease_file),
+            machine=Machine(machine_id(), boot_id()),
+            leave_nothing=settings.exit_flush,
         )
     )
     watcher = DockerWatcher.start(

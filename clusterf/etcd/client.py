@@ -131,6 +131,16 @@ class Client:
         paths = [path for path, _ in puts] + list(deletes)
         return [path for path, done in zip(paths, responses, strict=True) if not done.response_txn.succeeded]
 
+    def touch(self, path: bytes, value: bytes, lease: int) -> int:
+        """Set a key if it is attached to the lease; return the revision, 0: it is not."""
+        name = self._prefix + path
+        reply = self._transaction(transactions.put_if_owned(name, value, lease))
+        return int(header_of(reply).revision) if reply.succeeded else 0
+
+    def revision(self) -> int:
+        """Return the present revision."""
+        return self.transact([], [])
+
     def grant(self, ttl: int) -> int:
         """Return the id of a new lease, which expires `ttl` seconds after it was granted or kept alive."""
         return granted(self._call(self._lease.LeaseGrant, etcdrpc.LeaseGrantRequest(TTL=ttl)), ttl)

@@ -8,7 +8,7 @@ from typing import Any
 
 from clusterf.etcd.stubs import etcdrpc
 
-__all__ = ["BYTES", "OPERATIONS", "batches", "delete_operation", "put_operation", "unleased"]
+__all__ = ["BYTES", "OPERATIONS", "batches", "delete_operation", "put_if_owned", "put_operation", "unleased"]
 
 OPERATIONS = 126  # in a transaction: etcd takes 128 (--max-txn-ops), one of them for the level of a condition
 BYTES = 1 << 20  # of paths and values in a transaction, about; etcd takes 1.5 MiB (--max-request-bytes)
@@ -48,6 +48,11 @@ def unleased(operation: Any) -> Any:
     """Return the operation that puts or deletes a key only if it is absent, or attached to no lease."""
     kind = operation.WhichOneof("request")
     return _if(_owned_by(0, getattr(operation, kind).key), operation)
+
+
+def put_if_owned(name: bytes, value: bytes, lease: int) -> Any:
+    """Return the transaction that sets a key while it is attached to the lease."""
+    return etcdrpc.TxnRequest(compare=[_owned_by(lease, name)], success=[put_operation(name, value, lease)])
 
 
 def _owned_by(lease: int, name: bytes) -> Any:

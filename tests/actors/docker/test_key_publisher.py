@@ -9,6 +9,7 @@ from actors.base.messages import Leave, Reload
 from actors.docker import key_publisher
 from actors.docker.key_publisher import KeyPublisher, Publish, PublishOnly
 from clusterf.etcd.location import EtcdLocation
+from clusterf.leases.lease_file import NO_MACHINE
 from tests.waiting import wait_until
 
 LOCATION = EtcdLocation(endpoints=("127.0.0.1:2379",), prefix=b"/clusterf/")
@@ -63,7 +64,7 @@ def test_keys_are_passed_to_the_lease_keeper(start):
     ref.tell(Reload())
     ref.stop(timeout=10)
     assert keeper.calls == [
-        (LOCATION, 10, None, ""),
+        (LOCATION, 10, None, NO_MACHINE),
         ({b"a": b"1"},),
         (b"a", None),
         (b"c", b"4"),
@@ -78,7 +79,7 @@ def test_leaving_withdraws_all_keys_if_nothing_is_to_be_left(start, leave_nothin
     ref.tell(Leave())
     ref.tell(Publish(b"a", b"1"))  # has no effect after a withdrawal
     ref.stop(timeout=10)
-    assert keeper.calls == [(LOCATION, 10, None, ""), *calls, "stop"]
+    assert keeper.calls == [(LOCATION, 10, None, NO_MACHINE), *calls, "stop"]
 
 
 def test_failure_of_the_lease_keeper_is_the_actors(start, caplog):

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.supervision.policy import DUMP_TIME, Act, Exits, Policy, Restarts, RunningClock, Vigil
-from clusterf.leases.lease_keeper import RENEWAL
+from clusterf.leases.holding import RENEWAL
 
 POLICY = Policy(intensity=2, period=60, stuck_timeout=8, start_timeout=20, first_delay=1, longest_delay=4)
 

@@ -4,7 +4,7 @@ import shutil
 import msgspec
 import pytest
 
-from clusterf.leases.lease_file import LeaseFile
+from clusterf.leases.lease_file import LeaseFile, Machine
 
 PREFIX = b"/clusterf/"
 
@@ -67,17 +67,27 @@ def test_lease_is_written_anew_when_its_directory_was_renamed(tmp_path):
     assert LeaseFile(path, 10, PREFIX).read() == 7
 
 
-def test_lease_in_a_copy_of_the_directory_or_of_another_machine_is_not_taken_over(tmp_path):
-    LeaseFile(tmp_path / "state/lease", 10, PREFIX, "one").write(7)
+def test_lease_in_a_copy_of_the_directory_or_of_another_machine_or_boot_is_not_taken_over(tmp_path):
+    here = Machine("one", "boot")
+    LeaseFile(tmp_path / "state/lease", 10, PREFIX, here).write(7)
     shutil.copytree(tmp_path / "state", tmp_path / "copy")
-    assert LeaseFile(tmp_path / "copy/lease", 10, PREFIX, "one").read() == 0
-    assert LeaseFile(tmp_path / "state/lease", 10, PREFIX, "two").read() == 0
-    assert LeaseFile(tmp_path / "state/lease", 10, PREFIX, "one").read() == 7
+    assert LeaseFile(tmp_path / "copy/lease", 10, PREFIX, here).read() == 0
+    for there in (Machine("two", "boot"), Machine("one", "another boot"), Machine("", "boot")):
+        assert LeaseFile(tmp_path / "state/lease", 10, PREFIX, there).read() == 0
+    assert LeaseFile(tmp_path / "state/lease", 10, PREFIX, here).read() == 7
 
 
-def test_lease_of_an_earlier_version_is_taken_over(path):
-    path.write_bytes(msgspec.json.encode({"id": 7, "ttl": 10, "prefix": PREFIX}))
-    assert LeaseFile(path, 10, PREFIX, "one").read() == 7
+@pytest.mark.parametrize("place", ["", "boot {}"])
+def test_lease_of_an_earlier_version_is_taken_over_and_recorded_as_ours(path, place):
+    old = {"id": 7, "ttl": 10, "prefix": PREFIX} | ({"place": place.format(path.parent.stat().st_ino)} if place else {})
+    path.write_bytes(msgspec.json.encode(old))
+    file = LeaseFile(path, 10, PREFIX, Machine("one", "boot"))
+    assert (file.read(), file.found_engine) == (7, "")
+    file.engine = "E"
+    file.write(7)
+    assert LeaseFile(path, 10, PREFIX, Machine("two", "boot")).read() == 0
+    again = LeaseFile(path, 10, PREFIX, Machine("one", "boot"))
+    assert (again.read(), again.found_engine) == (7, "E")
 
 
 def test_without_a_path_nothing_is_kept():

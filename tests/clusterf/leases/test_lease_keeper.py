@@ -6,75 +6,14 @@ from contextlib import contextmanager
 import pytest
 
 from clusterf.etcd import endpoints
-from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.location import EtcdLocation
+from clusterf.leases.lease_file import LeaseFile
 from clusterf.leases.lease_keeper import LeaseKeeper
+from tests.clusterf.support.fake_leases import FakeClient, FakeEtcd
 from tests.waiting import wait_until
 
 LOCATION = EtcdLocation(endpoints=("a:1", "b:1"), prefix=b"/clusterf/")
 TTL = 600  # seconds
-
-
-class FakeEtcd:
-    """Keys by lease, 0: those of others."""
-
-    def __init__(self):
-        self.down: set[str] = set()
-        self.leases: dict[int, dict[bytes, bytes]] = {0: {}}
-        self.granted = 0
-
-    @property
-    def keys(self):
-        return {path: value for keys in list(self.leases.values()) for path, value in list(keys.items())}
-
-
-class FakeClient:
-    """A client of `etcd`, at any endpoint that is not down."""
-
-    etcd: FakeEtcd
-
-    def __init__(self, location, endpoint, deadline):
-        self.endpoint = endpoint
-
-    def __enter__(self):
-        self._check()
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def _check(self, lease=0):
-        if self.endpoint in self.etcd.down:
-            raise EtcdError(f"{self.endpoint}: unavailable")
-        if lease not in self.etcd.leases:
-            raise EtcdError("lease not found", lease_gone=True)
-
-    def grant(self, ttl):
-        self._check()
-        self.etcd.granted += 1
-        self.etcd.leases[self.etcd.granted] = {}
-        return self.etcd.granted
-
-    def keep_alive(self, lease):
-        self._check()
-        return TTL if lease in self.etcd.leases else 0
-
-    def revoke(self, lease):
-        self._check()
-        self.etcd.leases.pop(lease, None)
-
-    def leased(self, lease):
-        self._check()
-        return dict(self.etcd.leases.get(lease, {}))
-
-    def transact(self, puts, deletes, lease):
-        self._check(lease)
-        for path, value in puts:
-            for keys in self.etcd.leases.values():
-                keys.pop(path, None)
-            self.etcd.leases[lease][path] = value
-        for path in deletes:
-            self.etcd.leases[lease].pop(path, None)
 
 
 @pytest.fixture
@@ -85,8 +24,8 @@ def etcd(monkeypatch):
 
 
 @contextmanager
-def keeping(lease_file=None):
-    keeper = LeaseKeeper(LOCATION, TTL, lease_file)
+def keeping(lease_file=None, **options):
+    keeper = LeaseKeeper(LOCATION, TTL, lease_file, **options)
     thread = threading.Thread(target=keeper.run)
     thread.start()
     try:
@@ -132,13 +71,26 @@ def test_lost_lease_is_replaced_and_all_keys_are_set_again(etcd):
     with keeping() as keeper:
         keeper.want_only({b"a": b"1", b"b": b"1"})
         wait_until(lambda: etcd.keys == {b"a": b"1", b"b": b"1"})
-        del etcd.leases[1]
+        etcd.end(1)
+        wait_until(lambda: etcd.leases == {0: {}, 2: {b"a": b"1", b"b": b"1"}})
+        etcd.end(2)
         keeper.want(b"a", b"2")
         wait_until(lambda: etcd.keys == {b"a": b"2", b"b": b"1"})
-    assert etcd.granted == 2
+    assert etcd.granted == 3
 
 
-def test_check_repairs_foreign_changes(etcd):
+def test_keys_that_others_take_are_put_back_at_once(etcd, caplog):
+    with keeping() as keeper:
+        keeper.want_only({b"a": b"1", b"b": b"1"})
+        wait_until(lambda: etcd.keys == {b"a": b"1", b"b": b"1"})
+        for value in (b"theirs", None, b"1"):
+            etcd.put(b"a", value)
+            wait_until(lambda: etcd.leases == {0: {}, 1: {b"a": b"1", b"b": b"1"}})
+    assert caplog.text.count("keys of ours were deleted or overwritten by someone else, putting them back") == 3
+    assert "within 0.1 seconds: a" in caplog.text
+
+
+def test_check_repairs_what_the_watch_has_not_shown(etcd):
     with keeping() as keeper:
         keeper.want_only({b"a": b"1", b"b": b"1"})
         wait_until(lambda: etcd.keys == {b"a": b"1", b"b": b"1"})
@@ -146,6 +98,47 @@ def test_check_repairs_foreign_changes(etcd):
         etcd.leases[0][b"a"] = b"theirs"
         keeper.check()
         wait_until(lambda: etcd.leases == {0: {}, 1: {b"a": b"1", b"b": b"1"}})
+
+
+def test_disk_that_hangs_keeps_no_key_from_being_published(etcd, tmp_path, monkeypatch):
+    disk = threading.Event()
+    monkeypatch.setattr(LeaseFile, "keep", lambda _: disk.wait(10))
+    with keeping(tmp_path / "lease") as keeper:
+        keeper.want_only({b"a": b"1"})
+        wait_until(lambda: etcd.keys == {b"a": b"1"})
+        etcd.end(1)
+        wait_until(lambda: etcd.keys == {b"a": b"1"})
+        disk.set()
+
+
+def test_lease_of_another_engine_is_not_kept_nor_is_anything_on_it_deleted(etcd, tmp_path, caplog):
+    with keeping(tmp_path / "lease") as keeper:
+        keeper.identify("one")
+        keeper.want_only({b"a": b"1"})
+        wait_until(lambda: etcd.keys)
+    with keeping(tmp_path / "lease") as keeper:
+        keeper.identify("two")
+        keeper.want_only({b"b": b"1"})
+        wait_until(lambda: etcd.leases == {0: {}, 1: {b"a": b"1"}, 2: {b"b": b"1"}})
+    assert "lease 1 was recorded for another engine, using a new one" in caplog.text
+    with keeping(tmp_path / "lease") as keeper:
+        keeper.identify("two")
+        keeper.want_only({b"b": b"2"})
+        wait_until(lambda: etcd.leases[2] == {b"b": b"2"})
+    assert etcd.granted == 2
+
+
+def test_what_was_found_on_a_lease_is_put_back_until_it_is_known_what_is_wanted(etcd, tmp_path):
+    with keeping(tmp_path / "lease") as keeper:
+        keeper.want_only({b"a": b"1", b"b": b"1"})
+        wait_until(lambda: len(etcd.keys) == 2)
+    found = []
+    with keeping(tmp_path / "lease", on_found=found.append) as keeper:
+        wait_until(lambda: found == [{b"a": b"1", b"b": b"1"}])
+        etcd.end(1)
+        wait_until(lambda: etcd.leases == {0: {}, 2: {b"a": b"1", b"b": b"1"}})
+        keeper.want_only({b"a": b"1"})
+        wait_until(lambda: etcd.leases == {0: {}, 2: {b"a": b"1"}})
 
 
 def test_lease_of_the_file_is_taken_over_and_cleared_once_the_set_is_complete(etcd, tmp_path):
