@@ -67,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     docker_services: tuple[str, ...]
     docker_max_weight: int
     docker_label_checks: Literal["basic", "full"]
+    docker_stop_timeout: int
     host_addresses: tuple[str, ...]
     route_networks: tuple[str, ...]
     route_gateway4: str | None

@@ -1,28 +1,27 @@
 """DockerWatcher: what a Docker engine's containers and networks publish, for a publisher."""
 
 import logging
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any
 
 import pykka
 
-from actors.base.messages import KeepState
+from actors.base.messages import Crashed
 from actors.base.threaded_actor import ThreadedActor
 from actors.docker.key_publisher import Publish, PublishOnly
+from actors.docker.record_keeper import RecordKeeper
 from clusterf.config.problems import Problem
 from clusterf.docker.engine import Engine
 from clusterf.docker.follower import EngineFollower
 from clusterf.docker.inventory import Inventory
 from clusterf.docker.publications import Changes
-from clusterf.docker.record import ContainerRecord, decode_record, encode_record
-from clusterf.lib.store import KEEP_INTERVAL, Store
+from clusterf.docker.record import ContainerRecord
+from clusterf.lib.store import Store
 from clusterf.lib.text import escape
 
 __all__ = ["DockerWatcher"]
 
 log = logging.getLogger(__name__)
-
-RECORDS: Final = "marks"  # the section of the store, named as by earlier versions
 
 
 class DockerWatcher(ThreadedActor):
@@ -57,25 +56,16 @@ class DockerWatcher(ThreadedActor):
 
     def on_start(self) -> None:
         """Begin to follow the engine."""
-        self._store = self._open_store()
-        self._inventory = self._make_inventory(dict(_stored_records(self._store)))
+        self._records = RecordKeeper(self._open_store(), lambda error: self._tell_alive(Crashed(error)))
+        self._inventory = self._make_inventory(self._records.read())
         self._follower = EngineFollower(self._name, self._connect, self._inventory, self._interval, self._on_changes)
-        self.tell_later(KEEP_INTERVAL, KeepState())
+        self._records.start()
         super().on_start()
 
     def on_stop(self) -> None:
-        """Stop following the engine, and close the store."""
+        """Stop following the engine, and keep the last records."""
         super().on_stop()
-        self._store.close()
-
-    def receive(self, message: Any) -> None:
-        """Keep the store."""
-        match message:
-            case KeepState():
-                self._store.keep()
-                self.tell_later(KEEP_INTERVAL, KeepState())
-            case _:
-                super().receive(message)
+        self._records.close()
 
     def work(self) -> None:
         """Follow the engine."""
@@ -90,16 +80,16 @@ class DockerWatcher(ThreadedActor):
         self._follower.relist()
 
     def _on_changes(self, changes: Changes, complete: bool) -> None:
-        """Store, log and publish what changed; in the worker thread."""
-        if changes.records:
-            encoded = {one.encode(): encode_record(rec) if rec else None for one, rec in changes.records.items()}
-            self._store.update(RECORDS, encoded)
+        """Publish, log and record what changed, in this order; in the worker thread."""
+        self._publish(changes, complete)
         for subject, problems in changes.problems.items():
             self._log_problems(subject, problems)
         for path, value in changes.keys.items():
             log.info("docker: %s %s", escape(path), f"set to {escape(value)}" if value is not None else "removed")
-        if complete:
-            self._store.renew()
+        if changes.records or complete:
+            self._records.put(changes.records, complete=complete)
+
+    def _publish(self, changes: Changes, complete: bool) -> None:
         if complete and not self._published:
             self._published = True
             self._publisher.tell(PublishOnly(dict(self._inventory.keys)))
@@ -115,11 +105,3 @@ class DockerWatcher(ThreadedActor):
         for problem in problems:
             if problem not in known:
                 log.warning("%s%s", problem, "" if problem.fatal or problem.note else " (ignored)")
-
-
-def _stored_records(store: Store) -> Iterator[tuple[str, ContainerRecord]]:
-    for container_id, raw in store.items(RECORDS):
-        try:
-            yield container_id.decode(), decode_record(raw)
-        except ValueError as error:
-            log.error("docker: invalid stored record of %s: %s (ignored)", escape(container_id), error)

@@ -38,7 +38,12 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
         client_options(settings.docker_endpoint)["base_url"],
         lambda: Engine(settings.docker_endpoint),
         partial(
-            Inventory, _addressing(settings), _routing(settings), publisher=settings.node_name, rules=_rules(settings)
+            Inventory,
+            _addressing(settings),
+            _routing(settings),
+            publisher=settings.node_name,
+            rules=_rules(settings),
+            stop_seconds=settings.docker_stop_timeout,
         ),
         # what it says of a run of a container stays true
         lambda: Store(settings.docker_file, read_only=settings.noop, keep_stale=True),

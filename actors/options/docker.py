@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from clusterf.docker.stops import STOP_SECONDS
 from clusterf.ipvs.table import METHODS
 from clusterf.lib.addresses import parse_real_server_address
 from clusterf.lib.options import add_options, each_parsed_by, parsed_by
@@ -84,6 +85,14 @@ _OPTIONS = [
         default="basic",
         show_default=True,
         help="Health checks in labels: by TCP, GET and HEAD at the container's own ports, or all there are.",
+    ),
+    click.option(
+        "--docker-stop-timeout",
+        type=click.IntRange(1, 86400),
+        default=STOP_SECONDS,
+        show_default=True,
+        metavar="S",
+        help="Seconds for a container to stop, without a limit of its own; one that goes on has its weight again.",
     ),
     click.option(
         "--route-network",

@@ -56,7 +56,8 @@ class Container(msgspec.Struct, frozen=True):
     `labels` are those that begin with `PREFIX`, without it; the engine has
     merged those of the image. `started_at` is the Unix time of the last start
     in nanoseconds, by the engine's clock; 0: it has never run. `stop_signal`
-    is the number of the signal that the engine stops it with. `exposed` are
+    is the number of the signal that the engine stops it with, and `stop_seconds`
+    how long after it the engine kills it (negative: never; None: its own default). `exposed` are
     the ports that its configuration names, `published` those that the host
     forwards now.
     """
@@ -72,6 +73,7 @@ class Container(msgspec.Struct, frozen=True):
     health: ContainerHealth = "none"
     started_at: int = 0
     stop_signal: int = int(SIGTERM)
+    stop_seconds: int | None = None
 
     def is_stopped_by(self, signal: int) -> bool:
         """Tell whether a signal asks this container to stop."""
@@ -103,6 +105,7 @@ class _Config(msgspec.Struct, rename="pascal"):
     labels: dict[str, str] | None = None
     exposed_ports: dict[str, Any] | None = None
     stop_signal: str | None = None
+    stop_timeout: int | None = None
 
 
 class _HostConfig(msgspec.Struct, rename="pascal"):
@@ -167,6 +170,7 @@ def container_of(inspect: Mapping[str, Any]) -> Container:
         started_at=_nanoseconds(state.started_at),
         # as the engine does for an unknown name
         stop_signal=signal_number(config.stop_signal or "") or int(SIGTERM),
+        stop_seconds=config.stop_timeout,
     )
 
 

@@ -48,15 +48,25 @@ class Intake:
         # containers and networks, by id, that could not be read when last inspected
         self._unreadable = LogOnce(log)
 
-    def event(self, line: bytes) -> Inspection | None:
-        """Take in an event; return the inspection that it calls for."""
+    @property
+    def wait(self) -> float:
+        """The seconds until `looks` returns something, at least 0; infinite: nothing is known to be due."""
+        return self._inventory.wait
+
+    def looks(self) -> list[Inspection]:
+        """Return the inspections that are due by now."""
+        return self._inventory.looks()
+
+    def event(self, line: bytes, *, live: bool = False) -> Inspection | None:
+        """Take in an event, `live`: that has just happened; return the inspection that it calls for."""
         try:
             raw = msgspec.json.decode(line)
-            inspection = self._inventory.event(raw)
+            inspection = self._inventory.event(raw, live=live)
         except (ValueError, RecursionError, msgspec.DecodeError) as error:
             log.warning("docker: %s: invalid event: %s (ignored)", self._name, printable(str(error), LONGEST_REASON))
             return None
-        self.last_event = max(self.last_event, raw.get("timeNano", 0))
+        # (the engine's clock may have been set back: the last one counts, not the greatest)
+        self.last_event = raw.get("timeNano", 0) or self.last_event
         return inspection
 
     def listed(self, containers: list[Any], networks: list[Any]) -> tuple[set[str], list[Inspection]]:

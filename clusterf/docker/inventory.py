@@ -6,12 +6,21 @@ or lost does no harm. Two are acted on at once. A container that is removed is
 gone, and as ids do not come back, no earlier answer restores it. And a
 container that is signalled to stop, by its stop signal, SIGTERM or SIGKILL, or
 that has died, takes no new connections from then on. No inspection would show
-the signal, so it is recorded, for that run of the container only.
+the signal, so it is recorded, for that run of the container only, and until the
+engine should have killed it (see `stops`).
+
+An event that has just happened is about the run that its container is in, whatever
+the clocks say, which may be set back meanwhile. Only events of the past, which are
+caught up with after a reconnection, are compared with the time at which the run began.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from signal import SIGKILL
 from typing import Any, Final, Literal, NamedTuple
+
+from msgspec.structs import replace
 
 from clusterf.docker.addresses import Addressing
 from clusterf.docker.containers import Container, Network
@@ -27,10 +36,13 @@ from clusterf.docker.publication import (
 from clusterf.docker.publications import Changes, Publications
 from clusterf.docker.record import ContainerRecord
 from clusterf.docker.routes import Routing
-from clusterf.docker.stops import StopTracker, was_stopped
+from clusterf.docker.stops import LIVE, STOP_SECONDS, StopTracker, was_stopped
 from clusterf.lib.mapping import put
+from clusterf.lib.text import printable
 
 __all__ = ["Inspection", "Inventory"]
+
+log = logging.getLogger(__name__)
 
 # the actions that may change what a container publishes
 _CHANGING: Final = frozenset({"start", "kill", "die", "stop", "oom", "pause", "unpause", "health_status", "rename"})
@@ -49,6 +61,7 @@ class Inventory:
 
     `records` are those of an earlier inventory, as stored. `publisher` is the name of
     this node, which every backend carries; None: none does. `rules`: what labels may ask for.
+    `stop_seconds`: the limit of containers that have none of their own; `clock` gives seconds that never go back.
     """
 
     def __init__(
@@ -58,6 +71,8 @@ class Inventory:
         records: Mapping[str, ContainerRecord] | None = None,
         publisher: str | None = None,
         rules: LabelRules = NO_RULES,
+        stop_seconds: int = STOP_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._publisher = publisher
         self._rules = rules
@@ -66,7 +81,7 @@ class Inventory:
         self._containers: dict[str, Container] = {}
         self._networks: dict[str, Network] = {}
         self._records = dict(records or {})
-        self._stops = StopTracker()
+        self._stops = StopTracker(clock, stop_seconds)
         # removed containers, for as long as a list may still have them
         self._gone: set[str] = set()
         # changed since the last flush
@@ -96,7 +111,7 @@ class Inventory:
         for object_id in {*self._containers, *self._networks, *self._records} - present:
             self._forget(object_id)
         self._gone &= present
-        self._dirty |= dict.fromkeys(self._stops.listed(present))
+        self._stops.listed(present)
         for each in listed:
             self.inspected(each)
 
@@ -110,18 +125,31 @@ class Inventory:
             if put(self._containers, found.id, found) or signals:
                 self._dirty[found.id] = None
                 self._record(found, signals)
+            self._settle(found)
+
+    @property
+    def wait(self) -> float:
+        """The seconds until `looks` returns something, at least 0; infinite: nothing is known to be due."""
+        return self._stops.wait()
+
+    def looks(self) -> list[Inspection]:
+        """Return the inspections that are due, once: of containers that may go on although they were to end."""
+        return [Inspection("container", one) for one in self._stops.due()]
 
     def vanished(self, object_id: str) -> None:
         """Drop a container or a network that the engine no longer has."""
         self._gone.add(object_id)
         self._forget(object_id)
 
-    def event(self, raw: Mapping[str, Any]) -> Inspection | None:
+    def event(self, raw: Mapping[str, Any], *, live: bool = False) -> Inspection | None:
         """Take in an event, as the engine's JSON; return the inspection that it calls for.
 
+        `live`: it has just happened, after all that were taken in before.
         Raises ValueError with the reason why it is no event.
         """
         event = event_of(raw)
+        if live:
+            event = replace(event, time=LIVE)
         match event.type, event.action:
             case "container", "destroy":
                 self.vanished(event.id)
@@ -167,6 +195,8 @@ class Inventory:
         match event.action:
             case "start":
                 self._stops.started(event.id)
+                if event.time == LIVE:
+                    self._put_record(event.id, replace(self._records.get(event.id, _NO_RECORD), stopped_run=0))
             case "oom" if known is not None:
                 self._stops.oom(known, event.time)
                 self._dirty[event.id] = None
@@ -190,12 +220,32 @@ class Inventory:
         if not container.labels:
             return
         last = self._records.get(container.id, _NO_RECORD)
+        stopped = was_stopped(container, signals)
+        if stopped:
+            self._stops.stopping(container, again=True)
         record = ContainerRecord(
-            container.started_at if was_stopped(container, signals) else last.stopped_run,
+            container.started_at if stopped else last.stopped_run,
             container_address(container, self._addressing, last.address),
         )
-        if put(self._records, container.id, record if record != _NO_RECORD else None):
-            self._dirty[container.id] = self._dirty_records[container.id] = None
+        self._put_record(container.id, record)
+
+    def _settle(self, container: Container) -> None:
+        """Have a container that was to end, and goes on when that is over, count as running again."""
+        record = self._records.get(container.id, _NO_RECORD)
+        asked = record.stopped_run == container.started_at
+        if asked and container.running:
+            self._stops.stopping(container, again=False)
+        if not self._stops.outlived(container):
+            return
+        self._dirty[container.id] = None
+        if asked and not self._stops.is_asked(container):
+            name = printable(container.name or container.id[:12])
+            log.warning("docker: %s goes on although it was signalled to stop: it has its weight again", name)
+            self._put_record(container.id, replace(record, stopped_run=0))
+
+    def _put_record(self, container_id: str, record: ContainerRecord) -> None:
+        if put(self._records, container_id, record if record != _NO_RECORD else None):
+            self._dirty[container_id] = self._dirty_records[container_id] = None
 
     def _forget(self, object_id: str) -> None:
         self._containers.pop(object_id, None)

@@ -80,11 +80,13 @@ class Session:
     def step(self) -> None:
         """Wait for something to do, and do all of it."""
         try:
-            self._handle(self._inbox.get(timeout=min(PING, self._listing.wait)))
+            self._handle(self._inbox.get(timeout=min(PING, self._listing.wait, self._intake.wait)))
             while not self._inbox.empty():
                 self._handle(self._inbox.get())
         except Empty:
             self._engine.clock()
+        for inspection in self._intake.looks():
+            self._inspect(inspection, urgent=True)
         if not self._listing.wait:
             self._list()
         if self._listing.completed:
@@ -93,6 +95,8 @@ class Session:
     def _catch_up(self, now: int) -> None:
         """Take in the events between the last one and `now`, Unix time in seconds by the engine's clock."""
         since, nanoseconds = divmod(self._intake.last_event + 1, 10**9)
+        if since > now:  # the clock was set back: all that the engine still has
+            since = nanoseconds = 0
         if since < now:
             for line in self._engine.events(f"{since}.{nanoseconds:09d}", str(now)):
                 self._intake.event(line)  # the list inspects everything anyway
@@ -100,7 +104,7 @@ class Session:
     def _handle(self, item: bytes | Result | EngineError | Request) -> None:
         match item:
             case bytes():
-                if (inspection := self._intake.event(item)) is not None:
+                if (inspection := self._intake.event(item, live=True)) is not None:
                     self._inspect(inspection, urgent=True)
             case Result() if self._queries.accept(item):
                 self._settle(item)

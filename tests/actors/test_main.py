@@ -114,6 +114,7 @@ VALUES = {
     "docker-services": ["team-a-*", "web"],
     "docker-max-weight": 100,
     "docker-label-checks": "full",
+    "docker-stop-timeout": 30,
     "host-address": ["192.0.2.1", "fd00::1"],
     "route-network": ["front", "back"],
     "route-gateway4": "192.0.2.9",

@@ -4,7 +4,7 @@ import logging
 import pytest
 
 from actors.base.messages import Reload
-from actors.docker import docker_watcher
+from actors.docker import record_keeper
 from actors.docker.docker_watcher import DockerWatcher
 from actors.docker.key_publisher import Publish, PublishOnly
 from clusterf.docker import session
@@ -150,7 +150,7 @@ def test_actor_stops_at_once_and_withdraws_nothing(docker, watch, published):
 
 
 def test_records_are_written_anew_when_their_file_is_gone(docker, watch, recorder, published, tmp_path, monkeypatch):
-    monkeypatch.setattr(docker_watcher, "KEEP_INTERVAL", 0.01)
+    monkeypatch.setattr(record_keeper, "KEEP_INTERVAL", 0.01)
     docker.do(*RUN, "kill=15")
     watch()
     wait_until(lambda: published() == {key(): 0})

@@ -25,6 +25,7 @@ DEFAULTS = {
     "docker_services": (),
     "docker_max_weight": 65535,
     "docker_label_checks": "basic",
+    "docker_stop_timeout": 10,
     "host_addresses": (),
     "route_networks": (),
     "resync_interval": 60.0,
@@ -38,9 +39,9 @@ def inventories(monkeypatch):
     """The addressing, the routing, the publisher and the rules of each inventory that is made."""
     made = []
 
-    def inventory(addressing, routing, records, *, publisher, rules):
-        made.append((addressing, routing, publisher, rules))
-        return Inventory(addressing, routing, records, publisher, rules)
+    def inventory(addressing, routing, records, *, publisher, rules, stop_seconds):
+        made.append((addressing, routing, publisher, rules, stop_seconds))
+        return Inventory(addressing, routing, records, publisher, rules, stop_seconds)
 
     monkeypatch.setattr(process, "Inventory", inventory)
     return made
@@ -85,12 +86,17 @@ def test_noop_process_publishes_nothing(start):
 )
 def test_addresses_are_published_as_the_settings_say(start, inventories, settings, addressing):
     start(noop=True, **settings)
-    assert inventories == [(addressing, Routing(), "docker1", LabelRules())]
+    assert inventories == [(addressing, Routing(), "docker1", LabelRules(), 10)]
 
 
 def test_labels_may_ask_for_what_the_settings_say(start, inventories):
     start(noop=True, docker_services=("team-a-*",), docker_max_weight=7, docker_label_checks="full")
     assert inventories[0][3] == LabelRules(("team-a-*",), 7, full_checks=True)
+
+
+def test_containers_may_take_as_long_to_stop_as_the_settings_say(start, inventories):
+    start(noop=True, docker_stop_timeout=60)
+    assert inventories[0][4] == 60
 
 
 def test_networks_are_advertised_as_the_settings_say(start, inventories):
@@ -103,5 +109,5 @@ def test_networks_are_advertised_as_the_settings_say(start, inventories):
     )
     gateways = IPv4Address("192.0.2.1"), IPv6Address("2001:db8::1")
     assert inventories == [
-        (Addressing(), Routing(frozenset(["front", "back"]), *gateways, "tunnel"), "docker1", LabelRules())
+        (Addressing(), Routing(frozenset(["front", "back"]), *gateways, "tunnel"), "docker1", LabelRules(), 10)
     ]

@@ -30,8 +30,10 @@ def line(*words, **attributes):
 def test_event_calls_for_an_inspection_and_sets_the_time(intake):
     assert intake.event(line("container", "start", "c1", START + 5)) == C1
     assert intake.last_event == START + 5
-    intake.event(line("container", "start", "c2", START + 3))
-    assert intake.last_event == START + 5
+    intake.event(line("container", "start", "c2", START + 3))  # after the clock was set back
+    assert intake.last_event == START + 3
+    intake.event(b"{}")
+    assert intake.last_event == START + 3
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"{}", b"\xff"])

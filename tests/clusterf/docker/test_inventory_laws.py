@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clusterf.docker.inventory import Inventory
+from clusterf.docker.stops import OOM_SECONDS
 from tests.clusterf.support.fake_engine import FakeEngine
 from tests.examples import examples
 
@@ -78,7 +79,8 @@ class Observed:
     """An inventory, whose changes add up to its keys."""
 
     def __init__(self):
-        self.inventory = Inventory()
+        self.now = 0.0
+        self.inventory = Inventory(clock=lambda: self.now)
         self.keys = {}
 
     def take(self, one, container):
@@ -107,14 +109,16 @@ def test_events_in_order_with_inspections_give_each_container_its_weight(happens
     world, observed = World(), Observed()
     for what, one in happens:
         for raw in world.do(what, one):
-            inspection = observed.inventory.event(raw)
+            inspection = observed.inventory.event(raw, live=True)
             if inspection is not None:
                 observed.take(inspection.id, world.engine.inspect(inspection.id))
             changed = observed.flush()
             assert all(path.endswith(one.encode()) for path in changed), "an event affects its container only"
         if what == "oom":
             assert observed.weights().get(one) in (0, None)
-            observed.inventory.listed(world.engine.list(), [])
+            observed.now += OOM_SECONDS
+            for inspection in observed.inventory.looks():
+                observed.take(inspection.id, world.engine.inspect(inspection.id))
             observed.flush()
         weights = observed.weights()
         assert weights.keys() <= world.engine.containers.keys() - {PLAIN}

@@ -9,6 +9,7 @@ from clusterf.docker.addresses import ContainerAddress
 from clusterf.docker.containers import container_of
 from clusterf.docker.inventory import Inspection, Inventory
 from clusterf.docker.record import ContainerRecord
+from clusterf.docker.stops import OOM_SECONDS
 from tests.clusterf.support.fake_engine import event, inspect, running
 
 KEY = b"services/web/backends/c1"
@@ -117,16 +118,84 @@ def test_recorded_stop_holds_for_one_run_whatever_the_clock():
     assert b'"weight":0' not in inventory.flush().keys[KEY]
 
 
-def test_survived_oom_drains_until_the_next_list():
-    inventory = Inventory()
-    inventory.listed([running()], [])
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def weight(inventory):
     inventory.flush()
+    return msgspec.json.decode(inventory.keys[KEY]).get("weight", 10)
+
+
+def test_survived_oom_drains_for_a_moment():
+    clock = Clock()
+    inventory = Inventory(clock=clock)
+    inventory.listed([running()], [])
     assert inventory.event(event("container", "oom", "c1", RUN_START + 5)) == Inspection("container", "c1")
-    assert b'"weight":0' in inventory.flush().keys[KEY]
+    assert weight(inventory) == 0
     inventory.inspected(running())
     assert inventory.flush().keys == {}
+    assert inventory.looks() == []
+    clock.now += OOM_SECONDS
+    assert inventory.wait == 0
+    assert inventory.looks() == [Inspection("container", "c1")]
+    inventory.inspected(running())
+    assert weight(inventory) == 10
+
+
+def test_ignored_stop_signal_counts_until_the_engine_should_have_killed(caplog):
+    clock = Clock()
+    inventory = Inventory(clock=clock)
+    inventory.listed([running(stop_timeout=20)], [])
+    inventory.event(event("container", "kill", "c1", RUN_START + 5, signal="15"), live=True)
+    for now in (0, 20):
+        clock.now = now
+        inventory.inspected(running(stop_timeout=20))
+        assert weight(inventory) == 0
+    clock.now = inventory.wait + 20
+    assert inventory.looks() == [Inspection("container", "c1")]
+    inventory.inspected(running(stop_timeout=20))
+    assert inventory.flush().records["c1"].stopped_run == 0
+    assert weight(inventory) == 10
+    assert "docker: web goes on although it was signalled to stop: it has its weight again" in caplog.text
+    inventory.event(event("container", "kill", "c1", RUN_START + 9, signal="15"), live=True)
+    assert weight(inventory) == 0
+
+
+def test_time_of_a_recorded_stop_begins_anew_at_a_restart():
+    clock = Clock()
+    inventory = Inventory(records={"c1": ContainerRecord(RUN_START)}, clock=clock)
     inventory.listed([running()], [])
-    assert b'"weight":0' not in inventory.flush().keys[KEY]
+    assert weight(inventory) == 0
+    clock.now = inventory.wait
+    assert 10 < clock.now < 15
+    inventory.listed([running()], [])
+    assert weight(inventory) == 10
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(("action", "signal"), [("kill", "15"), ("die", ""), ("oom", "")])
+def test_live_event_is_about_the_present_run_whatever_the_clock(known, action, signal):
+    inventory = Inventory()
+    if known:
+        inventory.listed([running()], [])
+    inventory.event(event("container", action, "c1", RUN_START - 3600 * 10**9, signal=signal), live=True)
+    inventory.inspected(running())
+    assert weight(inventory) == (10 if action == "oom" and not known else 0)
+
+
+def test_live_start_ends_what_came_before_it_even_if_an_inspection_was_quicker():
+    inventory = Inventory()
+    inventory.listed([running(started="2026-11-22T13:30:00Z")], [])
+    inventory.inspected(running())  # of the next run already
+    for action in ("kill", "die"):
+        inventory.event(event("container", action, "c1", RUN_START - 5, signal="15"), live=True)
+    inventory.event(event("container", "start", "c1", RUN_START), live=True)
+    inventory.inspected(running())
+    assert weight(inventory) == 10
 
 
 def test_stops_and_addresses_are_recorded():

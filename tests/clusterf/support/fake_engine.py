@@ -31,6 +31,7 @@ def inspect(
     networks = {"bridge": "172.17.0.2"} if networks is None else networks
     health = state.pop("health", None)
     stop_signal = state.pop("stop_signal", None)
+    stop_timeout = state.pop("stop_timeout", None)
     bindings = state.pop("bindings", {})
     return {
         "Id": one,
@@ -57,7 +58,8 @@ def inspect(
             "Env": None,
             "Labels": {OURS + key: value for key, value in (labels or {}).items()} | {"other.label": "x"},
         }
-        | ({"StopSignal": stop_signal} if stop_signal else {}),
+        | ({"StopSignal": stop_signal} if stop_signal else {})
+        | ({"StopTimeout": stop_timeout} if stop_timeout is not None else {}),
         "HostConfig": {"NetworkMode": "default", "PortBindings": bindings},
         "NetworkSettings": {
             "Bridge": "",

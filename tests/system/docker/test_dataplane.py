@@ -117,6 +117,18 @@ def host(running_host: Host, engine: Engine) -> Iterator[Host]:
     engine.clear()
 
 
+def test_stop_signal_counts_while_the_clock_is_set_back(host: Host) -> None:
+    container = host.run("web")
+    host.wait_for({container: 10})
+    offset = time.time() - time.monotonic()
+    time.clock_settime(time.CLOCK_REALTIME, time.time() - 3600)
+    try:
+        container.kill(signal="TERM")
+        host.wait_for({container: 0})
+    finally:
+        time.clock_settime(time.CLOCK_REALTIME, time.monotonic() + offset)
+
+
 def test_containers_become_real_servers_within_a_second_and_share_the_requests(host: Host) -> None:
     one = host.run("web")
     began = time.monotonic()
