@@ -2,16 +2,19 @@
 
 import sqlite3
 import time
+from pathlib import Path
 
 from docker.models.containers import Container
 
 from tests.lab.docker import Engine
 from tests.lab.images import GRACEFUL, WEB
-from tests.system.support.docker_node import DockerNode, Published, labels
+from tests.system.support.disk import Disk
+from tests.system.support.docker_node import LASTING, DockerNode, Published, labels
 from tests.waiting import wait_until
 
 AT_ONCE = 1.0  # seconds, for what takes a few hundredths
 OOM = 3.0  # seconds after which a process that was killed for its memory no longer counts
+EVENTS = 300  # more than an engine keeps
 HOG = ["sh", "-c", "tail /dev/zero"]
 IGNORING = [
     "sh",
@@ -99,3 +102,27 @@ def test_disk_that_hangs_does_not_delay_weight_0(
     with lasting_node:
         lasting_node.wait_for_log(r"connected \(API version")
         assert weights(published, one, 1) == {0}
+
+
+def test_stop_that_could_not_be_recorded_on_a_full_disk_is_when_it_has_space_again(
+    tmp_path: Path, engine: Engine, published: Published
+) -> None:
+    container = engine.run(GRACEFUL, labels=labels(), environment={"GRACE": "60"})
+    another = engine.run()
+    with Disk(tmp_path / "disk") as disk:
+        state = ["--state-dir", str(disk.folder / "state")]
+        node = DockerNode(tmp_path / "node", engine.url, published, *LASTING, *state)
+        with node.explained():
+            with node:
+                published.wait_for(container, 10)
+                disk.fill()
+                container.kill(signal="TERM")
+                published.wait_for(container, 0, AT_ONCE)
+                node.wait_for_log("docker.db: cannot be written, retrying")
+                for number in range(EVENTS):
+                    another.rename(f"renamed-{number}")
+                disk.free()
+                node.wait_for_log("docker.db: written again, nothing is missing")
+            with node:
+                node.wait_for_log(r"connected \(API version")
+                assert weights(published, container, 2) == {0}
