@@ -50,13 +50,13 @@ def _program(name: str) -> str:
     return path
 
 
-def _free_ports(count: int) -> list[int]:
-    """Return ports on which nobody listens now."""
+def _free_ports(count: int, host: str) -> list[int]:
+    """Return ports of an address on which nobody listens now."""
     sockets = []
     for port in random.sample(PORTS, len(PORTS)):
         listener = socket.socket()
         try:
-            listener.bind((HOST, port))
+            listener.bind((host, port))
         except OSError:
             listener.close()
             continue
@@ -69,9 +69,9 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _listening(port: int) -> bool:
+def _listening(host: str, port: int) -> bool:
     with socket.socket() as connection:
-        return connection.connect_ex((HOST, port)) == 0
+        return connection.connect_ex((host, port)) == 0
 
 
 class Tls:
@@ -110,11 +110,12 @@ class Member:
     client_port: int
     peer_port: int
     arguments: tuple[str, ...] = ()
+    host: str = HOST
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def endpoint(self) -> str:
-        return f"{HOST}:{self.client_port}"
+        return f"{self.host}:{self.client_port}"
 
     def launch(self, *more: str, wipe: bool = False) -> None:
         """Start the server with the data it had, or with none, and `more` arguments; do not wait for it."""
@@ -192,6 +193,7 @@ class EtcdCluster:
     `tls`: True, or the certificates to use. `client_certificates`: required of all
     clients. `auth`: besides root there is the user USER, who may read and write below
     `/clusterf/`, and whose tokens expire `token_ttl` seconds after their last use.
+    The servers listen at the address `host` of the network namespace that they are started in.
     """
 
     def __init__(
@@ -204,7 +206,9 @@ class EtcdCluster:
         auth: bool = False,
         token_ttl: int = 300,
         arguments: Iterable[str] = (),
+        host: str = HOST,
     ) -> None:
+        self._host = host
         self.tls = Tls(directory / "tls") if tls is True else tls or None
         self._directory = directory
         self._auth = auth
@@ -273,7 +277,7 @@ class EtcdCluster:
         def healthy() -> bool:
             assert member.process is not None, f"{member.name} was not started"
             assert member.process.poll() is None, f"{member.name} has ended: {member.log}"
-            if not _listening(member.client_port):
+            if not _listening(member.host, member.client_port):
                 return False  # etcdctl would wait a second before it retries
             return not self._run("endpoint", "health", endpoints=[member.endpoint]).returncode
 
@@ -337,17 +341,17 @@ class EtcdCluster:
         )
 
     def _members(self, count: int) -> list[Member]:
-        ports = iter(_free_ports(2 * count))
+        ports = iter(_free_ports(2 * count, self._host))
         members = [
-            Member(f"etcd{number}", self._directory / f"etcd{number}", next(ports), next(ports))
-            for number in range(count)
+            Member(f"etcd{each}", self._directory / f"etcd{each}", next(ports), next(ports), host=self._host)
+            for each in range(count)
         ]
-        cluster = ",".join(f"{member.name}=http://{HOST}:{member.peer_port}" for member in members)
+        cluster = ",".join(f"{member.name}=http://{member.host}:{member.peer_port}" for member in members)
         return [replace(member, arguments=self._arguments(member, cluster)) for member in members]
 
     def _arguments(self, member: Member, cluster: str) -> tuple[str, ...]:
         client = f"http{'s' if self.tls else ''}://{member.endpoint}"
-        peer = f"http://{HOST}:{member.peer_port}"
+        peer = f"http://{member.host}:{member.peer_port}"
         own = ["--name", member.name, "--initial-cluster", cluster, "--initial-cluster-state", "new"]
         own += ["--listen-client-urls", client, "--advertise-client-urls", client]
         own += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]

@@ -14,7 +14,7 @@ from typing import Self
 
 from tests.soak.history import Recorder
 
-__all__ = ["HOLD", "RESYNC", "STUCK", "Node", "commands", "send"]
+__all__ = ["HOLD", "RESYNC", "STUCK", "Node", "commands", "director", "send"]
 
 PROGRAM = Path(sys.executable).with_name("clusterf-node")
 STUCK = 3.0  # seconds: its --stuck-timeout
@@ -24,18 +24,22 @@ RESTART = 1.0  # seconds until it is started again
 PATIENCE = 60.0  # seconds for it to stop
 
 
-class Node:
-    """A clusterf-node, kept running until the `with` ends."""
+def director(urls: Sequence[str]) -> list[str]:
+    """Return the flags of a director with these sources."""
+    sources = [word for url in urls for word in ("--config-source", url)]
+    hasty = ["--resync-interval", str(RESYNC), "--stuck-timeout", str(STUCK), "--removal-hold", str(HOLD)]
+    return ["--role", "ipvs", *sources, *hasty]
 
-    def __init__(self, recorder: Recorder, urls: Sequence[str], folder: Path, state: Path) -> None:
+
+class Node:
+    """A clusterf-node with some flags, kept running until the `with` ends; `more` are those from the next start on."""
+
+    def __init__(self, recorder: Recorder, flags: Sequence[str], state: Path, runtime: Path) -> None:
         self._recorder = recorder
         self.state = state
-        self.runtime = folder / "run"
-        self.health_processes = 1
-        self._command = [str(PROGRAM), "--role", "ipvs", "--state-dir", str(state)]
-        self._command += [word for url in urls for word in ("--config-source", url)]
-        self._command += ["--runtime-dir", str(self.runtime), "--resync-interval", str(RESYNC)]
-        self._command += ["--stuck-timeout", str(STUCK), "--removal-hold", str(HOLD)]
+        self.runtime = runtime
+        self.more: list[str] = []
+        self._command = [str(PROGRAM), *flags, "--state-dir", str(state), "--runtime-dir", str(runtime)]
         self._process: subprocess.Popen[bytes]
         self._enough = threading.Event()
         self._expected = False
@@ -112,8 +116,9 @@ class Node:
             process.wait()
 
     def _start(self) -> None:
-        command = [*self._command, "--health-processes", str(self.health_processes)]
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            [*self._command, *self.more], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
         threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
 
     def _keep(self) -> None:

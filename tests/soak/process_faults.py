@@ -118,9 +118,9 @@ def crash(_: Random, world: World) -> str:
 
 def reshard(rng: Random, world: World) -> str:
     """Restart the node with another number of health processes."""
-    world.node.health_processes = rng.choice([1, 2, 3])
+    world.node.more = ["--health-processes", str(rng.choice([1, 2, 3]))]
     world.node.restart()
-    return f"--health-processes {world.node.health_processes}"
+    return " ".join(world.node.more)
 
 
 PROCESS_FAULTS: dict[str, tuple[int, Fault]] = {

@@ -23,7 +23,7 @@ from clusterf.ipvs.netlink.client import open_kernel
 from tests.lab.etcd import EtcdCluster
 from tests.soak import observer, plan, servers, traffic
 from tests.soak.history import History, Recorder
-from tests.soak.node import Node
+from tests.soak.node import Node, director
 from tests.soak.publisher import Publisher
 from tests.soak.servers import HEALTHY
 from tests.soak.tree_faults import Tree
@@ -77,7 +77,9 @@ class World:
             stack.callback(self.kernel.close)
             self._watch("observer", stack)
             urls = [self.etcd.url(PREFIX), self.tree.url]
-            self.node = stack.enter_context(Node(self.recorder, urls, self.folder, self.disk / "state"))
+            self.node = stack.enter_context(
+                Node(self.recorder, director(urls), self.disk / "state", self.folder / "run")
+            )
             self._stack = stack.pop_all()
         return self
 
