@@ -7,6 +7,7 @@
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from tests.soak.history import Action, Busy, Calm, Change
@@ -20,7 +21,7 @@ __all__ = ["Evidence", "judge"]
 
 SLACK = 4.0  # seconds until an end of a container is in the table
 BOUND = 12.0  # seconds until what a container is, is in the table; a probe that fails takes its part
-RECOVERY = 15.0  # seconds after a fault until its effects are over
+RECOVERY = 8.0  # seconds after a fault until its effects are over: a start of a node
 OOM = 4.0  # seconds for which a kill for memory may count
 AWAY = 3.0  # seconds for keys to be back once etcd is
 
@@ -118,16 +119,17 @@ class _Judge:
     def _late(
         self, what: str, text: str, due: Iterable[Period], seen: Sequence[Weight], *, has: bool
     ) -> Iterator[Violation]:
-        """Yield when something has weight, or has none, for too long."""
-        ends = [weight.begin for weight in seen[1:]] + [self._evidence.end]
-        undisturbed = inverted(self._delays)
-        late = [Period(p.begin + BOUND, p.end) for p in common(due, undisturbed) if p.end - p.begin > BOUND]
-        for weight, end in zip(seen, ends, strict=True):
-            if bool(weight.weight) == has:
-                for period in late:
-                    begin, until = max(period.begin, weight.end), min(period.end, end)
-                    if begin < until:
-                        yield Violation(begin, f"{text} for too long", f"{what}: {weight.weight}")
+        """Yield when something has weight, or has none, for longer than it may while nothing delays that."""
+        changes = [weight for before, weight in pairwise([None, *seen]) if not before or _has(before) != _has(weight)]
+        ends = [*(weight.begin for weight in changes[1:]), self._evidence.end]
+        there = [Period(weight.end, end) for weight, end in zip(changes, ends, strict=True) if _has(weight) == has]
+        for period in common(common(due, inverted(self._delays)), there):
+            if period.end - period.begin > BOUND:
+                yield Violation(period.begin + BOUND, f"{text} for too long", what)
+
+
+def _has(weight: Weight) -> bool:
+    return bool(weight.weight)
 
 
 def _all(groups: Iterable[Iterable[Period]]) -> list[Period]:

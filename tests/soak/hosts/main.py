@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import NamedTuple
@@ -131,7 +131,7 @@ def _lanes(world: World, seed: int) -> list[Lane]:
     ]
 
 
-def _faults(world: World, table: Mapping[str, tuple[int, Fault]]):  # type: ignore[no-untyped-def]
+def _faults(world: World, table: Mapping[str, tuple[int, Fault]]) -> Callable[[Random], str]:
     def act(rng: Random) -> str:
         kind = rng.choices(list(table), [often for often, _ in table.values()])[0]
         begin, text = time.monotonic(), "failed"

@@ -55,8 +55,12 @@ class Truth:
 
     def note(self, backend: Backend, begin: float, state: str) -> None:
         """Note that a backend came into a state after `begin`, and before now."""
+        self.note_at(backend, begin, time.monotonic(), state)
+
+    def note_at(self, backend: Backend, begin: float, end: float, state: str) -> None:
+        """Note that a backend came into a state between two times."""
         with self._lock:
-            self._facts.setdefault(backend, []).append(Fact(begin, time.monotonic(), state))
+            self._facts.setdefault(backend, []).append(Fact(begin, end, state))
 
     def present(self) -> dict[Backend, str]:
         """Return the state of each backend that is not gone."""
