@@ -49,8 +49,9 @@ test: lint ## lint, then all tests; those of IPVS in a kernel of their own (ARGS
 test-long: $(STAMP) ## the tests that take minutes each (ARGS: for pytest)
 	tests/run --long $(ARGS)
 
-soak: $(STAMP) ## faults, edits and traffic on a real node, 30 minutes (SECONDS, SEED: others), then fuzzing
+soak: $(STAMP) ## faults, edits, traffic and containers on real nodes, 2 x 30 minutes (SECONDS, SEED), then fuzzing
 	tests/soak/run --keep .run/soak.json $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	tests/soak/hosts/run $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 	@$(ATHERIS)
 	$(BIN)/python -m tests.fuzz.main --seconds 60
 

@@ -1,6 +1,6 @@
 """A publisher of backends whose keys are on a lease, in place of a Docker host; it uses the project's LeaseKeeper.
 
-A Docker engine does not run in the lab's guest.
+A Docker engine would take most of the guest's one CPU; `tests.soak.hosts` has real ones, beside a guest.
 """
 
 import threading
