@@ -11,6 +11,7 @@ from random import Random
 from clusterf.etcd.client import Client
 from tests.soak.hosts import guest
 from tests.soak.hosts.host import TTL, Host
+from tests.soak.hosts.judge import DELETED
 from tests.soak.hosts.keys import DEADLINE, PREFIX, backends
 from tests.soak.hosts.world import World
 from tests.soak.node import STUCK, send
@@ -147,7 +148,10 @@ def keys_deleted(rng: Random, world: World) -> str:
         paths = sorted(backends(client))
         chosen = rng.sample(paths, 1) if paths and rng.random() < 0.7 else paths
         if chosen:
+            begin = time.monotonic()
             client.transact([], [path.encode() for path in chosen])
+            for path in chosen:
+                world.recorder.action(begin, DELETED, path)
     return f"{len(chosen)} of {len(paths)}"
 
 

@@ -17,7 +17,10 @@ from tests.soak.hosts.world import BACKEND_PORT, SERVICES, virtual
 from tests.soak.judge import Violation
 from tests.soak.periods import ALWAYS, Delays, Ledger, Period, common, inverted, merged
 
-__all__ = ["Evidence", "judge"]
+__all__ = ["DELETED", "Evidence", "judge"]
+
+DELETED = "deleted"
+"""The kind of action by which somebody deletes a key of a backend: its subject."""
 
 SLACK = 4.0  # seconds until an end of a container is in the table
 BOUND = 12.0  # seconds until what a container is, is in the table; a probe that fails takes its part
@@ -93,7 +96,7 @@ class _Judge:
         idle = _all(self._truth.idle(backend) for backend in group)
         running = merged(period for backend in group for period in self._truth.running(backend))
         ended = _all([*self._truth.ended(backend), Period(ALWAYS.begin, self._first(backend))] for backend in group)
-        yield from self._lost(what, merged([*idle, *self._ooms(group), *away]), seen)
+        yield from self._lost(what, merged([*idle, *self._ooms(group), *self._deleted(group), *away]), seen)
         yield from self._late(what, "has no weight", list(common(running, inverted(away))), seen, has=False)
         yield from self._late(what, "has weight", ended, seen, has=True)
 
@@ -104,6 +107,13 @@ class _Judge:
         for action in self._evidence.actions:
             if action.text == "oom" and any(action.subject.endswith(backend.id[:12]) for backend in group):
                 yield Period(action.begin, action.end + OOM)
+
+    def _deleted(self, group: Sequence[Backend]) -> Iterator[Period]:
+        """Yield when somebody had deleted the key of one of them."""
+        paths = {backend.path for backend in group}
+        for action in self._evidence.actions:
+            if action.kind == DELETED and action.subject in paths:
+                yield Period(action.begin, action.end + AWAY)
 
     def _lost(self, what: str, allowed: list[Period], seen: Sequence[Weight]) -> Iterator[Violation]:
         """Yield losses of weight that nothing explains."""

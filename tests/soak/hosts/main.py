@@ -91,30 +91,38 @@ def run(folder: Path, seed: int, seconds: float) -> Soak:
     with World(folder, seed, HOSTS) as world:
         lanes = _lanes(world, seed)
         calms = [_settle(world, START)]
-        until = time.monotonic() + seconds
         try:
             for lane in lanes:
                 lane.start()
-            while not any(lane.failure for lane in lanes) and time.monotonic() < until:
-                time.sleep(max(0.0, min(ROUND, until - time.monotonic())))
-                with held(lanes):
-                    calms += _calm(world)
+            evidence, log = _rounds(world, lanes, calms, time.monotonic() + seconds)
         finally:
             for lane in lanes:
                 lane.close()
-        end = time.monotonic()
-        seen, log = world.observed(), [*world.log(), *world.recorder.history.log]
-        evidence = Evidence(
-            truth=world.truth,
-            actions=sorted(world.recorder.history.actions, key=lambda action: action.begin),
-            changes=[one for one in seen if isinstance(one, Change)],
-            busy=[one for one in seen if isinstance(one, Busy)],
-            keys=world.sampler.seen,
-            calms=calms,
-            end=end,
-        )
-    failures = [Violation(end, "soak", lane.failure) for lane in lanes if lane.failure]
+    failures = [Violation(evidence.end, "soak", lane.failure) for lane in lanes if lane.failure]
     return Soak(evidence, log, {lane.name: dict(lane.counts) for lane in lanes}, [*judge(evidence), *failures])
+
+
+def _rounds(world: World, lanes: list[Lane], calms: list[Calm], until: float) -> tuple[Evidence, list[LogLine]]:
+    """Let the lanes act in rounds until that time; return what was seen until the last calm, and logged."""
+    while True:
+        time.sleep(max(0.0, min(ROUND, until - time.monotonic())))
+        with held(lanes):
+            calms += _calm(world)
+            if time.monotonic() >= until or any(lane.failure for lane in lanes):
+                return _evidence(world, calms), [*world.log(), *world.recorder.history.log]
+
+
+def _evidence(world: World, calms: list[Calm]) -> Evidence:
+    seen = world.observed()
+    return Evidence(
+        truth=world.truth,
+        actions=sorted(world.recorder.history.actions, key=lambda action: action.begin),
+        changes=[one for one in seen if isinstance(one, Change)],
+        busy=[one for one in seen if isinstance(one, Busy)],
+        keys=list(world.sampler.seen),
+        calms=calms,
+        end=time.monotonic(),
+    )
 
 
 def _lanes(world: World, seed: int) -> list[Lane]:

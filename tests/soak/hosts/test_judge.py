@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.soak.history import Action, Calm, Change, Server
-from tests.soak.hosts.judge import BOUND, OOM, RECOVERY, SLACK, Evidence, judge
+from tests.soak.hosts.judge import AWAY, BOUND, DELETED, OOM, RECOVERY, SLACK, Evidence, judge
 from tests.soak.hosts.keys import Seen
 from tests.soak.hosts.truth import ENDED, GONE, PAUSED, RUNNING, Backend, Truth
 from tests.soak.hosts.world import virtual
@@ -136,6 +136,18 @@ def test_kill_for_memory_counts_for_a_moment(story: Story) -> None:
     story.oom(100)
     story.table(101 + OOM + SLACK, 0)
     assert story.kinds() == ["lost weight", "has no weight for too long"]
+
+
+def test_deletion_by_hand_explains_a_loss_for_as_long_as_the_key_may_be_away(story: Story) -> None:
+    story.actions.append(Action(50, 50, DELETED, BACKEND.path))
+    story.key(50.1, None)
+    story.table(50.2, None)
+    story.key(50.5, 10)
+    story.table(50.6, 10)
+    assert story.kinds() == []
+    story.table(51 + AWAY + SLACK, None)
+    story.table(52 + AWAY + SLACK, 10)
+    assert story.kinds() == ["lost weight"]
 
 
 def test_address_of_a_container_that_is_gone_may_be_that_of_another_one(story: Story) -> None:
