@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Self
 
+from docker.errors import APIError
 from docker.models.containers import Container
 from docker.types import IPAMConfig, IPAMPool
 
@@ -74,7 +75,11 @@ class Host:
             backend = rng.choice(sorted(able, key=lambda one: one.id))
             running = self._truth.present()[backend] == RUNNING
             act = rng.choice(_OF_RUNNING if running else _OF_ENDED)
-            act(self, backend, self._containers[backend])
+            try:
+                act(self, backend, self._containers[backend])
+            except APIError:
+                # on a busy machine the engine may fail to pause one, or to start it: nobody knows its state then
+                self._remove(backend, self._containers[backend])
             return act.__name__.strip("_")
 
     def _run(self, rng: Random, service: str) -> str:

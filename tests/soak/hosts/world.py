@@ -150,20 +150,25 @@ class World:
                 actual = backends(client)
         except EtcdError as error:
             return f"etcd: {error}"
+        # (of one that has ended nobody knows the address, if the state of its node was lost: it has no key)
+        expected = {path: weight for path, weight in expected.items() if weight or path in actual}
         if actual != expected:
             return f"keys: {_differences(actual, expected)}"
+        found = self.table()
         wanted: dict[str, dict[str, int]] = {service: {} for service in SERVICES}
         for backend, state in present.items():
+            real, reals = f"{backend.address}:{BACKEND_PORT}", wanted[backend.service]
             if state == RUNNING:
-                wanted[backend.service][f"{backend.address}:{BACKEND_PORT}"] = WEIGHT
-        found = self.table()
+                reals[real] = WEIGHT
+            elif real in found[backend.service]:
+                reals.setdefault(real, 0)
         return next((f"{s}: {_differences(found[s], wanted[s])}" for s in SERVICES if found[s] != wanted[s]), "")
 
     def table(self) -> dict[str, dict[str, int]]:
-        """Return the real servers of each service that have weight, as seen last."""
+        """Return the weights of the real servers of each service, as seen last."""
         last = {one.virtual: one.reals for one in self.observed() if isinstance(one, Change)}
         found = {service: last.get(virtual(service), {}) for service in SERVICES}
-        return {name: {real: one.weight for real, one in reals.items() if one.weight} for name, reals in found.items()}
+        return {name: {real: one.weight for real, one in reals.items()} for name, reals in found.items()}
 
 
 def _differences(actual: dict[str, int], expected: dict[str, int]) -> str:
