@@ -253,9 +253,11 @@ class BackendMerger(Actor):
         if not self._synced and self._readiness.is_ready(self._rotation.unknown):
             items += self._begin(now)
         if self._synced:
-            self._lapses.save(self._rotation.lapsing)
             self._kept.save(self._retention.kept)
         self._writer.tell(MergedUpdate(tuple(items), self._synced, link, urgent))
+        if self._synced:
+            # only now, as a disk may be slow
+            self._lapses.update(self._rotation.standing())
         self._release()
         return items
 
@@ -265,7 +267,7 @@ class BackendMerger(Actor):
         self._rotation.begin()
         reals = self._found.table.reals
         self._merger.begin(lambda virtual, real: reals.get(virtual, {}).get(real))
-        self._merger.resume(self._lapses.load())
+        self._merger.resume(self._lapses.load(), now)
         if (until := self._held.load()) is not None:
             self._retention.hold.resume(now, until)
         if self._confirmed:

@@ -161,13 +161,20 @@ class Merger:
                 self._take_overs.lend(virtual, real, found.weight)
                 self._touch(virtual, service, real)
 
-    def resume(self, lapses: Mapping[Membership, float]) -> None:
-        """Have members stay out of rotation until these times, unless they are checked; to be called with `begin`."""
+    def resume(self, lapses: Mapping[Membership, float], now: float = 0.0) -> None:
+        """Have members stay out of rotation until these times, unless they are checked; to be called with `begin`.
+
+        A negative one is that of a member that was checked: so many seconds from `now`.
+        """
         if self._rotation is None:
             return
-        for (service, name, virtual), until in lapses.items():
+        self._rotation.recorded(lapses)
+        for (service, name, virtual), recorded in lapses.items():
+            until = recorded if recorded >= 0 else now - recorded
             real = next((m.real for at, m in self._members.get((service, name), ()) if at == virtual), None)
-            if real is not None and self._rotation.is_unchecked(service, name, virtual):
+            if real is None:
+                self._rotation.remember((service, name, virtual), until)
+            elif self._rotation.is_unchecked(service, name, virtual):
                 self._rotation.suspend(service, name, virtual, until)
                 self._touch(virtual, service, real)
 

@@ -13,13 +13,14 @@ A new backend is *unproven* until it has been up once, for as long as that may t
 before that: by its check's `initial`, or in a panic.
 
 Without a check every backend is in rotation, but one that was out when its check
-went stays out for a while, as a check may be gone for a moment only.
+went stays out for a while, as a check may be gone for a moment only. So does one that goes with its check,
+and is back within that time.
 
 When too few backends of a service are up in one of its families, the service
 *panics* there: health is ignored, and the backends that are down are in rotation.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from clusterf.config.model import Name
 from clusterf.director.lapses import Lapses, Membership
@@ -52,6 +53,8 @@ class Rotation:
         self._out: set[Membership] = set()
         self._unproven = Unproven()
         self._lapses = Lapses()
+        # members that may have changed since `standing`
+        self._changed: dict[Membership, None] = {}
         # backends that may have changed since `settle`
         self._unsettled: dict[tuple[Name, Name], None] = {}
 
@@ -149,7 +152,8 @@ class Rotation:
         self._policies.put_own(service, backend, next((member.policy for _, member in now), None))
         probed = {virtual.family: member.endpoint for virtual, member in now if member.endpoint is not None}
         was_probed = any(member.endpoint is not None for _, member in before)
-        if not (probed or was_probed or any((service, backend, v) in self._out for v, _ in before)):
+        returns = any(self._lapses.has_left((service, backend, v)) for v, _ in now)
+        if not (probed or was_probed or returns or any((service, backend, v) in self._out for v, _ in before)):
             return
         old, new = dict(before), dict(now)
         was_in = [(v, member, self.in_rotation(service, backend, v)) for v, member in before]
@@ -160,9 +164,9 @@ class Rotation:
                 self._join((service, backend, virtual), member, moved, unproven=unproven or moved is None)
                 for at in old if moved is False else ():
                     self._lapses.move((service, backend, at), (service, backend, virtual))
-        for virtual, _ in before:
+        for virtual, member in before:
             if virtual not in new:
-                self._leave((service, backend, virtual))
+                self._leave((service, backend, virtual), member)
         for family in Family:
             self._pools.aim(service, family, backend, probed.get(family))
         self._unsettled[service, backend] = None
@@ -182,10 +186,13 @@ class Rotation:
 
         `now` is in seconds, on any clock that does not go back.
         """
-        self._unsettled.update(((service, backend), None) for service, backend, _ in self._lapses.due(now))
+        self._changed.update(dict.fromkeys(self._lapses.stamp(now)))
+        for membership in self._lapses.due(now):
+            self._changed[membership] = self._unsettled[membership[:2]] = None
         for service, backend in self._unsettled:
             for virtual, member in members.get((service, backend), ()):
                 membership = (service, backend, virtual)
+                self._changed[membership] = None
                 before = membership not in self._out
                 after = self._decide(membership, member, now, before=before)
                 if after != before:
@@ -205,6 +212,28 @@ class Rotation:
     def lapsing(self) -> Mapping[Membership, float]:
         """Until when members stay out of rotation whose check has gone."""
         return self._lapses.all
+
+    def standing(self) -> Mapping[Membership, float | None]:
+        """Return what has changed since the last call: until when members stay out, without a check, or have left.
+
+        Negative: for how many seconds a member that is out would. None: neither.
+        """
+        changed, self._changed = self._changed, {}
+        return {membership: self._standing(membership) for membership in changed}
+
+    def recorded(self, memberships: Iterable[Membership]) -> None:
+        """Have `standing` tell about these, as something is recorded of them."""
+        self._changed.update(dict.fromkeys(memberships))
+
+    def _standing(self, membership: Membership) -> float | None:
+        until = self._lapses.until(membership)
+        if until is None and membership in self._out:
+            return -self._policies.lapse(*membership[:2]) or None
+        return until
+
+    def remember(self, membership: Membership, until: float) -> None:
+        """Have a member out of rotation that was out when it left, if it is back until then."""
+        self._lapses.remember(membership, None, until)
 
     @property
     def due(self) -> float | None:
@@ -250,6 +279,11 @@ class Rotation:
         `unproven`: it has not been up yet, unless it is found in force.
         """
         service, backend, virtual = membership
+        if self._begun and self._lapses.is_back(membership, member.real):
+            if moved is None:
+                moved, unproven = False, True
+            else:
+                self._lapses.discard(membership)
         if member.endpoint is None:
             self._put(membership, moved is not False)
             return
@@ -261,13 +295,17 @@ class Rotation:
         elif unproven and member.settings.weight:
             self._unproven.add(virtual, service, backend)
 
-    def _leave(self, membership: Membership) -> None:
+    def _leave(self, membership: Membership, member: Member) -> None:
         service, backend, virtual = membership
+        self._changed[membership] = None
+        if membership in self._out and self._begun:
+            self._lapses.leave(membership, member.real, min(self._policies.lapse(service, backend), LONGEST))
         self._out.discard(membership)
         self._unproven.discard(virtual, service, backend)
         self._lapses.discard(membership)
 
     def _put(self, membership: Membership, in_rotation: bool) -> None:
+        self._changed[membership] = None
         if in_rotation:
             self._out.discard(membership)
             self._lapses.discard(membership)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from clusterf.ipvs.table import VirtualServer
+from clusterf.lib.mapping import put
 from clusterf.reconcile.ownership import decode, encode
 from clusterf.reconcile.record import Record
 
@@ -21,7 +22,10 @@ Membership = tuple[bytes, bytes, VirtualServer]
 
 
 class LapseRecord:
-    """Until when members stay out of rotation; without a `record` nothing is kept."""
+    """Until when members stay out of rotation; without a `record` nothing is kept.
+
+    Negative: for so many seconds, if they turn out to have no check any more.
+    """
 
     def __init__(self, record: Record | None = None) -> None:
         self._record = record
@@ -32,14 +36,18 @@ class LapseRecord:
         self._saved = dict(self._load())
         return dict(self._saved)
 
-    def save(self, lapses: Mapping[Membership, float]) -> None:
-        """Record these, and no others."""
-        if self._record is None or lapses == self._saved:
+    def update(self, lapses: Mapping[Membership, float | None]) -> None:
+        """Record these, None: it does not stay out."""
+        if self._record is None:
             return
-        gone = {_key(membership): None for membership in self._saved.keys() - lapses.keys()}
-        new = {_key(m): msgspec.json.encode(until) for m, until in lapses.items() if self._saved.get(m) != until}
-        self._saved = dict(lapses)
-        self._record.update({**gone, **new})
+        changes = {_key(m): msgspec.json.encode(u) if u is not None else None for m, u in self._changes(lapses)}
+        if changes:
+            self._record.update(changes)
+
+    def _changes(self, lapses: Mapping[Membership, float | None]) -> Iterator[tuple[Membership, float | None]]:
+        for membership, until in lapses.items():
+            if put(self._saved, membership, until):
+                yield membership, until
 
     def _load(self) -> Iterator[tuple[Membership, float]]:
         for key, value in self._record.items() if self._record is not None else ():

@@ -10,6 +10,9 @@ from clusterf.config.model import BackendKey, FrontendKey, HealthCheck, HealthKe
 from clusterf.health.verdict import Verdict
 from clusterf.ipvs.table import Method, RealServer, RealServerSettings, Table, table_of
 from clusterf.lib.addresses import Endpoint
+from clusterf.lib.store import Store
+from clusterf.reconcile.lapse_record import LapseRecord
+from clusterf.reconcile.record import Record
 from clusterf.resolve.virtual_servers import Defaults, virtual_servers
 from tests.actors.support.director import (
     DOWN,
@@ -180,3 +183,21 @@ def test_configuration_that_a_health_process_publishes_is_not_taken(direct, reco
     wait_until(lambda: weights(recorder)[-1:] == [7])
     assert director.merger.is_alive()
     assert "evil" not in str(recorder.messages)
+
+
+def test_backend_that_was_down_stays_out_in_the_next_director_though_its_check_went_meanwhile(
+    direct, recorder, tmp_path
+):
+    store = Store(tmp_path / "ipvs.db")
+    before = (
+        direct(lapses=LapseRecord(Record(store, "lapses"))).configure(FRONTEND, TCP, backend(7)).publish(verdict(DOWN))
+    )
+    wait_until(lambda: is_synced(recorder))
+    before.wait()
+    for ref in (before.resolver, before.merger, before.config):
+        ref.stop(timeout=10)
+    before.health[0].stop()
+    recorder.messages.clear()
+    direct(lapses=LapseRecord(Record(store, "lapses"))).configure(FRONTEND, backend(7)).publish()
+    wait_until(lambda: is_synced(recorder))
+    assert weights(recorder)[-1:] == [0]

@@ -4,8 +4,20 @@ from ipaddress import IPv4Address, ip_network
 
 import pytest
 
-from clusterf.config.model import BackendKey, FrontendKey, HealthKey, Route, RouteKey
-from tests.clusterf.support.director import REMOVES, TCP, UNCHECKED, WEB, Director, F, H, backend, key, service
+from clusterf.config.model import BackendCheck, BackendKey, FrontendKey, HealthKey, Route, RouteKey
+from tests.clusterf.support.director import (
+    INITIALLY_UP,
+    REMOVES,
+    TCP,
+    UNCHECKED,
+    WEB,
+    Director,
+    F,
+    H,
+    backend,
+    key,
+    service,
+)
 from tests.clusterf.support.left_behind import left_behind
 
 LAPSE = TCP.interval * TCP.fall
@@ -174,5 +186,111 @@ def test_nothing_is_kept_of_backends_that_are_deleted_while_their_check_is_gone(
     director.put({H: None})
     director.judge({1: None, 2: None})
     director.put(dict.fromkeys([F, key(1), key(2)]))
+    director.pass_time(LAPSE)
     assert director.rotation.due is None
+    director.rotation.standing()
     assert left_behind(director.rotation) == {}
+
+
+def label(check):
+    return BackendCheck(check, "label")
+
+
+OWN = {key(1): backend(1, health=label(INITIALLY_UP))} | service(2)
+
+
+@pytest.mark.parametrize("health", [label(INITIALLY_UP), label(TCP), None])
+def test_backend_that_goes_with_its_check_and_is_back_in_time_is_out_as_before(health):
+    director = Director(OWN)
+    director.judge({1: False})
+    director.put({key(1): None})
+    director.judge({1: None})
+    director.wait()
+    assert director.weights == {2: 10}
+    director.pass_time(LAPSE - 1)
+    director.put({key(1): backend(1, health=health)})
+    assert director.weights == {1: 0, 2: 10}
+    if health is not None:
+        director.pass_time(LAPSE)
+        assert director.weights == {1: 0, 2: 10}
+        director.judge({1: True})
+    else:
+        director.pass_time(1)
+    assert director.weights == {1: 10, 2: 10}
+    assert director.rotation.due is None
+
+
+def test_backend_that_was_in_rotation_or_is_back_late_or_elsewhere_is_new():
+    for was, seconds, now in ((True, 0, 1), (False, LAPSE, 1), (False, 0, 9)):
+        director = Director(OWN)
+        director.judge({1: was})
+        director.put({key(1): None})
+        director.judge({1: None})
+        director.wait()
+        director.pass_time(seconds)
+        director.put({key(1): backend(now, health=label(INITIALLY_UP))})
+        assert director.weights == {now: 10, 2: 10}
+
+
+def test_service_that_goes_with_its_check_and_is_back_without_it_has_its_backends_out_as_before():
+    director = failing()
+    director.pass_time(1000)
+    director.put(dict.fromkeys([F, H]))
+    director.wait()
+    director.put({F: WEB})
+    assert director.weights == {1: 0, 2: 10}
+    director.pass_time(LAPSE)
+    assert director.weights == {1: 10, 2: 10}
+
+
+def test_backend_that_goes_while_it_stays_out_is_out_for_the_rest_of_the_time():
+    director = failing()
+    director.put({H: None})
+    director.pass_time(LAPSE - 2)
+    director.put({key(1): None})
+    director.wait()
+    director.pass_time(1)
+    director.put({key(1): backend(1)})
+    assert director.weights == {1: 0, 2: 10}
+    director.pass_time(1)
+    assert director.weights == {1: 10, 2: 10}
+
+
+def test_backend_is_out_in_the_next_director_though_its_check_went_between_them():
+    director = failing()
+    standing = {m: seconds for m, seconds in director.rotation.standing().items() if seconds is not None}
+    assert set(standing.values()) == {-LAPSE}
+    assert director.rotation.standing() == {}
+    for there in (service(1, 2), service(2)):
+        after = Director(there, begun=False)
+        after.rotation.begin()
+        after.pipeline.now = 500.0
+        after.pipeline.merger.resume(standing, 500.0)
+        assert after.rotation.standing().keys() >= standing.keys()
+        after.pass_time(1)
+        after.put(service(1, 2))
+        assert after.weights == {1: 0, 2: 10}
+        after.pass_time(LAPSE)
+        assert after.weights == {1: 10, 2: 10}
+
+
+def test_standing_tells_what_is_out_and_for_how_long():
+    director = failing()
+    ((virtual, _),) = director.pipeline.table.reals.items()
+    one, two = (b"web", b"1", virtual), (b"web", b"2", virtual)
+    standing = {}
+
+    def changed():
+        standing.update(director.rotation.standing())
+        return {member: seconds for member, seconds in standing.items() if seconds is not None}
+
+    assert changed() == {one: -LAPSE}
+    director.judge({2: False})
+    assert changed() == {one: -LAPSE, two: -LAPSE}
+    director.judge({1: True})
+    director.put({H: None})
+    assert changed() == {two: LAPSE}
+    director.put({key(2): None})
+    assert changed() == {two: LAPSE}
+    director.pass_time(LAPSE)
+    assert changed() == {}

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from clusterf.config.model import Backend, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey, RouteKey
 from clusterf.director.rotation import Rotation
+from clusterf.director.unproven import LONGEST
 from clusterf.ipvs.table import Method, RealServerSettings
 from clusterf.lib.addresses import Endpoint
 from tests.clusterf.support.director import VIP, VIP6
@@ -155,5 +156,9 @@ def test_nothing_is_kept_of_configuration_and_verdicts_that_were_revoked(
             pipeline.resolver.update(removal, None)
         pipeline.flush()
     assert not pipeline.table.virtuals
+    # what was out is remembered for a while
+    pipeline.now += LONGEST
+    pipeline.flush()
+    rotation.standing()
     for part in (pipeline.resolver, pipeline.merger, rotation):
         assert left_behind(part) == {}

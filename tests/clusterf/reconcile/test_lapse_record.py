@@ -15,38 +15,38 @@ def opened(store):
 def test_what_was_saved_last_is_loaded(opened):
     record = opened()
     assert record.load() == {}
-    record.save({ONE: 7.5, TWO: 8.0})
-    assert opened().load() == {ONE: 7.5, TWO: 8.0}
-    record.save({TWO: 9.0})
+    record.update({ONE: 7.5, TWO: -8.0})
+    assert opened().load() == {ONE: 7.5, TWO: -8.0}
+    record.update({TWO: 9.0, ONE: None})
     assert opened().load() == {TWO: 9.0}
-    record.save({})
+    record.update({TWO: None})
     assert opened().load() == {}
 
 
 def test_what_was_loaded_is_replaced(opened):
-    opened().save({ONE: 7.5})
+    opened().update({ONE: 7.5})
     record = opened()
     record.load()
-    record.save({})
+    record.update({ONE: None})
     assert opened().load() == {}
 
 
 def test_only_changes_are_written(opened, monkeypatch):
     record = opened()
     lapses = {ONE: 7.5, TWO: 8.0}
-    record.save(lapses)
+    record.update(lapses)
     written = []
     monkeypatch.setattr(Record, "update", lambda _, changes: written.append(changes))
-    record.save(lapses)
+    record.update(lapses)
+    record.update({})
     assert written == []
-    del lapses[ONE]
-    record.save(lapses)
+    record.update(lapses | {ONE: None})
     assert [list(changes.values()) for changes in written] == [[None]]
 
 
 @pytest.mark.parametrize(("key", "value"), [(b"?", b"1.0"), (b"\x93\xc4\x01a\xc4\x01b\xc4\x01c", b"1.0")])
 def test_invalid_entry_is_reported_and_skipped(opened, store, caplog, key, value):
-    opened().save({ONE: 7.5})
+    opened().update({ONE: 7.5})
     Record(store, "lapses").update({key: value})
     assert opened().load() == {ONE: 7.5}
     assert "state: invalid record of a backend without a check (ignored)" in caplog.text
@@ -54,5 +54,5 @@ def test_invalid_entry_is_reported_and_skipped(opened, store, caplog, key, value
 
 def test_without_a_record_nothing_is_kept():
     record = LapseRecord()
-    record.save({ONE: 1.0})
+    record.update({ONE: 1.0})
     assert record.load() == {}

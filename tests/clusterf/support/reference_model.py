@@ -65,6 +65,9 @@ class Model:
         self.verdicts: dict[tuple[bytes, bytes, Endpoint], bool] = {}
         self.in_rotation: dict[Membership, bool] = {}
         self.in_rotation_before: dict[Membership, bool] = {}
+        # the real servers that members were that were out when they left, and those of these that are back
+        self.left: dict[tuple[bytes, bytes, VirtualServer], RealServer] = {}
+        self.back: set[Membership] = set()
         # where backends were at the last step
         self.placed: dict[tuple[bytes, bytes, Family], list[Placed]] = {}
         # the services and families for which health is ignored
@@ -80,16 +83,28 @@ class Model:
         self.panicking = _panicking(configuration, placed, self.verdicts) if self.begun else set()
         ends = {(p.service, p.backend, p.endpoint) for p in placed if p.endpoint is not None}
         self.unknown = len(ends - self.verdicts.keys())
+        self._note_left(placed)
         self.in_rotation_before = self.in_rotation
         self.in_rotation = {p.membership: self._decide(configuration, p) for p in placed}
         self.placed = {}
         for one in placed:
             self.placed.setdefault((one.service, one.backend, one.virtual.family), []).append(one)
 
+    def _note_left(self, placed: list[Placed]) -> None:
+        self.back = {p.membership for p in placed if self.begun and self.left.get(p.membership[:3]) == p.real}
+        there = {p.membership[:3] for p in placed}
+        for membership, in_rotation in self.in_rotation.items():
+            if self.begun and not in_rotation and membership[:3] not in there:
+                self.left[membership[:3]] = membership[3]
+        for member in there:
+            self.left.pop(member, None)
+
     def _decide(self, configuration: Configuration, placed: Placed) -> bool:
         if placed.endpoint is None:
             # (in the laws no time goes by)
-            return not self.begun or self.in_rotation.get(placed.membership, self._moved(placed) is not False)
+            moved = self._moved(placed)
+            joins = placed.membership not in self.back if moved is None else moved
+            return not self.begun or self.in_rotation.get(placed.membership, joins)
         first = self._at_first(configuration, placed)
         up = self.verdicts.get((placed.service, placed.backend, placed.endpoint))
         if up is not None:
@@ -102,6 +117,8 @@ class Model:
         moved = self._moved(placed)
         if moved is not None:
             return moved
+        if placed.membership in self.back:
+            return False
         present = None if self.begun else self.in_force.reals.get(placed.virtual, {}).get(placed.real)
         if present is not None:
             return present.weight > 0
