@@ -147,17 +147,16 @@ class LeaseSession:
             log.debug("etcd %s: %s: keys are read again", self._endpoint, error)
             self._watch, self.next_check = None, time.monotonic() + 1.0
             return
-        if events and len(self._revisions) > 2 * len(self._keys.wanted) + MANY:
-            seen = events[0].revision  # nothing comes any more of what was before
-            self._revisions = {
-                path: at for path, at in self._revisions.items() if path in self._keys.wanted or at >= seen
-            }
         foreign = [event for event in events if event.revision > self._revisions.get(event.path, 0)]
         turns: dict[Turn | None, list[bytes]] = {}
         with self._holding.lock:
             for event in foreign:
                 turn = self._keys.changed(event.path, event.value, self._owner(event))
                 turns.setdefault(turn, []).append(event.path)
+        if events and len(self._revisions) > 2 * len(self._keys.wanted) + MANY:
+            seen = events[-1].revision  # nothing comes any more of what was before
+            known = self._revisions.items()
+            self._revisions = {path: at for path, at in known if path in self._keys.wanted or at >= seen}
         self._take_turns(turns)
 
     def _owner(self, event: Event) -> Owner:
