@@ -75,5 +75,7 @@ class FaultySqlite:
 
     @staticmethod
     def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
-        """Connect as `sqlite3.connect` does."""
-        return sqlite3.connect(*arguments, factory=_Connection, **options)
+        """Connect as `sqlite3.connect` does; a process that ends leaves no lock behind for which others wait."""
+        connection = sqlite3.connect(*arguments, factory=_Connection, **options | {"check_same_thread": False})
+        present().on_death.append(connection.close)
+        return connection

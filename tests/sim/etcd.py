@@ -1,11 +1,11 @@
-"""A simulated etcd: revisions, transactions, watches, compaction, partitions, restores, other clusters.
+"""A simulated etcd: revisions, transactions, watches, leases, compaction, partitions, restores, other clusters.
 
 `Client`, `Endpoints` and `WatchReader` have the interfaces of the real ones in `clusterf.etcd`,
 so that the real follower runs on them, in a fiber.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from clusterf.etcd.client import KeyListing, KeyValue, LeaseTime
@@ -13,6 +13,7 @@ from clusterf.etcd.endpoints import EndpointFailure
 from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.watch import Event
 from tests.sim import fibers
+from tests.sim.leases import Lessor
 from tests.sim.simulation import Simulation
 
 __all__ = ["Client", "Endpoints", "Etcd", "WatchReader"]
@@ -33,7 +34,10 @@ class Etcd:
         self.cluster = 1
         self.compacted = 0
         self.is_down = False
+        # it answers nothing, and does nothing, but time passes
+        self.is_frozen = False
         self.cut: set[str] = set()
+        self.lessor = Lessor(self)
         self._history: deque[Event] = deque(maxlen=2000)
         # the keys at each revision
         self._past: dict[int, frozenset[bytes]] = {1: frozenset()}
@@ -41,10 +45,11 @@ class Etcd:
         # what the cluster was before it was replaced or restored: contents, revision and cluster id
         self.before: tuple[dict[bytes, bytes], int, int] | None = None
 
-    def transact(self, changes: Mapping[bytes, bytes | None]) -> None:
-        """Set keys, or with None delete them, in one transaction."""
+    def transact(self, changes: Mapping[bytes, bytes | None], lease: int = 0) -> None:
+        """Set keys, on a lease if one is given, or with None delete them, in one transaction."""
         if self.is_down:
             return
+        self.lessor.attach(changes, lease)
         self.revision += 1
         events = []
         for path, value in changes.items():
@@ -52,7 +57,7 @@ class Etcd:
                 self.contents[path] = value
             elif self.contents.pop(path, None) is None:
                 continue
-            events.append(Event(path, value, self.revision))
+            events.append(Event(path, value, self.revision, lease if value is not None else 0))
         self._history.extend(events)
         self._past[self.revision] = frozenset(self.contents)
         for watch in list(self._watches):
@@ -84,7 +89,7 @@ class Etcd:
 
     def reachable(self, node: str) -> bool:
         """Tell whether the node reaches the cluster."""
-        return not self.is_down and node not in self.cut
+        return not self.is_down and not self.is_frozen and node not in self.cut
 
     def since(self, revision: int) -> list[Event]:
         """Return the events from `revision` on. Raises EtcdError."""
@@ -118,9 +123,10 @@ class Etcd:
 class Client:
     """A client in the present process."""
 
-    def __init__(self, etcd: Etcd, node: str, endpoint: str) -> None:
+    def __init__(self, etcd: Etcd, node: str, endpoint: str, deadline: float = DEADLINE) -> None:
         self._etcd = etcd
         self._node = node
+        self._deadline = deadline
         self.endpoint = endpoint
 
     def __enter__(self) -> Self:
@@ -137,7 +143,12 @@ class Client:
         self._call()
         items = [KeyValue(*item) for item in sorted(self._etcd.contents.items())]
         listed: Any = KeyListing
-        known = {"items": items, "revision": self._etcd.revision, "cluster": self._etcd.cluster, "leases": {}}
+        known = {
+            "items": items,
+            "revision": self._etcd.revision,
+            "cluster": self._etcd.cluster,
+            "leases": self._etcd.lessor.by_path(),
+        }
         listing: KeyListing = listed(*(known[name] for name in listed._fields))
         fibers.sleep(self._delay())  # the answer is under way
         return listing
@@ -147,21 +158,64 @@ class Client:
         self._call()
         return self._etcd.paths(revision)
 
-    def watch(self, revision: int) -> tuple[Etcd, str, int]:
-        """Return what WatchReader needs."""
-        return self._etcd, self._node, revision
+    def watch(self, revision: int) -> "Watch":
+        """Return a watch."""
+        return Watch(self._etcd, self._node, revision)
 
-    def time_to_live(self, _lease: int) -> LeaseTime:
-        """Return that a lease is gone: there is none."""
+    def time_to_live(self, lease: int) -> LeaseTime:
+        """Return for how long a lease lives on."""
         self._call()
-        return LeaseTime(0, 0)
+        return self._etcd.lessor.time_to_live(lease)
+
+    def touch(self, path: bytes, value: bytes, lease: int) -> int:
+        """Set a key if it is attached to the lease; return the revision, 0: it is not."""
+        self._call()
+        if self._etcd.lessor.attached(path) != lease:
+            return 0
+        self._etcd.lessor.write(self._node, [(path, value)], (), lease)
+        return self._etcd.revision
+
+    def revision(self) -> int:
+        """Return the present revision."""
+        self._call()
+        return self._etcd.revision
+
+    def transact(self, puts: Sequence[tuple[bytes, bytes]], deletes: Sequence[bytes], lease: int = 0) -> int:
+        """Set and delete keys in one transaction, with a lease only those that are attached to it."""
+        self._call()
+        self._etcd.lessor.write(self._node, puts, deletes, lease)
+        revision = self._etcd.revision
+        fibers.sleep(self._delay())
+        return revision
+
+    def grant(self, ttl: int) -> int:
+        """Return a new lease."""
+        self._call()
+        return self._etcd.lessor.grant(self._node, ttl)
+
+    def keep_alive(self, lease: int) -> int:
+        """Renew a lease; return its TTL, 0 if it is gone."""
+        self._call()
+        return self._etcd.lessor.keep_alive(lease)
+
+    def revoke(self, lease: int) -> None:
+        """End a lease."""
+        self._call()
+        self._etcd.lessor.end(lease, "revoked by its node")
+
+    def leased(self, lease: int) -> dict[bytes, bytes]:
+        """Return the keys on a lease."""
+        self._call()
+        found = self._etcd.lessor.keys(lease)
+        fibers.sleep(self._delay())
+        return found
 
     def _call(self) -> None:
         fibers.sleep(self._delay())
         if self._etcd.is_down:
             raise EtcdError(f"{self.endpoint}: unavailable: connection refused")
         if not self._etcd.reachable(self._node):
-            fibers.sleep(DEADLINE)
+            fibers.sleep(self._deadline)
             raise EtcdError(f"{self.endpoint}: deadline_exceeded")
 
     def _delay(self) -> float:
@@ -171,13 +225,14 @@ class Client:
 class Endpoints:
     """The endpoints of the cluster, as one node reaches them."""
 
-    def __init__(self, etcd: Etcd, node: str) -> None:
+    def __init__(self, etcd: Etcd, node: str, deadline: float = DEADLINE) -> None:
         self._etcd = etcd
         self._node = node
+        self._deadline = deadline
 
     def connect(self, endpoint: str) -> Client:
         """Return a client."""
-        return Client(self._etcd, self._node, endpoint)
+        return Client(self._etcd, self._node, endpoint, self._deadline)
 
     def use(self, act: Callable[[Client], object], wanted: Callable[[], bool]) -> Iterator[EndpointFailure]:
         """Call `act` with a client of one endpoint after the other."""
@@ -191,11 +246,38 @@ class Endpoints:
                 yield EndpointFailure(endpoint, error)
 
 
+class Watch:
+    """A watch from a revision on, that is read by WatchReader, or by the fiber that iterates it."""
+
+    def __init__(self, etcd: Etcd, node: str, revision: int) -> None:
+        self.etcd = etcd
+        self.node = node
+        self.revision = revision
+        self._reader: WatchReader | None = None
+        self._is_cancelled = False
+
+    def __iter__(self) -> Iterator[list[Event]]:
+        """Yield events as they arrive, until an EtcdError."""
+        if self._is_cancelled:
+            raise EtcdError("watch: cancelled")
+        self._reader = reader = WatchReader(self)
+        while True:
+            if events := list(reader.events()):
+                yield events
+            reader.check()
+
+    def cancel(self) -> None:
+        """End the iteration."""
+        self._is_cancelled = True
+        if self._reader is not None:
+            self._reader.cancel()
+
+
 class WatchReader:
     """A watch, with its events as they arrive."""
 
-    def __init__(self, watch: tuple[Etcd, str, int]) -> None:
-        self._etcd, self._node, revision = watch
+    def __init__(self, watch: "Watch") -> None:
+        self._etcd, self._node, revision = watch.etcd, watch.node, watch.revision
         self._simulation = self._etcd.simulation
         self._arrived: deque[list[Event] | EtcdError] = deque()
         self._last_sent = 0.0
@@ -257,6 +339,12 @@ class WatchReader:
     def close(self) -> None:
         """End the watch."""
         self._etcd.remove_watch(self)
+
+    def cancel(self) -> None:
+        """End the watch with an error."""
+        self.close()
+        self._error = EtcdError("watch: cancelled")
+        self._fiber.wake_soon()
 
     def _arrive(self, message: list[Event] | EtcdError) -> None:
         self._arrived.append(message)

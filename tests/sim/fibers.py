@@ -1,13 +1,13 @@
-"""Threads of the code under test, of which one runs at a time, and only while the simulator waits for it.
+"""What runs in place of threads of the code under test: one at a time, and only while the simulator waits for it.
 
 Code that blocks (a follower of etcd that waits for events) runs unchanged: where it
 would block, it hands control back to the simulator, which resumes it at the simulated
 moment. The order of everything is thus the simulator's.
 """
 
-import _thread
-import threading
 from collections.abc import Callable
+
+import greenlet
 
 __all__ = ["Event", "Fiber", "Killed", "sleep"]
 
@@ -16,19 +16,19 @@ class Killed(BaseException):
     """The process of this fiber is gone."""
 
 
-_here = threading.local()
+class _Greenlet(greenlet.greenlet):
+    fiber: "Fiber"
 
 
 class Fiber:
-    """A thread that runs `target` in turn with the simulator. `later(seconds, call)` queues a call of its process."""
+    """Runs `target` in turn with the simulator. `later(seconds, call)` queues a call of its process."""
 
     def __init__(self, target: Callable[[], object], later: Callable[[float, Callable[[], object]], object]) -> None:
         self._target = target
         self._later = later
-        self._go, self._back = _thread.allocate_lock(), _thread.allocate_lock()
-        self._go.acquire()
-        self._back.acquire()
-        self._started = False
+        self._greenlet: _Greenlet | None = None
+        # what resumed it last
+        self._resumer = greenlet.getcurrent()
         self._killed = False
         # counts the times that it has slept: a wake-up is for one of them
         self._sleeps = 0
@@ -37,14 +37,19 @@ class Fiber:
 
     def start(self) -> None:
         """Run until the fiber sleeps or ends; called by the simulator."""
-        self._started = True
-        threading.Thread(target=self._main, daemon=True).start()
-        self._turn(first=True)
+        self._greenlet = _Greenlet(self._main)
+        self._greenlet.fiber = self
+        self._turn()
 
     def wake(self) -> None:
         """Resume it now if it sleeps; called by the simulator."""
-        if not self.ended and self._started:
+        if not self.ended and self._greenlet is not None:
             self._turn()
+
+    def wake_soon(self) -> None:
+        """Have it resumed at the end of this moment, if it still sleeps then; called by any code of its process."""
+        number = self._sleeps
+        self._later(0.0, lambda: self._wake_from(number))
 
     def kill(self) -> None:
         """End it where it is."""
@@ -53,11 +58,12 @@ class Fiber:
 
     def sleep(self, seconds: float) -> None:
         """Let the simulator go on for so many seconds, or until `wake`; called in the fiber."""
+        if self._killed:
+            raise Killed  # while it cleans up
         self._sleeps += 1
         number = self._sleeps
         self._later(seconds, lambda: self._wake_from(number))
-        self._back.release()
-        self._go.acquire()
+        self._resumer.switch()
         if self._killed:
             raise Killed
 
@@ -65,34 +71,40 @@ class Fiber:
         if number == self._sleeps:
             self.wake()
 
-    def _turn(self, *, first: bool = False) -> None:
-        if not first:
-            self._go.release()
-        self._back.acquire()
+    def _turn(self) -> None:
+        assert self._greenlet is not None
+        self._resumer = self._greenlet.parent = greenlet.getcurrent()
+        self._greenlet.switch()
         if self.error is not None and not self._killed:
             raise self.error
 
     def _main(self) -> None:
-        _here.fiber = self
         try:
             self._target()
         except Killed:
             pass
+        except greenlet.GreenletExit:
+            raise
         except BaseException as error:  # noqa: BLE001 -- raised again in the simulator
             self.error = error
         self.ended = True
-        self._back.release()
 
 
 def sleep(seconds: float) -> None:
     """Let simulated seconds pass in the present fiber."""
-    _here.fiber.sleep(seconds)
+    present().sleep(seconds)
 
 
 def present() -> Fiber:
     """Return the fiber that runs."""
-    fiber: Fiber = _here.fiber
-    return fiber
+    current = greenlet.getcurrent()
+    assert isinstance(current, _Greenlet)
+    return current.fiber
+
+
+def is_one() -> bool:
+    """Tell whether a fiber runs."""
+    return isinstance(greenlet.getcurrent(), _Greenlet)
 
 
 class Event:

@@ -20,7 +20,8 @@ def story_of(result: Result) -> str:
     script = shortest.script
     header = f"seed {script.seed}: {len(result.script.events)} events, {len(script.events)} of them needed"
     fields = f"source={script.source!r}, nodes={script.nodes}, services={script.services}, check={script.check}"
-    found = f"Script({script.seed}, (\n{events}    ), {fields}, removal_hold={script.removal_hold})"
+    fields += f", removal_hold={script.removal_hold}" + (f", hosts={script.hosts}" if script.hosts else "")
+    found = f"Script({script.seed}, (\n{events}    ), {fields})"
     return "\n".join([header, *told.world.story.lines(), found])
 
 
@@ -30,7 +31,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="for how long to run seeds")
     parser.add_argument("--seed", type=int, help="run this seed only")
     parser.add_argument("--first", type=int, help="the seed to begin with, else a random one")
-    parser.add_argument("--source", choices=("etcd", "tree"), help="the kind of source, else as the seed says")
+    parser.add_argument(
+        "--source", choices=("etcd", "tree", "docker"), help="the kind of source, else as the seed says"
+    )
     options = parser.parse_args()
     if options.seed is not None:
         result = run(script_of(options.seed, options.source))

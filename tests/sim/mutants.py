@@ -2,12 +2,15 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from clusterf.director.removal_hold import Decision
 from clusterf.director.unproven import Proving
+from clusterf.docker.intake import Intake
+from clusterf.leases.leased_keys import NOTHING, LeasedKeys
 from tests.sim.run import run
 from tests.sim.script import script_of
 
@@ -17,11 +20,23 @@ SECONDS = 120.0  # after which a mutant counts as not found
 
 
 class Mutant(NamedTuple):
-    """What is replaced by what, and which kind of source shows it."""
+    """What is replaced by what, and which kind of source shows it; and what else has to be replaced along with it."""
 
     target: str
     value: Any
     source: str = "etcd"
+    along: tuple[tuple[str, Any], ...] = ()
+
+
+def _believe_found(self: Any, written: Mapping[bytes, bytes] = NOTHING) -> list[bytes]:
+    """Take in what is on a lease as if this process had written it."""
+    _reset_written(self, written)
+    self.doubtful = {}
+    return []
+
+
+_reset_written = LeasedKeys.reset_written
+_event = Intake.event
 
 
 def _accept(self: Any, cluster: int, revision: int, deleted: Callable[[], object]) -> None:
@@ -46,6 +61,36 @@ MUTANTS = {
         "clusterf.director.retention.Retention.settings", lambda *_: None
     ),
     "nothing stays for what is not proven yet": Mutant("clusterf.director.merger.Merger.proving", lambda *_: Proving()),
+    "a lease from a copied state directory is taken over, and what is on it deleted": Mutant(
+        "clusterf.leases.lease_file.LeaseFile._place",
+        lambda *_: "",
+        "docker",
+        along=(("clusterf.leases.leased_keys.LeasedKeys.reset_written", _believe_found),),
+    ),
+    "what others do to keys of ours is not watched": Mutant(
+        "clusterf.leases.lease_session.LeaseSession._take_events", lambda _: None, "docker"
+    ),
+    "what goes with all leases at once is not held": Mutant(
+        "clusterf.sources.lease_ends.LeaseEnds.delete",
+        lambda *_: False,
+        "docker",
+        along=(("clusterf.sources.lease_ends.LeaseEnds.listed", lambda *_: None),),
+    ),
+    "a lease that ends before the engine has answered takes its keys along": Mutant(
+        "clusterf.leases.leased_keys.LeasedKeys.want_found", lambda _: None, "docker"
+    ),
+    "a signal that cannot be recorded is not tried again": Mutant(
+        "clusterf.lib.store.Store.keep", lambda _: None, "docker"
+    ),
+    "a signal that has just come is compared with the engine's clock": Mutant(
+        "clusterf.docker.intake.Intake.event", lambda self, line, **_: _event(self, line), "docker"
+    ),
+    "a signal from before a start is about the run after it": Mutant(
+        "clusterf.docker.stops.StopTracker.started", lambda self, one: self._started.add(one), "docker"
+    ),
+    "a docker process that hangs is found as late as any other": Mutant(
+        "actors.supervision.policy.Policy.within", lambda self, _: self, "docker"
+    ),
 }
 
 
@@ -55,7 +100,9 @@ def find(mutant: Mutant, seconds: float = SECONDS) -> str:
     seed = 0
     while time.monotonic() - began < seconds:
         seed += 1
-        with patch(mutant.target, mutant.value):
+        with ExitStack() as stack:
+            for target, value in ((mutant.target, mutant.value), *mutant.along):
+                stack.enter_context(patch(target, value))
             result = run(script_of(seed, mutant.source))
         if result.violations:
             what = result.violations[0].what.partition("\n")[0]
@@ -64,9 +111,11 @@ def find(mutant: Mutant, seconds: float = SECONDS) -> str:
 
 
 def main() -> int:
-    """Run all mutants; return 1 if one is not found."""
+    """Run all mutants, or those whose names contain an argument; return 1 if one is not found."""
     missed = 0
     for name, mutant in MUTANTS.items():
+        if sys.argv[1:] and not any(word in name for word in sys.argv[1:]):
+            continue
         found = find(mutant)
         missed += found.startswith("NOT")
         print(f"{name}: {found}", flush=True)

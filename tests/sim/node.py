@@ -28,12 +28,15 @@ __all__ = ["Node"]
 
 RESTART = 40.0  # seconds, at most, until all is known, probed and written after a restart
 START = 0.2  # seconds that a process takes to start, on average
-STUCK = 30.0  # seconds after which a paused process is killed
+STUCK = 30.0  # seconds, by default
 INTENSITY, PERIOD = 10, 60.0
 
 
 class Node:
-    """One node of a world. `judge` is shown each step before its kernel does it."""
+    """One node of a world. `judge` is shown each step before its kernel does it. `names` are its processes."""
+
+    # seconds after which a paused process is killed, and until one that ended is started again, at most
+    stuck, longest_delay = STUCK, 5.0
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class Node:
         folder: Path,
         settings: Callable[[Path], Settings],
         judge: Callable[["Node", Step], None],
+        names: Sequence[str] | None = None,
     ) -> None:
         self.world = world
         self.simulation = simulation = world.simulation
@@ -50,7 +54,7 @@ class Node:
         self.settings = settings(folder)
         self.kernel = Kernel(simulation, lambda step: judge(self, step))
         self.boot = f"{name}-1"
-        self.names: Sequence[str] = ("config", *self.settings.health_names(), "director")
+        self.names: Sequence[str] = names or ("config", *self.settings.health_names(), "director")
         self.processes: dict[str, Process | None] = dict.fromkeys(self.names)
         # the publishing ends of links, by name
         self.publishers: dict[str, Publisher] = {}
@@ -110,19 +114,19 @@ class Node:
             self.restart(gracefully=False)
         else:
             self._tries[process.name] += 1
-            self._start_later(process.name, min(5.0, 0.1 * 2 ** min(self._tries[process.name], 6)))
+            self._start_later(process.name, min(self.longest_delay, 0.1 * 2 ** min(self._tries[process.name], 6)))
 
     def pause(self, process: Process, seconds: float) -> None:
         """Stop a process for a while; the supervisor kills it if that is too long."""
         process.pause()
 
         def end() -> None:
-            if process.alive and seconds > STUCK:
+            if process.alive and seconds > self.stuck:
                 self.kill(process)
             else:
                 process.resume()
 
-        self.simulation.after(min(seconds, STUCK + 1.0), end)
+        self.simulation.after(min(seconds, self.stuck + 1.0), end)
 
     def pause_all(self, seconds: float) -> None:
         """Stop the whole machine, supervisor included; nothing is killed for that."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from clusterf.ipvs import ipvsadm
 from clusterf.ipvs.table import Table
+from tests.sim.hosts.world import DockerWorld
 from tests.sim.node import Node
 from tests.sim.patches import simulated
 from tests.sim.script import Script
@@ -36,10 +37,11 @@ class Result(NamedTuple):
 def run(script: Script, *, verbose: bool = False, keep_going: bool = False) -> Result:
     """Run a script to its end, or, unless it is to `keep_going`, to the first violation."""
     with _folder() as folder:
-        world = World(script, folder, detailed=verbose)
+        kind = DockerWorld if script.hosts else World
+        world = kind(script, folder, detailed=verbose)
         with _logging(world.story if verbose else None), simulated(world.simulation):
             _play(world, keep_going)
-            for node in world.nodes:
+            for node in world.everyone():
                 node.stop()
     seconds = world.simulation.now - START
     return Result(script, world.violations, seconds, world.edits, world.faults, world)
@@ -69,8 +71,9 @@ def _settle(world: World) -> None:
     for node in world.nodes:
         for line in _differences(world, node):
             world.violation(f"{node.name}: L1: not right {SETTLING:.0f} seconds after the last fault: {line}")
+    world.judge_end()
     writes = [node.kernel.writes for node in world.nodes]
-    for node in world.nodes:
+    for node in world.everyone():
         node.disturb(5.0)
         for process in list(node.processes.values()):
             if process is not None and process.alive:

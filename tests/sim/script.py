@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tests.sim.edits import EDITS, SLOTS
 from tests.sim.event import Event
 from tests.sim.faults import FAULTS
+from tests.sim.hosts.things import DOCKER_EDITS, DOCKER_FAULTS, OTHER_FAULTS
 
 __all__ = ["Event", "Script", "script_of"]
 
@@ -29,10 +30,17 @@ class Script:
     # which check all services have at first, and by default
     check: int = 1
     removal_hold: float = 60.0
+    # Docker hosts, whose containers are the backends then
+    hosts: int = 0
 
 
 def script_of(seed: int, source: str | None = None, length: int = 80) -> Script:
-    """Return the script that follows from a seed, with its own source or the given one."""
+    """Return the script that follows from a seed, with its own source or the given one.
+
+    The source "docker" is an etcd with Docker hosts, which no seed has by itself.
+    """
+    if source == "docker":
+        return _docker_script(seed, length)
     chance = random.Random(seed)
     # a run has its favourites, so that rare things meet in some runs
     weights = [
@@ -75,3 +83,26 @@ def _gap(chance: random.Random) -> float:
             return round(chance.random() * 6, 1)
         case _:
             return round(20 + chance.random() * 40)
+
+
+def _docker_script(seed: int, length: int) -> Script:
+    """Return a script about Docker hosts."""
+    chance = random.Random(seed)
+    weights = {kind: often * chance.choice((0, 1, 1, 3)) for kind, (often, _) in DOCKER_EDITS.items()}
+    share = chance.choice((0.1, 0.5, 1, 1))
+    others = OTHER_FAULTS | {kind: often for kind, (often, _) in DOCKER_FAULTS.items()}
+    weights |= {kind: often * chance.choice((0, 1, 1, 3)) * share for kind, often in others.items()}
+    kinds = chance.choices(list(weights), [weight + 1e-6 for weight in weights.values()], k=length)
+    pace = chance.choice((0.3, 1.0, 1.0))
+    events = tuple(
+        Event(round(_gap(chance) * pace, 3), kind, chance.randrange(16), chance.randrange(64)) for kind in kinds
+    )
+    return Script(
+        seed,
+        events,
+        nodes=1,
+        services=chance.randint(1, 3),
+        check=chance.choice((0, 1, 1, 1, 2)),
+        removal_hold=chance.choice((20.0, 60.0)),
+        hosts=chance.choice((1, 2, 2, 3)),
+    )

@@ -78,14 +78,24 @@ class World:
         self._snapshots: deque[tuple[dict[bytes, bytes], int]] = deque(maxlen=12)
         self._wiped: Configuration | None = None
         self._before: dict[bytes, Value] = {}
-        for slot in range(script.services):
-            add_service(self.configuration, slot, slot * 5)
+        self._populate(script)
         self.put(render(self.configuration))
         self._judge = judge = Judge(self)
         self.nodes = [
             Node(self, f"node{number}", folder / f"state{number}", self._settings, judge.step)
             for number in range(1, script.nodes + 1)
         ]
+
+    def _populate(self, script: Script) -> None:
+        for slot in range(script.services):
+            add_service(self.configuration, slot, slot * 5)
+
+    def everyone(self) -> list[Node]:
+        """Return all nodes, with those that are none of a director."""
+        return self.nodes
+
+    def judge_end(self) -> None:
+        """Judge what is left when all faults have been over for long."""
 
     def look(self) -> None:
         """Judge the tables of all nodes, every few seconds from now on."""
