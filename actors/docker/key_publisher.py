@@ -5,15 +5,18 @@ How the lease is kept, taken over and repaired: see `clusterf.leases.lease_keepe
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import pykka
 
 from actors.base.threaded_actor import ThreadedActor
 from clusterf.etcd.location import EtcdLocation
 from clusterf.leases.lease_file import NO_MACHINE, Machine
 from clusterf.leases.lease_keeper import LeaseKeeper
 
-__all__ = ["KeyPublisher", "Publish", "PublishOnly"]
+__all__ = ["EngineIs", "Found", "KeyPublisher", "Publish", "PublishOnly", "TellFound"]
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,24 @@ class PublishOnly(NamedTuple):
     """Publish these keys and no others."""
 
     wanted: Mapping[bytes, bytes]
+
+
+class Found(NamedTuple):
+    """An earlier publisher has published these keys."""
+
+    keys: Mapping[bytes, bytes]
+
+
+class TellFound(NamedTuple):
+    """Send `actor`, once that is known, what was `Found`."""
+
+    actor: "pykka.ActorRef[Any]"
+
+
+class EngineIs(NamedTuple):
+    """What is published is of the containers of the engine with this id."""
+
+    id: str
 
 
 class KeyPublisher(ThreadedActor):
@@ -53,7 +74,10 @@ class KeyPublisher(ThreadedActor):
         self._leave_nothing = leave_nothing
         # the node is being stopped: nothing is published any more
         self._leaving = False
-        self._keeper = LeaseKeeper(location, ttl, lease_file, machine)
+        self._keeper = LeaseKeeper(location, ttl, lease_file, machine, lambda keys: self._tell_alive(Found(keys)))
+        # what was found, and whom to tell
+        self._found: Found | None = None
+        self._asking: pykka.ActorRef[Any] | None = None
 
     def work(self) -> None:
         """Keep the lease, and the keys on it."""
@@ -76,6 +100,14 @@ class KeyPublisher(ThreadedActor):
     def receive(self, message: Any) -> None:
         """Take in what to publish; the worker thread writes it."""
         match message:
+            case Found():
+                self._found = message
+                self._send_found()
+            case TellFound(actor):
+                self._asking = actor
+                self._send_found()
+            case EngineIs(engine):
+                self._keeper.identify(engine)
             case Publish() | PublishOnly() if self._leaving:
                 log.debug("stopping: %r (ignored)", message)
             case Publish():
@@ -84,3 +116,8 @@ class KeyPublisher(ThreadedActor):
                 self._keeper.want_only(*message)
             case _:
                 super().receive(message)
+
+    def _send_found(self) -> None:
+        if self._found is not None and self._asking is not None:
+            with suppress(pykka.ActorDeadError):  # it is stopped first
+                self._asking.tell(self._found)

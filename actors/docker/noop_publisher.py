@@ -5,7 +5,7 @@ import shlex
 from typing import Any
 
 from actors.base.actor import Actor
-from actors.docker.key_publisher import Publish, PublishOnly
+from actors.docker.key_publisher import EngineIs, Found, Publish, PublishOnly, TellFound
 from clusterf.etcd.location import EtcdLocation
 from clusterf.lib.text import escape, printable, printable_json
 
@@ -28,6 +28,10 @@ class NoopPublisher(Actor):
     def receive(self, message: Any) -> None:
         """Log what would be written."""
         match message:
+            case TellFound(actor):
+                actor.tell(Found({}))
+            case EngineIs():
+                pass
             case Publish():
                 self._publish(message)
             case PublishOnly(wanted):

@@ -7,6 +7,7 @@ from actors.base.process import Host, Ref
 from actors.docker.docker_watcher import DockerWatcher
 from actors.docker.key_publisher import KeyPublisher
 from actors.docker.noop_publisher import NoopPublisher
+from actors.docker.record_keeper import Owner
 from actors.settings import Settings
 from clusterf.docker.addresses import Addressing
 from clusterf.docker.engine import Engine, client_options
@@ -25,12 +26,13 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
     del name, host
     location = settings.etcd_to_publish_in()
     assert location is not None
+    machine = Machine(machine_id(), boot_id())
     publisher: Ref = (
         NoopPublisher.start(location)
         if settings.noop
         else KeyPublisher.start(
             *(location, settings.etcd_ttl, settings.lease_file),
-            machine=Machine(machine_id(), boot_id()),
+            machine=machine,
             leave_nothing=settings.exit_flush,
         )
     )
@@ -49,6 +51,7 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
         lambda: Store(settings.docker_file, read_only=settings.noop, keep_stale=True),
         settings.resync_interval,
         publisher,
+        Owner(machine.id, machine.boot),
     )
     return [watcher, publisher]
 

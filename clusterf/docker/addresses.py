@@ -19,7 +19,15 @@ import msgspec
 from clusterf.docker.containers import Attachment, Container, Published
 from clusterf.lib.addresses import IPAddress, Protocol, check_real_server_address
 
-__all__ = ["AddressProblem", "AddressResult", "Addressing", "ContainerAddress", "find_address", "host_ports"]
+__all__ = [
+    "AddressProblem",
+    "AddressResult",
+    "Addressing",
+    "ContainerAddress",
+    "address_at",
+    "find_address",
+    "host_ports",
+]
 
 Address = TypeVar("Address", IPv4Address, IPv6Address)
 
@@ -92,6 +100,14 @@ def find_address(
     if last is None and not problems:
         problems = (AddressProblem("no published port" if addressing.host else "no address on its network"),)
     return AddressResult(last, present=False, problems=problems)  # with a last address it is most likely ending
+
+
+def address_at(container: Container, published: set[str]) -> ContainerAddress | None:
+    """Return the address of a container on the network where it has one of those `published`; None: nowhere."""
+    for attachment in container.attachments:
+        if published & {str(address) for address in (attachment.ipv4, attachment.ipv6) if address is not None}:
+            return ContainerAddress(attachment.network_id, attachment.ipv4, attachment.ipv6)
+    return None
 
 
 def _address(

@@ -123,6 +123,14 @@ class Engine:
         except (KeyError, ValueError):
             raise EngineError("invalid answer to a ping: no Date header") from None
 
+    def id(self) -> str:
+        """Return the name that the engine has given itself; empty: it does not say."""
+        try:
+            found = _call(self._client.info)["ID"]
+        except (Refused, LookupError, TypeError):
+            return ""
+        return found[:LONGEST_REASON] if isinstance(found, str) else ""
+
     def containers(self) -> list[Any]:
         """Return a summary of every container."""
         return _list(_call(lambda: self._client.containers(all=True)))

@@ -7,9 +7,9 @@ state stays; it is retried for ever.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from queue import SimpleQueue
-from typing import Final
+from typing import Final, NamedTuple
 
 from clusterf.docker.engine import Engine, EngineError
 from clusterf.docker.intake import Intake, OnChanges
@@ -17,11 +17,26 @@ from clusterf.docker.inventory import Inventory
 from clusterf.docker.session import Inbox, Request, Session
 from clusterf.lib.backoff import Backoff
 
-__all__ = ["EngineFollower"]
+__all__ = ["NO_HOOKS", "EngineFollower", "Hooks"]
 
 log = logging.getLogger(__name__)
 
 STABLE: Final = 10.0  # seconds after which a lost connection is retried at once
+
+
+class Hooks(NamedTuple):
+    """What is called in the follower's thread.
+
+    With the engine's id, empty if it is not known, at each connection; when the engine is away or hangs; and
+    when the inventory has taken in what was found published.
+    """
+
+    on_engine: Callable[[str], None]
+    on_failure: Callable[[], None]
+    on_found: Callable[[Mapping[bytes, bytes]], None]
+
+
+NO_HOOKS = Hooks(lambda _: None, lambda: None, lambda _: None)
 
 
 class EngineFollower:
@@ -37,8 +52,13 @@ class EngineFollower:
         inventory: Inventory,
         interval: float,
         on_changes: OnChanges,
+        hooks: Hooks = NO_HOOKS,
     ) -> None:
         self._name = name
+        self._hooks = hooks
+        self._inventory = inventory
+        # what was found published, until the inventory has taken it in
+        self._found: Mapping[bytes, bytes] | None = None
         self._connect = connect
         self._intake = Intake(name, inventory, on_changes)
         self._interval = interval
@@ -58,10 +78,16 @@ class EngineFollower:
         # without a connection nobody reads this, but each begins with a list
         self._inbox.put(Request.LIST)
 
+    def found(self, keys: Mapping[bytes, bytes]) -> None:
+        """Say what an earlier node has published; may be called by any thread."""
+        self._found = keys
+        self._inbox.put(Request.WAKE)
+
     def run(self) -> None:
         """Follow until `stop` is called."""
         while not self._stopping.is_set():
             began = time.monotonic()
+            self._take_found()
             try:
                 with self._connect() as engine:
                     self._follow(engine)
@@ -69,16 +95,28 @@ class EngineFollower:
                 if time.monotonic() - began > STABLE:
                     self._backoff.reset()
                 self._log_failure(error)
+                self._take_found()
+                self._hooks.on_failure()
                 self._stopping.wait(self._backoff.next())
 
     def _follow(self, engine: Engine) -> None:
         """Follow by one connection. Raises EngineError when it is lost."""
         self._inbox = SimpleQueue()  # results of earlier connections are stale
+        self._hooks.on_engine(engine.id())
         with Session(engine, self._inbox, self._intake, self._interval) as session:
             self._connected = True
             log.info("docker: %s: connected (API version %s)", self._name, engine.version)
             while not self._stopping.is_set():
+                self._take_found()
                 session.step()
+
+    def _take_found(self) -> None:
+        if (found := self._found) is not None:
+            self._found = None
+            self._inventory.found(found)
+            if self._intake.completed:
+                self._intake.report()
+            self._hooks.on_found(found)
 
     def _log_failure(self, error: EngineError) -> None:
         level = logging.WARNING if self._connected else logging.DEBUG

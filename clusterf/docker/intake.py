@@ -45,6 +45,8 @@ class Intake:
         self._inventory = inventory
         self._on_changes = on_changes
         self.last_event = 0
+        # whether there was a list that is complete, but for what could not be read
+        self.completed = False
         # containers and networks, by id, that could not be read when last inspected
         self._unreadable = LogOnce(log)
 
@@ -107,6 +109,7 @@ class Intake:
     def list_completed(self, present: Collection[str]) -> bool:
         """Forget what is not in `present`, and report; return whether all that is present could be read."""
         self._inventory.listed([], [], present)
+        self.completed = True
         self._unreadable.retain(present)
         self.report(complete=not self._unreadable)
         return not self._unreadable

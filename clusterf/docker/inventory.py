@@ -22,13 +22,14 @@ from typing import Any, Final, Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from clusterf.docker.addresses import Addressing
+from clusterf.docker.addresses import Addressing, ContainerAddress, address_at
 from clusterf.docker.containers import Container, Network
 from clusterf.docker.events import EngineEvent, event_of
 from clusterf.docker.labels import NO_RULES, LabelRules
 from clusterf.docker.publication import (
     NOTHING,
     Publication,
+    addresses_of,
     container_address,
     container_publication,
     network_publication,
@@ -81,6 +82,8 @@ class Inventory:
         self._containers: dict[str, Container] = {}
         self._networks: dict[str, Network] = {}
         self._records = dict(records or {})
+        # the addresses at which an earlier node has published containers, by id
+        self._published: Mapping[str, set[str]] = {}
         self._stops = StopTracker(clock, stop_seconds)
         # removed containers, for as long as a list may still have them
         self._gone: set[str] = set()
@@ -135,6 +138,19 @@ class Inventory:
     def looks(self) -> list[Inspection]:
         """Return the inspections that are due, once: of containers that may go on although they were to end."""
         return [Inspection("container", one) for one in self._stops.due()]
+
+    def found(self, keys: Mapping[bytes, bytes]) -> None:
+        """Take in what an earlier node has published, whose records may be lost."""
+        self._published = addresses_of(keys)
+        for container_id in self._published:
+            if (container := self._containers.get(container_id)) is not None:
+                self._record(container, {})
+
+    def disown(self) -> None:
+        """Drop the records: they are of containers of another engine."""
+        self._dirty |= dict.fromkeys(self._records)
+        self._dirty_records |= dict.fromkeys(self._records)
+        self._records.clear()
 
     def vanished(self, object_id: str) -> None:
         """Drop a container or a network that the engine no longer has."""
@@ -225,9 +241,14 @@ class Inventory:
             self._stops.stopping(container, again=True)
         record = ContainerRecord(
             container.started_at if stopped else last.stopped_run,
-            container_address(container, self._addressing, last.address),
+            container_address(container, self._addressing, last.address or self._address_found(container)),
         )
         self._put_record(container.id, record)
+
+    def _address_found(self, container: Container) -> ContainerAddress | None:
+        """Return where an earlier node has published a container, if it still has that address."""
+        published = self._published.get(container.id)
+        return address_at(container, published) if published and not self._addressing.host else None
 
     def _settle(self, container: Container) -> None:
         """Have a container that was to end, and goes on when that is over, count as running again."""

@@ -1,11 +1,13 @@
 """What one container or network publishes: keys and problems."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from clusterf.config.encode import to_json
-from clusterf.config.keys import path_of
+from clusterf.config.keys import parse_key, path_of
 from clusterf.config.model import BackendKey
 from clusterf.config.problems import Problem
 from clusterf.docker.addresses import Addressing, ContainerAddress, find_address
@@ -14,7 +16,14 @@ from clusterf.docker.labels import NO_RULES, LabelRules, Report, backends_at, ne
 from clusterf.docker.routes import Routing, routes_of
 from clusterf.lib.addresses import Protocol
 
-__all__ = ["NOTHING", "Publication", "container_address", "container_publication", "network_publication"]
+__all__ = [
+    "NOTHING",
+    "Publication",
+    "addresses_of",
+    "container_address",
+    "container_publication",
+    "network_publication",
+]
 
 
 class Publication(NamedTuple):
@@ -25,6 +34,11 @@ class Publication(NamedTuple):
 
 
 NOTHING = Publication({}, ())
+
+
+class _Addresses(msgspec.Struct):
+    ipv4: str = ""
+    ipv6: str = ""
 
 
 def container_address(
@@ -61,6 +75,21 @@ def container_publication(
         keys={_backend_path(s, container): to_json(replace(b, publisher=publisher)) for s, b in backends.items()},
         problems=report.problems,
     )
+
+
+def addresses_of(keys: Mapping[bytes, bytes]) -> dict[str, set[str]]:
+    """Return the addresses in such keys by the ids of containers; what is none of a container is left out."""
+    found: dict[str, set[str]] = {}
+    for path, value in keys.items():
+        key = parse_key(path)
+        if not isinstance(key, BackendKey):
+            continue
+        try:
+            backend = msgspec.json.decode(value, type=_Addresses)
+        except (ValueError, RecursionError, msgspec.DecodeError):
+            continue
+        found.setdefault(key.backend.decode(errors="replace"), set()).update({backend.ipv4, backend.ipv6} - {""})
+    return found
 
 
 def _ports(address: ContainerAddress | None) -> list[int] | None:

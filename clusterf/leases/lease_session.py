@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 CHECK = 30.0  # seconds, about, between two reads of the keys on the lease
 PROBATION = 1.0  # seconds
+MANY = 10_000  # keys that are known beside the wanted ones
 _SHOWN = 3  # paths in a line of the log
 _LONGEST = 300  # characters of a name
 
@@ -45,8 +46,8 @@ class LeaseSession:
         self._keys = holding.keys
         self._wake = wake
         self._watch: KeyWatch | None = None
-        # what we wrote, by its revision, as far as the watch has not shown it
-        self._revisions: set[int] = set()
+        # the revision in which we wrote a key last: what the watch shows of an earlier one says nothing
+        self._revisions: dict[bytes, int] = {}
         # keys that others took, and when each is to be put back, on the clock of `time.monotonic`, as all that follow
         self._disputed: dict[bytes, float] = {}
         # when to keep the lease alive, to read the keys on it, and to grant one, at the earliest
@@ -146,14 +147,16 @@ class LeaseSession:
             log.debug("etcd %s: %s: keys are read again", self._endpoint, error)
             self._watch, self.next_check = None, time.monotonic() + 1.0
             return
-        foreign = [event for event in events if event.revision not in self._revisions]
-        if events:
-            self._revisions = {revision for revision in self._revisions if revision > events[-1].revision}
+        foreign = [event for event in events if event.revision > self._revisions.get(event.path, 0)]
         turns: dict[Turn | None, list[bytes]] = {}
         with self._holding.lock:
             for event in foreign:
                 turn = self._keys.changed(event.path, event.value, self._owner(event))
                 turns.setdefault(turn, []).append(event.path)
+        if events and len(self._revisions) > 2 * len(self._keys.wanted) + MANY:
+            seen = events[-1].revision  # nothing comes any more of what was before
+            known = self._revisions.items()
+            self._revisions = {path: at for path, at in known if path in self._keys.wanted or at >= seen}
         self._take_turns(turns)
 
     def _owner(self, event: Event) -> Owner:
@@ -219,10 +222,8 @@ class LeaseSession:
         return True
 
     def _transact(self, step: Transaction) -> None:
-        # a transaction that changes nothing has the revision of somebody else's
         revision = self._client.transact(step.puts, step.deletes, self._holding.lease)
-        if step.puts:
-            self._revisions.add(revision)
+        self._revisions.update((path, revision) for path, _ in step.puts)
 
     def _grant(self) -> None:
         holding = self._holding
@@ -244,7 +245,7 @@ class LeaseSession:
         if self._doubted is None:
             # (an empty value stands for one that is too large)
             if one[1] and (revision := self._client.touch(*one, lease)):
-                self._revisions.add(revision)
+                self._revisions[one[0]] = revision
             self._doubted = now + PROBATION
         if now < self._doubted:
             return False

@@ -7,7 +7,7 @@ import pytest
 
 from actors.base.messages import Leave, Reload
 from actors.docker import key_publisher
-from actors.docker.key_publisher import KeyPublisher, Publish, PublishOnly
+from actors.docker.key_publisher import EngineIs, Found, KeyPublisher, Publish, PublishOnly, TellFound
 from clusterf.etcd.location import EtcdLocation
 from clusterf.leases.lease_file import NO_MACHINE
 from tests.waiting import wait_until
@@ -19,7 +19,8 @@ class FakeKeeper:
     """Records the calls to a lease keeper; `run` lasts until `stop`."""
 
     def __init__(self, *settings):
-        self.calls = [settings]
+        *settings, self.on_found = settings
+        self.calls = [tuple(settings)]
         self.stopping = threading.Event()
         self.error = None
 
@@ -37,6 +38,9 @@ class FakeKeeper:
 
     def withdraw(self):
         self.calls.append("withdraw")
+
+    def identify(self, engine):
+        self.calls.append(engine)
 
     def want(self, *change):
         self.calls.append(change)
@@ -61,6 +65,7 @@ def test_keys_are_passed_to_the_lease_keeper(start):
     ref, keeper = start()
     for message in (PublishOnly({b"a": b"1"}), Publish(b"a", None), Publish(b"c", b"4")):
         ref.tell(message)
+    ref.tell(EngineIs("E"))
     ref.tell(Reload())
     ref.stop(timeout=10)
     assert keeper.calls == [
@@ -68,6 +73,7 @@ def test_keys_are_passed_to_the_lease_keeper(start):
         ({b"a": b"1"},),
         (b"a", None),
         (b"c", b"4"),
+        "E",
         "check",
         "stop",
     ]
@@ -97,3 +103,22 @@ def test_unknown_message_is_a_failure(start, caplog):
     ref.tell("nonsense")
     wait_until(lambda: not ref.is_alive())
     assert "KeyPublisher does not handle 'nonsense'" in caplog.text
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_what_was_found_is_told_once_both_are_known(start, recorder, recorder_ref, late):
+    ref, keeper = start()
+    for act in (lambda: ref.tell(TellFound(recorder_ref)), lambda: keeper.on_found({b"a": b"1"}))[:: -1 if late else 1]:
+        act()
+    wait_until(lambda: recorder.messages == [Found({b"a": b"1"})])
+    ref.stop(timeout=10)
+
+
+def test_actor_that_asked_and_is_gone_is_no_failure(start, recorder_ref):
+    ref, keeper = start()
+    recorder_ref.stop(timeout=10)
+    ref.tell(TellFound(recorder_ref))
+    keeper.on_found({})
+    ref.tell(Publish(b"a", b"1"))
+    wait_until(lambda: (b"a", b"1") in keeper.calls)
+    ref.stop(timeout=10)

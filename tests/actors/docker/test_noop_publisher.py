@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-from actors.docker.key_publisher import Publish, PublishOnly
+from actors.docker.key_publisher import EngineIs, Found, Publish, PublishOnly, TellFound
 from actors.docker.noop_publisher import NoopPublisher
 from clusterf.etcd.location import EtcdLocation
 from tests.waiting import wait_until
@@ -58,3 +58,8 @@ def test_command_that_is_too_long_is_not_logged_as_one(logged):
     (line,) = logged(Publish(b"a", json.dumps("'\nipvs noop: x" * 500).encode()))
     assert line.startswith("etcd noop: a command of ")
     assert len(line) < 300
+
+
+def test_nothing_was_found_and_the_engine_does_not_matter(logged, recorder, recorder_ref):
+    assert len(logged(TellFound(recorder_ref), EngineIs("E"), Publish(b"a", b"1"))) == 1
+    wait_until(lambda: recorder.messages == [Found({})])

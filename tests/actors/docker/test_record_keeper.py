@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from actors.docker import record_keeper
-from actors.docker.record_keeper import RecordKeeper
+from actors.docker.record_keeper import NOBODY, Owner, RecordKeeper
 from clusterf.docker.record import ContainerRecord
 from clusterf.lib.store import Store
 from tests.waiting import wait_until
@@ -22,14 +22,17 @@ def keep(path):
     """Open keepers that fail the test with any exception of theirs."""
     keepers, failures = [], []
 
-    def keep():
-        keeper = RecordKeeper(Store(path, keep_stale=True), failures.append)
+    def keep(owner=NOBODY):
+        keeper = RecordKeeper(Store(path, keep_stale=True), failures.append, owner)
         keepers.append(keeper)
         return keeper
 
     yield keep
     for keeper in keepers:
-        keeper.close()
+        if keeper._thread.ident is None:
+            keeper._store.close()
+        else:
+            keeper.close()
     assert failures == []
 
 
@@ -85,3 +88,59 @@ def test_failure_is_passed_on(path, monkeypatch):
     assert failed.wait(10)
     keeper.close()
     assert isinstance(failures[0], ZeroDivisionError)
+
+
+HERE = Owner("machine", "boot")
+
+
+def test_what_was_published_is_there_in_the_same_boot_only_and_nothing_else_stays(keep):
+    first = keep(HERE)
+    assert first.published() == {}
+    first.start()
+    assert not first.identify("E")
+    first.put({}, complete=True, published={b"a": b"1", b"b": b"1"})
+    first.put({}, complete=False, published={b"b": None})
+    first.close()
+    assert keep(Owner("machine", "another")).published() == {}
+    assert keep(Owner("another", "boot")).published() == {}
+    second = keep(HERE)
+    assert second.published() == {b"a": b"1"}
+    second.start()
+    second.put({}, complete=True, published={b"c": b"1"})
+    second.close()
+    assert keep(HERE).published() == {b"c": b"1"}
+
+
+def test_records_of_another_machine_are_dropped(keep, caplog):
+    first = keep(HERE)
+    first.start()
+    first.identify("E")
+    first.put({"c1": ONE}, complete=True)
+    first.close()
+    second = keep(Owner("another", "boot"))
+    assert second.read() == {}
+    assert "docker: the records of containers are of another machine (ignored)" in caplog.text
+    second.start()
+    second.identify("E")
+    second.close()
+    assert keep(Owner("another", "boot")).read() == {}
+
+
+def test_records_of_another_engine_are_told_once(keep):
+    for engine, other in (("", False), ("E", False), ("E", False), ("F", True), ("F", False)):
+        keeper = keep(HERE)
+        assert keeper.identify(engine) == other
+        assert not keeper.identify("G")
+        keeper.identify(engine)
+        keeper._owner = Owner("machine", "boot", engine)
+        keeper.start()
+        keeper.identify(engine)
+        keeper.close()
+
+
+def test_owner_that_cannot_be_read_is_another_one(keep, path, caplog):
+    Store(path, keep_stale=True).update("owner", {b"owner": b"{"})
+    keeper = keep(HERE)
+    assert keeper.read() == {}
+    assert "docker: invalid stored record of the node: " in caplog.text
+    keeper.start()

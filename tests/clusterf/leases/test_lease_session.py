@@ -100,6 +100,32 @@ def test_lease_that_others_end_again_and_again_is_replaced_ever_later(etcd, begi
     worked(session, lambda: etcd.keys)
 
 
+def test_what_happened_to_a_key_before_it_was_written_last_says_nothing(etcd, begin, caplog):
+    session, holding = begin(a=b"1")
+    etcd.put(b"a", None)
+    holding.keys.want(b"a", b"2")
+    wait_until(lambda: session._watch._came)
+    while session._write():  # before it looks at what has come
+        pass
+    session.work()
+    assert etcd.leases == {0: {}, 1: {b"a": b"2"}}
+    assert "someone else" not in caplog.text
+
+
+def test_keys_that_went_are_forgotten_at_last(etcd, begin, monkeypatch):
+    monkeypatch.setattr(lease_session, "MANY", 10)
+    session, holding = begin(a=b"1")
+    for number in range(100):
+        with holding.lock:
+            holding.keys.want_only({b"%d" % number: b""})
+        session.work()
+    etcd.put(b"somebody's", b"1")
+    worked(session, lambda: not session._watch._came)
+    etcd.put(b"somebody's", b"2")
+    worked(session, lambda: len(session._revisions) < 20)
+    assert holding.lease == 1
+
+
 def test_watch_that_ends_is_begun_anew_and_the_keys_are_read(etcd, begin):
     session, _ = begin(a=b"1")
     etcd.watches[0].cancel()

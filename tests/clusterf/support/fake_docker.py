@@ -19,6 +19,7 @@ class FakeDocker:
         # past events, open event streams, and the calls that were made
         self.past, self.streams, self.asked = [], [], []
         self.connects = 0
+        self.id = "engine"
         # why the engine is unreachable; by container: why an inspection is refused, the event that its next
         # answer waits for, and an invalid answer
         self.away, self.refused, self.held, self.invalid = "", {}, {}, {}
@@ -61,6 +62,9 @@ class Connection:
 
     def close(self):
         self._stream.put(None)
+
+    def id(self):
+        return self._docker.id
 
     def another(self):
         return Connection(self._docker)

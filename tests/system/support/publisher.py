@@ -83,8 +83,8 @@ def put_others(cluster: EtcdCluster) -> None:
 class Witness:
     """Records each change below the prefix while the `with` lasts."""
 
-    def __init__(self, cluster: EtcdCluster) -> None:
-        self._client = Client(cluster.location(), cluster.endpoints[0])
+    def __init__(self, cluster: EtcdCluster, prefix: str = "clusterf") -> None:
+        self._client = Client(cluster.location(prefix), cluster.endpoints[0])
         self.puts: list[bytes] = []
         self.deletes: list[bytes] = []
 
