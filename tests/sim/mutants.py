@@ -79,6 +79,12 @@ MUTANTS = {
     "a lease that ends before the engine has answered takes its keys along": Mutant(
         "clusterf.leases.leased_keys.LeasedKeys.want_found", lambda _: None, "docker"
     ),
+    "what is published is not on record": Mutant(
+        "actors.docker.record_keeper.RecordKeeper.published", lambda _: {}, "docker"
+    ),
+    "the network of a container without a record is not found in its key": Mutant(
+        "clusterf.docker.inventory.Inventory._address_found", lambda *_: None, "docker"
+    ),
     "a signal that cannot be recorded is not tried again": Mutant(
         "clusterf.lib.store.Store.keep", lambda _: None, "docker"
     ),

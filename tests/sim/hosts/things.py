@@ -246,11 +246,33 @@ def forget_signal(world: "DockerWorld", number: int, which: int) -> None:
 
 
 def restart_blind(world: "DockerWorld", number: int, which: int) -> None:
-    """Have a node restart while its engine hangs, and then all leases end."""
+    """Have a node restart while its engine hangs, and all leases end after that; or before, so that none is read."""
     if world.etcd.reachable(""):
         hang_engine(world, number, 4)
-        kill_docker(world, number, which)
-        world.simulation.after(3.0, lambda: freeze_etcd(world, number, 1))
+        world.simulation.after(3.0 * (which % 2), lambda: kill_docker(world, number, which))
+        world.simulation.after(3.0 * (1 - which % 2), lambda: freeze_etcd(world, number, 1))
+
+
+def lose_record(world: "DockerWorld", number: int, which: int) -> None:
+    """Connect a container to one more network, and later restart its node without its record, but with its lease."""
+    host = _host(world, number)
+    if not host.is_calm or not world.etcd.reachable("") or host.disk.fault is not None:
+        return
+    if (one := _one(world, number, which)) is not None and len(one.networks) == 1:
+        host.engine.connect(one, "back")
+
+    def lose() -> None:
+        world.doubt_signals(host)
+        for path in host.disk.folder.glob("docker.db*"):
+            path.unlink()
+
+    def end() -> None:
+        if host.is_calm and world.etcd.reachable("") and host.disk.fault is None:
+            host.disturb(15.0)
+            host.restart(gracefully=True, seconds=1.0)
+            world.simulation.after(0.5, lose)
+
+    world.simulation.after(1.0, end)
 
 
 def copy_state(world: "DockerWorld", number: int, which: int) -> None:
@@ -311,6 +333,7 @@ DOCKER_FAULTS: dict[str, tuple[int, Thing]] = {
         (2, delete_by_hand),
         (1, lose_hosts_disk),
         (1, copy_state),
+        (1, lose_record),
         (1, forget_signal),
         (1, restart_blind),
         (2, step_engines_clock),
