@@ -242,7 +242,8 @@ def _lives(lease: int, ask: Ask) -> bool:
 def _is_kept_alive(lease: int, ask: Ask) -> bool:
     """Tell whether somebody has kept the lease alive of late, as its owner does within a third of its TTL."""
     left, granted = _time(lease, ask)
-    return 2 * left > granted
+    # (etcd rounds it down, which is much of a short one)
+    return granted > 0 and 2 * (left + 1) > granted
 
 
 def _time(lease: int, ask: Ask) -> LeaseTime:

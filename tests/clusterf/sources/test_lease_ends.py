@@ -172,9 +172,10 @@ def test_one_lease_that_ends_while_nobody_keeps_the_others_alive_is_held(time):
     assert world.pass_(10) == set()
 
 
-def test_one_other_lease_that_is_kept_alive_is_enough():
+@pytest.mark.parametrize("time", [FRESH, LeaseTime(6, 10), LeaseTime(2, 4), LeaseTime(1, 2)])
+def test_one_other_lease_that_is_kept_alive_is_enough(time):
     world = World(7, 8, 9)
-    world.times[8] = OLD
+    world.times.update({8: OLD, 9: time})
     world.end(7)
     assert world.pass_(2) == keys(7)
 

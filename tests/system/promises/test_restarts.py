@@ -57,6 +57,20 @@ def test_restart_with_another_number_of_health_processes_writes_nothing(node: No
             assert_restart_writes_nothing(node, web, "--health-processes", str(number))
 
 
+def test_check_that_goes_while_no_node_runs_raises_no_weight_before_its_time(node: Node, web: Web, tree: Tree) -> None:
+    web.put_check(interval=2)
+    with node:
+        known(node, web)
+        assert node.stop() == 0
+        tree.remove(f"services/{web.name}/health")
+        node.start()
+        began = time.monotonic()
+        web.wait_for_shadow(node, b1=10, b2=10, b3=0)
+        assert node.operations == []
+        web.wait(node, b1=10, b2=10, b3=10)
+        assert time.monotonic() - began > 5  # of 3 * 2
+
+
 @contextmanager
 def clock(seconds: float) -> Iterator[None]:
     """Set the clock; never that of a machine that is in use: there it stays."""
