@@ -19,6 +19,7 @@ from clusterf.health.probes.bounded import BoundedConnector, Exceeded
 from clusterf.health.probes.costs import Costs, Payer
 from clusterf.health.probes.http import HttpProbe
 from clusterf.health.probes.http_client import HttpClientProbe
+from clusterf.health.probes.pauses import Pauses
 from clusterf.health.probes.tls import Contexts
 from clusterf.health.targets import Target as ProbeTarget
 from clusterf.health.verdict import ProbeResult
@@ -110,12 +111,13 @@ def _independent(ask: Callable[[Case], str], *, strict: bool) -> Callable[[bytes
 
 
 class _Wire:
-    """The socket, poller and loop of a plain probe: what is sent is taken, what the case answers is received."""
+    """Socket, poller, loop and pauses of a plain probe: what is sent is taken, what the case answers is received."""
 
     def __init__(self, case: Case) -> None:
         self._pieces, self._end = case.pieces(0), case.end
         self.ready: Callable[[], None] | None = None
         self.expire: Callable[[], None] = lambda: None
+        self.now = 0.0
 
     def send(self, data: bytes) -> int:
         return max(1, len(data) // 2)
@@ -135,8 +137,18 @@ class _Wire:
         self.ready = ready
 
     def call_later(self, seconds: float, expire: Callable[[], None], *arguments: Any) -> "_Wire":
-        self.expire = lambda: expire(*arguments)
+        def later() -> None:
+            self.now += seconds
+            expire(*arguments)
+
+        self.expire = later
         return self
+
+    def time(self) -> float:
+        return self.now
+
+    def total(self) -> float:
+        return 0.0
 
     def nothing(self, *_: object) -> None: ...
 
@@ -154,7 +166,7 @@ class _Plain(HttpProbe):
 def ask_plainly(case: Case) -> str:
     """Return the reason why the plain probe fails, empty if it does not."""
     wire, outcome = _Wire(case), _Outcome()
-    _Plain(wire, ProbeTarget(AT, case.check), outcome, wire).begin()  # type: ignore[arg-type]
+    _Plain(wire, ProbeTarget(AT, case.check), outcome, wire, wire).begin()  # type: ignore[arg-type]
     for _ in range(len(case.answers[0]) + 100):
         if outcome.reason is not None:
             return outcome.reason
@@ -264,7 +276,7 @@ def ask_by_client(case: Case) -> str:
             done.set()
             outcome(probe, result)
 
-        HttpClientProbe(loop, ProbeTarget(AT, case.check), ended, _contexts(), Costs()).begin()
+        HttpClientProbe(loop, ProbeTarget(AT, case.check), ended, Pauses(loop), _contexts(), Costs()).begin()
         await done.wait()
         for _ in range(5):  # in which nothing else may happen
             await asyncio.sleep(0)

@@ -6,10 +6,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from actors.docker.docker_watcher import RECORDS, _stored_records
+from actors.docker.record_keeper import RECORDS, _stored_records
 from clusterf.health.verdict_store import VerdictStore
 from clusterf.host.boot import boot_id, namespace_id
-from clusterf.leases.lease_file import LeaseFile
+from clusterf.leases.lease_file import LeaseFile, Machine
 from clusterf.lib.store import Store
 from clusterf.reconcile.hold_record import HoldRecord
 from clusterf.reconcile.kept_record import KeptRecord
@@ -136,7 +136,7 @@ def _containers(path: Path, entries: dict[bytes, bytes]) -> str:
 
 def _lease(path: Path, entries: dict[bytes, bytes]) -> str:
     path.write_bytes(next(iter(entries), b""))
-    file = LeaseFile(path, 15, b"/clusterf/", "machine")
+    file = LeaseFile(path, 15, b"/clusterf/", Machine("machine", "boot"))
     lease = file.read()
     assert 0 <= lease < 1 << 63
     file.write(lease)

@@ -1,12 +1,16 @@
-"""The base of all probes: started once, ended once, and never longer than the check's timeout."""
+"""The base of all probes: started once, ended once, and never longer than the check's timeout.
+
+What counts is the time in which this process ran (see `pauses`), up to a limit: a target that
+would have had a response read in time has not failed.
+"""
 
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from time import monotonic
 from typing import Final
 
 from clusterf.health.probes import reasons
+from clusterf.health.probes.pauses import Pauses
 from clusterf.health.targets import Target
 from clusterf.health.verdict import ProbeResult
 from clusterf.lib.text import printable
@@ -14,16 +18,21 @@ from clusterf.lib.text import printable
 __all__ = ["Probe"]
 
 _LONGEST: Final = 200  # characters of a reason
-_LATE: Final = 0.1  # seconds by which a timeout may be noticed late, or half of the timeout if that is longer
+_LONGEST_PAUSE: Final = 5.0  # seconds for which a probe waits in all because this process did not run
+_ROUNDING: Final = 0.001  # seconds that a timer may expire too early
 
 
 class Probe(ABC):
     """One probe of a target. `ended` is called once with its result, from the loop, never from `begin`."""
 
-    __slots__ = ("_ended", "_loop", "_started", "_timer", "cost", "target")
+    __slots__ = ("_ended", "_loop", "_paused", "_pauses", "_started", "_timer", "cost", "target")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, target: Target, ended: Callable[["Probe", ProbeResult], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        target: Target,
+        ended: Callable[["Probe", ProbeResult], None],
+        pauses: Pauses,
     ) -> None:
         self.target = target
         # the CPU time that it has cost, in seconds
@@ -31,12 +40,15 @@ class Probe(ABC):
         self._loop = loop
         self._ended = ended
         self._started = 0.0
+        self._pauses = pauses
+        # their sum when it started
+        self._paused = 0.0
         # of the timeout; None before the probe has started and once it has ended
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
         """Start the probe and its timeout."""
-        self._started = monotonic()
+        self._started, self._paused = self._loop.time(), self._pauses.total()
         self._timer = self._loop.call_later(self.target.check.timeout, self._expire)
         try:
             self._open()
@@ -67,12 +79,15 @@ class Probe(ABC):
         self._end(reason)
 
     def _expire(self) -> None:
-        """Fail by timeout, unless this process was stalled: then a response may be there that it has not read."""
-        timeout = self.target.check.timeout
-        if monotonic() > self._started + timeout + max(_LATE, timeout / 2):
+        """Fail by timeout, unless this process did not run for a part of it: the target has as much more time."""
+        paused = self._pauses.total() - self._paused
+        left = self.target.check.timeout - (self._loop.time() - self._started - paused)
+        if left <= _ROUNDING:
+            self._fail(reasons.TIMEOUT)
+        elif paused > _LONGEST_PAUSE:
             self._end(reasons.STALLED, local=True)
         else:
-            self._fail(reasons.TIMEOUT)
+            self._timer = self._loop.call_later(left, self._expire)
 
     def _fail_by(self, error: int | None) -> None:
         """Fail with the reason for an errno."""
@@ -81,4 +96,4 @@ class Probe(ABC):
     def _end(self, reason: str, *, local: bool = False) -> None:
         if self.abandon():
             shown = printable(reason, _LONGEST)
-            self._ended(self, ProbeResult(not reason, shown, monotonic() - self._started, local))
+            self._ended(self, ProbeResult(not reason, shown, self._loop.time() - self._started, local))

@@ -45,6 +45,7 @@ from clusterf.health.probes.http_request import (
     first_request,
     status_ok,
 )
+from clusterf.health.probes.pauses import Pauses
 from clusterf.health.probes.redirects import REDIRECTS, BadRedirect, next_request
 from clusterf.health.probes.tcp import SOCKET_TYPE, set_up, source_of
 from clusterf.health.probes.tls import Contexts, NoAuthoritiesError, TlsError
@@ -72,10 +73,11 @@ class HttpClientProbe(Probe):
         loop: asyncio.AbstractEventLoop,
         target: Target,
         ended: Callable[[Probe, ProbeResult], None],
+        pauses: Pauses,
         contexts: Contexts,
         costs: Costs,
     ) -> None:
-        super().__init__(loop, target, ended)
+        super().__init__(loop, target, ended, pauses)
         self._costs = costs
         self._contexts = contexts
         self._sockets: list[BoundedSocket] = []

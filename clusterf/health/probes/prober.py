@@ -12,6 +12,7 @@ from clusterf.health.probes.base import Probe
 from clusterf.health.probes.costs import PERIOD, Costs
 from clusterf.health.probes.http import HttpProbe
 from clusterf.health.probes.http_client import HttpClientProbe
+from clusterf.health.probes.pauses import Pauses
 from clusterf.health.probes.poller import Poller
 from clusterf.health.probes.tcp import TcpProbe
 from clusterf.health.probes.tls import Contexts
@@ -52,6 +53,7 @@ class Prober:
         self._under_way: dict[Probe, Done] = {}
         self._waiting: deque[tuple[Target, Done]] = deque()
         self._costs = Costs()
+        self._pauses = Pauses(loop)
         self._poller = Poller(loop, self._costs)
         self._contexts = Contexts()
         # probes that wait for authorities, by file
@@ -74,8 +76,8 @@ class Prober:
 
         `done` is called with the result: exactly once, not before this
         returns, in the loop's thread, and within the check's timeout from the
-        start of the probe, which is now unless it has to wait. A result that
-        is `local` says nothing about the target.
+        start of the probe, which is now unless it has to wait; time in which this
+        process did not run is added to that. A result that is `local` says nothing about the target.
         """
         if path := self._contexts.missing_for(target.check):
             self._park(path, target, done)
@@ -104,6 +106,7 @@ class Prober:
             probe.abandon()
         self._under_way.clear()
         self._poller.close()
+        self._pauses.close()
         self._period.cancel()
 
     def _park(self, path: str, target: Target, done: Done) -> None:
@@ -133,10 +136,10 @@ class Prober:
     def _new(self, target: Target) -> Probe:
         check = target.check
         if check.type == "tcp":
-            return TcpProbe(self._loop, target, self._ended, self._poller)
+            return TcpProbe(self._loop, target, self._ended, self._pauses, self._poller)
         if check.type == "http" and not check.redirects:
-            return HttpProbe(self._loop, target, self._ended, self._poller)
-        return HttpClientProbe(self._loop, target, self._ended, self._contexts, self._costs)
+            return HttpProbe(self._loop, target, self._ended, self._pauses, self._poller)
+        return HttpClientProbe(self._loop, target, self._ended, self._pauses, self._contexts, self._costs)
 
     def _ended(self, probe: Probe, result: ProbeResult) -> None:
         done = self._under_way.pop(probe)

@@ -13,6 +13,7 @@ REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _LONGEST: Final = 8192  # characters
 _LONGEST_NAME: Final = 300  # bytes, with the scheme; 253 is the longest of a name (RFC 1035)
 _AUTHORITY: Final = re.compile(r"[^/?#]*//[^/?#]*")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _PRINTABLE: Final = re.compile(r"[!-~]+")
 _CREDENTIALS: Final = {"authorization", "cookie", "proxy-authorization"}
 
@@ -28,9 +29,12 @@ def next_request(request: HttpRequest, status: int, location: str) -> HttpReques
     listen on another one than its clients use. Credentials are kept for the
     same name and port only.
     """
+    # (some control characters are taken out of a URL before it is parsed, which the name would be found behind)
+    if len(location) > _LONGEST or _CONTROL.search(location):
+        raise BadRedirect("redirects: invalid URL")
     # (what is not ASCII in a name, where RFC 3986 has none, takes a second to be normalised for 30 KB of it)
     name = _AUTHORITY.match(location)
-    if len(location) > _LONGEST or (name is not None and len(name[0].encode(errors="replace")) > _LONGEST_NAME):
+    if name is not None and len(name[0].encode(errors="replace")) > _LONGEST_NAME:
         raise BadRedirect("redirects: invalid URL")
     try:
         here = URL(f"{request.scheme}://{request.host.lower()}{request.path}", encoded=True)

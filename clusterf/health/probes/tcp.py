@@ -22,6 +22,7 @@ from select import EPOLLOUT
 from typing import Final
 
 from clusterf.health.probes.base import Probe
+from clusterf.health.probes.pauses import Pauses
 from clusterf.health.probes.poller import Poller
 from clusterf.health.targets import Target
 from clusterf.health.verdict import ProbeResult
@@ -74,9 +75,10 @@ class TcpProbe(Probe):
         loop: asyncio.AbstractEventLoop,
         target: Target,
         ended: Callable[[Probe, ProbeResult], None],
+        pauses: Pauses,
         poller: Poller,
     ) -> None:
-        super().__init__(loop, target, ended)
+        super().__init__(loop, target, ended, pauses)
         self._poller = poller
 
     def _open(self) -> None:

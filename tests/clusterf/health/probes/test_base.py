@@ -1,3 +1,4 @@
+import asyncio
 import errno
 from time import monotonic
 
@@ -6,6 +7,7 @@ from msgspec.structs import replace
 
 from clusterf.health.probes import base, reasons
 from clusterf.health.probes.base import Probe
+from clusterf.health.probes.pauses import Pauses
 from clusterf.health.targets import Target
 from clusterf.health.verdict import ProbeResult
 from clusterf.lib.addresses import parse_endpoint
@@ -15,20 +17,42 @@ from tests.servers import Server, answer, closed_port
 from tests.waiting import wait_until
 
 
-async def stalled(runner: ProbeRunner, target: Target) -> ProbeResult:
+async def stalled(runner: ProbeRunner, target: Target, seconds: float) -> ProbeResult:
+    """Probe, and let the loop not run for a while, again and again."""
     result = runner.loop.create_future()
     runner.prober.start(target, result.set_result)
-    until = monotonic() + 4 * SHORT
-    wait_until(lambda: monotonic() > until)
+    while not result.done():
+        until = monotonic() + seconds
+        wait_until(lambda until=until: monotonic() > until)
+        await asyncio.sleep(0.01)
     return await result
 
 
-def test_timeout_after_a_stall_of_the_process_is_a_local_failure(runner, check, monkeypatch):
-    monkeypatch.setattr(base, "_LATE", 0.0)
+@pytest.mark.parametrize("stall", [1.05, 1.5, 4])
+def test_target_that_answers_has_not_failed_by_stalls_of_the_process(runner, check, stall):
     with Server(answer()) as server:
-        result = runner.loop.run_until_complete(stalled(runner, Target(server.endpoint, replace(check, timeout=SHORT))))
-    # a response that came meanwhile may be read before the timeout is noticed
-    assert result.ok or (result.reason, result.local) == ("the probing process was stalled", True)
+        target = Target(server.endpoint, replace(check, timeout=SHORT))
+        result = runner.loop.run_until_complete(stalled(runner, target, stall * SHORT))
+    assert result.ok, result
+
+
+def test_target_has_its_time_beside_the_stalls_of_the_process(runner, results, probe):
+    probe.begin()
+    until = monotonic() + 3 * SHORT
+    wait_until(lambda: monotonic() > until)
+    ended = monotonic()
+    wait_until(lambda: runner.drained() and results)
+    assert [(result.reason, result.local) for result in results] == [("timeout", False)]
+    assert monotonic() - ended > SHORT * 0.3
+
+
+def test_stalls_for_too_long_are_a_local_failure(runner, results, probe, monkeypatch):
+    monkeypatch.setattr(base, "_LONGEST_PAUSE", 2 * SHORT)
+    probe.begin()
+    until = monotonic() + 4 * SHORT
+    wait_until(lambda: monotonic() > until)
+    wait_until(lambda: runner.drained() and results)
+    assert [(result.reason, result.local) for result in results] == [("the probing process was stalled", True)]
 
 
 def test_reason_is_escaped_and_cut(runner, monkeypatch):
@@ -60,7 +84,7 @@ def results() -> list[ProbeResult]:
 @pytest.fixture
 def probe(runner, results) -> Probe:
     target = Target(parse_endpoint("127.0.0.1:80"), replace(TCP, timeout=SHORT))
-    return FakeProbe(runner.loop, target, lambda _, result: results.append(result))
+    return FakeProbe(runner.loop, target, lambda _, result: results.append(result), Pauses(runner.loop))
 
 
 def test_probe_has_one_result(probe, results):

@@ -54,6 +54,8 @@ def test_next_request_goes_to_the_location(location, scheme, port, host, path):
         "http://a b/",
         f"http://{'x' * 300}/",
         f"//{'x' * 300}/",
+        *(f"http:/{control}/{'x' * 300}" for control in "\t\r\n"),
+        "/a\tb",
         f"/{'x' * 8192}",
         "http://" + "\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM}" * 100,  # costs a tenth of a millisecond each
     ],
