@@ -124,10 +124,10 @@ class Engine:
             raise EngineError("invalid answer to a ping: no Date header") from None
 
     def id(self) -> str:
-        """Return the name that the engine has given itself; empty: it does not say."""
+        """Return the name that the engine has given itself; empty: it does not say, or not in time."""
         try:
             found = _call(self._client.info)["ID"]
-        except (Refused, LookupError, TypeError):
+        except (EngineError, LookupError, TypeError):
             return ""
         return found[:LONGEST_REASON] if isinstance(found, str) else ""
 

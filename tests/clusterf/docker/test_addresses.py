@@ -2,7 +2,14 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from clusterf.docker.addresses import Addressing, AddressProblem, AddressResult, ContainerAddress, find_address
+from clusterf.docker.addresses import (
+    Addressing,
+    AddressProblem,
+    AddressResult,
+    ContainerAddress,
+    address_at,
+    find_address,
+)
 from clusterf.docker.containers import Published, container_of
 from clusterf.lib.addresses import Protocol
 from tests.clusterf.support.fake_engine import inspect
@@ -115,3 +122,12 @@ def test_host_address_is_kept_without_published_ports():
     assert found({}, "", HOST, AT_HOST) == AddressResult(AT_HOST, present=False)
     assert found({}, "", HOST, AT_HOST, running=False) == AddressResult(AT_HOST, present=False)
     assert found({}, "", HOST, running=False) == AddressResult(None, present=False)
+
+
+def test_container_is_at_the_network_where_it_has_a_published_address():
+    container = container_of(inspect(networks={"back": BACK, "front": FRONT}))
+    four, *_ = FRONT.split()
+    at = address_at(container, {four, "192.0.2.1"})
+    assert at is not None
+    assert (at.network, str(at.ipv4)) == ("id-of-front", four)
+    assert address_at(container, {"192.0.2.1"}) is None

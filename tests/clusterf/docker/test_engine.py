@@ -158,6 +158,22 @@ def test_missing_container_is_none_and_other_refusals_are_errors(engine, server)
         engine.inspect("container", "c2")
 
 
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [
+        ((200, b'{"ID": "E"}'), "E"),
+        ((200, b'{"ID": 7}'), ""),
+        ((200, b"{}"), ""),
+        ((200, b"[]"), ""),
+        ((200, b"not JSON"), ""),
+        ((403, b'{"message": "forbidden"}'), ""),
+    ],
+)
+def test_engine_has_a_name_if_it_says_one(engine, server, answer, name):
+    server.answers["/v1.45/info"] = answer
+    assert engine.id() == name
+
+
 def test_text_of_a_refusal_is_one_printable_line(engine, server):
     server.answers["/v1.45/containers/c1/json"] = (500, json.dumps({"message": HOSTILE * 100}).encode())
     with pytest.raises(Refused) as refused:

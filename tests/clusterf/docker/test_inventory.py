@@ -186,3 +186,29 @@ def test_cost_of_an_event_does_not_grow_with_the_inventory():
 
     few, many = min(took(100) for _ in range(3)), min(took(4_000) for _ in range(3))
     assert many < 3 * few + 0.02
+
+
+@pytest.mark.parametrize("found_first", [True, False])
+def test_container_whose_record_is_lost_stays_where_its_key_says_if_it_still_has_that_address(found_first):
+    inventory = Inventory()
+    container = running(networks={"front": "172.31.0.2", "back": "172.30.0.2"})
+    found = {b"services/web/backends/c1": b'{"ipv4":"172.30.0.2","tcp":8080}'}
+    if found_first:
+        inventory.found(found)
+    inventory.inspected(container)
+    if not found_first:
+        assert inventory.flush().keys == {}
+        inventory.found(found)
+    assert inventory.flush().keys == {b"services/web/backends/c1": b'{"ipv4":"172.30.0.2","tcp":8080}'}
+    inventory.inspected(running(networks={"front": "172.31.0.2", "back": "172.30.0.9"}))
+    assert b"172.30.0.9" in inventory.flush().keys[b"services/web/backends/c1"]  # it has a record now
+
+
+def test_records_of_another_engine_are_dropped():
+    container = running(networks={"front": "172.31.0.2"})
+    before = Inventory()
+    before.inspected(container)
+    inventory = Inventory(records=before.records)
+    inventory.disown()
+    assert inventory.records == {}
+    assert inventory.flush().records == {"c1": None}

@@ -8,7 +8,13 @@ from clusterf.config.model import Backend
 from clusterf.docker.addresses import Addressing, ContainerAddress
 from clusterf.docker.containers import container_of, network_of
 from clusterf.docker.labels import LabelRules
-from clusterf.docker.publication import NOTHING, container_address, container_publication, network_publication
+from clusterf.docker.publication import (
+    NOTHING,
+    addresses_of,
+    container_address,
+    container_publication,
+    network_publication,
+)
 from clusterf.docker.routes import Routing
 from tests.clusterf.support.fake_engine import NEVER, inspect, network
 
@@ -129,3 +135,14 @@ def test_backend_carries_its_publisher():
     container = container_of(inspect(labels=WEB))
     published = container_publication(container, Addressing(), None, stopping=True, publisher="docker1")
     assert published.keys == {KEY: b'{"ipv4":"172.17.0.2","tcp":8080,"weight":0,"publisher":"docker1"}'}
+
+
+def test_addresses_of_keys_are_those_of_containers_by_id():
+    keys = {
+        b"services/web/backends/c1": b'{"ipv4": "10.0.0.1", "tcp": 80}',
+        b"services/dns/backends/c1": b'{"ipv6": "2001:db8::1", "udp": 53}',
+        b"services/web/backends/c2": b"[",
+        b"services/web/frontend": b'{"ipv4": "10.0.0.2"}',
+        b"routes/c3": b"{}",
+    }
+    assert addresses_of(keys) == {"c1": {"10.0.0.1", "2001:db8::1"}}
