@@ -241,8 +241,8 @@ def forget_signal(world: "DockerWorld", number: int, which: int) -> None:
     host.disk.fault = faults.FULL
     host.engine.stop(one, 9.9)
     world.simulation.after(1.0, lambda: host.disk.mend(world.simulation.now))
-    world.simulation.after(8.0, host.engine.chatter)
-    world.simulation.after(8.1, lambda: kill_docker(world, number, which))
+    world.simulation.after(7.1, host.engine.chatter)
+    world.simulation.after(7.2, lambda: kill_docker(world, number, which))
 
 
 def restart_blind(world: "DockerWorld", number: int, which: int) -> None:
