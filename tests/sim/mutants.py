@@ -102,7 +102,7 @@ MUTANTS = {
         "clusterf.lib.store.Store.keep",
         lambda _: None,
         "docker",
-        events=(Event(20.0, "forget_signal", 0, 1), Event(50.0, "hang_up")),
+        events=(Event(5.0, "forget_signal", 0, 1), Event(50.0, "hang_up")),
     ),
     "a signal that has just come is compared with the engine's clock": Mutant(
         "clusterf.docker.intake.Intake.event",
