@@ -226,7 +226,7 @@ def _run(settings: Settings, identities: Identities, locks: Sequence[int], stack
 
     keep_directories()
     privileges = Privileges(settings, identities, locks)
-    relay = LogRelay()
+    relay = LogRelay(json=settings.log_format == "json")
     policy = Policy(stuck_timeout=settings.stuck_timeout)
     stack.callback(relay.close)
     return Supervisor(

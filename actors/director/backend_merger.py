@@ -44,6 +44,7 @@ __all__ = ["BackendMerger"]
 
 log = logging.getLogger(__name__)
 
+_LONGEST_FRAME = 1 << 24  # bytes; a publisher's are shorter, and a health process may be taken over
 _SHOWN = 10  # backends that a log line each is spent on
 
 
@@ -103,7 +104,10 @@ class BackendMerger(Actor):
         self._writer = writer
         self._readiness = Readiness(health, patient=patience is not None)
         self._patience, self._silence = patience, silence
-        subscriptions = [Subscription(name, links, self.actor_ref.tell, carries=VerdictWireMessage) for name in health]
+        subscriptions = [
+            Subscription(name, links, self.actor_ref.tell, carries=VerdictWireMessage, longest=_LONGEST_FRAME)
+            for name in health
+        ]
         self._subscriptions = {subscription.name: subscription for subscription in subscriptions}
         # when each health process ran last, as far as that is known
         self._probed: dict[str, float] = {}

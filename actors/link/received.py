@@ -31,6 +31,7 @@ __all__ = ["CREDIT", "ReceivedKeys"]
 
 _NOT_VALUES = ProblemsKey | DoubtKey | VerdictKey | AuthoritiesKey
 MOST_KEYS = 2_000_000  # of one publisher; more are not from one of ours
+MOST_NAMES = 1 << 27  # bytes of all names in the keys of verdicts: 100 bytes for each of a million
 CREDIT = 4  # frames that an actor may hold before it has acknowledged the first
 
 
@@ -39,6 +40,8 @@ class ReceivedKeys:
 
     def __init__(self) -> None:
         self._known: set[StateKey] = set()
+        # bytes of the names in the keys of verdicts, as a health process is free to choose what it says
+        self._names = 0
         # the keys that this connection has repeated; None once it is synced
         self._repeated: set[StateKey] | None = set()
         # paths with fatal problems, and the keys that were kept because of them
@@ -59,13 +62,17 @@ class ReceivedKeys:
             if isinstance(message, Synced):
                 messages += map(deletion_of, self._sync())
             elif not isinstance(message, Pulse):
+                before = len(self._known)
                 _note(message, self._known)
+                self._names += (len(self._known) - before) * _names_of(message.key)
                 if self._repeated is not None:
                     _note(message, self._repeated)
                 messages += map(deletion_of, self._note_problems(message))
             messages.append(message)
         if len(self._known) > MOST_KEYS:
             raise OSError(f"more than {MOST_KEYS} keys")
+        if self._names > MOST_NAMES:
+            raise OSError(f"more than {MOST_NAMES} bytes of names")
         return tuple(messages)
 
     def _note_problems(self, message: StateMessage) -> set[StateKey]:
@@ -92,6 +99,7 @@ class ReceivedKeys:
         self._kept = {problems: _below(problems.path, gone) for problems in self._invalid} if gone else {}
         kept = set[StateKey]().union(*self._kept.values())
         self._known, self._repeated = self._repeated | kept, None
+        self._names = sum(map(_names_of, self._known))
         return gone - kept
 
 
@@ -99,6 +107,11 @@ def _below(path: bytes, keys: set[StateKey]) -> set[StateKey]:
     """Return the keys of the configuration at a path, and below it."""
     values = (key for key in keys if not isinstance(key, _NOT_VALUES))
     return {key for key in values if is_below(path_of(key), path)}
+
+
+def _names_of(key: StateKey) -> int:
+    """Return how many bytes the names in the key of a verdict have, 0 for any other key."""
+    return len(key.service) + len(key.backend) if isinstance(key, VerdictKey) else 0
 
 
 def _note(message: StateMessage, keys: set[StateKey]) -> None:

@@ -48,7 +48,7 @@ _Decode = Callable[[bytes], list[WireMessage]]
 class Subscription:
     """Passes what comes over the link called `name` to `tell`, in a thread of its own; calls `lost` when it breaks.
 
-    The link carries messages of the types in `carries`, a union.
+    The link carries messages of the types in `carries`, a union, in frames of at most `longest` bytes.
     """
 
     def __init__(
@@ -58,10 +58,12 @@ class Subscription:
         tell: Callable[[Received], None],
         *,
         carries: Any = WireMessage,
+        longest: int | None = None,
         lost: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self._decode: _Decode = msgspec.msgpack.Decoder(list[carries], dec_hook=dec_hook).decode
+        self._longest = longest or _LONGEST
         self._links = links
         self._tell = tell
         self._lost = lost
@@ -151,7 +153,7 @@ class Subscription:
             raise OSError("the connection did not arrive")
         self._keys.connected()
         with connection:
-            for frame in _frames(connection, self._decode):
+            for frame in _frames(connection, self._longest, self._decode):
                 messages = self._keys.receive(frame)
                 self._credit.acquire()
                 if self._stopping:
@@ -159,7 +161,7 @@ class Subscription:
                 self._tell(Received(messages, self.name))
 
 
-def _frames(connection: socket.socket, decode: _Decode) -> Iterator[list[WireMessage]]:
+def _frames(connection: socket.socket, longest: int, decode: _Decode) -> Iterator[list[WireMessage]]:
     """Yield the messages of each frame. Raises EOFError at the end, OSError or DecodeError if a frame is invalid."""
     with connection.makefile("rb") as stream:
         while True:
@@ -167,7 +169,7 @@ def _frames(connection: socket.socket, decode: _Decode) -> Iterator[list[WireMes
             if len(header) < 4:
                 raise EOFError("the publisher closed the connection")
             (length,) = struct.unpack(">I", header)
-            if length > _LONGEST:
+            if length > longest:
                 raise OSError(f"invalid frame of {length} bytes")
             body = stream.read(length)
             if len(body) < length:

@@ -83,7 +83,7 @@ def _link(data: bytes) -> str:
         with theirs:
             theirs.sendall(data)
         try:
-            for messages in subscription._frames(ours, _decoder.decode):
+            for messages in subscription._frames(ours, 1 << 28, _decoder.decode):
                 _check_messages(messages, keys)
                 count += 1
         except (OSError, EOFError) as error:

@@ -39,7 +39,7 @@ def _unchecked_records(self: Any) -> Iterator[Any]:
         yield ownership.decode(key), ownership._decode_seconds(value)
 
 
-def _unchecked_frames(connection: Any, decode: Any) -> Iterator[Any]:
+def _unchecked_frames(connection: Any, longest: int, decode: Any) -> Iterator[Any]:
     with connection.makefile("rb") as stream:
         while len(header := stream.read(4)) == 4:
             yield decode(stream.read(min(1 << 28, int.from_bytes(header, "big"))))

@@ -123,6 +123,13 @@ def _owned(path: Path, entries: dict[bytes, bytes]) -> str:
     return str(min(len(found), 3))
 
 
+def _lapses(record: Record) -> Any:
+    lapses = LapseRecord(record)
+    found = lapses.load()
+    lapses.update(dict.fromkeys(found))
+    return found
+
+
 def _again(record: Any) -> Any:
     found = record.load()
     record.save(found)
@@ -150,7 +157,7 @@ READERS: dict[bytes, Callable[[Path, dict[bytes, bytes]], str]] = {
     b"owned": _owned,
     b"hold": _recorded("hold", lambda record: _again(HoldRecord(record))),
     b"kept": _recorded("kept", lambda record: _again(KeptRecord(record)).servers),
-    b"lapses": _recorded("lapses", lambda record: _again(LapseRecord(record))),
+    b"lapses": _recorded("lapses", _lapses),
     b"containers": _containers,
     b"lease": _lease,
 }

@@ -2,12 +2,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.link import received
 from actors.link.messages import (
     AuthoritiesAre,
     AuthoritiesKey,
     ProblemsAre,
     ProblemsKey,
     Synced,
+    VerdictIs,
     deletion_of,
     is_deletion,
 )
@@ -16,7 +18,15 @@ from actors.link.received import ReceivedKeys
 from clusterf.config.keys import path_of
 from clusterf.config.problems import Problem
 from clusterf.health.authorities import Authorities
+from clusterf.health.verdict import Verdict, VerdictKey
+from clusterf.lib.addresses import parse_endpoint
 from tests.actors.support.link import backend, deletion, state_of
+
+AT = parse_endpoint("10.0.0.1:80")
+
+
+def verdict(number, length):
+    return VerdictIs(VerdictKey(b"x" * length, b"%010d" % number, AT), Verdict(up=True, since=0.0))
 
 
 def test_messages_are_passed_on_as_they_are():
@@ -177,3 +187,15 @@ def test_both_ends_are_equal_in_the_end_whatever_was_lost(steps):
     while ends.view.waiting:
         ends.pass_on()
     assert ends.state == ends.published.messages == state_of(*ends.published.messages.values())
+
+
+def test_names_of_verdicts_are_limited(monkeypatch):
+    monkeypatch.setattr(received, "MOST_NAMES", 1000)
+    keys = ReceivedKeys()
+    keys.receive([verdict(number, 90) for number in range(10)])
+    keys.receive([verdict(number, 90) for number in range(10)])  # the same ones
+    keys.connected()
+    keys.receive([verdict(1, 90), Synced(1)])  # the others are gone
+    keys.receive([verdict(number, 90) for number in range(20, 29)])
+    with pytest.raises(OSError, match="more than 1000 bytes of names"):
+        keys.receive([verdict(30, 1)])

@@ -138,6 +138,19 @@ def test_message_that_the_link_does_not_carry_breaks_it(links, recorder_ref, rec
             subscription.stop()
 
 
+def test_frame_that_is_longer_than_the_link_has_them_breaks_it(links, recorder_ref, recorder):
+    subscription = Subscription("link", links, recorder_ref.tell, longest=1000)
+    recorder_ref._actor_weakref().subscriptions["link"] = subscription
+    with serving(links) as accept:
+        subscription.start()
+        try:
+            accept().sendall(struct.pack(">I", 1001))
+            accept().sendall(frame(Synced(2)))
+            wait_until(lambda: recorder.syncs)
+        finally:
+            subscription.stop()
+
+
 def test_more_keys_than_can_be_break_the_link(links, recorder_ref, recorder, monkeypatch):
     monkeypatch.setattr(received, "MOST_KEYS", 2)
     with serving(links) as accept, subscribed(links, recorder_ref):

@@ -1,10 +1,13 @@
+import json
 import os
 import select
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from actors.supervision import log_relay
 from actors.supervision.log_relay import LogRelay
 
 
@@ -50,11 +53,94 @@ def test_whole_lines_are_passed_on(relay, sink, written, lines):
     assert passed_on(relay, sink, *written) == lines
 
 
-@pytest.mark.parametrize("line", [b"ipvs: ipvsadm -C", b"ipvs noop: ipvsadm -C", b"warning: ipvs: drift"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"ipvs: ipvsadm -C", b"ipvs noop: ipvsadm -C", b"warning: ipvs: drift", b"  ipvs: ipvsadm -C"),
+        # a journal takes the level from what is before it
+        *(b"<6>ipvs noop: ipvsadm -C", b"<3> <6>ipvs: ipvsadm -C", b"<0>all is lost"),
+    ],
+)
 def test_no_line_passes_for_one_of_the_director(relay, sink, line):
     assert passed_on(relay, sink, line + b"\n", b"ipvsadm is missing\n", name="health") == (
         b"health: " + line + b"\nipvsadm is missing\n"
     )
+
+
+@pytest.fixture
+def json_relay(sink):
+    relay = LogRelay(sink[1], json=True)
+    yield relay
+    relay.close()
+
+
+@pytest.mark.parametrize(
+    ("written", "line"),
+    [
+        (b'{"level":"info","pid":7,"message":"well"}', {"level": "info", "pid": 7, "message": "well"}),
+        (b'{"message":"ipvs noop: ipvsadm -C"}', {"message": "health: ipvs noop: ipvsadm -C"}),
+        (b'{"message":"x","message":"ipvs\\u003a -C"}', {"message": "health: ipvs: -C"}),
+        (b'{"message":"\\u001b[2J\\nipvs: ipvsadm -C"}', {"message": "| \\x1b[2J\n| ipvs: ipvsadm -C"}),
+        (b'{"message":["ipvs: x"],"a":{"b":"c"}}', {"message": "['ipvs: x']", "a": "{'b': 'c'}"}),
+        (b"Fatal Python error: ...", {"logger": "health", "message": "Fatal Python error: ..."}),
+        (b"[" * 10000, {"logger": "health", "message": "[" * (select.PIPE_BUF // 2 - 1)}),
+        (b"ipvs: ipvsadm -C", {"logger": "health", "message": "health: ipvs: ipvsadm -C"}),
+        (b"[1]", {"logger": "health", "message": "[1]"}),
+    ],
+)
+def test_line_of_json_is_one_whatever_is_written(json_relay, sink, written, line):
+    [passed] = passed_on(json_relay, sink, written + b"\n", name="health").splitlines()
+    assert json.loads(passed) == line
+
+
+def test_process_that_writes_without_end_is_read_slowly(relay, sink, monkeypatch):
+    monkeypatch.setattr(log_relay, "_RATE", 1)
+    monkeypatch.setattr(log_relay, "_BURST", 0)
+    flooding, other = relay.open("health"), relay.open("config")
+    os.set_blocking(flooding, False)
+    os.write(flooding, b"flood\n" * 10)
+    with os.fdopen(os.dup(sink[0]), "rb") as reader:
+        assert [reader.readline() for _ in range(10)] == [b"flood\n"] * 10
+        os.write(flooding, b"flood\n")  # in a minute
+        os.write(other, b"well\n")
+        assert reader.readline() == b"well\n"
+    for end in (flooding, other):
+        os.close(end)
+    relay.close()  # at the end nothing waits
+    assert not relay._thread.is_alive()
+
+
+def test_data_that_somebody_else_has_read_is_not_missed(relay, sink, monkeypatch):
+    read, empty = os.read, [True]
+
+    def read_late(descriptor, size):
+        if empty.pop() if empty else False:
+            raise BlockingIOError
+        return read(descriptor, size)
+
+    monkeypatch.setattr(os, "read", read_late)
+    assert passed_on(relay, sink, b"one\n") == b"one\n"
+
+
+def descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_pipes_of_many_processes_are_opened_while_nobody_reads(sink):
+    relay = LogRelay(sink[1])
+    with suppress(BlockingIOError):
+        os.set_blocking(sink[1], False)
+        while True:
+            os.write(sink[1], b"x" * select.PIPE_BUF)
+    first = relay.open("health")
+    os.write(first, b"waits\n")
+    before = descriptors()
+    for _ in range(2000):
+        os.close(relay.open("health"))
+    assert descriptors() - before <= log_relay._MOST_NEW + 2
+    os.close(first)
+    os.close(sink[0])
+    relay.close()
 
 
 def test_long_line_is_cut(relay, sink):
