@@ -28,7 +28,7 @@ ANALYZE = shutil.which("systemd-analyze")
 _OF_THE_MANAGER = frozenset(
     {
         *("ExecStart", "ExecStartPre", "ExecReload", "KillMode", "TimeoutStopSec", "Restart", "RestartSec"),
-        "RuntimeDirectoryPreserve",
+        *("RuntimeDirectoryPreserve", "SyslogLevelPrefix"),
     }
 )
 # implied by having the directories and capabilities that a unit here has
