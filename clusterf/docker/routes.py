@@ -1,17 +1,26 @@
-"""From a host's networks to the routes by which directors reach their containers."""
+"""From a host's networks to the routes by which directors reach their containers.
 
+A network may be that of several hosts, as an overlay is. Then each of them has a route to it,
+by itself as the gateway: the first one under the network's id, each further one under a name of its own.
+"""
+
+from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from typing import Final
+from urllib.parse import quote
 
 import msgspec
 
 from clusterf.config.encode import to_json
-from clusterf.config.keys import path_of
+from clusterf.config.keys import parse_key, path_of
 from clusterf.config.model import Route, RouteKey
 from clusterf.docker.containers import Network
 from clusterf.ipvs.table import MethodName
 from clusterf.lib.addresses import IPNetwork
 
-__all__ = ["Routing", "routes_of"]
+__all__ = ["Routing", "route_of_node", "routes_of"]
+
+_LONGEST: Final = 128  # characters of a node's name that are part of a key
 
 
 class Routing(msgspec.Struct, frozen=True):
@@ -49,3 +58,20 @@ def _route(prefix: IPNetwork, routing: Routing) -> Route:
     if isinstance(prefix, IPv4Network):
         return Route(prefix4=prefix, gateway4=routing.gateway4, method=routing.method)
     return Route(prefix6=prefix, gateway6=routing.gateway6, method=routing.method)
+
+
+def route_of_node(path: bytes, node: str) -> bytes | None:
+    """Return where a node publishes a route if another node has one at `path`; None: `path` is no route.
+
+    No two nodes, nor two routes, have the same: the node's name is quoted as in URLs, also where it
+    begins as what follows a network's id, and one that is too long is replaced by its hash.
+    """
+    key = parse_key(path)
+    if not isinstance(key, RouteKey):
+        return None
+    name = quote(node, safe="")
+    if len(name) > _LONGEST:
+        name = f"%{sha256(node.encode(errors='surrogateescape')).hexdigest()}"
+    elif name.startswith(("ipv6", *"0123456789")):
+        name = f"%{ord(name[0]):02X}{name[1:]}"
+    return path_of(RouteKey(key.route + b"-" + name.encode()))

@@ -6,7 +6,7 @@ and every reply is checked (`clusterf.etcd.replies`, `clusterf.etcd.pages`).
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
@@ -18,12 +18,12 @@ from clusterf.etcd.channel import open_channel
 from clusterf.etcd.errors import EtcdError, rpc_error
 from clusterf.etcd.location import EtcdCredentials, EtcdLocation
 from clusterf.etcd.pages import pages, read_keys
-from clusterf.etcd.replies import check_token, granted, header_of, remaining, renewed, responses_of
+from clusterf.etcd.replies import check_token, granted, header_of, refusal_of, remaining, renewed, responses_of
 from clusterf.etcd.stubs import etcdrpc
 from clusterf.etcd.values import Oversized
 from clusterf.etcd.watch import Watch
 
-__all__ = ["DEADLINE", "NO_LEASES", "Client", "KeyListing", "KeyValue", "LeaseTime"]
+__all__ = ["DEADLINE", "NO_LEASES", "Claimed", "Client", "KeyListing", "KeyValue", "LeaseTime", "Put"]
 
 DEADLINE = 5.0  # seconds a call may take
 NO_LEASES: Mapping[bytes, int] = MappingProxyType({})
@@ -46,6 +46,25 @@ class KeyListing(NamedTuple):
     revision: int
     cluster: int
     leases: Mapping[bytes, int] = NO_LEASES
+
+
+class Put(NamedTuple):
+    """A key to be set if it is attached to the lease `on` now, 0: to none, or absent.
+
+    With a revision it is set if that is its last one.
+    """
+
+    path: bytes
+    value: bytes
+    on: int
+    revision: int = 0
+
+
+class Claimed(NamedTuple):
+    """The revision of a transaction, and of each key that was not set the lease and the last revision; 0, 0: absent."""
+
+    revision: int
+    refused: Mapping[bytes, tuple[int, int]]
 
 
 class LeaseTime(NamedTuple):
@@ -118,6 +137,27 @@ class Client:
         reply = self._transaction(etcdrpc.TxnRequest(success=operations))
         responses_of(reply, operations)
         return int(header_of(reply).revision)
+
+    def claim(self, puts: Sequence[Put], deletes: Sequence[bytes], lease: int) -> Claimed:
+        """Set keys on the lease, each on its condition, and delete those attached to it, in one transaction."""
+        operations = [
+            transactions.put_if(self._prefix + one.path, one.value, lease, on=one.on, revision=one.revision)
+            for one in puts
+        ]
+        operations += [transactions.delete_operation(self._prefix + path, lease) for path in deletes]
+        reply = self._transaction(etcdrpc.TxnRequest(success=operations))
+        answers = {
+            one.path: refusal_of(r, self._prefix + one.path)
+            for one, r in zip(puts, responses_of(reply, operations)[: len(puts)], strict=True)
+        }
+        return Claimed(int(header_of(reply).revision), {path: why for path, why in answers.items() if why is not None})
+
+    def read(self, paths: Iterable[bytes]) -> Mapping[bytes, bytes]:
+        """Return those of the keys that exist; one that is too large as an empty one."""
+        found = read_keys(self._transaction, sorted(self._prefix + path for path in set(paths)), self._max_value)
+        return {
+            key.name.removeprefix(self._prefix): b"" if isinstance(key.value, Oversized) else key.value for key in found
+        }
 
     def write_unleased(self, puts: Sequence[tuple[bytes, bytes]], deletes: Sequence[bytes]) -> Sequence[bytes]:
         """Set and delete keys in one transaction of at most OPERATIONS, but none that is attached to a lease.

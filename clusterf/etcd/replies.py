@@ -10,7 +10,7 @@ from typing import Any
 
 from clusterf.etcd.errors import EtcdError
 
-__all__ = ["check_token", "granted", "header_of", "remaining", "renewed", "responses_of"]
+__all__ = ["check_token", "granted", "header_of", "refusal_of", "remaining", "renewed", "responses_of"]
 
 _LAST_REVISION = (1 << 63) - 1
 _LONGEST_TTL = 9_000_000_000  # seconds; etcd grants no more
@@ -33,6 +33,24 @@ def responses_of(reply: Any, operations: Sequence[Any]) -> Sequence[Any]:
         raise EtcdError("invalid reply: not the responses to the transaction")
     responses: Sequence[Any] = reply.responses
     return responses
+
+
+def refusal_of(response: Any, name: bytes) -> tuple[int, int] | None:
+    """Return why a conditional put was not done: the lease and the last revision of the key; 0, 0: it is absent.
+
+    None: it was done. Raises EtcdError.
+    """
+    reply = response.response_txn
+    if reply.succeeded:
+        return None
+    (look,) = reply.responses if len(reply.responses) == 1 else (None,)
+    if look is None or look.WhichOneof("response") != "response_range" or len(look.response_range.kvs) > 1:
+        raise EtcdError("invalid reply: neither a put nor the key as it is")
+    for kv in look.response_range.kvs:
+        if kv.key != name or kv.mod_revision <= 0:
+            raise EtcdError("invalid reply: keys that were not asked for")
+        return kv.lease, kv.mod_revision
+    return 0, 0
 
 
 def granted(reply: Any, ttl: int) -> int:

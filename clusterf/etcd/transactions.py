@@ -8,7 +8,16 @@ from typing import Any
 
 from clusterf.etcd.stubs import etcdrpc
 
-__all__ = ["BYTES", "OPERATIONS", "batches", "delete_operation", "put_if_owned", "put_operation", "unleased"]
+__all__ = [
+    "BYTES",
+    "OPERATIONS",
+    "batches",
+    "delete_operation",
+    "put_if",
+    "put_if_owned",
+    "put_operation",
+    "unleased",
+]
 
 OPERATIONS = 126  # in a transaction: etcd takes 128 (--max-txn-ops), one of them for the level of a condition
 BYTES = 1 << 20  # of paths and values in a transaction, about; etcd takes 1.5 MiB (--max-request-bytes)
@@ -44,6 +53,18 @@ def delete_operation(name: bytes, lease: int = 0) -> Any:
     return _if(_owned_by(lease, name), deletion) if lease else deletion
 
 
+def put_if(name: bytes, value: bytes, lease: int, *, on: int, revision: int = 0) -> Any:
+    """Return the operation that sets a key on the lease, if it is on the lease `on` now, 0: on none, or absent.
+
+    With a revision it is set if that is its last one. Else the operation says what the key is, without its value.
+    """
+    operation = put_operation(name, value, lease)
+    if not revision:
+        return _if(_owned_by(on, name), operation, _look_at(name))
+    last = etcdrpc.Compare(key=name, target=etcdrpc.Compare.MOD, result=etcdrpc.Compare.EQUAL, mod_revision=revision)
+    return _if(last, operation, _look_at(name))
+
+
 def unleased(operation: Any) -> Any:
     """Return the operation that puts or deletes a key only if it is absent, or attached to no lease."""
     kind = operation.WhichOneof("request")
@@ -59,6 +80,11 @@ def _owned_by(lease: int, name: bytes) -> Any:
     return etcdrpc.Compare(key=name, target=etcdrpc.Compare.LEASE, result=etcdrpc.Compare.EQUAL, lease=lease)
 
 
-def _if(condition: Any, operation: Any) -> Any:
-    transaction = etcdrpc.TxnRequest(compare=[condition], success=[operation])
+def _if(condition: Any, operation: Any, otherwise: Any = None) -> Any:
+    failure = [] if otherwise is None else [otherwise]
+    transaction = etcdrpc.TxnRequest(compare=[condition], success=[operation], failure=failure)
     return etcdrpc.RequestOp(request_txn=transaction)
+
+
+def _look_at(name: bytes) -> Any:
+    return etcdrpc.RequestOp(request_range=etcdrpc.RangeRequest(key=name, keys_only=True))

@@ -4,7 +4,7 @@ from itertools import count, islice
 
 import pytest
 
-from clusterf.etcd.client import Client
+from clusterf.etcd.client import Client, Put
 from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.transactions import OPERATIONS
 from tests.lab.etcd import EtcdCluster
@@ -72,3 +72,27 @@ def test_delete_with_a_lease_keeps_keys_of_others(client: Client) -> None:
     client.transact([(b"none", b"")], [])
     client.transact([], [b"ours", b"other", b"none", b"missing"], ours)
     assert client.list().items == [(b"none", b""), (b"other", b"")]
+
+
+def test_claim_sets_keys_that_are_absent_or_as_they_are_said_to_be_and_says_what_the_others_are(client: Client) -> None:
+    ours, other = client.grant(60), client.grant(60)
+    client.transact([(b"other", b"1"), (b"late", b"1")], [], other)
+    client.transact([(b"ours", b"1"), (b"surplus", b"1")], [], ours)
+    written = client.transact([(b"unleased", b"1")], [])
+    puts = [Put(b"ours", b"2", ours), Put(b"other", b"2", 0), Put(b"absent", b"2", 0), Put(b"unleased", b"2", 0)]
+    puts += [Put(b"gone", b"2", ours), Put(b"late", b"2", 0, written - 2)]
+    claimed = client.claim(puts, [b"surplus"], ours)
+    assert claimed == (written + 1, {b"other": (other, written - 2), b"gone": (0, 0)})
+    values = {b"absent": b"2", b"late": b"2", b"ours": b"2", b"unleased": b"2"}
+    assert client.leased(ours) == values
+    assert client.read([b"other", b"gone", b"late"]) == {b"other": b"1", b"late": b"2"}
+    again = client.claim([Put(b"other", b"2", 0, written)], [b"other"], ours)
+    assert again == (written + 1, {b"other": (other, written - 2)})
+
+
+def test_claim_takes_as_many_keys_as_a_transaction(client: Client) -> None:
+    ours, other = client.grant(60), client.grant(60)
+    paths = [b"%d" % number for number in range(OPERATIONS)]
+    client.transact([(path, b"theirs") for path in paths[::2]], [], other)
+    refused = client.claim([Put(path, b"ours", 0) for path in paths], [], ours).refused
+    assert (refused.keys(), client.leased(ours).keys()) == (set(paths[::2]), set(paths[1::2]))
