@@ -13,6 +13,7 @@ import pykka
 
 from actors.base.threaded_actor import ThreadedActor
 from clusterf.etcd.location import EtcdLocation
+from clusterf.leases.claims import Claims
 from clusterf.leases.lease_file import NO_MACHINE, Machine
 from clusterf.leases.lease_keeper import LeaseKeeper
 
@@ -56,7 +57,7 @@ class KeyPublisher(ThreadedActor):
     """Publish keys below the prefix of `location` while this actor lives, and for `ttl` seconds longer.
 
     `lease_file` holds the lease for the next publisher on this `machine` to take over; None:
-    none does. An actor that is stopped leaves its keys to the TTL, unless the
+    none does. `claims` are those of this node. An actor that is stopped leaves its keys to the TTL, unless the
     node is stopped by its operator and `leave_nothing` is set: then all are
     removed, and every endpoint is tried once for that.
     """
@@ -69,12 +70,15 @@ class KeyPublisher(ThreadedActor):
         *,
         machine: Machine = NO_MACHINE,
         leave_nothing: bool = False,
+        claims: Claims | None = None,
     ) -> None:
         super().__init__("etcd lease", patience=None)
         self._leave_nothing = leave_nothing
         # the node is being stopped: nothing is published any more
         self._leaving = False
-        self._keeper = LeaseKeeper(location, ttl, lease_file, machine, lambda keys: self._tell_alive(Found(keys)))
+        self._keeper = LeaseKeeper(
+            *(location, ttl, lease_file, machine, lambda keys: self._tell_alive(Found(keys))), claims=claims
+        )
         # what was found, and whom to tell
         self._found: Found | None = None
         self._asking: pykka.ActorRef[Any] | None = None

@@ -13,9 +13,11 @@ from clusterf.docker.addresses import Addressing
 from clusterf.docker.engine import Engine, client_options
 from clusterf.docker.inventory import Inventory
 from clusterf.docker.labels import LabelRules
-from clusterf.docker.routes import Routing
+from clusterf.docker.routes import Routing, route_of_node
 from clusterf.host.boot import boot_id, machine_id
+from clusterf.leases.claims import Claims
 from clusterf.leases.lease_file import Machine
+from clusterf.leases.leased_keys import LeasedKeys
 from clusterf.lib.store import Store
 
 __all__ = ["start"]
@@ -34,6 +36,7 @@ def start(name: str, settings: Settings, host: Host) -> list[Ref]:
             *(location, settings.etcd_ttl, settings.lease_file),
             machine=machine,
             leave_nothing=settings.exit_flush,
+            claims=Claims(LeasedKeys(), settings.node_name, partial(route_of_node, node=settings.node_name)),
         )
     )
     watcher = DockerWatcher.start(

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping
 
+from clusterf.leases.claims import Claims
 from clusterf.leases.lease_record import LeaseRecord
 from clusterf.leases.leased_keys import NOTHING, LeasedKeys
 from clusterf.leases.put_backs import PutBacks
@@ -20,11 +21,17 @@ class Holding:
     `on_found` is told what was on the lease that was taken over, once that is known.
     """
 
-    def __init__(self, ttl: int, record: LeaseRecord, on_found: Callable[[Mapping[bytes, bytes]], None]) -> None:
+    def __init__(
+        self,
+        ttl: int,
+        record: LeaseRecord,
+        on_found: Callable[[Mapping[bytes, bytes]], None],
+        claims: Claims | None = None,
+    ) -> None:
         self.ttl = ttl
         self.record = record
         self.lock = threading.Lock()
-        self.keys = LeasedKeys()
+        self.claims = claims or Claims(LeasedKeys())
         self.lease = 0
         # whether `lease` was taken over from an earlier process, and nothing is known yet of what is on it
         self.unread = False
@@ -44,6 +51,11 @@ class Holding:
             self.record.write(lease)
         else:
             self.found(NOTHING)
+
+    @property
+    def keys(self) -> LeasedKeys:
+        """The keys wanted on the lease, without those that are left to others."""
+        return self.claims.keys
 
     @property
     def is_foreign(self) -> bool:
@@ -70,6 +82,8 @@ class Holding:
         with self.lock:
             if ended:
                 self.keys.want_found()
+            else:
+                self.claims.former.add(self.lease)
             self.keys.reset_written()
             self.lease, self.taken_over = 0, False
         self.record.write(0)

@@ -26,6 +26,7 @@ from pathlib import Path
 from clusterf.etcd.client import DEADLINE, Client
 from clusterf.etcd.endpoints import Endpoints
 from clusterf.etcd.location import EtcdLocation
+from clusterf.leases.claims import Claims
 from clusterf.leases.holding import RENEWAL, Holding
 from clusterf.leases.lease_file import NO_MACHINE, LeaseFile, Machine
 from clusterf.leases.lease_record import LeaseRecord
@@ -42,7 +43,7 @@ class LeaseKeeper:
 
     The other methods may be called by any thread. `lease_file` None: the lease is not taken over after
     a restart, nor is one that was recorded elsewhere than on `machine`. `on_found` is told once, by that thread,
-    what was on the lease that was taken over.
+    what was on the lease that was taken over. `claims` are those of no node by default.
     """
 
     def __init__(
@@ -52,13 +53,14 @@ class LeaseKeeper:
         lease_file: Path | None,
         machine: Machine = NO_MACHINE,
         on_found: Callable[[Mapping[bytes, bytes]], None] = lambda _: None,
+        claims: Claims | None = None,
     ) -> None:
         self._ttl = ttl
         third = max(1.0, ttl / 3)  # seconds; how long one failure may take without losing the lease
         self._endpoints = Endpoints(location, deadline=min(DEADLINE, third))
         self._backoff = Backoff(initial=0.1, longest=third)
         self._record = LeaseRecord(LeaseFile(lease_file, ttl, location.prefix, machine))
-        self._holding = Holding(ttl, self._record, on_found)
+        self._holding = Holding(ttl, self._record, on_found, claims)
         self._stopping = threading.Event()
         # set when there is work before the next renewal or check
         self._wake = threading.Event()
@@ -79,13 +81,13 @@ class LeaseKeeper:
     def want(self, path: bytes, value: bytes | None) -> None:
         """Want the key `path` to have this value; None: to be absent."""
         with self._holding.lock:
-            self._holding.keys.want(path, value)
+            self._holding.claims.want(path, value)
         self._wake.set()
 
     def want_only(self, wanted: Mapping[bytes, bytes]) -> None:
         """Want exactly these keys."""
         with self._holding.lock:
-            self._holding.keys.want_only(wanted)
+            self._holding.claims.want_only(wanted)
         self._wake.set()
 
     def identify(self, engine: str) -> None:
@@ -97,7 +99,7 @@ class LeaseKeeper:
     def withdraw(self) -> None:
         """Delete all keys at once, by revoking the lease; keys wanted later go on a new one."""
         with self._holding.lock:
-            self._holding.keys.want_only({})
+            self._holding.claims.want_only({})
             self._holding.withdrawing = True
         self._wake.set()
 

@@ -17,9 +17,10 @@ import msgspec
 from clusterf.etcd.client import Client
 from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.watch import Event
+from clusterf.leases.claimant import Claimant
 from clusterf.leases.holding import RENEWAL, Holding
 from clusterf.leases.key_watch import KeyWatch
-from clusterf.leases.leased_keys import Owner, Transaction, Turn
+from clusterf.leases.leased_keys import Owner, Turn
 from clusterf.lib.jitter import jittered
 from clusterf.lib.text import escape, printable
 
@@ -44,6 +45,7 @@ class LeaseSession:
         self._client = client
         self._holding = holding
         self._keys = holding.keys
+        self._claimant = Claimant(client, holding)
         self._wake = wake
         self._watch: KeyWatch | None = None
         # the revision in which we wrote a key last: what the watch shows of an earlier one says nothing
@@ -76,6 +78,9 @@ class LeaseSession:
         self._put_back(now)
         while self._write():
             pass
+        self._claimant.look()
+        while self._write():
+            pass
 
     @property
     def wait(self) -> float:
@@ -87,6 +92,8 @@ class LeaseSession:
             due.append(self._next_grant)
         if self._doubted is not None:
             due.append(self._doubted)
+        if self._claimant.is_waiting:
+            due.append(self._claimant.next_look)
         return max(0.0, min(due) - time.monotonic()) if due else CHECK
 
     def revoke(self) -> None:
@@ -128,6 +135,7 @@ class LeaseSession:
         self._disputed.clear()
         with holding.lock:
             doubtful = self._keys.reset_written(found)
+            holding.claims.retry(all_of_them=True)
         if holding.unread:
             holding.found(found)
         elif doubtful:
@@ -153,6 +161,9 @@ class LeaseSession:
             for event in foreign:
                 turn = self._keys.changed(event.path, event.value, self._owner(event))
                 turns.setdefault(turn, []).append(event.path)
+                if turn is Turn.TAKEN:
+                    self._holding.claims.taken(event.path)
+            self._holding.claims.freed(event.path for event in events if event.value is None or not event.lease)
         if events and len(self._revisions) > 2 * len(self._keys.wanted) + MANY:
             seen = events[-1].revision  # nothing comes any more of what was before
             known = self._revisions.items()
@@ -211,19 +222,12 @@ class LeaseSession:
                 return False
             self._grant()
         try:
-            self._transact(step)
+            self._revisions |= self._claimant.write(step)
         except EtcdError as error:
             if not error.lease_gone:
                 raise
             self._ended()
-            return True
-        with holding.lock:
-            self._keys.done(step)
         return True
-
-    def _transact(self, step: Transaction) -> None:
-        revision = self._client.transact(step.puts, step.deletes, self._holding.lease)
-        self._revisions.update((path, revision) for path, _ in step.puts)
 
     def _grant(self) -> None:
         holding = self._holding

@@ -5,10 +5,8 @@ newest state counts, so memory is bounded by its size. The keys written are
 another. The differences are kept too, so that a change costs what it changes.
 
 A wanted key is ours by its name: publishers use names that nobody else uses, such
-as the id of a container or a network. It is written over any existing key, which
-moves it to our lease; most likely that key is our own from an earlier run, on a
-lease that is about to expire. If two nodes do publish one key with one value, it stays
-with the last to write it, and when that node dies the other one writes it again. A key
+as the id of a container or a network. What others write there, or delete, is put back. Where other
+nodes do use one of these names, `clusterf.leases.claims` tells what is left to them. A key
 that is no longer wanted is deleted only while it is attached to our lease. All
 other keys belong to others: nodes that publish different keys of one service do
 not affect each other.
@@ -51,10 +49,12 @@ class Owner(Enum):
 class Turn(Enum):
     """What it means that someone else wrote or deleted a key.
 
-    It is one of ours, to be put back; it was a doubtful one, of someone who lives; or our lease is used by others.
+    It is one of ours, to be put back, or one that another node has, too; it was a doubtful one, of someone
+    who lives; or our lease is used by others.
     """
 
     LOST = auto()
+    TAKEN = auto()
     MOVED = auto()
     SHARED = auto()
 
@@ -149,18 +149,30 @@ class LeasedKeys:
     def changed(self, path: bytes, value: bytes | Oversized | None, owner: Owner) -> Turn | None:
         """Take in that someone else has set a key, or with None deleted it; return what that means for us, if anything.
 
-        What is lost is not put back before `lost`.
+        What is lost is not put back before `lost`; what is taken is to be claimed again.
         """
         if value is not None and owner is Owner.OURS:
             return Turn.SHARED
-        if (wanted := self.wanted.get(path)) is not None:
-            return None if value == wanted and owner is Owner.ANOTHER else Turn.LOST
+        if path in self.wanted:
+            if owner is not Owner.ANOTHER:
+                return Turn.LOST
+            self.lost(path)
+            return Turn.TAKEN
         if value is None and path in self.doubtful and not self.complete:
             return Turn.LOST
         was_doubtful = self.doubtful.pop(path, None) is not None
         self._written.pop(path, None)
         self._compare(path)
         return Turn.MOVED if was_doubtful and value is not None else None
+
+    def is_written(self, path: bytes) -> bool:
+        """Tell whether a key is on the lease, as far as is known."""
+        return path in self._written
+
+    def found(self, path: bytes) -> None:
+        """Record that a key is on the lease, with some value."""
+        self._written[path] = b""
+        self._compare(path)
 
     def lost(self, path: bytes) -> None:
         """Have a key written again, also one that was found and may be wanted."""

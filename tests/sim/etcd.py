@@ -5,10 +5,10 @@ so that the real follower runs on them, in a fiber.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from clusterf.etcd.client import KeyListing, KeyValue, LeaseTime
+from clusterf.etcd.client import Claimed, KeyListing, KeyValue, LeaseTime, Put
 from clusterf.etcd.endpoints import EndpointFailure
 from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.watch import Event
@@ -39,6 +39,8 @@ class Etcd:
         self.cut: set[str] = set()
         self.lessor = Lessor(self)
         self._history: deque[Event] = deque(maxlen=2000)
+        # when each key was written last
+        self.written: dict[bytes, int] = {}
         # the keys at each revision
         self._past: dict[int, frozenset[bytes]] = {1: frozenset()}
         self._watches: list[WatchReader] = []
@@ -55,6 +57,7 @@ class Etcd:
         for path, value in changes.items():
             if value is not None:
                 self.contents[path] = value
+                self.written[path] = self.revision
             elif self.contents.pop(path, None) is None:
                 continue
             events.append(Event(path, value, self.revision, lease if value is not None else 0))
@@ -174,6 +177,29 @@ class Client:
             return 0
         self._etcd.lessor.write(self._node, [(path, value)], (), lease)
         return self._etcd.revision
+
+    def claim(self, puts: Sequence[Put], deletes: Sequence[bytes], lease: int) -> Claimed:
+        """Set keys on the lease, each on its condition, and delete those attached to it."""
+        self._call()
+        fine, refused = [], {}
+        for one in puts:
+            revision = self._etcd.written.get(one.path, 1) if one.path in self._etcd.contents else 0
+            owner = self._etcd.lessor.attached(one.path)
+            if revision == one.revision if one.revision else owner == one.on:
+                fine.append((one.path, one.value))
+            else:
+                refused[one.path] = (owner, revision)
+        self._etcd.lessor.write(self._node, fine, deletes, lease)
+        revision = self._etcd.revision
+        fibers.sleep(self._delay())
+        return Claimed(revision, refused)
+
+    def read(self, paths: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Return those of the keys that exist."""
+        self._call()
+        found = {path: self._etcd.contents[path] for path in paths if path in self._etcd.contents}
+        fibers.sleep(self._delay())
+        return found
 
     def revision(self) -> int:
         """Return the present revision."""

@@ -18,7 +18,7 @@ LOCATION = EtcdLocation(endpoints=("127.0.0.1:2379",), prefix=b"/clusterf/")
 class FakeKeeper:
     """Records the calls to a lease keeper; `run` lasts until `stop`."""
 
-    def __init__(self, *settings):
+    def __init__(self, *settings, claims):
         *settings, self.on_found = settings
         self.calls = [tuple(settings)]
         self.stopping = threading.Event()

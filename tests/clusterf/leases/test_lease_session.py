@@ -139,6 +139,6 @@ def test_watch_that_ends_is_begun_anew_and_the_keys_are_read(etcd, begin):
 def test_errors_of_etcd_are_the_callers(etcd, begin):
     session, holding = begin(a=b"1")
     holding.keys.want(b"a", b"2")
-    session._client.transact = lambda *_: (_ for _ in ()).throw(EtcdError("no leader"))
+    session._client.claim = lambda *_: (_ for _ in ()).throw(EtcdError("no leader"))
     with pytest.raises(EtcdError, match="no leader"):
         session.work()

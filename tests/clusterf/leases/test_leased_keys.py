@@ -138,18 +138,18 @@ def written(**more: bytes) -> LeasedKeys:
     [
         (None, Owner.NOBODY, Turn.LOST),
         (b"1", Owner.NOBODY, Turn.LOST),
-        (b"2", Owner.ANOTHER, Turn.LOST),
-        (b"1", Owner.ANOTHER, None),  # it is right for as long as it is there
+        (b"2", Owner.ANOTHER, Turn.TAKEN),
+        (b"1", Owner.ANOTHER, Turn.TAKEN),
         (b"1", Owner.OURS, Turn.SHARED),
     ],
 )
-def test_change_of_a_wanted_key_is_a_loss_unless_it_has_its_value(
+def test_change_of_a_wanted_key_is_a_loss_or_to_be_claimed_again(
     value: bytes | None, owner: Owner, turn: Turn | None
 ) -> None:
     keys = written()
     assert keys.changed(b"a", value, owner) is turn
-    assert keys.next() is None
-    if turn is Turn.LOST:
+    assert (keys.next() is None) == (turn is not Turn.TAKEN)
+    if turn is not Turn.SHARED:
         keys.lost(b"a")
         assert keys.next() == ([(b"a", b"1")], [])
 

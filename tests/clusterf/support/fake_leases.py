@@ -2,6 +2,7 @@
 
 from queue import SimpleQueue
 
+from clusterf.etcd.client import Claimed, LeaseTime
 from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.watch import Event
 
@@ -16,7 +17,11 @@ class FakeEtcd:
         self.leases: dict[int, dict[bytes, bytes]] = {0: {}}
         self.granted = 0
         self.revision = 1
+        # when keys were last written, if by `change`
+        self.modified: dict[bytes, int] = {}
         self.touched: list[bytes] = []
+        # for how long leases live, and were granted for, if that is not `ttl`
+        self.times: dict[int, tuple[int, int]] = {}
         self.watches: list[FakeWatch] = []
 
     @property
@@ -39,6 +44,7 @@ class FakeEtcd:
             for keys in self.leases.values():
                 keys.pop(path, None)
             self.leases[lease][path] = value
+            self.modified[path] = self.revision + 1
             events.append(Event(path, value, 0, lease))
         owners = [lease] if lease is not None else list(self.leases)
         gone = [path for path in deletes for owner in owners if self.leases[owner].pop(path, None) is not None]
@@ -116,9 +122,25 @@ class FakeClient:
         self._check()
         return dict(self.etcd.leases.get(lease, {}))
 
-    def transact(self, puts, deletes, lease):
+    def claim(self, puts, deletes, lease):
         self._check(lease)
-        return self.etcd.change(puts, deletes, lease)
+        owners = {path: owner for owner, keys in self.etcd.leases.items() for path in keys}
+        looks = {path: (owner, self.etcd.modified.get(path, 1)) for path, owner in owners.items()}
+        fine = [
+            one
+            for one in puts
+            if (looks.get(one.path, (0, 0))[1] == one.revision if one.revision else owners.get(one.path, 0) == one.on)
+        ]
+        refused = {one.path: looks.get(one.path, (0, 0)) for one in puts if one not in fine}
+        return Claimed(self.etcd.change([(one.path, one.value) for one in fine], deletes, lease), refused)
+
+    def read(self, paths):
+        self._check()
+        return {path: value for path, value in self.etcd.keys.items() if path in paths}
+
+    def time_to_live(self, lease):
+        self._check()
+        return LeaseTime(*self.etcd.times.get(lease, (self.ttl, self.ttl) if lease in self.etcd.leases else (0, 0)))
 
     def touch(self, path, value, lease):
         self._check(lease)
