@@ -33,6 +33,7 @@ __all__ = ["TARGETS"]
 AT = Endpoint(IPv4Address("10.0.0.1").packed, 8080)
 REASONS = re.compile(
     r"|HTTP [0-9]{1,3}|closed|reset|refused|timeout|not HTTP|headers: longer than 32 KiB|body: longer than 64 KiB"
+    r"|1xx: more than 64 responses"
     r"|body: expect not found|body: expect_regex does not match|(too many|more than) .*"
     r"|redirects: (more than \d+|invalid URL|not an HTTP URL|not allowed.*)|TLS: .*"
 )

@@ -107,10 +107,11 @@ class _BoundedHandler(ResponseHandler):
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Take a response whose headers are complete."""
         message, body = data
-        if message.code < 200 and message.code != 101:
-            self._interim += 1
-        elif self._body is None:
-            self._body, self._head = body, self._received
+        if self._body is None:  # what follows the response counts for nothing
+            if message.code < 200 and message.code != 101:
+                self._interim += 1
+            else:
+                self._body, self._head = body, self._received
         super().feed_data(data, size)
 
     def _excess(self) -> str:

@@ -112,7 +112,9 @@ class HttpProbe(TcpProbe):
             self._complete = True
         except HttpParserError:
             is_http = False
-        if self._status and not status_ok(self.target.check, self._status):
+        if self._interim > MAX_INTERIM:  # also if the end follows in the same piece
+            self._fail(INTERIM_TOO_MANY)
+        elif self._status and not status_ok(self.target.check, self._status):
             self._fail(f"HTTP {self._status}")
         elif self._length > MAX_BODY:
             self._fail(BODY_TOO_LONG)
@@ -121,8 +123,6 @@ class HttpProbe(TcpProbe):
             self._judge()
         elif not is_http:
             self._fail(reasons.NOT_HTTP)
-        elif self._interim > MAX_INTERIM:
-            self._fail(INTERIM_TOO_MANY)
         elif not self._status and self._received > MAX_HEADERS:
             self._fail(HEADERS_TOO_LONG)
         elif self._status and self._received - self._head - self._length > _PIECE + MAX_FRAMING:

@@ -84,6 +84,17 @@ def test_response_within_the_limits_passes(probe, response):
     assert result.ok, result
 
 
+def test_one_1xx_too_many_fails_also_if_the_response_comes_with_it(probe):
+    result, _ = probe(say(INTERIM * (MAX_INTERIM + 1) + OK))
+    assert result.reason == "1xx: more than 64 responses"
+
+
+def test_any_number_of_1xx_after_the_response_counts_for_nothing(probe):
+    result, _ = probe(say(b"HTTP/1.1 200\nContent-Length:0\n\n" + b"HTTP/1.1 100\n\n" * (MAX_INTERIM + 2)))
+    # (the plain probe takes no lines that end so)
+    assert result.reason in ("", "not HTTP")
+
+
 def test_response_that_comes_byte_by_byte_passes(probe):
     def drip(connection):
         connection.request()
