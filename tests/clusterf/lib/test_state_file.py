@@ -152,3 +152,15 @@ def test_file_with_another_schema_is_none_of_ours(path, planted):
     assert file.db.execute("SELECT * FROM entries").fetchall() == []
     file.db.close()
     assert path.with_name("state.db.damaged").exists()
+
+
+def test_file_whose_rows_are_out_of_order_is_replaced(path):
+    """A search misses some of them, also what is written to it then."""
+    with closing(open_file(path).db) as db, db:
+        db.executemany("INSERT INTO entries VALUES ('mine', ?, x'', 0)", [(b"%d" % number,) for number in range(9)])
+    damaged = path.read_bytes().replace(b"mine4", b"\x02ine4")
+    assert damaged != path.read_bytes()
+    path.write_bytes(damaged)
+    with closing(open_file(path).db) as db:
+        assert db.execute("SELECT * FROM entries").fetchall() == []
+    assert path.with_name("state.db.damaged").exists()
