@@ -50,12 +50,18 @@ class LapseRecord:
                 yield membership, until
 
     def _load(self) -> Iterator[tuple[Membership, float]]:
-        for key, value in self._record.items() if self._record is not None else ():
+        if self._record is None:
+            return
+        for key, value in self._record.items():
             try:
                 service, backend, virtual = msgspec.msgpack.decode(key, type=tuple[bytes, bytes, bytes])
-                yield (service, backend, decode(virtual)), msgspec.json.decode(value, type=float)
+                membership = service, backend, decode(virtual)
+                until = msgspec.json.decode(value, type=float)
             except (ValueError, KeyError, RecursionError) as error:
                 log.error("state: invalid record of a backend without a check (ignored): %r: %s", key, error)
+                continue
+            self._record.found(key, _key(membership))
+            yield membership, until
 
 
 def _key(membership: Membership) -> bytes:

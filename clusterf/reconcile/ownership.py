@@ -37,9 +37,12 @@ class Ownership:
     def _load(self) -> Iterator[tuple[VirtualServer, float]]:
         for key, value in self._record.items():
             try:
-                yield decode(key), _decode_seconds(value)
+                virtual, seconds = decode(key), _decode_seconds(value)
             except (ValueError, KeyError) as error:
                 log.error("state: invalid record of a virtual server (ignored): %r: %s", key, error)
+                continue
+            self._record.found(key, encode(virtual))
+            yield virtual, seconds
 
     def record(self, changes: Mapping[VirtualServer, float | None]) -> None:
         """Record virtual servers of ours, with the seconds that their real servers may drain; None: no longer ours."""

@@ -21,6 +21,8 @@ class Record:
         boot = boot_id()
         self._store = store
         self._section = f"{kind} {boot} {namespace_id()}"
+        # other keys under which an object was found, by the key that it has now
+        self._synonyms: dict[bytes, list[bytes]] = {}
         store.drop(f"{kind} ", but=f"{kind} {boot} ")
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
@@ -31,6 +33,15 @@ class Record:
         """Return the value recorded for `key`, None if there is none."""
         return self._store.get(self._section, key)
 
+    def found(self, key: bytes, now: bytes) -> None:
+        """Note that what is recorded as `key` has the key `now`, and is replaced or removed with that.
+
+        Versions of Python write the same address in different ways (3.13: that of an IPv4-mapped one).
+        """
+        if key != now:
+            self._synonyms.setdefault(now, []).append(key)
+
     def update(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Record keys that are ours, and remove those whose value is None."""
-        self._store.update(self._section, changes)
+        synonyms = [key for now in changes for key in self._synonyms.pop(now, ())]
+        self._store.update(self._section, {**dict.fromkeys(synonyms), **changes})

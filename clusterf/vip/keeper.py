@@ -194,6 +194,9 @@ def _load(record: Record) -> Iterator[HostAddress]:
     for key in dict(record.items()):
         try:
             interface, address = msgspec.json.decode(key, type=tuple[int, str])
-            yield HostAddress(interface, ip_address(address))
+            placed = HostAddress(interface, ip_address(address))
         except ValueError as error:
             log.error("state: invalid record of an address (ignored): %r: %s", key, error)
+            continue
+        record.found(key, _encode(placed))
+        yield placed

@@ -1,5 +1,10 @@
+from ipaddress import IPv6Address
+
+import msgspec
 import pytest
 
+from clusterf.ipvs.table import VirtualServer
+from clusterf.lib.addresses import Family, Protocol
 from clusterf.reconcile.lapse_record import LapseRecord
 from clusterf.reconcile.record import Record
 from tests.clusterf.support.reconciling import DNS, WEB
@@ -28,6 +33,18 @@ def test_what_was_loaded_is_replaced(opened):
     record = opened()
     record.load()
     record.update({ONE: None})
+    assert opened().load() == {}
+
+
+def test_what_another_version_of_python_recorded_is_removed_with_what_it_means(opened, store):
+    mapped = VirtualServer(Family.IPV6, Protocol.UDP, IPv6Address("::ffff:10.1.1.1"), 53)
+    record = Record(store, "lapses")
+    for text in ("::ffff:a01:101", "::ffff:10.1.1.1"):
+        key = msgspec.msgpack.encode((b"web", b"1", f'["IPV6","UDP","{text}",53,0]'.encode()))
+        record.update({key: b"7.5"})
+    lapses = opened()
+    assert lapses.load() == {(b"web", b"1", mapped): 7.5}
+    lapses.update({(b"web", b"1", mapped): None})
     assert opened().load() == {}
 
 

@@ -8,11 +8,12 @@ from clusterf.lib.addresses import Family, Protocol
 from clusterf.lib.store import Store
 from clusterf.reconcile.ownership import Ownership
 
+MAPPED = VirtualServer(Family.IPV6, Protocol.UDP, IPv6Address("::ffff:10.1.1.1"), 53)
 # and for how many seconds their real servers may drain
 VIRTUALS = {
     VirtualServer(Family.IPV4, Protocol.TCP, IPv4Address("10.1.1.1"), 80): 30.0,
     VirtualServer(Family.IPV6, Protocol.SCTP, IPv6Address("2001:db8::1"), 65535): 0.0,
-    VirtualServer(Family.IPV6, Protocol.UDP, IPv6Address("::ffff:10.1.1.1"), 53): 0.1,
+    MAPPED: 0.1,
     VirtualServer(Family.IPV4, fwmark=0xFFFFFFFF): 86400.0,
     VirtualServer(Family.IPV6, fwmark=0xFFFFFFFF): 31.0,
 }
@@ -52,6 +53,16 @@ def test_record_is_where_and_as_earlier_versions_have_it(path):
         b'["IPV4",null,null,0,4294967295]': b"86400.0",
         b'["IPV6",null,null,0,4294967295]': b"31.0",
     }
+
+
+def test_what_another_version_of_python_recorded_is_removed_with_what_it_means(path):
+    record = Ownership(Store(path))
+    # one of these is as this version of Python writes it
+    for text in ("::ffff:a01:101", "::ffff:10.1.1.1"):
+        record._record.update({f'["IPV6","UDP","{text}",53,0]'.encode(): b"0.1"})
+    assert record.load() == {MAPPED: 0.1}
+    record.record({MAPPED: None})
+    assert Ownership(Store(path)).load() == {}
 
 
 @pytest.mark.parametrize("when", ["keep", "close"])

@@ -1,4 +1,5 @@
 import errno
+from ipaddress import ip_address
 
 import msgspec
 import pytest
@@ -182,6 +183,16 @@ def test_invalid_record_is_reported_and_ignored(keeping, caplog):
     Record(Store(keeping.path), "addresses").update(dict.fromkeys(strange, b""))
     assert keeping.start(None).idle
     assert len(caplog.records) == len(strange)
+
+
+def test_address_that_another_version_of_python_recorded_is_removed_with_its_record(keeping):
+    mapped = ip_address("::ffff:10.1.1.1")
+    for text in ("::ffff:a01:101", "::ffff:10.1.1.1"):
+        Record(Store(keeping.path), "addresses").update({f'[2,"{text}"]'.encode(): b""})
+    keeping.interfaces.put(ETH, mapped)
+    keeping.start(None).keep()
+    assert keeping.interfaces.on(ETH) == set()
+    assert keeping.recorded == set()
 
 
 def test_address_stays_ours_across_restarts(keeping):
