@@ -40,6 +40,7 @@ class _Dest(IntEnum):
     L_THRESH = 6
     ACTIVE_CONNS = 7
     INACTIVE_CONNS = 8
+    PERSIST_CONNS = 9
     ADDR_FAMILY = 11
     TUN_TYPE = 13
     TUN_PORT = 14
@@ -65,7 +66,12 @@ _BARE_HEADER = HEADER.pack(_KEY.size, _DEST | NESTED)
 
 # the usual answer: header of DEST; address; port; settings, seven attributes of eight bytes; three counts of
 # connections; family; statistics
-_DUMPED = Struct("=HH4s16s4sH2x56s24x4sH2x")
+_DUMPED = Struct("=HH4s16s4sH2x56s4s4x4s4x4s4x4sH2x")
+_HEADERS: Final = (
+    *(_ADDR_HEADER, _PORT_HEADER),
+    *(HEADER.pack(4 + 4, kind) for kind in (_Dest.ACTIVE_CONNS, _Dest.INACTIVE_CONNS, _Dest.PERSIST_CONNS)),
+    _FAMILY_HEADER,
+)
 _SETTINGS: Final = (
     *(_Dest.FWD_METHOD, _Dest.WEIGHT),
     *(_Dest.TUN_TYPE, _Dest.TUN_PORT, _Dest.TUN_FLAGS),
@@ -126,9 +132,8 @@ def _decode_usual(payload: bytes) -> tuple[RealServer, RealServerSettings] | Non
     """Return the real server if the answer has the usual layout, else None."""
     if len(payload) < _DUMPED.size:
         return None
-    size, kind, one, address, two, port, settings, three, family = _DUMPED.unpack_from(payload)
-    headers = one == _ADDR_HEADER and two == _PORT_HEADER and three == _FAMILY_HEADER
-    if not headers or kind != _DEST or size != len(payload):
+    size, kind, one, address, two, port, settings, *more, last, family = _DUMPED.unpack_from(payload)
+    if (one, two, *more, last) != _HEADERS or kind != _DEST or size != len(payload):
         return None
     found = _usual_settings(settings)
     return None if found is None else (RealServer(decode_address(family, address), socket.ntohs(port)), found)

@@ -66,6 +66,14 @@ def test_tunnel_is_ignored_with_another_method():
     assert decode_destination(forwarded(0, 1, 6080, 1))[1] == RealServerSettings(Method.MASQ, 10, 100, 50)
 
 
+@pytest.mark.parametrize("count", [7, 8, 9])
+def test_answer_of_almost_the_usual_layout_is_decoded_by_its_attributes(count):
+    place = DEST.find(struct.pack("=HH", 8, count))
+    assert place > 0
+    answer = DEST[:place] + struct.pack("=HHI", 8, 4, 7) + DEST[place + 8 :]
+    assert decode_destination(answer) == (BACKEND, RealServerSettings(Method.MASQ, 7, 100, 50))
+
+
 def test_tunnel_without_attributes_is_ip_in_ip():
     silent = {kind: body for kind, body in attributes(attributes(forwarded(2))[2]).items() if kind not in (13, 14, 15)}
     body = b"".join(struct.pack("=HH", len(b) + 4, kind) + b + b"\0" * (-len(b) % 4) for kind, b in silent.items())
