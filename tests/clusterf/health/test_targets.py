@@ -3,7 +3,7 @@ from collections import Counter
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clusterf.config.model import Backend, BackendCheck, BackendKey, Frontend, FrontendKey, HealthCheck, HealthKey
@@ -194,6 +194,8 @@ def test_shard_of_an_endpoint_never_changes():
     ]
 
 
+OWN = backend("10.0.0.1", health=BackendCheck(HealthCheck()))
+LABELLED = backend("10.0.0.2", health=BackendCheck(HealthCheck(), "label"))
 checks = st.builds(
     HealthCheck,
     type=st.sampled_from(["none", "tcp", "http"]),
@@ -210,6 +212,12 @@ updates = st.one_of(
 )
 
 
+def in_force(own, of_service, default):
+    """Return the check of a backend: an operator's comes first, one by a label before the default."""
+    by = {own.origin: own.check} if own else {}
+    return by.get("operator") or of_service or by.get("label") or default or by.get("invalid")
+
+
 def from_scratch(state, shard, shards):
     """Return all pairs of a backend and a target, computed from the whole configuration."""
     found = set()
@@ -217,7 +225,7 @@ def from_scratch(state, shard, shards):
         frontend = state.get(FrontendKey(key.service)) if isinstance(key, BackendKey) else None
         if frontend is None:
             continue
-        check = state.get(HealthKey(key.service)) or state.get(HealthKey(None))
+        check = in_force(backend.health, state.get(HealthKey(key.service)), state.get(HealthKey(None)))
         for family in frontend.families:
             where = endpoint(frontend, backend, check, family)
             if where is not None and shard_of(where, shards) == shard:
@@ -225,6 +233,9 @@ def from_scratch(state, shard, shards):
     return found
 
 
+# own checks, which name no port where the service has no TCP: only the default would probe these backends
+@example([(WEB, Frontend(ipv4=VIP, sctp=80)), (ONE, OWN), (TWO, LABELLED), (DEFAULT, HealthCheck(port=9))], [5] * 4, 1)
+@example([(WEB, Frontend(ipv4=VIP, tcp=80)), (ONE, OWN), (TWO, LABELLED), (HEALTH, HealthCheck(port=9))], [5] * 4, 1)
 @given(st.lists(updates, max_size=30), st.lists(st.integers(0, 5), min_size=30, max_size=30), st.integers(1, 2))
 def test_changes_flushed_in_any_parts_add_up_to_the_targets_of_the_configuration(updates, parts, shards):
     targets, state, sum_of_changes = Targets(0, shards), {}, set()
