@@ -30,9 +30,11 @@ class Departures:
     """
 
     def __init__(self) -> None:
-        # why what is found may be of these sources; and the doubts with which it was decided what to keep
+        # why what is found may be of these sources; and the doubts, as long as they last, with which it was decided
+        # what to keep
         self.doubts: dict[str, str] = {}
         self._considered: dict[str, str] = {}
+        self._decided = False
         # what may be kept at all, None: everything
         self._candidates: AbstractSet[tuple[VirtualServer, RealServer | None]] | None = None
         self._kept: dict[tuple[VirtualServer, RealServer | None], Departure] = {}
@@ -98,7 +100,11 @@ class Departures:
     def doubt(self, source: str, reason: str | None) -> None:
         """Note why what is found may be of the source; None: it is not."""
         put(self.doubts, source, reason)
-        put(self._considered, source, reason)
+        if not self._decided:
+            put(self._considered, source, reason)
+        elif self._considered.get(source) != reason:
+            # what a new doubt is about is still wanted here; the next director finds it, and has to decide
+            self._considered.pop(source, None)
 
     def resume(self, before: Kept) -> None:
         """Keep what was kept before, and nothing else, if there are no other doubts than then."""
@@ -107,6 +113,7 @@ class Departures:
     def decided(self) -> None:
         """Note that all was found: nothing else is kept."""
         self._candidates = frozenset()
+        self._decided = True
 
     def release_kept(self, now: float) -> None:
         """Have what was kept leave, as of `now`."""

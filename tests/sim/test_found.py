@@ -30,6 +30,19 @@ FOUND = {
     "a service restored within a hold, while the director was stopped": _restored_within_a_hold(paused=10),
     # the same, while the config process was stopped, of which the director does not see that it is
     "a service restored within a hold, while the config process was stopped": _restored_within_a_hold(paused=8),
+    # what a director had of a tree that was away, while the records of its values were lost, its successor did not keep
+    "a tree away, with its records lost, and later another director": Script(
+        0,
+        (
+            Event(10.0, "take_tree_away", 0, 4),
+            Event(0.5, "kill", 0, 0),
+            Event(0.0, "lose_disk", 0, 0),
+            Event(5.0, "kill", 0, 2),
+        ),
+        source="tree",
+        nodes=1,
+        services=2,
+    ),
 }
 
 

@@ -169,3 +169,30 @@ def test_only_what_was_kept_before_is_kept_again_for_the_same_doubts(departures,
     departures.add_real(DNS, TWO, Departure(FOUND, 0.0, 10))
     again = {(WEB, ONE)} if doubt == "the same" else {(DNS, None), (WEB, ONE), (WEB, TWO)}
     assert departures.kept.servers == again
+
+
+@pytest.mark.parametrize("first", ["none", "another"])
+def test_doubt_that_arises_later_is_decided_on_at_the_next_start(departures, first):
+    if first == "another":
+        departures.doubt("tree", "another")
+    departures.doubt("etcd", "the same")
+    departures.decided()
+    departures.doubt("tree", "it went away")
+    before = departures.kept
+    assert before == Kept({"etcd: the same"})
+    then = Departures()
+    then.doubt("etcd", "the same")
+    then.doubt("tree", "it went away")
+    then.resume(before)
+    then.add_real(WEB, ONE, Departure(FOUND, 0.0, 10))
+    assert then.kept.servers == {(WEB, ONE)}
+
+
+def test_doubt_that_has_ended_is_decided_on_anew_if_it_comes_back(departures):
+    departures.doubt("tree", "it is away")
+    departures.decided()
+    departures.doubt("tree", "it is away")
+    assert departures.kept.doubts == {"tree: it is away"}
+    departures.doubt("tree", None)
+    departures.doubt("tree", "it is away")
+    assert departures.kept == NONE_KEPT

@@ -4,7 +4,7 @@ from clusterf.lib.addresses import Family
 
 __all__ = ["left_behind"]
 
-_SETTINGS = {"_begun", "_defaults", "_elide", "_keeps", "_strict"}
+_SETTINGS = {"_begun", "_decided", "_defaults", "_elide", "_keeps", "_strict"}
 
 
 def left_behind(part):
