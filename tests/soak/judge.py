@@ -112,15 +112,18 @@ class Judge:
         """Yield losses of the last weight of a virtual server that has a wanted and working backend."""
         idle = merged(inverted(self._working(virtual)))
         legal = self._ledger(idle, PROBE_SLACK)
+        # what its operator takes, and replaces by nothing, goes at once: also before it was found that others recovered
+        unknown = self._ledger(inverted(self._working(virtual, PROBE_SLACK)), 0)
         by_hand = self._ledger(self._line.by_hand(virtual, REPAIR), 0)
         before: Change | None = None
         for change in self._line.changes.get(virtual, ()):
             if before is not None and _total(before) and not _total(change):
-                lost = [real for real, server in before.reals.items() if server.weight]
+                lost, at = [real for real, server in before.reals.items() if server.weight], (change.begin, change.end)
                 if not (
                     all(self._died(virtual, real, change) for real in lost)
-                    or legal.explain(change.begin, change.end)
-                    or by_hand.explain(change.begin, change.end)
+                    or legal.explain(*at)
+                    or (all(self._taken(virtual, real, change) for real in lost) and unknown.explain(*at))
+                    or by_hand.explain(*at)
                 ):
                     yield Violation(change.end, "pool emptied", f"{virtual}: {', '.join(lost)}")
             elif _total(change) and not (before and _total(before)):
@@ -129,6 +132,11 @@ class Judge:
 
     def _died(self, virtual: Virtual, real: Real, change: Change) -> bool:
         return self._ledger(self._line.failed(virtual, real), PROBE_SLACK).explain(change.begin, change.end)
+
+    def _taken(self, virtual: Virtual, real: Real, change: Change) -> bool:
+        """Tell whether a real server has failed, or its operator has taken it out without successors."""
+        taken = self._ledger(self._line.without_successors(virtual, real), EDIT_SLACK)
+        return self._died(virtual, real, change) or taken.explain(change.begin, change.end)
 
     def _working(self, virtual: Virtual, found: float = 0.0) -> list[Period]:
         """Return when a virtual server had a backend that was wanted and healthy, for `found` seconds already."""

@@ -154,6 +154,43 @@ def test_pool_that_is_emptied_by_its_operator_is_right(story):
     assert judge(story.history) == []
 
 
+@pytest.mark.parametrize("after", [{ONE: 0, TWO: 10}, {TWO: 10}])
+@pytest.mark.parametrize(("recovered", "known"), [(48.0, False), (30.0, True)])
+def test_last_weight_that_its_operator_takes_is_gone_before_the_node_can_know_who_has_recovered(
+    story, after, recovered, known
+):
+    story.wants(10, {ONE: 10, TWO: 10})
+    story.shows(10.2, {ONE: 10, TWO: 10})
+    story.health(20, TWO, "failing")
+    story.shows(22, {ONE: 10, TWO: 0})
+    story.health(recovered, TWO, "healthy")
+    story.fault(45, 50, "stall of the machine")
+    story.wants(49, after)
+    story.shows(50.2, {ONE: 0, TWO: 0})
+    story.shows(52, {ONE: 0, TWO: 10})
+    assert kinds(story) == ["pool emptied"] * known
+
+
+def test_pool_whose_successor_has_only_just_recovered_is_not_emptied(story):
+    story.health(20, REALS[3], "failing")
+    story.health(48, REALS[3], "healthy")
+    story.fault(45, 50, "stall of the machine")
+    story.wants(49, {REALS[3]: 10})
+    story.shows(50.2, {REALS[3]: 0})
+    story.shows(52, {REALS[3]: 10})
+    assert kinds(story) == ["pool emptied"]
+
+
+def test_pool_that_loses_a_wanted_real_server_while_another_one_has_only_just_recovered_is_emptied(story):
+    story.wants(10, {ONE: 10, TWO: 10})
+    story.shows(10.2, {ONE: 10, TWO: 10})
+    story.health(20, TWO, "failing")
+    story.shows(22, {ONE: 10, TWO: 0})
+    story.health(48, TWO, "healthy")
+    story.shows(50.2, {ONE: 0, TWO: 0})
+    assert kinds(story) == ["lost weight", "pool emptied"]
+
+
 def test_pool_all_of_which_fails_is_emptied(story):
     for real in ALL:
         story.health(50, real, "gone")

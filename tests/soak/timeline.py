@@ -91,6 +91,18 @@ class Timeline:
         """Return when a real server was not to have weight, even if all backends are up."""
         return self.configured(lambda configuration: not configuration.weights.get(virtual, {}).get(real))
 
+    def without_successors(self, virtual: Virtual, real: Real) -> list[Period]:
+        """Return when a real server was not to have weight any more, and no other one had been added since it was."""
+        found: list[Period] = []
+        last: set[Real] = set()
+        for configuration, period in self.configurations:
+            wanted = {each for each, weight in configuration.weights.get(virtual, {}).items() if weight}
+            if real in wanted:
+                last = wanted
+            elif wanted <= last:
+                found.append(period)
+        return merged(found)
+
     def failing(self, address: str, *, narrowest: bool = False) -> list[Period]:
         """Return when the backend at an address was not healthy."""
         key = address, narrowest
