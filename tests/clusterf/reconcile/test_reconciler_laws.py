@@ -1,5 +1,6 @@
 import errno
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -202,7 +203,9 @@ class ReconcilerMachine(RuleBasedStateMachine):
         if step.op is Op.REMOVE_VIRTUAL:
             assert virtual not in self.wanted.virtuals
             for present in self.kernel.table.reals.get(virtual, ()):
-                self.judge_leaving(virtual, present)
+                # what somebody has added since the kernel was read cannot be waited for
+                if self.alone or present in self.reconciler.actual.reals[virtual]:
+                    self.judge_leaving(virtual, present)
         elif step.op is Op.REMOVE_REAL:
             assert real not in wanted
             if real in self.kernel.table.reals.get(virtual, ()):
@@ -252,3 +255,17 @@ class ReconcilerMachine(RuleBasedStateMachine):
 
 ReconcilerMachine.TestCase.settings = settings(max_examples=examples(150), stateful_step_count=40, deadline=None)
 TestReconciler = ReconcilerMachine.TestCase
+
+
+@pytest.mark.parametrize("active", [0, 3])
+def test_virtual_server_is_removed_with_what_somebody_has_added_since_the_kernel_was_read(active):
+    machine = ReconcilerMachine()
+    machine.start(there=False, ours=False)
+    machine.want_virtual(MARK, WLC, 10.0)
+    machine.become_idle(1)
+    machine.change_from_outside(MARK, ONE, TEN)
+    machine.note_when_real_servers_leave()
+    machine.connect(MARK, ONE, active, 2)
+    machine.want_no_virtual(MARK)
+    machine.step(3)
+    assert MARK not in machine.kernel.table.virtuals
