@@ -2,7 +2,7 @@
 
 import pytest
 
-from clusterf.etcd.client import Client, KeyValue
+from clusterf.etcd.client import Client, KeyValue, Put
 from clusterf.etcd.errors import EtcdError
 from clusterf.etcd.location import EtcdCredentials, EtcdLocation
 from clusterf.etcd.stubs import etcdrpc
@@ -41,6 +41,10 @@ def test_more_without_keys_is_an_error():
     [
         lambda etcd: etcd.transact([(b"a", b"")], []),
         lambda etcd: etcd.transact([], [b"a"], 7),
+        lambda etcd: etcd.claim([Put(b"a", b"", 7)], [], 7),
+        lambda etcd: etcd.claim([], [b"a"], 7),
+        lambda etcd: etcd.read([b"a"]),
+        lambda etcd: etcd.write_unleased([(b"a", b"")], []),
     ],
 )
 def test_transaction_with_fewer_responses_is_an_error(act):

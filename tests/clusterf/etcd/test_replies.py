@@ -3,7 +3,7 @@
 import pytest
 
 from clusterf.etcd.errors import EtcdError
-from clusterf.etcd.replies import check_token, granted, header_of, remaining, renewed, responses_of
+from clusterf.etcd.replies import check_token, granted, header_of, refusal_of, remaining, renewed, responses_of
 from clusterf.etcd.stubs import etcdrpc
 from clusterf.etcd.transactions import delete_operation, put_operation
 
@@ -74,6 +74,32 @@ def test_responses_to_another_transaction_are_an_error(kinds, succeeded):
     with pytest.raises(EtcdError, match="invalid reply"):
         responses_of(reply(kinds, succeeded), asked)
     assert len(responses_of(reply("put txn", True), asked)) == 2
+
+
+def refused(*looks, succeeded=False):
+    """Return the response of a put that was not done; `looks`: the key, its lease and its revision, by responses."""
+    response = etcdrpc.ResponseOp()
+    response.response_txn.succeeded = succeeded
+    for keys in looks:
+        look = response.response_txn.responses.add()
+        look.response_range.SetInParent()
+        for name, lease, revision in keys:
+            look.response_range.kvs.add(key=name, lease=lease, mod_revision=revision)
+    return response
+
+
+def test_refusal_of_a_put_says_what_the_key_is():
+    assert refusal_of(refused(succeeded=True), b"a") is None
+    assert refusal_of(refused([(b"a", 7, 5)]), b"a") == (7, 5)
+    assert refusal_of(refused([]), b"a") == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "looks", [[], [[], []], [[(b"b", 7, 5)]], [[(b"a", 7, 0)]], [[(b"a", 7, -1)]], [[(b"a", 7, 5), (b"a", 7, 5)]]]
+)
+def test_refusal_that_does_not_say_what_the_key_is_is_an_error(looks):
+    with pytest.raises(EtcdError, match="invalid reply"):
+        refusal_of(refused(*looks), b"a")
 
 
 @pytest.mark.parametrize("token", ["", "a\nb", "a\0", "é", "\x1b[31m", "x" * 10_000])
