@@ -140,9 +140,10 @@ class Subscription:
         tell: Callable[[Received], None],
         *,
         carries: object = None,
+        longest: int | None = None,
         lost: Callable[[], None] = lambda: None,
     ) -> None:
-        del carries
+        del carries, longest
         self.process = present()
         self.name = name
         self._tell = tell
