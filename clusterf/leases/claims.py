@@ -55,7 +55,7 @@ class Claims:
         self.publisher = publisher
         self._own_name = own_name
         self._waiting: dict[bytes, _Waiting] = {}
-        # the keys that are published under names of their own
+        # the keys that are published under names of their own; all else is by name
         self.renamed: dict[bytes, bytes] = {}
         # those that somebody has written after us
         self._taken: set[bytes] = set()
@@ -72,23 +72,24 @@ class Claims:
 
     def want(self, path: bytes, value: bytes | None) -> None:
         """Want `path` to have this value; None: to be absent."""
+        name = self.renamed.get(path, path)
         if value is None:
-            self._forget(path)
-        elif (waiting := self._waiting.get(path)) is not None:
+            self._forget(name)
+            self.renamed.pop(path, None)
+        elif (waiting := self._waiting.get(name)) is not None:
             if waiting.value == value:
                 return
-            del self._waiting[path]
-        self.keys.want(self.renamed.get(path, path), value)
-        if value is None:
-            self.renamed.pop(path, None)
+            del self._waiting[name]
+        self.keys.want(name, value)
 
     def want_only(self, wanted: Mapping[bytes, bytes]) -> None:
         """Want exactly these keys."""
-        for path in {*self._waiting, *self.renamed, *self._taken} - wanted.keys():
-            self._forget(path)
-            self.renamed.pop(path, None)
-        self._waiting = {path: one for path, one in self._waiting.items() if one.value == wanted[path]}
-        self.keys.want_only({self.renamed.get(p, p): value for p, value in wanted.items() if p not in self._waiting})
+        self.renamed = {path: name for path, name in self.renamed.items() if path in wanted}
+        named = {self.renamed.get(path, path): value for path, value in wanted.items()}
+        for name in {*self._waiting, *self._taken, *self.over} - named.keys():
+            self._forget(name)
+        self._waiting = {name: one for name, one in self._waiting.items() if one.value == named[name]}
+        self.keys.want_only({name: value for name, value in named.items() if name not in self._waiting})
 
     def refused(self, path: bytes, rival: Rival) -> bytes | None:
         """Take in that a wanted key is on the lease of another node; return where it is published instead, if it is."""
@@ -100,7 +101,9 @@ class Claims:
             return None
         if value != rival.value:
             if (own := self._own_name(path)) is not None:
-                self.renamed[path] = own
+                # (it has such a name already if another node has ours)
+                first = next((one for one, name in self.renamed.items() if name == path), path)
+                self.renamed[first] = own
                 self.keys.want(own, value)
                 self.keys.want(path, None)
                 return own

@@ -75,6 +75,30 @@ def test_route_beside_another_goes_with_the_others(node):
     assert node.write() == {ROUTE: b"ours"}
 
 
+@pytest.mark.parametrize("only", [False, True])
+def test_route_of_a_node_with_our_name_has_ours_beside_it_until_that_is_no_longer_wanted(node, only):
+    node.claims.want_only({ROUTE: b"ours"})
+    rivals = {"id": rival(b"theirs"), "id-b": rival(b"another's")}
+    assert node.write(**rivals) == {ROUTE + b"-b-b": b"ours"}
+    node.claims.want(ROUTE, b"new")
+    assert node.write(**rivals) == {ROUTE + b"-b-b": b"new"}
+    node.claims.want_only({}) if only else node.claims.want(ROUTE, None)
+    assert node.write() == {ROUTE + b"-b-b": None}
+
+
+@pytest.mark.parametrize("only", [False, True])
+def test_route_that_waits_under_our_name_waits_no_more_when_it_is_not_wanted(node, only):
+    node.claims.want_only({ROUTE: b"ours"})
+    assert node.write(**{"id": rival(b"theirs"), "id-b": rival(b"ours")}) == {}
+    assert node.claims.rivals == {OTHER: [ROUTE + b"-b"]}
+    node.claims.want_only({ROUTE: b"ours"})
+    assert node.claims.rivals == {OTHER: [ROUTE + b"-b"]}
+    node.claims.want_only({}) if only else node.claims.want(ROUTE, None)
+    assert node.claims.rivals == {}
+    node.claims.retry(all_of_them=True)
+    assert node.write() == {}
+
+
 def test_route_that_was_found_on_our_lease_beside_another_stays(node):
     node.keys.reset_written({ROUTE + b"-b": b"ours"})
     node.claims.want_only({ROUTE: b"ours"})
