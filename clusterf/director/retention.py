@@ -8,7 +8,8 @@ is kept, as it was, until
 * the removal is not held (see `removal_hold`), and
 * the backends that replace a real server in its virtual server have proven themselves: of the
   weight that leaves, only so much goes as has been gained meanwhile. That ends when all of them
-  have been in rotation, are gone, or had their time.
+  have been in rotation, are gone, or had their time, and at the latest as long after the real server was
+  allowed to leave as one of them may take at most: others that come for those that failed add nothing.
 
 So the writer sees one table that is right at every moment. What health removes (`on_down`) is not kept.
 What is found in the kernel at the start, and is not wanted, is treated as if it had just left. Pure: time is
@@ -22,7 +23,8 @@ from math import inf
 from clusterf.director.departures import Departure, Departures
 from clusterf.director.merger import Merged, Origin, RealServerWanted, VirtualServerWanted
 from clusterf.director.removal_hold import LONGEST, Decision, HoldPolicy, Removal, RemovalHold
-from clusterf.director.unproven import Proving
+from clusterf.director.unproven import GRACE, Proving
+from clusterf.director.unproven import LONGEST as LONGEST_PROVING
 from clusterf.ipvs.table import (
     RealServer,
     RealServerSettings,
@@ -38,6 +40,7 @@ __all__ = ["Retention"]
 log = logging.getLogger(__name__)
 
 _UNKNOWN = Origin(None)
+_WAIT = LONGEST_PROVING + GRACE  # seconds that a real server waits for those that replace it, whichever these are
 
 Find = Callable[[VirtualServer], VirtualServerState | None]
 ProvingOf = Callable[[VirtualServer, float], Proving]
@@ -67,8 +70,8 @@ class Retention:
         self._lapses: dict[VirtualServer, dict[RealServer, float]] = {}
         # what is to leave and has not been allowed to
         self._departures = Departures()
-        # what is allowed to leave, and waits for the backends that replace it
-        self._replaced: dict[VirtualServer, dict[RealServer, None]] = {}
+        # what is allowed to leave, and waits for the backends that replace it, until then at most
+        self._replaced: dict[VirtualServer, dict[RealServer, float]] = {}
         # the weight that other real servers have gained since the first one was to leave
         self._gained: dict[VirtualServer, int] = {}
 
@@ -167,18 +170,21 @@ class Retention:
         else:
             match self.hold.judge(now, self._removal()):
                 case Decision.ALLOWED:
-                    yield from self._allow(inf)
+                    yield from self._allow(inf, now)
                 case Decision.OVERDUE:
                     # what has only just left may be part of a change of which more follows
-                    yield from self._allow(now - LONGEST)
+                    yield from self._allow(now - LONGEST, now)
         for virtual in list(self._replaced):
-            yield from self._replace(virtual, proving(virtual, now))
+            yield from self._replace(virtual, proving(virtual, now), now)
 
     def due(self, now: float, proving: ProvingOf) -> float | None:
         """Return in how many seconds `release` may have more to yield, though nothing else changes; None: never."""
         delays = [self.hold.due(now)] if self._departures else []
-        moments = [proving(virtual, now).until for virtual in self._replaced]
-        return min([*delays, *(max(until - now, 0.0) for until in moments if until is not None)], default=None)
+        for virtual, waiting in self._replaced.items():
+            until = proving(virtual, now).until
+            if until is not None:
+                delays.append(max(min(until, *waiting.values()) - now, 0.0))
+        return min(delays, default=None)
 
     def _release_kept(self, now: float) -> None:
         if self.kept.servers:
@@ -198,14 +204,14 @@ class Retention:
                 "; ".join(f"{source}: {reason}" for source, reason in self._departures.doubts.items()),
             )
 
-    def _allow(self, latest: float) -> Iterator[Merged]:
+    def _allow(self, latest: float, now: float) -> Iterator[Merged]:
         """Have removed, or replaced, what was to leave at `latest` or before."""
         virtuals, reals = self._departures.take(latest)
         for virtual in virtuals:
             self._forget(virtual)
             yield VirtualServerWanted(virtual, None)
         for virtual, real in reals:
-            self._replaced.setdefault(virtual, {})[real] = None
+            self._replaced.setdefault(virtual, {})[real] = now + _WAIT
 
     def _find_reals(self, virtual: VirtualServer) -> Mapping[RealServer, RealServerSettings]:
         """Return the real servers with weight that a virtual server has in the kernel; it is read once for a `take`."""
@@ -235,12 +241,15 @@ class Retention:
             one_cause=leaving.one_cause,
         )
 
-    def _replace(self, virtual: VirtualServer, proving: Proving) -> Iterator[Merged]:
+    def _replace(self, virtual: VirtualServer, proving: Proving, now: float) -> Iterator[Merged]:
         """Yield the removals of real servers that are replaced, or are not to be replaced any longer."""
         waiting = self._replaced[virtual]
-        released = [real for real in waiting if self._may_go(virtual, real, proving)]
-        weight = sum(self._in_force[virtual][real].weight > 0 for real in released)
-        if proving.until is None and proving.unproven and weight:
+        replaced = dict.fromkeys(real for real in waiting if self._may_go(virtual, real, proving))
+        given_up = [real for real, until in waiting.items() if until <= now and real not in replaced]
+        released = [*replaced, *given_up]
+        late = released if proving.until is None else given_up
+        weight = sum(self._in_force[virtual][real].weight > 0 for real in late)
+        if proving.unproven and weight:
             log.error(
                 "ipvs: %s: %d real servers removed; of the backends that replace them %d were not up in time",
                 *(virtual, weight, proving.unproven),

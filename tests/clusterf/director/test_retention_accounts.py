@@ -6,7 +6,8 @@ from msgspec import structs
 from clusterf.director.merger import Origin, RealServerWanted, VirtualServerSpec, VirtualServerWanted
 from clusterf.director.removal_hold import CALM, LONGEST, Decision, HoldPolicy, Removal
 from clusterf.director.retention import Retention
-from clusterf.director.unproven import Proving
+from clusterf.director.unproven import GRACE, Proving
+from clusterf.director.unproven import LONGEST as LONGEST_PROVING
 from clusterf.ipvs.table import Table, table_of
 from tests.clusterf.support.left_behind import left_behind
 from tests.clusterf.support.reconciling import DNS, FIVE, MARK, ONE, RR, TEN, THREE, TWO, WEB, WLC, ZERO
@@ -267,6 +268,38 @@ def test_only_real_servers_with_weight_are_reported_as_removed_before_their_succ
     assert len(list(retention.release(0.0, until(None, unproven=3)))) == 2
     what = f"{count} real servers removed; of the backends that replace them 3 were not up in time"
     assert caplog.messages == ([f"ipvs: {WEB}: {what}"] if count else [])
+
+
+def test_each_real_server_waits_for_a_bounded_time_however_many_successors_come_and_fail(retention, hold, caplog):
+    bound, later = LONGEST_PROVING + GRACE, 100.0
+    hold.decision = Decision.ALLOWED
+
+    def endless(virtual, now):
+        return Proving(1, now + 20.0)
+
+    list(retention.take([RealServerWanted(WEB, ONE, None, BY_WEB)], 0.0))
+    assert list(retention.release(0.0, endless)) == []
+    list(retention.take([RealServerWanted(WEB, TWO, None, BY_WEB)], later))
+    assert list(retention.release(later, endless)) == []
+    assert list(retention.release(bound - 1.0, endless)) == []
+    assert retention.due(bound - 1.0, endless) == 1.0
+    assert list(retention.release(bound, endless)) == [RealServerWanted(WEB, ONE, None)]
+    what = "1 real servers removed; of the backends that replace them 1 were not up in time"
+    assert caplog.messages == [f"ipvs: {WEB}: {what}"]
+    assert retention.due(bound, endless) == 20.0
+    assert retention.due(bound + later - 1.0, endless) == 1.0
+    assert list(retention.release(bound + later, endless)) == [RealServerWanted(WEB, TWO, None)]
+    assert not retention.waits
+
+
+@pytest.mark.parametrize("held", [0.0, 10_000.0])
+def test_time_for_successors_begins_when_the_removal_is_no_longer_held(retention, hold, held):
+    list(retention.take([RealServerWanted(WEB, ONE, None, BY_WEB)], 0.0))
+    assert list(retention.release(0.0, until(held + 20.0))) == []
+    hold.decision = Decision.ALLOWED
+    assert list(retention.release(held, until(held + 20.0))) == []
+    assert list(retention.release(held + 19.0, until(held + 20.0))) == []
+    assert list(retention.release(held + 20.0, until(None))) == [RealServerWanted(WEB, ONE, None)]
 
 
 @pytest.mark.parametrize("decision", [Decision.WAIT, Decision.ALLOWED])
