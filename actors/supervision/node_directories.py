@@ -3,6 +3,9 @@
 The state directory is that of the node's user, who alone has what is in it but for the directory `probe`: that is
 the health processes'. The runtime directory is the supervisor's, with a directory for each of the two users.
 Nobody else could make them anew if they are removed while the node runs.
+
+What is root's is given away only if it is the node's: what this or an earlier version has made as root, by its
+name. In the directory of a user, who may have renamed what root had there, that is only so at the start.
 """
 
 import logging
@@ -20,10 +23,13 @@ from clusterf.lib.files.regular import open_file
 from clusterf.lib.files.trusted import UntrustedError, describe_user, is_roots_alone, make_directory
 from clusterf.lib.state_mark import void_name
 
-__all__ = ["NodeDirectories"]
+__all__ = ["NodeDirectories", "foreign_in"]
 
 log = logging.getLogger(__name__)
 
+# names of files of this and earlier versions, with what is beside them: SQLite's, marks, drafts, and damaged ones
+_OURS = re.compile(rf"(?:config|ipvs|docker|{HEALTH}[0-9]*)\.(?:db|lease)[-.\w]*|lock[-.\w]*|{PROBE}")
+_OF_FILE_SYSTEMS = "lost+found"  # in the root of each
 _VERDICTS = re.compile(rf"({HEALTH}[0-9]*\.db)[-.\w]*")  # with what is beside it
 
 
@@ -35,6 +41,8 @@ class _Directory(NamedTuple):
     mode: int
     within: "_Directory | None" = None
     former: frozenset[int] = frozenset()
+    # whether there may be more than the node's files
+    shared: bool = False
 
     @property
     def owners(self) -> frozenset[int]:
@@ -61,17 +69,20 @@ class NodeDirectories:
     def __init__(self, state: Path, runtime: Path, users: Users | None) -> None:
         node, probe, former_node, former_probe = users or (None, None, frozenset(), frozenset())
         entered = 0o711 if users is not None and users.node.uid != 0 else 0o700
-        self._state = _Directory(state, node, entered, former=former_node)
-        self._probe = _Directory(state / PROBE, probe, 0o700, self._state, former_probe)
+        self._state = _Directory(state, node, entered, former=former_node, shared=True)
+        self._probe = _Directory(state / PROBE, probe, 0o700, self._state, former_probe, shared=True)
         self._runtime = _Directory(runtime, None, 0o711)
         self._incomplete = _Directory(runtime / INCOMPLETE, node, 0o700, self._runtime, former_node)
         self._probe_incomplete = _Directory(runtime / PROBE_INCOMPLETE, probe, 0o700, self._runtime, former_probe)
 
-    def prepare(self) -> None:
-        """Make what is missing, and give each user what is theirs; what cannot be done is logged."""
+    def prepare(self, *, starting: bool = True) -> None:
+        """Make what is missing, and give each user what is theirs; what cannot be done is logged.
+
+        `starting`: none of the users has a process yet.
+        """
         for directory in self._directories():
             try:
-                _prepare(directory)
+                _prepare(directory, starting=starting)
             except OSError as error:
                 # whoever wants to write there reports it
                 log.debug("directory %s: %s", directory.path, error.strerror)
@@ -83,7 +94,7 @@ class NodeDirectories:
     def keep(self) -> None:
         """Make anew what has been removed. To be called from time to time."""
         if not all(directory.is_right() for directory in self._directories()):
-            self.prepare()
+            self.prepare(starting=False)
 
     def clear(self) -> None:
         """Remove what is empty of the runtime directory, as the node ends."""
@@ -151,22 +162,60 @@ def _move(name: str, within: int, new_name: str, to: int, user: User | None, bef
         _give(new_name, to, user, before.givers)
 
 
-def _prepare(directory: _Directory) -> None:
-    """Make the directory unless it is there, and give it to its user, with its files. Raises OSError."""
+def foreign_in(state: Path) -> str:
+    """Return the name of something in the state directory that is not the node's, empty if there is none.
+
+    One that other users have already is theirs. Raises OSError.
+    """
+    if state.stat().st_uid != os.geteuid():
+        return ""
+    return next((name for name in sorted(os.listdir(state)) if not _is_ours(name)), "")  # noqa: PTH208
+
+
+def _is_ours(name: str) -> bool:
+    return name == _OF_FILE_SYSTEMS or _OURS.fullmatch(name) is not None
+
+
+def _make(directory: _Directory) -> bool:
+    """Make the directory unless it is there; return whether it was not. Raises OSError."""
     if directory.within is None:
+        there = directory.path.exists()
         make_directory(directory.path)
-    else:
-        # not by its path, as the directory above may be a user's, who can have it lead anywhere
-        with _opened(directory.within) as above, suppress(FileExistsError):
+        return not there
+    # not by its path, as the directory above may be a user's, who can have it lead anywhere
+    with _opened(directory.within) as above:
+        try:
             os.mkdir(directory.path.name, 0o700, dir_fd=above)
+        except FileExistsError:
+            return False
+        return True
+
+
+def _check_content(directory: _Directory, fd: int, *, starting: bool) -> None:
+    """Raise UntrustedError if an open directory of root's, found in the place of a user's, is not the node's."""
+    within = directory.within
+    if within is not None and within.user is not None and not starting:
+        raise UntrustedError(directory.path, "root's, and others may have put it there")
+    foreign = next((name for name in sorted(os.listdir(fd)) if not _is_ours(name)), None)
+    if foreign is not None:
+        raise UntrustedError(directory.path, f"root's, with {foreign!r} in it, which is not the node's")
+
+
+def _prepare(directory: _Directory, *, starting: bool) -> None:
+    """Make the directory unless it is there, and give it to its user, with its files. Raises OSError."""
+    made = _make(directory)
     with _opened(directory) as fd:
-        givers = directory.owners if os.fstat(fd).st_uid == os.geteuid() else directory.givers
+        is_roots = os.fstat(fd).st_uid == os.geteuid()
+        if is_roots and not made and directory.shared and directory.user is not None and directory.user.uid != 0:
+            _check_content(directory, fd, starting=starting)
+        givers = directory.owners if is_roots else directory.givers
         # in this order, as root may lack the capability to change what is not its own
         os.fchmod(fd, directory.mode)
         if directory.user is not None:
             os.fchown(fd, directory.user.uid, directory.user.gid)
             for name in os.listdir(fd):  # noqa: PTH208 - a descriptor
-                _give(name, fd, directory.user, givers)
+                if not directory.shared or _is_ours(name):
+                    _give(name, fd, directory.user, givers)
 
 
 @contextmanager

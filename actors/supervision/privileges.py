@@ -25,6 +25,7 @@ from actors.node import package_of
 from actors.settings import CONFIG, DIRECTOR, DOCKER, HEALTH, PROBE, PROBE_INCOMPLETE, Settings
 from actors.supervision.confinement import Confinement
 from actors.supervision.launch import Launch, environment_of, prints
+from actors.supervision.node_directories import foreign_in
 from clusterf.host.capabilities import (
     CAP_CHOWN,
     CAP_DAC_OVERRIDE,
@@ -38,6 +39,7 @@ from clusterf.host.mount_view import MountView
 from clusterf.host.reach import first_closed, may_read, may_read_all
 from clusterf.host.users import User, Users, find_users, group_of, is_mapped
 from clusterf.lib.files.trusted import trust
+from clusterf.lib.text import printable
 
 __all__ = ["Identities", "Privileges", "choose_identities", "holds_for"]
 
@@ -99,6 +101,8 @@ def choose_identities(
     obstacle = _obstacle(users)
     if obstacle is None and noop and _has_others(state, users):
         obstacle = f"{state} is that of a node whose processes do"
+    if obstacle is None and not noop:
+        obstacle = _foreign(state)
     view = None
     if obstacle is None:
         try:
@@ -160,15 +164,15 @@ class Privileges:
         )
 
     def _writable(self, name: str, kind: str) -> Iterator[Path]:
-        """Yield the directories that a process writes in, and those above them: a directory may be made anew."""
+        """Yield the directories that a process writes in, and the one above the state, which may be made anew."""
         assert self._settings.state_dir is not None
         state = Path(self._settings.state_dir)
         runtime = self._settings.incomplete_directory(name).parent
         if kind == DIRECTOR and self._settings.ipvs_sysctl:
             yield Path("/proc/sys/net/ipv4/vs")
         if kind == HEALTH and self._identities.users is not None:
+            # (not those above, where one may be made anew: others have directories there in which all may write)
             yield from (state / PROBE, runtime / PROBE_INCOMPLETE)
-            yield from (path.parent for path in (state, runtime) if _is_closed_to_writers(path.parent))
         else:
             yield from (state.parent, runtime)
 
@@ -231,6 +235,15 @@ def _has_others(state: Path, users: Users) -> bool:
         return False
 
 
+def _foreign(state: Path) -> str | None:
+    """Return why the state directory cannot be given to a user, None if it can, or is not there yet."""
+    try:
+        name = foreign_in(state)
+    except OSError:
+        return None
+    return f"{state} has {printable(name)} in it, which is not the node's" if name else None
+
+
 def _owner(path: Path) -> int:
     return path.stat().st_uid
 
@@ -285,12 +298,3 @@ def _with_engine(user: User, endpoint: str | None) -> tuple[User, set[int]]:
     if not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return user, {CAP_DAC_OVERRIDE}
     return user._replace(groups=(found.st_gid,)), more
-
-
-def _is_closed_to_writers(directory: Path) -> bool:
-    """Tell whether nobody but root may write in a directory itself."""
-    try:
-        found = directory.stat()
-    except OSError:
-        return False
-    return found.st_uid == 0 and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.supervision.node_directories import NodeDirectories
+from actors.supervision.node_directories import NodeDirectories, foreign_in
 from clusterf.host.users import User, Users
 from clusterf.lib.files import trusted
 from clusterf.lib.state_mark import void_name
@@ -71,7 +71,7 @@ def test_all_is_for_who_started_the_node_if_there_are_no_users(state, runtime):
 
 @as_root
 def test_files_of_earlier_versions_become_the_users(state, runtime):
-    (state / "sub").mkdir(parents=True)
+    (state / "lost+found").mkdir(parents=True)
     for name in (
         "config.db",
         "config.db-wal",
@@ -89,7 +89,7 @@ def test_files_of_earlier_versions_become_the_users(state, runtime):
         assert whose(state / "probe" / name) == (60707, 60717, 0o600)
         assert (state / "probe" / name).read_text() == name
         assert not (state / name).exists()
-    assert whose(state / "sub")[0] == 0
+    assert whose(state / "lost+found")[0] == 0
 
 
 def both_versions_have_run(state, last):
@@ -141,14 +141,44 @@ def test_notes_of_what_was_not_written_go_where_they_are_looked_for(state, runti
 def test_what_is_no_file_of_ours_is_not_given_away(state, runtime, tmp_path):
     state.mkdir()
     (tmp_path / "secret").write_text("secret")
-    (state / "link").symlink_to(tmp_path / "secret")
-    (state / "second-name").hardlink_to(tmp_path / "secret")
-    os.mkfifo(state / "pipe")
-    (state / "others").touch()
-    os.chown(state / "others", 65534, 65534)
+    (state / "config.db").symlink_to(tmp_path / "secret")
+    (state / "ipvs.db").hardlink_to(tmp_path / "secret")
+    os.mkfifo(state / "docker.db")
+    (state / "lock").touch()
+    os.chown(state / "lock", 65534, 65534)
     NodeDirectories(state, runtime, USERS).prepare()
-    assert [whose(path)[0] for path in (tmp_path / "secret", state / "pipe", state / "others")] == [0, 0, 65534]
+    assert [whose(path)[0] for path in (tmp_path / "secret", state / "docker.db", state / "lock")] == [0, 0, 65534]
     assert whose(state)[0] == 60706
+
+
+@as_root
+@pytest.mark.parametrize("name", ["node.toml", "etcd.key", "config.toml", "backup", "health", ".ssh", "my-config.db"])
+def test_directory_of_roots_with_other_things_in_it_is_not_given_away(state, runtime, name):
+    state.mkdir()
+    assert foreign_in(state) == ""
+    (state / "config.db").touch()
+    (state / "lost+found").mkdir()
+    assert foreign_in(state) == ""
+    (state / name).touch()
+    assert foreign_in(state) == name
+    NodeDirectories(state, runtime, USERS).prepare()
+    assert [whose(path)[0] for path in (state, state / "config.db", state / name)] == [0, 0, 0]
+
+
+@as_root
+@pytest.mark.parametrize("starting", [True, False])
+@pytest.mark.parametrize("name", ["shadow.old", "health.db", None])
+def test_directory_of_roots_that_a_user_has_renamed_is_not_given_away(state, runtime, name, starting):
+    directories = NodeDirectories(state, runtime, USERS)
+    directories.prepare()
+    (state / "probe").rmdir()
+    (state / "probe").mkdir()  # as the user renames what root had there, such as lost+found
+    if name:
+        (state / "probe" / name).touch(0o600)
+    directories.prepare() if starting else directories.keep()
+    given = starting and name != "shadow.old"  # at the start it may be from a node whose processes were root's
+    assert whose(state / "probe")[0] == (60707 if given else 0)
+    assert not name or whose(state / "probe" / name)[0] == (60707 if given else 0)
 
 
 @as_root

@@ -77,6 +77,15 @@ def test_processes_stay_roots_without_a_capability_unless_a_user_was_given(as_ro
         choose("web")
 
 
+def test_processes_stay_roots_if_the_state_directory_has_other_things(as_root, monkeypatch, choose, caplog):
+    monkeypatch.setattr(privileges, "foreign_in", lambda _: "node.toml\n")
+    assert choose().users is None
+    assert "state has node.toml\\x0a in it, which is not the node's" in caplog.text
+    with pytest.raises(click.UsageError, match="which is not the node's"):
+        choose(user="1234")
+    assert choose(noop=True).users is not None
+
+
 def test_directories_are_not_taken_back_where_root_cannot_do_that(as_root, monkeypatch, choose):
     monkeypatch.setattr(privileges, "permitted", lambda: frozenset({CAP_DAC_READ_SEARCH}))
     assert choose() == Identities(trusted=BOTH)
@@ -223,11 +232,9 @@ def test_engine_that_is_not_there_yet_will_be_its_groups(tree, tmp_path, monkeyp
     assert given.user == NODE
 
 
-def test_health_process_writes_only_in_its_own_directories(tree, tmp_path, monkeypatch):
-    monkeypatch.setattr(privileges, "_is_closed_to_writers", lambda path: path == Path("/var/lib"))
+def test_health_process_writes_only_in_its_own_directories(tree):
     given = confinement("health", sources=(tree,), state_dir="/var/lib/clusterf", runtime_dir="/tmp/run/node-1")
-    # in /var/lib it may not write by its user, but find its directory when that is made anew
-    assert given.writable == ("/var/lib/clusterf/probe", "/tmp/run/incomplete-probe", "/var/lib")
+    assert given.writable == ("/var/lib/clusterf/probe", "/tmp/run/incomplete-probe")
     given = confinement("director", sources=(tree,), state_dir="/var/lib/clusterf", ipvs_sysctl=(("sloppy_tcp", 1),))
     assert given.writable == ("/proc/sys/net/ipv4/vs", "/var/lib", "/run/clusterf")
 
