@@ -153,11 +153,13 @@ class Rotation:
         probed = {virtual.family: member.endpoint for virtual, member in now if member.endpoint is not None}
         was_probed = any(member.endpoint is not None for _, member in before)
         returns = any(self._lapses.has_left((service, backend, v)) for v, _ in now)
-        if not (probed or was_probed or returns or any((service, backend, v) in self._out for v, _ in before)):
+        unproven = any(self._unproven.has(v, service, backend) for v, _ in before)
+        if not (
+            probed or was_probed or returns or unproven or any((service, backend, v) in self._out for v, _ in before)
+        ):
             return
         old, new = dict(before), dict(now)
         was_in = [(v, member, self.in_rotation(service, backend, v)) for v, member in before]
-        unproven = any(self._unproven.has(v, service, backend) for v, _ in before)
         for virtual, member in now:
             if virtual not in old or old[virtual].real != member.real:
                 moved = _moved(virtual, member, was_in) if self._begun else None
@@ -198,8 +200,7 @@ class Rotation:
                 if after != before:
                     self._put(membership, after)
                     yield membership, member.real
-                if after and self._is_proven(member, virtual, service, backend):
-                    self._unproven.discard(virtual, service, backend)
+                self._prove(membership, member, now, before=before, after=after)
                 self._unproven.stamp(virtual, service, backend, now)
         self._unsettled = {}
         self._policies.settled()
@@ -254,9 +255,20 @@ class Rotation:
             return probe.up or self._pools.panics(service, virtual.family)
         return before if self._begun else self._initially(membership, member)
 
-    def _is_proven(self, member: Member, virtual: VirtualServer, service: Name, backend: Name) -> bool:
-        probe = self._pools.probe(service, virtual.family, backend)
-        return member.endpoint is None or (probe is not None and probe.up is True)
+    def _prove(self, membership: Membership, member: Member, now: float, *, before: bool, after: bool) -> None:
+        """Note that a member is proven if it is up, or has no check; one that was in rotation may have it back soon."""
+        service, backend, virtual = membership
+        if member.endpoint is not None:
+            self._unproven.check(virtual, service, backend, now)
+            probe = self._pools.probe(service, virtual.family, backend)
+            proven = probe is not None and probe.up is True
+        else:
+            lapse = self._policies.lapse(service, backend) if before else 0.0
+            if lapse:
+                self._unproven.uncheck(virtual, service, backend, now + min(lapse, LONGEST))
+            proven = not lapse and not self._unproven.is_unchecked(virtual, service, backend)
+        if after and proven:
+            self._unproven.discard(virtual, service, backend)
 
     def _initially(self, membership: Membership, member: Member) -> bool:
         weight = self._found_weight(membership, member)

@@ -31,6 +31,8 @@ class Unproven:
     def __init__(self) -> None:
         # None: since the next `stamp`
         self._since: dict[tuple[VirtualServer, Name], dict[Name, float | None]] = {}
+        # when those are proven that are in rotation, and whose check has gone, unless it is back before
+        self._unchecked: dict[tuple[VirtualServer, Name, Name], float] = {}
 
     def has(self, virtual: VirtualServer, service: Name, backend: Name) -> bool:
         """Tell whether the service's backend is unproven in the virtual server."""
@@ -46,6 +48,7 @@ class Unproven:
 
     def discard(self, virtual: VirtualServer, service: Name, backend: Name) -> None:
         """Note that the member has been up, or is gone."""
+        self._unchecked.pop((virtual, service, backend), None)
         members = self._since.get((virtual, service))
         if members is not None:
             members.pop(backend, None)
@@ -58,6 +61,20 @@ class Unproven:
         if backend in members and members[backend] is None:
             members[backend] = now
 
+    def uncheck(self, virtual: VirtualServer, service: Name, backend: Name, until: float) -> None:
+        """Have a member in rotation whose check has gone be proven then, unless there is a time for it."""
+        if self.has(virtual, service, backend):
+            self._unchecked.setdefault((virtual, service, backend), until)
+
+    def is_unchecked(self, virtual: VirtualServer, service: Name, backend: Name) -> bool:
+        """Tell whether the member's check has gone, and it was in rotation."""
+        return (virtual, service, backend) in self._unchecked
+
+    def check(self, virtual: VirtualServer, service: Name, backend: Name, now: float) -> None:
+        """Note that a member is checked, perhaps again: it is proven only if its time without a check was over."""
+        if self._unchecked.pop((virtual, service, backend), now + 1) <= now:
+            self.discard(virtual, service, backend)
+
     def proving(
         self, virtual: VirtualServer, service: Name, now: float, end: Callable[[Name, float], float]
     ) -> Proving:
@@ -65,8 +82,15 @@ class Unproven:
 
         `end` returns until when a backend that is there since some time may prove itself.
         """
+        for backend in list(self.backends(virtual, service)):
+            if self._unchecked.get((virtual, service, backend), now + 1) <= now:
+                self.discard(virtual, service, backend)
         members = self._since.get((virtual, service))
         if not members:
             return Proving()
-        until = max(end(backend, now if since is None else since) for backend, since in members.items())
+        until = max(
+            end(backend, now if since is None else since) if unchecked is None else unchecked
+            for backend, since in members.items()
+            for unchecked in [self._unchecked.get((virtual, service, backend))]
+        )
         return Proving(len(members), until if until > now else None)

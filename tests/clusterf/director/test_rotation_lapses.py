@@ -294,3 +294,39 @@ def test_standing_tells_what_is_out_and_for_how_long():
     assert changed() == {two: LAPSE}
     director.pass_time(LAPSE)
     assert changed() == {}
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_new_backends_that_count_from_the_beginning_are_not_proven_by_a_check_that_is_gone_for_a_moment(back):
+    director = Director({H: INITIALLY_UP} | service(1, 2))
+    director.judge({1: True, 2: True})
+    director.put({key(1): None, key(2): None, key(3): backend(3), key(4): backend(4)})
+    director.wait()
+    director.put({H: None})
+    director.wait()
+    assert director.weights == dict.fromkeys([1, 2, 3, 4], 10)
+    director.pass_time(LAPSE - 1)
+    if back:
+        director.put({H: INITIALLY_UP})
+        director.wait()
+        director.pass_time(2)
+    else:
+        director.wait(0)
+        assert director.weights == dict.fromkeys([1, 2, 3, 4], 10)
+        director.pass_time(1)
+    director.wait(0)
+    assert director.weights == dict.fromkeys([1, 2, 3, 4] if back else [3, 4], 10)
+    director.judge({3: True, 4: True})
+    director.wait()
+    assert director.weights == {3: 10, 4: 10}
+
+
+def test_check_that_is_back_after_its_time_leaves_a_new_backend_proven():
+    director = Director({H: INITIALLY_UP} | service(1))
+    director.put({key(2): backend(2)})
+    ((virtual, _),) = director.pipeline.table.reals.items()
+    director.put({H: None})
+    assert director.rotation.proving(virtual, b"web", director.pipeline.now).until == LAPSE
+    director.pass_time(LAPSE)
+    director.put({H: INITIALLY_UP})
+    assert director.rotation.proving(virtual, b"web", director.pipeline.now).unproven == 0

@@ -57,3 +57,19 @@ def test_virtual_servers_and_services_are_apart(unproven):
     assert proving(unproven, 0.0) == Proving()
     unproven.stamp(WEB, b"web", b"1", 0.0)
     assert not unproven.has(WEB, b"web", b"1")
+
+
+def test_member_whose_check_has_gone_is_proven_after_a_while_unless_the_check_is_back(unproven):
+    for number in (b"1", b"2"):
+        unproven.add(WEB, b"web", number)
+        unproven.stamp(WEB, b"web", number, 0.0)
+        unproven.uncheck(WEB, b"web", number, 7.0)
+        unproven.uncheck(WEB, b"web", number, 9.0)
+    unproven.uncheck(WEB, b"web", b"3", 7.0)
+    assert not unproven.is_unchecked(WEB, b"web", b"3"), "it is not unproven"
+    assert proving(unproven, 6.0) == Proving(2, 7.0)
+    unproven.check(WEB, b"web", b"2", 6.0)
+    assert proving(unproven, 7.0) == Proving(1, SECONDS)
+    unproven.uncheck(WEB, b"web", b"2", 8.0)
+    unproven.check(WEB, b"web", b"2", 8.0)
+    assert proving(unproven, 8.0) == Proving()
