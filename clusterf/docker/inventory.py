@@ -236,12 +236,13 @@ class Inventory:
         if not container.labels:
             return
         last = self._records.get(container.id, _NO_RECORD)
-        stopped = was_stopped(container, signals)
+        stopped = was_stopped(container, signals, outlived=last.outlived_run == container.started_at)
         if stopped:
             self._stops.stopping(container, again=True)
         record = ContainerRecord(
             container.started_at if stopped else last.stopped_run,
             container_address(container, self._addressing, last.address or self._address_found(container)),
+            last.outlived_run,
         )
         self._put_record(container.id, record)
 
@@ -262,7 +263,7 @@ class Inventory:
         if asked and not self._stops.is_asked(container):
             name = printable(container.name or container.id[:12])
             log.warning("docker: %s goes on although it was signalled to stop: it has its weight again", name)
-            self._put_record(container.id, replace(record, stopped_run=0))
+            self._put_record(container.id, replace(record, stopped_run=0, outlived_run=container.started_at))
 
     def _put_record(self, container_id: str, record: ContainerRecord) -> None:
         if put(self._records, container_id, record if record != _NO_RECORD else None):

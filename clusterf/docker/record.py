@@ -2,7 +2,8 @@
 
 That is which run of it was signalled to stop, and its last address. A node
 that is restarted needs both: a container that finishes its requests looks like
-any other running one.
+any other running one. And so does one that went on after such a signal, which the
+engine has among its events for long.
 """
 
 import msgspec
@@ -18,11 +19,12 @@ class ContainerRecord(msgspec.Struct, frozen=True, array_like=True):
 
     `stopped_run` is the run that was signalled to stop, by its start time as in
     `Container.started_at`; 0: none was. `address` is its last address, None:
-    it never had one.
+    it never had one. `outlived_run` is the run that went on after all.
     """
 
     stopped_run: int = 0
     address: ContainerAddress | None = None
+    outlived_run: int = 0
 
 
 def encode_record(record: ContainerRecord) -> bytes:

@@ -143,6 +143,10 @@ class StopTracker:
             each.pop(container_id, None)
 
 
-def was_stopped(container: Container, signals: Mapping[int, int]) -> bool:
-    """Tell whether any of these signals, with their times, asked the present run of a container to stop."""
-    return any(container.is_stopped_by(signal) and time >= container.started_at for signal, time in signals.items())
+def was_stopped(container: Container, signals: Mapping[int, int], *, outlived: bool = False) -> bool:
+    """Tell whether any of these signals, with their times, asked the present run of a container to stop.
+
+    `outlived`: it is known to have gone on after such a signal, so only one that was just sent counts.
+    """
+    since = LIVE if outlived else container.started_at
+    return any(container.is_stopped_by(signal) and time >= since for signal, time in signals.items())

@@ -165,6 +165,28 @@ def test_ignored_stop_signal_counts_until_the_engine_should_have_killed(caplog):
     assert weight(inventory) == 0
 
 
+def test_signal_that_was_outlived_is_so_for_the_next_node_which_catches_up_with_it():
+    clock = Clock()
+    inventory = Inventory(clock=clock)
+    inventory.listed([running()], [])
+    signal = event("container", "kill", "c1", RUN_START + 5, signal="15")
+    inventory.event(signal, live=True)
+    clock.now = inventory.wait
+    inventory.inspected(running())
+    assert weight(inventory) == 10
+    again = Inventory(records=inventory.records, clock=clock)
+    again.event(signal)
+    again.listed([running()], [])
+    assert weight(again) == 10
+    again.event(signal)  # as after a reconnection
+    assert weight(again) == 10
+    again.event(signal, live=True)
+    assert weight(again) == 0
+    later = Inventory(records=again.records, clock=clock)
+    later.listed([running()], [])
+    assert weight(later) == 0
+
+
 def test_time_of_a_recorded_stop_begins_anew_at_a_restart():
     clock = Clock()
     inventory = Inventory(records={"c1": ContainerRecord(RUN_START)}, clock=clock)

@@ -71,6 +71,20 @@ def test_ignored_stop_signal_no_longer_counts_when_the_engine_should_have_killed
         assert weights(published, container, 4) == {0}
 
 
+def test_ignored_stop_signal_counts_no_more_after_a_restart_of_the_node(
+    lasting_node: DockerNode, engine: Engine, published: Published
+) -> None:
+    container = ignoring(engine, 1)
+    with lasting_node:
+        published.wait_for(container, 10)
+        container.kill(signal="TERM")
+        published.wait_for(container, 0, AT_ONCE)
+        published.wait_for(container, 10, 5)
+    with lasting_node:
+        lasting_node.wait_for_log(r"connected \(API version")
+        assert weights(published, container, 2) == {10}
+
+
 def test_container_that_takes_its_time_to_stop_has_no_weight_across_a_restart_of_the_node(
     lasting_node: DockerNode, engine: Engine, published: Published
 ) -> None:
