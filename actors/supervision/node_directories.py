@@ -3,9 +3,6 @@
 The state directory is that of the node's user, who alone has what is in it but for the directory `probe`: that is
 the health processes'. The runtime directory is the supervisor's, with a directory for each of the two users.
 Nobody else could make them anew if they are removed while the node runs.
-
-What is root's is given away only if it is the node's: what this or an earlier version has made as root, by its
-name. In the directory of a user, who may have renamed what root had there, that is only so at the start.
 """
 
 import logging
@@ -14,6 +11,7 @@ import re
 import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,16 +19,27 @@ from actors.settings import HEALTH, INCOMPLETE, PROBE, PROBE_INCOMPLETE
 from clusterf.host.users import User, Users
 from clusterf.lib.files.regular import open_file
 from clusterf.lib.files.trusted import UntrustedError, describe_user, is_roots_alone, make_directory
+from clusterf.lib.log_once import LogOnce
 from clusterf.lib.state_mark import void_name
+from clusterf.lib.text import printable
 
 __all__ = ["NodeDirectories", "foreign_in"]
 
 log = logging.getLogger(__name__)
 
-# names of files of this and earlier versions, with what is beside them: SQLite's, marks, drafts, and damaged ones
-_OURS = re.compile(rf"(?:config|ipvs|docker|{HEALTH}[0-9]*)\.(?:db|lease)[-.\w]*|lock[-.\w]*|{PROBE}")
-_OF_FILE_SYSTEMS = "lost+found"  # in the root of each
-_VERDICTS = re.compile(rf"({HEALTH}[0-9]*\.db)[-.\w]*")  # with what is beside it
+# the files of this version and of earlier ones, with what is beside them: root gives no other away
+_ASIDE = r"(?:\.draft|\.damaged)?"
+_BESIDE = rf"(?:-wal|-shm|-journal|(?:\.[0-9a-f]{{1,8}})?\.complete)?{_ASIDE}"
+_VERDICTS = re.compile(rf"({HEALTH}[0-9]{{0,3}}\.db){_BESIDE}")
+_RECORDS = re.compile(rf"{_VERDICTS.pattern}|(?:config|ipvs|docker)\.db{_BESIDE}|(?:docker\.lease|lock){_ASIDE}")
+_NOTES = re.compile(r"incomplete-[0-9a-f]+-[-.\w]+")
+# what may lie in a state directory: also damaged files that were moved aside, copies of files, directories of ours
+_OURS = re.compile(
+    rf"\.?(?:(?:config|ipvs|docker|{HEALTH}[0-9]*)\.(?:db|lease)|lock\b).*|{PROBE}|lost\+found", re.DOTALL
+)
+# whoever fills a directory delays no start
+_MOST_LOOKED_AT = 100_000
+_MOST_GIVEN = 2000
 
 
 class _Directory(NamedTuple):
@@ -39,10 +48,9 @@ class _Directory(NamedTuple):
     path: Path
     user: User | None  # None: root, or who started the node
     mode: int
+    names: re.Pattern[str] | None = None  # of the files that it is for; None: of none that are given
     within: "_Directory | None" = None
     former: frozenset[int] = frozenset()
-    # whether there may be more than the node's files
-    shared: bool = False
 
     @property
     def owners(self) -> frozenset[int]:
@@ -69,20 +77,30 @@ class NodeDirectories:
     def __init__(self, state: Path, runtime: Path, users: Users | None) -> None:
         node, probe, former_node, former_probe = users or (None, None, frozenset(), frozenset())
         entered = 0o711 if users is not None and users.node.uid != 0 else 0o700
-        self._state = _Directory(state, node, entered, former=former_node, shared=True)
-        self._probe = _Directory(state / PROBE, probe, 0o700, self._state, former_probe, shared=True)
+        self._state = _Directory(state, node, entered, _RECORDS, former=former_node)
+        self._probe = _Directory(state / PROBE, probe, 0o700, _VERDICTS, self._state, former_probe)
         self._runtime = _Directory(runtime, None, 0o711)
-        self._incomplete = _Directory(runtime / INCOMPLETE, node, 0o700, self._runtime, former_node)
-        self._probe_incomplete = _Directory(runtime / PROBE_INCOMPLETE, probe, 0o700, self._runtime, former_probe)
+        self._incomplete = _Directory(runtime / INCOMPLETE, node, 0o700, _NOTES, self._runtime, former_node)
+        self._probe_incomplete = _Directory(
+            *(runtime / PROBE_INCOMPLETE, probe, 0o700, _NOTES, self._runtime, former_probe)
+        )
+        self._complaints = LogOnce(log, logging.WARNING)
 
     def prepare(self, *, starting: bool = True) -> None:
         """Make what is missing, and give each user what is theirs; what cannot be done is logged.
 
         `starting`: none of the users has a process yet.
         """
+        with suppress(OSError):  # which is told below
+            make_directory(self._state.path)
+        # then nobody else can have put anything there; so what is in it comes first
+        roots_choice = _is_roots(self._state.path)
         for directory in self._directories():
             try:
-                _prepare(directory, starting=starting)
+                _prepare(directory, roots_choice or directory.within is not self._state, starting=starting)
+                self._complaints.end(str(directory.path))
+            except _LeftAlone as error:
+                self._complaints.log(str(directory.path), "directory %s: %s: left alone", directory.path, error.reason)
             except OSError as error:
                 # whoever wants to write there reports it
                 log.debug("directory %s: %s", directory.path, error.strerror)
@@ -103,13 +121,13 @@ class NodeDirectories:
                 directory.path.rmdir()
 
     def _directories(self) -> Iterator[_Directory]:
-        yield from (self._state, self._probe, self._runtime, self._incomplete, self._probe_incomplete)
+        yield from (self._probe, self._state, self._runtime, self._incomplete, self._probe_incomplete)
 
     def _adopt(self) -> None:
         """Move what earlier versions had elsewhere: verdicts, and notes of what was not written. Raises OSError."""
         with _opened(self._state) as state, _opened(self._probe) as probe:
             outdated = _make_way(state, probe)
-            for name in sorted(os.listdir(state)):  # noqa: PTH208 - a descriptor
+            for name in _names(state, _VERDICTS):
                 if (file := _file_of(name)) is not None and file not in outdated:
                     note = self._runtime.path / void_name(self._state.path / name)
                     moved = self._probe_incomplete.path / void_name(self._probe.path / name)
@@ -132,8 +150,8 @@ def _make_way(earlier: int, now: int) -> set[str]:
     If an earlier version has run meanwhile, its verdicts are the newer ones, and the others are removed. Return
     the names of those that are not newer: they stay where they are, with what is beside them.
     """
-    there = sorted(os.listdir(now), reverse=True)  # a file after what is beside it
-    both = {name for name in os.listdir(earlier) if name in there and _file_of(name) == name}
+    there = _names(now, _VERDICTS)[::-1]  # a file after what is beside it
+    both = {name for name in _names(earlier, _VERDICTS) if name in there and _file_of(name) == name}
     newer = {name for name in both if _last_written(name, earlier) > _last_written(name, now)}
     for name in there:
         if _file_of(name) in newer:
@@ -155,67 +173,97 @@ def _move(name: str, within: int, new_name: str, to: int, user: User | None, bef
         is_file = stat.S_ISREG(os.stat(name, dir_fd=within, follow_symlinks=False).st_mode)
     except FileNotFoundError:
         return
-    if not is_file or new_name in os.listdir(to):
+    if not is_file or _is_there(new_name, to):
         return
     os.rename(name, new_name, src_dir_fd=within, dst_dir_fd=to)
     if user is not None:
         _give(new_name, to, user, before.givers)
 
 
-def foreign_in(state: Path) -> str:
-    """Return the name of something in the state directory that is not the node's, empty if there is none.
-
-    One that other users have already is theirs. Raises OSError.
-    """
-    if state.stat().st_uid != os.geteuid():
+def foreign_in(path: Path) -> str:
+    """Return the name of something in a directory of root's that no node has put there, empty if there is none."""
+    try:
+        if not _is_roots(path):
+            return ""
+        with os.scandir(path) as entries:
+            names = (entry.name for entry in islice(entries, _MOST_LOOKED_AT))
+            return next((name for name in names if not _OURS.fullmatch(name)), "")
+    except OSError:
         return ""
-    return next((name for name in sorted(os.listdir(state)) if not _is_ours(name)), "")  # noqa: PTH208
 
 
-def _is_ours(name: str) -> bool:
-    return name == _OF_FILE_SYSTEMS or _OURS.fullmatch(name) is not None
+class _LeftAlone(UntrustedError):
+    """A directory of root's that no node has made, as far as can be told."""
 
 
-def _make(directory: _Directory) -> bool:
-    """Make the directory unless it is there; return whether it was not. Raises OSError."""
+def _is_roots(path: Path) -> bool:
+    """Tell whether a directory is there, and root's, or that of who started the node."""
+    try:
+        return path.stat().st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
+def _is_there(name: str, within: int) -> bool:
+    try:
+        os.stat(name, dir_fd=within, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _names(within: int, pattern: re.Pattern[str]) -> list[str]:
+    """Return, in order, the names in an open directory that match. Raises OSError."""
+    with os.scandir(within) as entries:
+        found = (entry.name for entry in islice(entries, _MOST_LOOKED_AT) if pattern.fullmatch(entry.name))
+        return sorted(islice(found, _MOST_GIVEN))
+
+
+def _prepare(directory: _Directory, roots_choice: bool, *, starting: bool) -> None:
+    """Make the directory unless it is there, and give it to its user, with its files. Raises OSError.
+
+    Unless it was root's choice what is there, it may be root's only if it has just been made or, at the start, is
+    as a node left it whose processes were root's.
+    """
+    made = False
     if directory.within is None:
-        there = directory.path.exists()
         make_directory(directory.path)
-        return not there
-    # not by its path, as the directory above may be a user's, who can have it lead anywhere
-    with _opened(directory.within) as above:
-        try:
-            os.mkdir(directory.path.name, 0o700, dir_fd=above)
-        except FileExistsError:
-            return False
-        return True
-
-
-def _check_content(directory: _Directory, fd: int, *, starting: bool) -> None:
-    """Raise UntrustedError if an open directory of root's, found in the place of a user's, is not the node's."""
-    within = directory.within
-    if within is not None and within.user is not None and not starting:
-        raise UntrustedError(directory.path, "root's, and others may have put it there")
-    foreign = next((name for name in sorted(os.listdir(fd)) if not _is_ours(name)), None)
-    if foreign is not None:
-        raise UntrustedError(directory.path, f"root's, with {foreign!r} in it, which is not the node's")
-
-
-def _prepare(directory: _Directory, *, starting: bool) -> None:
-    """Make the directory unless it is there, and give it to its user, with its files. Raises OSError."""
-    made = _make(directory)
+    else:
+        made = _make_within(directory, directory.within)
     with _opened(directory) as fd:
-        is_roots = os.fstat(fd).st_uid == os.geteuid()
-        if is_roots and not made and directory.shared and directory.user is not None and directory.user.uid != 0:
-            _check_content(directory, fd, starting=starting)
-        givers = directory.owners if is_roots else directory.givers
+        found = os.fstat(fd).st_uid
+        if found == os.geteuid() == 0:
+            _check_roots(directory, fd, chosen=roots_choice, acceptable=made or starting, made=made)
+        givers = directory.owners if found == os.geteuid() else directory.givers
         # in this order, as root may lack the capability to change what is not its own
         os.fchmod(fd, directory.mode)
         if directory.user is not None:
             os.fchown(fd, directory.user.uid, directory.user.gid)
-            for name in os.listdir(fd):  # noqa: PTH208 - a descriptor
-                if not directory.shared or _is_ours(name):
-                    _give(name, fd, directory.user, givers)
+            for name in _names(fd, directory.names) if directory.names is not None else ():
+                _give(name, fd, directory.user, givers)
+
+
+def _check_roots(directory: _Directory, fd: int, *, chosen: bool, acceptable: bool, made: bool) -> None:
+    """Raise UntrustedError if an open directory of root's holds what no node has put there, or may be any other's."""
+    if directory.within is None:
+        if directory.names is not None and (name := foreign_in(directory.path)):
+            raise _LeftAlone(directory.path, f"of root, and holds {printable(name)}, which is not the node's")
+    elif directory.user is not None and directory.user.uid != 0 and not chosen:
+        with os.scandir(fd) as entries:
+            names = [entry.name for entry in islice(entries, _MOST_GIVEN)]
+        ours = directory.names is not None and all(map(directory.names.fullmatch, names))
+        # a user may have moved another directory of root's there
+        if not (acceptable and ours) or (made and names):
+            raise _LeftAlone(directory.path, "of root, in a directory of another user")
+
+
+def _make_within(directory: _Directory, within: _Directory) -> bool:
+    """Make a directory in another one, and tell whether it was missing. Raises OSError."""
+    # not by its path, as the directory above may be a user's, who can have it lead anywhere
+    with _opened(within) as above, suppress(FileExistsError):
+        os.mkdir(directory.path.name, 0o700, dir_fd=above)
+        return True
+    return False
 
 
 @contextmanager

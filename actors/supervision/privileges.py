@@ -101,8 +101,9 @@ def choose_identities(
     obstacle = _obstacle(users)
     if obstacle is None and noop and _has_others(state, users):
         obstacle = f"{state} is that of a node whose processes do"
-    if obstacle is None and not noop:
-        obstacle = _foreign(state)
+    foreign = "" if noop else foreign_in(state)
+    if obstacle is None and foreign:
+        obstacle = f"{state} has {printable(foreign)} in it, which is not the node's"
     view = None
     if obstacle is None:
         try:
@@ -114,7 +115,7 @@ def choose_identities(
         if given:
             raise click.UsageError(f"{given}: {obstacle}")
         log.warning("privileges: all processes run as root, with reduced capabilities: %s", obstacle)
-        takes_back = not noop and permitted() >= _GIVING
+        takes_back = not noop and not foreign and permitted() >= _GIVING
         owners = Users(_ROOT, _ROOT, frozenset(trusted), frozenset(trusted)) if takes_back else None
         return Identities(owners=owners, trusted=frozenset(trusted))
     if view is not None:
@@ -233,15 +234,6 @@ def _has_others(state: Path, users: Users) -> bool:
         return _owner(state) != users.node.uid and any(state.iterdir())
     except OSError:
         return False
-
-
-def _foreign(state: Path) -> str | None:
-    """Return why the state directory cannot be given to a user, None if it can, or is not there yet."""
-    try:
-        name = foreign_in(state)
-    except OSError:
-        return None
-    return f"{state} has {printable(name)} in it, which is not the node's" if name else None
 
 
 def _owner(path: Path) -> int:

@@ -146,8 +146,10 @@ def test_what_is_no_file_of_ours_is_not_given_away(state, runtime, tmp_path):
     os.mkfifo(state / "docker.db")
     (state / "lock").touch()
     os.chown(state / "lock", 65534, 65534)
+    (state / "config.db.old").touch()
     NodeDirectories(state, runtime, USERS).prepare()
-    assert [whose(path)[0] for path in (tmp_path / "secret", state / "docker.db", state / "lock")] == [0, 0, 65534]
+    paths = (tmp_path / "secret", state / "docker.db", state / "lock", state / "config.db.old")
+    assert [whose(path)[0] for path in paths] == [0, 0, 65534, 0]
     assert whose(state)[0] == 60706
 
 
