@@ -6,6 +6,7 @@ from random import SystemRandom
 import pytest
 
 from tests.lab.docker import missing
+from tests.runner import guest_problem
 from tests.soak.hosts.main import run
 
 SECONDS = 90.0
@@ -15,7 +16,7 @@ SEEDS = 1 << 31
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_soak_of_docker_hosts_ends_without_a_violation(tmp_path: Path) -> None:
-    if reason := missing():
+    if reason := missing() or guest_problem():
         pytest.skip(reason)
     soak = run(tmp_path, SystemRandom().randrange(SEEDS), SECONDS)
     print(soak.text())
