@@ -143,7 +143,10 @@ class LeaseSession:
 
     def _open_watch(self) -> None:
         if self._watch is None:
-            self._watch = KeyWatch(self._client, self._client.revision() + 1, self._wake)
+            revision = self._client.revision()
+            # (later ones are of an etcd that was restored from a backup since)
+            self._revisions = {path: at for path, at in self._revisions.items() if at <= revision}
+            self._watch = KeyWatch(self._client, revision + 1, self._wake)
 
     def _take_events(self) -> None:
         """Take in what others did to our keys."""

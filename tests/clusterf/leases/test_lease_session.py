@@ -136,6 +136,18 @@ def test_watch_that_ends_is_begun_anew_and_the_keys_are_read(etcd, begin):
     worked(session, lambda: etcd.keys == {b"a": b"1"})
 
 
+def test_changes_of_an_etcd_that_was_restored_count_although_its_revisions_are_lower(etcd, begin, caplog):
+    for number in range(10):
+        etcd.put(b"others", b"%d" % number)
+    session, _ = begin(a=b"1")
+    etcd.revision = 3  # restored from a backup, with our key
+    etcd.watches[0].cancel()
+    worked(session, lambda: len(etcd.watches) > 1 and not session._watch._came)
+    etcd.put(b"a", None)
+    worked(session, lambda: etcd.keys.get(b"a") == b"1")
+    assert "keys of ours were deleted or overwritten by someone else" in caplog.text
+
+
 def test_errors_of_etcd_are_the_callers(etcd, begin):
     session, holding = begin(a=b"1")
     holding.keys.want(b"a", b"2")
