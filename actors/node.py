@@ -84,7 +84,7 @@ def child_of(name: str, settings: Settings) -> Process:
     if announces:
         capabilities |= {CAP_NET_RAW}
         sockets = sockets._replace(families=sockets.families | {AF_PACKET})
-    return Process(capabilities, sockets, lambda settings, host: start(name, settings, host))
+    return Process(capabilities, sockets, lambda settings, host: start(name, settings, host), package == HEALTH)
 
 
 def package_of(name: str) -> str:

@@ -32,9 +32,10 @@ class Process(NamedTuple):
     """A process of a node: the capabilities that it keeps, the sockets that it opens, and what starts its actors.
 
     `start` returns the actors in the order of the data flow. Raises Unavailable
-    with the reason if the node cannot work on this machine at all.
+    with the reason if the node cannot work on this machine at all. `lowers`: it gives threads the least priority.
     """
 
     capabilities: frozenset[int]
     sockets: Sockets
     start: Callable[[Settings, Host], Sequence[Ref]]
+    lowers: bool = False

@@ -42,7 +42,7 @@ class Confinement(msgspec.Struct, frozen=True):
         trust(self.trusted)
         landlock.allow_writes_only_below(map(Path, self.writable))
         drop_all_but(process.capabilities | self.more, self.user)
-        seccomp.restrict(process.sockets)
+        seccomp.restrict(process.sockets, lowers=process.lowers)
 
 
 def _leave_terminal() -> None:

@@ -32,6 +32,9 @@ MAX_TOTAL: Final = 32 << 20
 """Bytes of certificates of all files together."""
 
 _OTHER: Final = "not only certificates in PEM format"
+# the types of curves that are written out (ANSI X9.62, prime-field and characteristic-two-field), in DER: nobody uses
+# such curves, and it takes a third of a second to read a key on a bad one
+_CURVES: Final = (bytes.fromhex("2a8648ce3d0101"), bytes.fromhex("2a8648ce3d0102"))
 _BEGIN: Final = b"-----BEGIN"
 _BLOCK: Final = re.compile(rb"-----BEGIN (X509 )?CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END (X509 )?CERTIFICATE-----")
 
@@ -141,7 +144,8 @@ def _read(path: str) -> tuple[bytes, _Version]:
 def certificates(content: bytes) -> str:
     """Return the certificates in `content`, encoded anew. Text around them is left out.
 
-    Raises ValueError, always with the same text, if there are none, or blocks of another kind.
+    Raises ValueError, always with the same text, if there are none, or blocks of another kind, or one has a key on a
+    curve that has no name.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     blocks = list(_BLOCK.finditer(content))
@@ -151,7 +155,7 @@ def certificates(content: bytes) -> str:
     try:
         for block in blocks:
             der = base64.b64decode(b"".join(block[2].split()), validate=True)
-            if len(der) != _der_length(der):
+            if len(der) != _der_length(der) or any(curve in der for curve in _CURVES):
                 raise ValueError
             context.load_verify_locations(cadata=der)
             pem.append(ssl.DER_cert_to_PEM_cert(der))

@@ -30,6 +30,7 @@ _REFUSED_CONTROLS = (
     *(0x5412, 0x541C, 0x5410, 0x540E, 0x5422, 0x5402, 0x5403, 0x5404, 0x5406, 0x5407, 0x5408),
     *(0x402C542B, 0x402C542C, 0x402C542D, 0x8901, 0x8902),
 )
+_LEAST_PRIORITY = 19  # nice(2)
 _REFUSED_SETTINGS = (8, 10, 15)  # of fcntl(2), the same: F_SETOWN, F_SETSIG, F_SETOWN_EX
 
 
@@ -59,6 +60,7 @@ _NUMBERS: Final[Mapping[str, tuple[int | None, int | None]]] = {
     "kill": (62, 129),
     "listen": (50, 201),
     "prlimit64": (302, 261),
+    "setpriority": (141, 140),
     "socket": (41, 198),
     "socketpair": (53, 199),
     "tgkill": (234, 131),
@@ -87,7 +89,6 @@ _NUMBERS: Final[Mapping[str, tuple[int | None, int | None]]] = {
     "sched_setattr": (314, 274),
     "sched_setparam": (142, 118),
     "sched_setscheduler": (144, 119),
-    "setpriority": (141, 140),
     # file systems and namespaces
     "chroot": (161, 51),
     "fanotify_init": (300, 262),
@@ -141,7 +142,9 @@ _NUMBERS: Final[Mapping[str, tuple[int | None, int | None]]] = {
     "userfaultfd": (323, 282),
     "vhangup": (153, 58),
 }
-_CONDITIONAL = frozenset({"clone", "clone3", "fcntl", "ioctl", "kill", "prlimit64", "socket", "socketpair", "tgkill"})
+_CONDITIONAL = frozenset(
+    {"clone", "clone3", "fcntl", "ioctl", "kill", "prlimit64", "setpriority", "socket", "socketpair", "tgkill"}
+)
 _LISTENING = frozenset({"accept", "accept4", "listen"})
 
 
@@ -157,17 +160,18 @@ class _Instruction(NamedTuple):
 _ALLOWED = _Instruction(_RETURN, _ALLOW)
 
 
-def restrict(sockets: Sockets) -> bool:
+def restrict(sockets: Sockets, *, lowers: bool = False) -> bool:
     """Refuse this thread, and those that it starts, what no process needs, for good; False: not on this kernel.
 
-    To be called before threads are started, with no_new_privs set. Raises OSError.
+    `lowers`: it may give its threads the least priority. To be called before threads are started, with
+    no_new_privs set. Raises OSError.
     """
     machine = _MACHINES.get(platform.machine())
     if machine is None:
         return False
     program = b"".join(
         struct.pack("=HBBI", step.code, step.then, step.otherwise, step.value)
-        for step in filter_of(sockets, os.getpid(), machine)
+        for step in filter_of(sockets, os.getpid(), machine, lowers=lowers)
     )
     buffer = ctypes.create_string_buffer(program, len(program))
     # struct sock_fprog
@@ -181,7 +185,9 @@ def restrict(sockets: Sockets) -> bool:
     raise OSError(code, f"seccomp: {os.strerror(code)}")
 
 
-def filter_of(sockets: Sockets, pid: int, machine: _Machine = _MACHINES["x86_64"]) -> list[_Instruction]:
+def filter_of(
+    sockets: Sockets, pid: int, machine: _Machine = _MACHINES["x86_64"], *, lowers: bool = False
+) -> list[_Instruction]:
     """Return the program for process `pid`: the kernel runs it at each system call."""
 
     def numbers(names: Iterable[str]) -> Iterator[int]:
@@ -208,11 +214,26 @@ def filter_of(sockets: Sockets, pid: int, machine: _Machine = _MACHINES["x86_64"
         *rule("kill", _argument(0), *_one_of([pid], errno.EPERM)),
         *rule("tgkill", _argument(0), *_one_of([pid], errno.EPERM)),
         *rule("prlimit64", _argument(0), *_one_of([0, pid], errno.EPERM)),
+        *rule("setpriority", *(_lowering(pid) if lowers else [denied])),
         *rule("ioctl", _argument(1), *_none_of(_REFUSED_CONTROLS, errno.EPERM)),
         *rule("fcntl", _argument(1), *_none_of(_REFUSED_SETTINGS, errno.EPERM)),
         *rule("socketpair", _argument(0), *_one_of([socket.AF_UNIX], errno.EAFNOSUPPORT)),
         *rule("socket", *_socket(sockets)),
         *(step for number in numbers(refused) for step in (_Instruction(_EQUAL, number, 0, 1), denied)),
+        _ALLOWED,
+    ]
+
+
+def _lowering(pid: int) -> list[_Instruction]:
+    """Return the steps that judge setpriority(2): the least priority, for a thread.
+
+    Which threads are this process's is not known here, but that they are younger than it.
+    """
+    denied = _refuse(errno.EPERM)
+    return [
+        *(_argument(0), _Instruction(_EQUAL, os.PRIO_PROCESS, 1, 0), denied),
+        *(_argument(2), _Instruction(_EQUAL, _LEAST_PRIORITY, 1, 0), denied),
+        *(_argument(1), _Instruction(_AT_LEAST, pid, 1, 0), denied),
         _ALLOWED,
     ]
 

@@ -1,5 +1,6 @@
 """How long the threads of a process wait for a CPU or a device: what one that does not answer may have lacked.
 
+Threads of a lower priority than its first do not count: they are to wait, and nobody waits for them.
 A process that waits for a device (state D) cannot be killed before that answers,
 and the next one would wait for it, too.
 """
@@ -26,6 +27,7 @@ class Starvation:
 
     def __init__(self, pid: int) -> None:
         self._folder = Path(f"/proc/{pid}/task")
+        self._first = self._folder / str(pid) / "stat"
         self._threads: dict[str, _Thread] = {}
         self.since_last(0)
 
@@ -47,8 +49,19 @@ class Starvation:
     def _read(self) -> Iterator[tuple[str, _Thread]]:
         """Yield the threads by their numbers, without those that have just ended."""
         with suppress(FileNotFoundError, ProcessLookupError):
+            normal = _nice(_fields(self._first))
             for folder in self._folder.iterdir():
                 with suppress(FileNotFoundError, ProcessLookupError):
                     counters = (folder / "schedstat").read_text().split()
-                    state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-                    yield folder.name, _Thread(state in {"R", "D"}, *map(int, counters))
+                    fields = _fields(folder / "stat")
+                    if _nice(fields) <= normal:
+                        yield folder.name, _Thread(fields[0] in {"R", "D"}, *map(int, counters))
+
+
+def _fields(stat: Path) -> list[str]:
+    """Return the fields of a thread from its state on (proc_pid_stat(5))."""
+    return stat.read_text().rpartition(")")[2].split()
+
+
+def _nice(fields: list[str]) -> int:
+    return int(fields[16])

@@ -17,6 +17,7 @@ from clusterf.health.probes import http_client, reasons
 from clusterf.health.probes.base import Probe
 from clusterf.health.probes.bounded import BoundedConnector, Exceeded
 from clusterf.health.probes.costs import Costs, Payer
+from clusterf.health.probes.handshakes import Handshakes
 from clusterf.health.probes.http import HttpProbe
 from clusterf.health.probes.http_client import HttpClientProbe
 from clusterf.health.probes.pauses import Pauses
@@ -255,8 +256,11 @@ class _Connector(BoundedConnector):
     """Connects to nothing but the case's answers, and only for requests to the target's address."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, exceeded: Exceeded, case: Case) -> None:
-        super().__init__(loop, exceeded, limit=0, force_close=True)
+        super().__init__(loop, exceeded, self._no_tls, limit=0, force_close=True)
         self._case, self._number = case, 0
+
+    async def _no_tls(self, *_: object) -> None:
+        raise AssertionError("no request of a case is secure")
 
     async def _create_connection(self, req: ClientRequest, *_: Any) -> Any:
         assert req.url.raw_host == "10.0.0.1", f"a request to {req.url}"
@@ -277,14 +281,18 @@ def ask_by_client(case: Case) -> str:
             done.set()
             outcome(probe, result)
 
-        HttpClientProbe(loop, ProbeTarget(AT, case.check), ended, Pauses(loop), _contexts(), Costs()).begin()
+        HttpClientProbe(
+            loop, ProbeTarget(AT, case.check), ended, Pauses(loop), _contexts(), Costs(), Handshakes(loop)
+        ).begin()
         await done.wait()
         for _ in range(5):  # in which nothing else may happen
             await asyncio.sleep(0)
 
     with (
         closing(_Loop()) as loop,
-        patch.object(http_client, "BoundedConnector", lambda loop, exceeded, **_: _Connector(loop, exceeded, case)),
+        patch.object(
+            http_client, "BoundedConnector", lambda loop, exceeded, *_, **__: _Connector(loop, exceeded, case)
+        ),
     ):
         loop.run_until_complete(probe())
         assert loop.failed is None, f"unexpected: {loop.failed}"

@@ -80,7 +80,7 @@ class Probe(ABC):
 
     def _expire(self) -> None:
         """Fail by timeout, unless this process did not run for a part of it: the target has as much more time."""
-        paused = self._pauses.total() - self._paused
+        paused = self._pauses.total() - self._paused + self._held_up()
         left = self.target.check.timeout - (self._loop.time() - self._started - paused)
         if left <= _ROUNDING:
             self._fail(reasons.TIMEOUT)
@@ -88,6 +88,10 @@ class Probe(ABC):
             self._end(reasons.STALLED, local=True)
         else:
             self._timer = self._loop.call_later(left, self._expire)
+
+    def _held_up(self) -> float:
+        """Return for how many seconds it did not go on because of this process, beside pauses."""
+        return 0.0
 
     def _fail_by(self, error: int | None) -> None:
         """Fail with the reason for an errno."""

@@ -8,12 +8,13 @@ which may go on with handshakes, keys and tickets for ever.
 import asyncio
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import StreamReader, TCPConnector
+from aiohttp import ClientRequest, ClientTimeout, StreamReader, TCPConnector
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
+from aiohttp.tracing import Trace
 
 from clusterf.health.probes.http_request import (
     BODY_TOO_LONG,
@@ -27,10 +28,13 @@ from clusterf.health.probes.http_request import (
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["MAX_READ", "TOO_MUCH", "BoundedConnector", "BoundedSocket", "Exceeded"]
+__all__ = ["MAX_READ", "TOO_MUCH", "BoundedConnector", "BoundedSocket", "Exceeded", "Secure"]
 
 Exceeded = Callable[[str], None]
 """Called with the reason when a limit is exceeded; nothing more is read then."""
+
+Secure = Callable[[ClientRequest, ResponseHandler], Awaitable[None]]
+"""Makes a connection with TLS for a request. Raises OSError."""
 
 _PIECE: Final = 1 << 10  # bytes that are parsed at a time: between them, the limits are checked
 _READ: Final = 16 << 10  # bytes that are read at a time: between them, other probes get their turn
@@ -70,12 +74,25 @@ class BoundedSocket(socket.socket):
 
 
 class BoundedConnector(TCPConnector):
-    """Makes connections on which one response of limited length is read."""
+    """Makes connections on which one response of limited length is read; those with TLS by `secure`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, exceeded: Exceeded, **options: Any) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, exceeded: Exceeded, secure: Secure, **options: Any) -> None:
         super().__init__(loop=loop, **options)
+        self._secure = secure
         # a test sees to it that no other version of aiohttp makes connections in another way
         self._factory = lambda: _BoundedHandler(loop, exceeded)  # type: ignore[assignment]
+
+    async def _create_connection(
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: ClientTimeout,  # noqa: ASYNC109  # aiohttp's
+    ) -> ResponseHandler:
+        if not req.is_ssl():
+            return await super()._create_connection(req, traces, timeout)
+        handler = self._factory()
+        await self._secure(req, handler)
+        return handler
 
 
 class _BoundedHandler(ResponseHandler):

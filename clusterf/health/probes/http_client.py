@@ -26,6 +26,7 @@ from aiohttp import (
     ServerDisconnectedError,
 )
 from aiohttp.abc import AbstractResolver
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import LineTooLong
 from yarl import URL
 
@@ -34,6 +35,7 @@ from clusterf.health.probes import reasons
 from clusterf.health.probes.base import Probe
 from clusterf.health.probes.bounded import BoundedConnector, BoundedSocket
 from clusterf.health.probes.costs import Costs
+from clusterf.health.probes.handshakes import Handshakes, Wait
 from clusterf.health.probes.http_request import (
     BODY_TOO_LONG,
     HEADERS_TOO_LONG,
@@ -49,6 +51,7 @@ from clusterf.health.probes.pauses import Pauses
 from clusterf.health.probes.redirects import REDIRECTS, BadRedirect, next_request
 from clusterf.health.probes.tcp import SOCKET_TYPE, set_up, source_of
 from clusterf.health.probes.tls import Contexts, NoAuthoritiesError, TlsError
+from clusterf.health.probes.tls_transport import TlsTransport
 from clusterf.health.targets import Target
 from clusterf.health.verdict import ProbeResult
 from clusterf.lib.addresses import Endpoint
@@ -66,7 +69,7 @@ _NOT_ADDED: Final = ("Accept-Encoding", "Content-Type")
 class HttpClientProbe(Probe):
     """Sends the request, and follows as many redirects as the check allows."""
 
-    __slots__ = ("_contexts", "_costs", "_sockets", "_task")
+    __slots__ = ("_contexts", "_costs", "_handshakes", "_sockets", "_task", "wait")
 
     def __init__(
         self,
@@ -76,10 +79,14 @@ class HttpClientProbe(Probe):
         pauses: Pauses,
         contexts: Contexts,
         costs: Costs,
+        handshakes: Handshakes,
     ) -> None:
         super().__init__(loop, target, ended, pauses)
         self._costs = costs
         self._contexts = contexts
+        self._handshakes = handshakes
+        # for threads
+        self.wait = Wait()
         self._sockets: list[BoundedSocket] = []
 
     def _open(self) -> None:
@@ -125,6 +132,7 @@ class HttpClientProbe(Probe):
         connector = BoundedConnector(
             self._loop,
             self._fail,
+            self._connect_securely,
             resolver=_NoNames(),
             use_dns_cache=False,
             force_close=True,
@@ -151,6 +159,20 @@ class HttpClientProbe(Probe):
         new.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         self._sockets.append(new)
         return new
+
+    async def _connect_securely(self, request: ClientRequest, handler: ResponseHandler) -> None:
+        assert isinstance(request.ssl, ssl.SSLContext)
+        assert request.server_hostname is not None
+        name = request.server_hostname.rstrip(".")  # as in certificates
+        transport = TlsTransport(request.ssl, name, handler, self._fail)
+        at = self.target.endpoint
+        family = socket.AF_INET if len(at.packed) == 4 else socket.AF_INET6
+        address = (socket.inet_ntop(family, at.packed), request.port)
+        new = self._new_socket((family,))
+        await transport.connect(new, address, lambda step: self._handshakes.do(self, step))
+
+    def _held_up(self) -> float:
+        return self.wait.total(self._loop.time())
 
     def _pay(self) -> None:
         """Pay for what follows from data that is read: decrypting and parsing it."""

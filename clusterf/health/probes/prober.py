@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from clusterf.health.authorities import Authorities
 from clusterf.health.probes.base import Probe
 from clusterf.health.probes.costs import PERIOD, Costs
+from clusterf.health.probes.handshakes import Handshakes
 from clusterf.health.probes.http import HttpProbe
 from clusterf.health.probes.http_client import HttpClientProbe
 from clusterf.health.probes.pauses import Pauses
@@ -56,6 +57,7 @@ class Prober:
         self._pauses = Pauses(loop)
         self._poller = Poller(loop, self._costs)
         self._contexts = Contexts()
+        self._handshakes = Handshakes(loop)
         # probes that wait for authorities, by file
         self._parked: dict[str, _Parked] = {}
         self._local_errors = LogOnce(log, remind=_REMIND)
@@ -77,7 +79,8 @@ class Prober:
         `done` is called with the result: exactly once, not before this
         returns, in the loop's thread, and within the check's timeout from the
         start of the probe, which is now unless it has to wait; time in which this
-        process did not run is added to that. A result that is `local` says nothing about the target.
+        process did not run, or had no thread for a handshake, is added to that.
+        A result that is `local` says nothing about the target.
         """
         if path := self._contexts.missing_for(target.check):
             self._park(path, target, done)
@@ -107,6 +110,7 @@ class Prober:
         self._under_way.clear()
         self._poller.close()
         self._pauses.close()
+        self._handshakes.close()
         self._period.cancel()
 
     def _park(self, path: str, target: Target, done: Done) -> None:
@@ -139,7 +143,9 @@ class Prober:
             return TcpProbe(self._loop, target, self._ended, self._pauses, self._poller)
         if check.type == "http" and not check.redirects:
             return HttpProbe(self._loop, target, self._ended, self._pauses, self._poller)
-        return HttpClientProbe(self._loop, target, self._ended, self._pauses, self._contexts, self._costs)
+        return HttpClientProbe(
+            self._loop, target, self._ended, self._pauses, self._contexts, self._costs, self._handshakes
+        )
 
     def _ended(self, probe: Probe, result: ProbeResult) -> None:
         done = self._under_way.pop(probe)

@@ -112,9 +112,10 @@ def _trusting(pem: str) -> ssl.SSLContext:
 def _bounded(context: ssl.SSLContext) -> ssl.SSLContext:
     """Return the context without ciphers for which the server chooses how long the key exchange takes.
 
-    With a Diffie-Hellman group of 10,000 bits, up to which OpenSSL goes along, it takes more than a second, in which
-    no other probe goes on. Elliptic curves are of fixed sizes.
+    With a Diffie-Hellman group of 10,000 bits, up to which OpenSSL goes along, it takes more than a second. And there
+    is one handshake only, which `tls_transport` does elsewhere, and none that the server asks for later.
     """
+    context.options |= ssl.OP_NO_RENEGOTIATION
     names = (cipher["name"] for cipher in context.get_ciphers())
     context.set_ciphers(":".join(name for name in names if not name.startswith(("DHE-", "ADH-"))))
     return context

@@ -1,6 +1,7 @@
 import logging
 import os
 import ssl
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from clusterf.health import authority_files
 from clusterf.health.authorities import Authorities
 from clusterf.health.authority_files import AuthorityFiles, certificates
+from tests.clusterf.support.hostile_tls import EXPENSIVE
 from tests.servers import Authority
 
 REASON = "not only certificates in PEM format"
@@ -59,9 +61,14 @@ def _longer(pem):
     return ssl.DER_cert_to_PEM_cert(der + b"password").encode()
 
 
+def _expensive(pem):
+    return pem + ssl.DER_cert_to_PEM_cert(EXPENSIVE).encode()
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
+        pytest.param(_expensive, id="a key that takes long to read"),
         pytest.param(lambda pem: pem + KEY, id="a key behind it"),
         pytest.param(lambda pem: KEY + pem, id="a key before it"),
         pytest.param(lambda pem: pem + KEY.replace(b"PRIVATE", b"ENCRYPTED PRIVATE"), id="an encrypted key"),
@@ -85,6 +92,14 @@ def test_whatever_else_a_file_holds_its_problem_is_the_same(files, path, pem, sp
     path.write_bytes(spoil(pem))
     assert files.poll() == {str(path): Authorities(problem=REASON)}
     assert caplog.messages == [f"health: {path}: {REASON} (probes that need these authorities do not count)"]
+
+
+def test_certificates_that_take_long_to_read_are_not_read(pem):
+    file = pem + ssl.DER_cert_to_PEM_cert(EXPENSIVE).encode() * 1000
+    before = time.thread_time()
+    with pytest.raises(ValueError, match=f"^{REASON}$"):
+        certificates(file)
+    assert time.thread_time() - before < 0.2
 
 
 def test_what_is_no_file_of_reasonable_size_is_not_opened(tmp_path, monkeypatch):

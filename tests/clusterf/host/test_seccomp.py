@@ -96,6 +96,30 @@ attempt(lambda: socket.socket(socket.AF_UNIX))
     assert printed.split() == ["EPERM", "EAFNOSUPPORT"]
 
 
+@on_x86
+def test_only_the_least_priority_may_be_given_and_no_older_process_has_it():
+    prologue = PROLOGUE.replace("frozenset([0]))", "frozenset([0])), lowers=True") + (
+        "\ndef lower(who, priority=19, which=os.PRIO_PROCESS):"
+        "\n    os.setpriority(which, who(), priority)"
+        "\ndef of_a_thread():"
+        "\n    thread = threading.Thread(target=threading.Event().wait, daemon=True)"
+        "\n    thread.start()"
+        "\n    return thread.native_id"
+        "\n"
+    )
+    expected = {
+        "lower(of_a_thread)": "done",
+        "lower(os.getpid)": "done",
+        "lower(os.getppid)": "EPERM",
+        "lower(lambda: 1)": "EPERM",
+        "lower(lambda: 0)": "EPERM",
+        "lower(of_a_thread, 18)": "EPERM",
+        "lower(os.getpgrp, which=os.PRIO_PGRP)": "EPERM",
+        "lower(os.getuid, which=os.PRIO_USER)": "EPERM",
+    }
+    assert attempts(prologue, {call: call for call in expected}) == expected
+
+
 def test_process_may_listen_if_it_is_to():
     names = {step.value for step in seccomp.filter_of(seccomp.Sockets(frozenset(), listens=True), 1)}
     assert names.isdisjoint({50, 288})

@@ -42,6 +42,29 @@ def test_process_that_never_gets_its_turn_waits_all_the_time(crowd):
     wait_until(lambda: [wait.since_last(7) for _ in range(3)] == [7, 7, 7])
 
 
+LOWERED = """
+import os, threading, time
+os.sched_setaffinity(0, {cpu})
+def spin():
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+    print(flush=True)
+    while True: pass
+threading.Thread(target=spin, daemon=True).start()
+time.sleep(100)
+"""
+
+
+def test_threads_of_a_lower_priority_are_to_wait(crowd):
+    code = LOWERED.replace("cpu", str(min(os.sched_getaffinity(0))))
+    with subprocess.Popen([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        wait = Starvation(process.pid)
+        wait_until(lambda: wait.since_last(1) == 0)
+        # (its first thread waits for a moment)
+        assert sum(wait.since_last(1) for _ in range(100)) < 5
+        process.kill()
+
+
 def test_wait_is_not_longer_than_the_time_that_passed(crowd):
     wait = Starvation(crowd[0].pid)
     wait_until(lambda: wait.since_last(0.001) == 0.001)
@@ -59,14 +82,16 @@ def test_process_that_sleeps_or_is_stopped_waits_for_no_cpu():
 def test_kernel_that_counts_nothing_has_nobody_wait(tmp_path, monkeypatch):
     (tmp_path / "1").mkdir()
     (tmp_path / "1/schedstat").write_text("0 0 0\n")
-    (tmp_path / "1/stat").write_text("1 (a) b) R 0 0\n")
+    rest = " 0" * 49
+    (tmp_path / "1/stat").write_text(f"1 (a) b) R{rest}\n")
     wait = Starvation(1 << 30)  # there is none
     monkeypatch.setattr(wait, "_folder", tmp_path)
+    monkeypatch.setattr(wait, "_first", tmp_path / "1/stat")
     assert [wait.since_last(1) for _ in range(3)] == [0, 0, 0]
     (tmp_path / "1/schedstat").write_text("5 500000000 1\n")
     assert [wait.since_last(1) for _ in range(3)] == [0.5, 1, 1]
     for state, waited in {"D": 1, "S": 0, "T": 0}.items():
-        (tmp_path / "1/stat").write_text(f"1 (a) b) {state} 0 0\n")
+        (tmp_path / "1/stat").write_text(f"1 (a) b) {state}{rest}\n")
         wait.since_last(1)
         assert wait.since_last(1) == waited
 

@@ -72,6 +72,7 @@ def probe_runner() -> Iterator[ProbeRunner]:
     # the loop's own sockets are still open; those of servers, in their threads, close a moment later
     wait_until(lambda: runner.drained() and open_sockets() <= before + own)
     assert errors == []
+    runner.prober.close()
     loop.close()
 
 

@@ -9,6 +9,7 @@ import pytest
 from clusterf.config.model import HealthCheck, Tls
 from clusterf.health.probes.bounded import MAX_READ, TOO_MUCH, BoundedSocket
 from clusterf.health.probes.http_request import MAX_FRAMING, MAX_INTERIM
+from clusterf.health.probes.tls_transport import HANDSHAKE_TOO_LONG
 from tests.servers import Server, answer_without_end, say
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -127,7 +128,7 @@ def test_records_of_tls_are_limited_in_all(runner, authority):
     ("record", "reason"),
     [
         # each is one that a client ignores
-        pytest.param(b"\x16\x03\x03\x00\x04\0\0\0\0", TOO_MUCH, id="hello requests"),
+        pytest.param(b"\x16\x03\x03\x00\x04\0\0\0\0", HANDSHAKE_TOO_LONG, id="hello requests"),
         pytest.param(b"\x15\x03\x03\x00\x02\x01\x5a", "TLS: too many warn alerts", id="alerts"),
         pytest.param(b"\x16\x03\x03\x00\x00", "TLS: record too small", id="empty records"),
     ],

@@ -1,6 +1,5 @@
 """Probes by aiohttp of real servers: of HTTPS, with good and bad certificates. (Those of HTTP are in test_http.)"""
 
-import asyncio
 import gc
 import os
 import socket
@@ -14,6 +13,7 @@ import pytest
 from clusterf.config.model import HealthCheck, Tls
 from clusterf.health.probes.base import Probe
 from clusterf.health.probes.reasons import STALLED
+from clusterf.health.probes.tls_transport import TlsTransport
 from clusterf.health.targets import Target
 from tests.clusterf.support.probe_runner import open_sockets, probe_runner
 from tests.servers import (
@@ -191,7 +191,7 @@ def test_failure_leaves_no_reference_cycle(authority, behaviour, good, reason):
     try:
         with probe_runner() as runner, Server(behaviour, tls=context) as server:
             assert runner.probe(server.endpoint, https(authority, timeout=SHORT)).reason == reason
-        assert not [each for each in gc.get_objects() if isinstance(each, Probe | asyncio.sslproto.SSLProtocol)]
+        assert not [each for each in gc.get_objects() if isinstance(each, Probe | TlsTransport)]
     finally:
         gc.enable()
 
