@@ -92,6 +92,8 @@ def test_nodes_come_to_rest_and_all_that_one_wants_is_published(actions):
         nodes = [Node(name) for name in NAMES]
         for action in actions:
             act(etcd, nodes, *action)
+        for node in nodes:
+            node.claims.want_only(node.wanted)  # as after a list: until then nothing that is found is deleted
         for node in nodes * 6:
             node.read(etcd)
             node.work()
