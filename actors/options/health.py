@@ -2,7 +2,7 @@
 
 import click
 
-from clusterf.health.probe_policy import DENIED, METHODS, parse_methods, parse_networks
+from clusterf.health.probe_policy import DENIED, METHODS, parse_denied, parse_methods, parse_networks
 from clusterf.lib.addresses import parse_endpoint
 from clusterf.lib.options import add_options, each_parsed_by, parsed_by
 
@@ -32,7 +32,7 @@ _OPTIONS = [
         multiple=True,
         default=DENIED,
         show_default="loopback, link-local, multicast, 0.0.0.0/8, broadcast",
-        callback=parsed_by(parse_networks),
+        callback=parsed_by(parse_denied),
         help="Send no probes to this prefix, unless backend and check are from file://. In place of the default ones, "
         "for which the word default stands.",
     ),

@@ -192,9 +192,6 @@ def _cut(text: str, longest: int = _LONGEST) -> bytes:
 def _shown(value: Any) -> Any:
     """Return a value of an event such that its text is printable, each line of a traceback by itself."""
     if isinstance(value, str):
-        return (
-            "\n".join(line if line.startswith("| ") else f"| {line}" for line in map(printable, value.split("\n")))
-            if "\n" in value
-            else printable(value)
-        )
+        lines = [printable(line) for line in value.split("\n")]
+        return lines[0] if len(lines) == 1 else "\n".join(f"| {line.removeprefix('| ')}" for line in lines)
     return value if value is None or isinstance(value, bool | int | float) else printable(str(value))

@@ -13,7 +13,7 @@ from typing import Final
 from clusterf.config.model import NO_BODY, HealthCheck
 from clusterf.lib.addresses import Endpoint, IPNetwork
 
-__all__ = ["DENIED", "EVERYTHING", "METHODS", "ProbePolicy", "parse_methods", "parse_networks"]
+__all__ = ["DENIED", "EVERYTHING", "METHODS", "ProbePolicy", "parse_denied", "parse_methods", "parse_networks"]
 
 DENIED: Final = (
     *("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32"),
@@ -68,13 +68,16 @@ class ProbePolicy:
 
 
 def parse_networks(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the prefixes that these texts are. Raises ValueError."""
+    return tuple(str(ip_network(text, strict=False)) for text in texts)
+
+
+def parse_denied(texts: Iterable[str]) -> tuple[str, ...]:
     """Return the prefixes that these texts are; `default` stands for those that are denied by default.
 
     Raises ValueError.
     """
-    return tuple(
-        str(ip_network(one, strict=False)) for text in texts for one in (DENIED if text == "default" else (text,))
-    )
+    return parse_networks(one for text in texts for one in (DENIED if text == "default" else (text,)))
 
 
 def parse_methods(text: str) -> tuple[str, ...]:

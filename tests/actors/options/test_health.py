@@ -48,6 +48,8 @@ def test_methods_are_a_list():
     [
         (["--health-deny", "10.0.0.0/33"], "'--health-deny': '10.0.0.0/33'"),
         (["--health-allow", "localhost"], "'--health-allow': 'localhost'"),
+        # which stands for what is denied by default: it would open loopback
+        (["--health-allow", "default"], "'--health-allow': 'default'"),
         (["--health-methods", "GET POST"], "'--health-methods': not a list of HTTP methods"),
     ],
 )

@@ -3,7 +3,15 @@ import ipaddress
 import pytest
 
 from clusterf.config.model import HealthCheck
-from clusterf.health.probe_policy import DENIED, EVERYTHING, METHODS, ProbePolicy, parse_methods, parse_networks
+from clusterf.health.probe_policy import (
+    DENIED,
+    EVERYTHING,
+    METHODS,
+    ProbePolicy,
+    parse_denied,
+    parse_methods,
+    parse_networks,
+)
 from clusterf.lib.addresses import Endpoint
 
 DEFAULT = ProbePolicy(DENIED, (), METHODS)
@@ -93,7 +101,7 @@ def test_method_and_body_do_not_matter_to_a_check_by_tcp():
 
 
 def test_default_stands_for_the_prefixes_that_are_denied_by_default():
-    assert parse_networks(["default", "10.1.2.3/8"]) == (*DENIED, "10.0.0.0/8")
+    assert parse_denied(["default", "10.1.2.3/8"]) == (*DENIED, "10.0.0.0/8")
     with pytest.raises(ValueError, match=r"10\.0\.0\.0/33"):
         parse_networks(["10.0.0.0/33"])
 
